@@ -1,0 +1,28 @@
+"""pileupgen: translate simulated pileup into what a zero-bias trigger records.
+
+Towers become images, images become latents, latents are noised and denoised into the other
+domain, images become observables, observables become a report. See ``pileupgen --help``.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+    from pileupgen.samples.store import ImageStore
+
+__version__ = "0.1.0"
+__all__ = ["ImageStore", "PileupTranslationPipeline", "__version__"]
+
+_LAZY = {
+    "PileupTranslationPipeline": "pileupgen.diffusion.pipeline",
+    "ImageStore": "pileupgen.samples.store",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'pileupgen' has no attribute {name!r}")

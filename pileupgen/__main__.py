@@ -1,0 +1,5 @@
+"""``python -m pileupgen``."""
+
+from pileupgen.cli.main import main
+
+main()

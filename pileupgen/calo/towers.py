@@ -1,0 +1,61 @@
+"""Calorimeter towers of many events, as flat arrays with offsets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Towers:
+    """Towers of N events.
+
+    Attributes
+    ----------
+    offsets : int64 array, shape (N + 1,)
+        Event i owns towers ``offsets[i]:offsets[i + 1]``.
+    edges : float64 array, shape (n_towers, 4)
+        ``eta_min, eta_max, phi_min, phi_max`` of each tower, φ in rad. A tower that is only known
+        by its centre has zero width.
+    energy : float32 array, shape (n_towers, L)
+        Energy per layer in GeV, in the order of ``layers``.
+    layers : tuple of str
+        Layer names, such as ``("em", "had")``.
+    mu : float32 array, shape (N,)
+        Number of pileup interactions; NaN where it is not known.
+    event_id : int64 array, shape (N,)
+        Position of the event in its sample, from 0.
+    """
+
+    offsets: NDArray[np.int64]
+    edges: NDArray[np.float64]
+    energy: NDArray[np.float32]
+    layers: tuple[str, ...]
+    mu: NDArray[np.float32]
+    event_id: NDArray[np.int64]
+
+    @property
+    def n_events(self) -> int:
+        """Number of events N."""
+        return len(self.offsets) - 1
+
+    @property
+    def n_towers(self) -> int:
+        """Number of towers of all events together."""
+        return len(self.edges)
+
+    def event_index(self) -> NDArray[np.int64]:
+        """Event number (0 … N−1 within this record) of each tower, shape ``(n_towers,)``."""
+        return np.repeat(np.arange(self.n_events, dtype=np.int64), np.diff(self.offsets))
+
+    def event_sums(self) -> NDArray[np.float64]:
+        """Energy per event and layer in GeV, shape ``(N, L)``."""
+        sums = np.zeros((self.n_events, len(self.layers)))
+        index = self.event_index()
+        for layer in range(len(self.layers)):
+            sums[:, layer] = np.bincount(
+                index, weights=self.energy[:, layer].astype(np.float64), minlength=self.n_events
+            )
+        return sums

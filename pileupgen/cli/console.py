@@ -1,0 +1,95 @@
+"""What every command shares on the terminal: console, progress bars, closing lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+console = Console(highlight=False)
+error_console = Console(stderr=True, highlight=False)
+
+
+class Advance(Protocol):
+    """Called with the number of units just done and, optionally, a short note."""
+
+    def __call__(self, n: int = 1, note: str = "") -> None:
+        """Advance the bar by ``n``."""
+
+
+class RateColumn(ProgressColumn):
+    """Units per second."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
+    def render(self, task: Task) -> Text:
+        """The rate, empty until it is known."""
+        speed = task.finished_speed or task.speed
+        text = "" if speed is None else f"{speed:,.4g} {self._unit}/s"
+        return Text(text, style="cyan")
+
+
+@contextmanager
+def progress(description: str, total: int | None, unit: str = "events") -> Iterator[Advance]:
+    """A bar with count, rate, elapsed and remaining time; yields its ``advance``.
+
+    Where the output is no terminal (a batch farm's log) one closing line is printed instead.
+    """
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        RateColumn(unit),
+        TimeElapsedColumn(),
+        TextColumn("eta"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", style="dim"),
+        console=console,
+    ) as bar:
+        task = bar.add_task(description, total=total, note="")
+
+        def advance(n: int = 1, note: str = "") -> None:
+            bar.update(task, advance=n, **({"note": note} if note else {}))
+
+        yield advance
+
+
+def say_read(what: object) -> None:
+    """Tell what a command reads."""
+    console.print(f"[bold]read[/]   {what}")
+
+
+def say_wrote(path: Path, note: str = "") -> None:
+    """Tell what a command wrote."""
+    console.print(f"[bold green]wrote[/]  {path}{f'  [dim]{note}[/]' if note else ''}", soft_wrap=True)
+
+
+def say_current(stage: str, path: Path) -> None:
+    """Tell that nothing had to be done."""
+    console.print(f"[bold cyan]as is[/]  {stage}: inputs unchanged, {path} is current", soft_wrap=True)
+
+
+def say_next(command: str) -> None:
+    """Tell what to run next."""
+    console.print(f"[bold]next[/]   {command}", soft_wrap=True)
+
+
+def warn(message: str) -> None:
+    """A warning on standard error."""
+    error_console.print(f"[bold yellow]warning[/] {message}", soft_wrap=True)

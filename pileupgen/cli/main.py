@@ -1,0 +1,77 @@
+"""The `pileupgen` command."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from typing import Annotated
+
+import typer
+
+from pileupgen import __version__
+from pileupgen.cli.preprocess import preprocess
+from pileupgen.cli.simulate import simulate
+from pileupgen.cli.train import train
+from pileupgen.cli.translate import translate
+from pileupgen.cli.validate import validate
+from pileupgen.errors import OutputError, PileupgenError
+
+app = typer.Typer(
+    name="pileupgen",
+    help="Translate simulated LHC pileup into what a zero-bias trigger records.",
+    epilog="The demo, one after another:  pileupgen preprocess · pileupgen train · "
+    "pileupgen translate --t-release 300 --w 2.0 · pileupgen validate",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"pileupgen {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+for _command in (simulate, preprocess, train, translate, validate):
+    app.command()(_command)
+
+
+def main() -> None:
+    """Run the command line; a foreseen error becomes one message and an exit code."""
+    try:
+        app()
+    except PileupgenError as error:
+        sys.exit(_report(error))
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            sys.exit(141)
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        where = f" {error.filename}" if error.filename else ""
+        sys.exit(_report(OutputError(f"Cannot write{where}: {error.strerror}.", "Free space and repeat.")))
+
+
+def _report(error: PileupgenError) -> int:
+    from rich.markup import escape
+
+    from pileupgen.cli.console import error_console
+
+    error_console.print(f"[bold red]error[/]  {escape(error.message)}", soft_wrap=True)
+    if error.hint:
+        error_console.print(f"[bold]mend[/]   {escape(error.hint)}", soft_wrap=True)
+    return error.exit_code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,208 @@
+"""Every setting, typed and strict.
+
+A config is a YAML file with the sections below; what it leaves out takes the default. An unknown
+key is an error that names the nearest known one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pileupgen.errors import ConfigError, did_you_mean
+
+
+class Section(BaseModel):
+    """A part of the config: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class SampleConfig(Section):
+    """Which data cards make up the two domains."""
+
+    mc: str = Field("demo_mc", description="card of the source domain: a name or a path")
+    data: str = Field("demo_data", description="card of the target domain: a name or a path")
+
+
+class PreprocessConfig(Section):
+    """Towers to images."""
+
+    geometry: str | dict[str, Any] = Field("atlas", description="preset name, or a grid's numbers")
+    zero_suppression: float = Field(
+        0.5, ge=0, description="GeV; cells below become 0 in both domains alike; 0 is off"
+    )
+    max_events: int | None = Field(None, ge=1, description="events per domain; null takes all")
+    fractions: tuple[float, float, float] = Field(
+        (0.6, 0.15, 0.25), description="train, validation, test"
+    )
+
+    @model_validator(mode="after")
+    def _fractions_sum_to_one(self) -> PreprocessConfig:
+        if abs(sum(self.fractions) - 1) > 1e-6 or min(self.fractions) <= 0:
+            raise ValueError("fractions must be positive and sum to 1")
+        return self
+
+
+class CalibrationConfig(Section):
+    """Cells to Gaussian scores and back, by quantiles of the training split."""
+
+    n_knots: int = Field(256, ge=8, description="quantiles per ring, layer and condition bin")
+    n_mu_bins: int = Field(3, ge=1, description="bins in μ; 1 is off")
+    n_layer_bins: int = Field(8, ge=1, description="bins in the deeper layer's score; 1 is off")
+
+
+class AutoencoderConfig(Section):
+    """Images to latents."""
+
+    patch: tuple[int, int] = Field((2, 2), description="cells in η × φ that make one latent position")
+    latent_channels: int = Field(8, ge=1, description="layers × patch cells keeps all information")
+    width: int = Field(32, ge=4, description="channels of the convolutions")
+    n_blocks: int = Field(2, ge=0, description="residual blocks on each side")
+    n_heads: int = Field(4, ge=0, description="heads of the global attention; 0 is none")
+    latent_noise: float = Field(0.1, ge=0, description="σ of the noise the decoder learns to bear")
+    steps: int = Field(300, ge=0)
+
+
+class DenoiserConfig(Section):
+    """The latent denoiser."""
+
+    width: int = Field(96, ge=8)
+    n_blocks: int = Field(4, ge=1)
+    prediction_type: Literal["epsilon", "v_prediction"] = "v_prediction"
+    label_dropout: float = Field(0.15, ge=0, lt=1, description="chance of the null label in training")
+    self_conditioning: float = Field(0.5, ge=0, le=1, description="chance per sample in training")
+    steps: int = Field(1500, ge=0)
+
+
+class RatioConfig(Section):
+    """The time-dependent density-ratio classifier."""
+
+    width: int = Field(48, ge=4)
+    n_blocks: int = Field(3, ge=1)
+    steps: int = Field(600, ge=0)
+
+
+class ScheduleConfig(Section):
+    """The noise schedule."""
+
+    num_train_timesteps: int = Field(1000, ge=10)
+    power: Literal[1, 2] = Field(2, description="2: Nichol & Dhariwal; 1: the cosine not squared")
+    s: float = Field(0.008, ge=0, lt=0.5)
+
+
+class TrainingConfig(Section):
+    """The loop that all three networks share."""
+
+    batch_size: int = Field(64, ge=2)
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(1e-2, ge=0)
+    warmup: float = Field(0.05, ge=0, lt=1, description="fraction of the steps")
+    ema_decay: float = Field(0.995, ge=0, lt=1)
+    grad_clip: float = Field(1.0, gt=0)
+    mixed_precision: Literal["no", "bf16"] = "bf16"
+    checkpoint_every: int = Field(250, ge=1, description="steps")
+    phi_roll: bool = Field(True, description="roll in φ by whole latent positions")
+    eta_mirror: bool = Field(True, description="mirror in η where grid and detector allow it")
+
+
+class TranslateConfig(Section):
+    """Defaults of `pileupgen translate`."""
+
+    t_release: int | Literal["auto"] = 300
+    w: float = Field(2.0, ge=0, description="guidance; diffusers' guidance_scale is w + 1")
+    mode: Literal["partial", "generate"] = "partial"
+    num_inference_steps: int = Field(15, ge=1, description="network evaluations from the release")
+    auto_auc: float = Field(0.55, gt=0.5, lt=1, description="t_release auto: first t with AUC below")
+    renew_marginals: bool = True
+    n_renewal_events: int = Field(600, ge=10, description="training events the renewal is fitted on")
+    batch_size: int = Field(100, ge=1)
+
+
+class ValidateConfig(Section):
+    """Defaults of `pileupgen validate`."""
+
+    n_bootstrap: int = Field(100, ge=10)
+    n_seeds: int = Field(3, ge=1, description="seeds of the two-sample test")
+
+
+class Config(Section):
+    """All settings of a run."""
+
+    name: str = Field("demo", min_length=1, pattern=r"^[\w.-]+$", description="run directory runs/<name>")
+    seed: int = Field(1, ge=0)
+    samples: SampleConfig = SampleConfig()
+    preprocess: PreprocessConfig = PreprocessConfig()
+    calibration: CalibrationConfig = CalibrationConfig()
+    autoencoder: AutoencoderConfig = AutoencoderConfig()
+    denoiser: DenoiserConfig = DenoiserConfig()
+    ratio: RatioConfig = RatioConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    training: TrainingConfig = TrainingConfig()
+    translate: TranslateConfig = TranslateConfig()
+    validate_: ValidateConfig = Field(ValidateConfig(), alias="validate")
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True
+    )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as they are written to a run directory."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+def load_config(path: Path) -> Config:
+    """Read and check a YAML config.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing, is not YAML, or a value does not fit; all faults are named.
+    """
+    if not path.is_file():
+        raise ConfigError(f"No config at {path}.", "Give --config a YAML file, see configs/demo.yaml.")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {error}.") from error
+    return parse_config({} if values is None else values, str(path))
+
+
+def parse_config(values: object, where: str) -> Config:
+    """Check plain values against the schema.
+
+    Raises
+    ------
+    ConfigError
+        Naming every fault and the nearest known key.
+    """
+    if not isinstance(values, dict):
+        raise ConfigError(f"{where} must be a mapping of settings, not {type(values).__name__}.")
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        faults = [describe_fault(fault, Config) for fault in error.errors()]
+        raise ConfigError(f"{where}: " + "; ".join(faults)) from None
+
+
+def describe_fault(fault: Any, model: type[BaseModel]) -> str:
+    """One pydantic fault in words: where, what, and the nearest known key."""
+    location = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        known = _keys_at(model, fault["loc"][:-1])
+        return f"unknown key '{location}'. {did_you_mean(str(fault['loc'][-1]), known)}"
+    value = "" if fault["type"] == "missing" else f" (got {fault['input']!r})"
+    return f"{location}: {fault['msg'][0].lower()}{fault['msg'][1:]}{value}"
+
+
+def _keys_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
+    for part in location:
+        fields = {field.alias or name: field for name, field in model.model_fields.items()}
+        annotation = fields[part].annotation if part in fields else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        model = annotation
+    return [field.alias or name for name, field in model.model_fields.items()]

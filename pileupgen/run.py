@@ -1,0 +1,228 @@
+"""A run directory: its paths, its config, what each stage was made from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from pileupgen import __version__
+from pileupgen.errors import OutputError, RunError
+
+OPERATIONAL = ("name", "translate", "validate")
+"""Config sections that may change between two commands on the same run."""
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a small file aside and rename it when whole.
+
+    Raises
+    ------
+    OutputError
+        If the disk is full or the folder cannot be written.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    aside: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        aside = Path(name)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.replace(aside, path)
+    except OSError as error:
+        raise OutputError(
+            f"Cannot write {path}: {error.strerror or error}.", "Check space and permission."
+        ) from error
+    finally:
+        if aside is not None:
+            with suppress(OSError):
+                aside.unlink(missing_ok=True)
+
+
+def fingerprint(values: object) -> str:
+    """SHA-256 (first 16 hex digits) of anything JSON can hold, independent of key order.
+
+    >>> fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
+    True
+    """
+    text = json.dumps(values, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Installed versions of pileupgen and the named packages."""
+    found = {"pileupgen": __version__}
+    for package in packages:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
+
+
+class RunDirectory:
+    """Paths and records of one run.
+
+    Layout::
+
+        config.yaml              resolved config
+        stages/<stage>.json      what a stage was made from, written when it is done
+        data/<domain>.h5         image stores
+        model/                   the trained pipeline (diffusers layout, safetensors)
+        checkpoints/             training state
+        logs/                    loss curves
+        translated/<name>.h5     translated stores
+        validation/              metrics.json and figures
+
+    Parameters
+    ----------
+    path : Path
+        The folder; made when first written to.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def config_path(self) -> Path:
+        """The resolved config."""
+        return self.path / "config.yaml"
+
+    @property
+    def model(self) -> Path:
+        """The trained pipeline."""
+        return self.path / "model"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Training state."""
+        return self.path / "checkpoints"
+
+    @property
+    def logs(self) -> Path:
+        """Loss curves."""
+        return self.path / "logs"
+
+    @property
+    def validation(self) -> Path:
+        """Metrics and figures."""
+        return self.path / "validation"
+
+    def images(self, domain: str) -> Path:
+        """Image store of a domain."""
+        return self.path / "data" / f"{domain}.h5"
+
+    @property
+    def translated(self) -> Path:
+        """Default store of translated events."""
+        return self.path / "translated" / "mc_to_data.h5"
+
+    def adopt(self, config: Mapping[str, Any], dump: str) -> None:
+        """Bind the run to a config, or check that it is bound to the same one.
+
+        Parameters
+        ----------
+        config : mapping
+            Resolved config as plain values.
+        dump : str
+            The same as YAML, written where the run has no config yet.
+
+        Raises
+        ------
+        RunError
+            If the run was begun with other settings; names up to five that differ.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise RunError(f"{self.path} is a file, not a run directory.", "Choose another --run.")
+        if not self.config_path.is_file():
+            write_whole(self.config_path, dump)
+            return
+        differing = differing_keys(self.load_config(), config)
+        if differing:
+            shown = "; ".join(differing[:5])
+            more = f"; and {len(differing) - 5} more" if len(differing) > 5 else ""
+            raise RunError(
+                f"{self.path} belongs to another config: {shown}{more}.",
+                "Choose another --run, or delete this one to begin anew.",
+            )
+
+    def load_config(self) -> dict[str, Any]:
+        """The config this run is bound to, as plain values.
+
+        Raises
+        ------
+        RunError
+            If it is missing or damaged.
+        """
+        import yaml
+
+        try:
+            values = yaml.safe_load(self.config_path.read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+            raise RunError(f"{self.config_path} cannot be read: {error}.") from error
+        if not isinstance(values, dict):
+            raise RunError(f"{self.config_path} does not hold a config.", "Delete it and begin anew.")
+        return values
+
+    def is_current(self, stage: str, made_from: str, outputs: Sequence[Path]) -> bool:
+        """Whether a stage was finished from these inputs and its outputs are there."""
+        with suppress(OSError, ValueError):
+            record = json.loads(self._record(stage).read_text())
+            return record["made_from"] == made_from and all(path.exists() for path in outputs)
+        return False
+
+    def finish(self, stage: str, made_from: str, details: Mapping[str, Any]) -> None:
+        """Record that a stage is done."""
+        record = {"made_from": made_from, **details}
+        write_whole(self._record(stage), json.dumps(record, indent=2, sort_keys=True, default=str))
+
+    def details(self, stage: str) -> dict[str, Any]:
+        """What :meth:`finish` recorded.
+
+        Raises
+        ------
+        RunError
+            If the stage has not been run.
+        """
+        try:
+            record = json.loads(self._record(stage).read_text())
+        except (OSError, ValueError) as error:
+            raise RunError(
+                f"{self.path} has no finished '{stage}'.", f"Run 'pileupgen {stage}' first."
+            ) from error
+        return dict(record)
+
+    def _record(self, stage: str) -> Path:
+        return self.path / "stages" / f"{stage}.json"
+
+
+def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Settings that differ, as ``section.key: old → new``; operational sections are left out.
+
+    >>> differing_keys({"a": {"b": 1}}, {"a": {"b": 2}})
+    ['a.b: 1 → 2']
+    """
+    found = []
+    for key in sorted({*old, *new}):
+        if not prefix and key in OPERATIONAL:
+            continue
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            found += differing_keys(before, after, f"{prefix}{key}.")
+        elif before != after:
+            found.append(f"{prefix}{key}: {before} → {after}")
+    return found

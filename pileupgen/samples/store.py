@@ -1,0 +1,329 @@
+"""The HDF5 image store: what `preprocess` and `translate` write and all else reads.
+
+The tree is documented in ``data_cards/FORMAT.md``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import hdf5plugin
+import numpy as np
+from numpy.typing import NDArray
+
+from pileupgen.calo.geometry import Grid
+from pileupgen.errors import MissingInputError, OutputError, StoreError, UnreadableInputError
+
+SCHEMA = "pileupgen-images"
+SCHEMA_VERSION = 1
+CHUNK_EVENTS = 32
+SPLITS = ("train", "validation", "test")
+"""Names of the values 0, 1, 2 of ``/split``."""
+
+COLUMNS: dict[str, tuple[str, str, str]] = {
+    # name: (dtype, unit, meaning)
+    "mu": ("f4", "1", "number of pileup interactions; NaN where unknown"),
+    "event_id": ("i8", "1", "position of the event in its sample, from 0"),
+    "weight": ("f8", "1", "event weight"),
+    "split": ("u1", "1", "0 train, 1 validation, 2 test"),
+    "source_event": ("i8", "1", "event_id of the source event; -1 where there is none"),
+    "seed": ("i8", "1", "seed that, with source_event, fixes the event's noise"),
+}
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images of N events with what is known of each.
+
+    Attributes
+    ----------
+    energy : float32 array, shape (N, L, n_eta, n_phi)
+        GeV.
+    grid : Grid
+        Axes of ``energy``.
+    columns : dict of arrays, shape (N,)
+        ``mu``, ``event_id``, ``weight``, ``split`` and, for translated events, ``source_event``
+        and ``seed``.
+    """
+
+    energy: NDArray[np.float32]
+    grid: Grid
+    columns: dict[str, NDArray[Any]]
+
+    def __len__(self) -> int:
+        return len(self.energy)
+
+    @property
+    def mu(self) -> NDArray[np.float32]:
+        """Number of pileup interactions, shape (N,)."""
+        return np.asarray(self.columns["mu"], dtype=np.float32)
+
+    @property
+    def weight(self) -> NDArray[np.float64]:
+        """Event weights, shape (N,)."""
+        return np.asarray(self.columns["weight"], dtype=np.float64)
+
+    @property
+    def event_id(self) -> NDArray[np.int64]:
+        """Position in the sample, shape (N,)."""
+        return np.asarray(self.columns["event_id"], dtype=np.int64)
+
+
+class ImageStore:
+    """An image store opened for reading.
+
+    Parameters
+    ----------
+    path : path
+        An HDF5 file written by :func:`create_store`.
+
+    Raises
+    ------
+    MissingInputError
+        If there is no such file.
+    UnreadableInputError
+        If it is not HDF5 or is truncated.
+    StoreError
+        If it is HDF5 of another schema or schema version.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise MissingInputError(f"No image store at {self.path}.", "Run the command that makes it.")
+        try:
+            with h5py.File(self.path, "r") as file:
+                schema, version = file.attrs.get("schema"), file.attrs.get("schema_version")
+                if schema != SCHEMA:
+                    raise StoreError(
+                        f"{self.path} is HDF5 but not an image store (schema attribute: {schema!r}).",
+                        "Make one with 'pileupgen preprocess'.",
+                    )
+                if version != SCHEMA_VERSION:
+                    raise StoreError(
+                        f"{self.path} has schema version {version}, this pileupgen reads {SCHEMA_VERSION}.",
+                        "Make it anew with 'pileupgen preprocess'.",
+                    )
+                self.domain = str(file.attrs["domain"])
+                self.grid = Grid.from_dict(json.loads(file["geometry"].attrs["json"]))
+                self.provenance: dict[str, Any] = json.loads(file["provenance"].attrs["json"])
+                self.n_events = int(file["images"].shape[0])
+                self.columns = {
+                    name: file["events"][name][:] for name in COLUMNS if name in file["events"]
+                }
+        except (OSError, KeyError, ValueError) as error:
+            raise UnreadableInputError(
+                f"{self.path} cannot be read as an image store: {error}.",
+                "It may be truncated; delete it and make it anew.",
+            ) from error
+
+    def __len__(self) -> int:
+        return self.n_events
+
+    def indices(self, split: str | None = None, max_events: int | None = None) -> NDArray[np.int64]:
+        """Rows of a split, in file order.
+
+        Raises
+        ------
+        StoreError
+            If the split is unknown.
+        """
+        rows = np.arange(self.n_events, dtype=np.int64)
+        if split is not None and split != "all":
+            if split not in SPLITS:
+                raise StoreError(f"No split '{split}'.", f"Known: {', '.join((*SPLITS, 'all'))}.")
+            rows = rows[self.columns["split"] == SPLITS.index(split)]
+        return rows if max_events is None else rows[:max_events]
+
+    def read(self, rows: NDArray[np.int64] | slice | None = None) -> Images:
+        """Images of the given rows (ascending), or of all.
+
+        Raises
+        ------
+        UnreadableInputError
+            If a chunk cannot be decompressed.
+        """
+        index = np.arange(self.n_events) if rows is None else np.arange(self.n_events)[rows]
+        energy = np.empty((len(index), *self.grid.shape), dtype=np.float32)
+        try:
+            with h5py.File(self.path, "r") as file:
+                images = file["images"]
+                # Whole chunks first, rows then: HDF5's own fancy indexing is many times slower.
+                for begin in range(0, len(index), 1024):
+                    part = index[begin : begin + 1024]
+                    if len(part):
+                        low, high = int(part[0]), int(part[-1]) + 1
+                        energy[begin : begin + len(part)] = images[low:high][part - low]
+        except OSError as error:
+            raise UnreadableInputError(
+                f"{self.path} holds a damaged chunk: {error}.", "Delete it and make it anew."
+            ) from error
+        return Images(energy, self.grid, {name: values[index] for name, values in self.columns.items()})
+
+    def batches(
+        self, rows: NDArray[np.int64] | None = None, batch_size: int = 512
+    ) -> Iterator[Images]:
+        """Images of the given rows (ascending), ``batch_size`` at a time."""
+        index = np.arange(self.n_events, dtype=np.int64) if rows is None else rows
+        for begin in range(0, len(index), batch_size):
+            yield self.read(index[begin : begin + batch_size])
+
+
+class StoreWriter:
+    """Appends images to a store that is being written; made by :func:`create_store`."""
+
+    def __init__(self, file: h5py.File, grid: Grid) -> None:
+        self._file = file
+        self._grid = grid
+        self._buffer: list[NDArray[np.float32]] = []
+        self._buffered = 0
+        self.n_events = 0
+
+    def append(self, energy: NDArray[np.float32], columns: Mapping[str, NDArray[Any]]) -> None:
+        """Add events.
+
+        Parameters
+        ----------
+        energy : float32 array, shape (n, L, n_eta, n_phi)
+            GeV.
+        columns : mapping of arrays, shape (n,)
+            Names from ``COLUMNS``; the same names in every call.
+        """
+        if energy.shape[1:] != self._grid.shape:
+            raise StoreError(f"Images of shape {energy.shape[1:]} for a store of {self._grid.shape}.")
+        events = self._file["events"]
+        for name, values in columns.items():
+            if name not in events:
+                dtype, unit, meaning = COLUMNS[name]
+                column = events.create_dataset(
+                    name, shape=(self.n_events,), maxshape=(None,), dtype=dtype, chunks=(4096,)
+                )
+                column.attrs["unit"], column.attrs["meaning"] = unit, meaning
+            events[name].resize(self.n_events + len(energy), axis=0)
+            events[name][self.n_events :] = values
+        self.n_events += len(energy)
+        self._buffer.append(np.asarray(energy, dtype=np.float32))
+        self._buffered += len(energy)
+        if self._buffered >= 8 * CHUNK_EVENTS:
+            self._flush(whole_chunks=True)
+
+    def _flush(self, *, whole_chunks: bool) -> None:
+        energy = np.concatenate(self._buffer) if self._buffer else np.empty((0, *self._grid.shape))
+        n = len(energy) - len(energy) % CHUNK_EVENTS if whole_chunks else len(energy)
+        images = self._file["images"]
+        begin = images.shape[0]
+        images.resize(begin + n, axis=0)
+        images[begin:] = energy[:n]
+        self._buffer = [energy[n:]] if n < len(energy) else []
+        self._buffered = len(energy) - n
+
+    def finish(self) -> None:
+        """Write what is buffered."""
+        self._flush(whole_chunks=False)
+
+
+@contextmanager
+def create_store(
+    path: str | os.PathLike[str], grid: Grid, domain: str, provenance: Mapping[str, Any]
+) -> Iterator[StoreWriter]:
+    """Write a store aside and give it its name once it is whole.
+
+    The bytes depend on the arguments and events alone, not on the time or the machine.
+
+    Parameters
+    ----------
+    path : path
+        Final name. A file that is there stays untouched until the new one is whole.
+    grid : Grid
+        Axes of the images.
+    domain : str
+        ``"mc"``, ``"data"`` or, after translation, ``"mc_to_data"``.
+    provenance : mapping
+        Anything JSON can hold: inputs with hashes, settings, versions.
+
+    Raises
+    ------
+    OutputError
+        If the disk is full or the folder cannot be written.
+    """
+    final = Path(path)
+    aside = final.with_name(f".{final.name}.{os.getpid()}.part")
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        with h5py.File(aside, "w", libver="v110", track_order=True) as file:
+            file.attrs["schema"], file.attrs["schema_version"] = SCHEMA, SCHEMA_VERSION
+            file.attrs["domain"] = domain
+            _write_json(file.create_group("provenance"), provenance)
+            _write_geometry(file.create_group("geometry"), grid)
+            file.create_group("events")
+            images = file.create_dataset(
+                "images",
+                shape=(0, *grid.shape),
+                maxshape=(None, *grid.shape),
+                dtype="f4",
+                chunks=(CHUNK_EVENTS, *grid.shape),
+                **hdf5plugin.Blosc2(cname="zstd", clevel=5, filters=hdf5plugin.Blosc2.SHUFFLE),
+            )
+            images.attrs["unit"], images.attrs["axes"] = "GeV", "event, layer, eta, phi"
+            writer = StoreWriter(file, grid)
+            yield writer
+            writer.finish()
+        os.replace(aside, final)
+    except OSError as error:
+        raise OutputError(
+            f"Cannot write {final}: {error.strerror or error}.",
+            "Check space and permission; nothing was put under the final name.",
+        ) from error
+    finally:
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
+
+
+def _write_json(group: h5py.Group, values: Mapping[str, Any]) -> None:
+    group.attrs["json"] = json.dumps(values, sort_keys=True)
+
+
+def _write_geometry(group: h5py.Group, grid: Grid) -> None:
+    _write_json(group, grid.to_dict())
+    for name, edges, unit in (("eta_edges", grid.eta_edges, "1"), ("phi_edges", grid.phi_edges, "rad")):
+        group.create_dataset(name, data=np.asarray(edges, dtype="f8")).attrs["unit"] = unit
+    group.attrs["layers"] = list(grid.layers)
+
+
+def assign_splits(
+    first: int, n: int, fractions: tuple[float, float, float], seed: int
+) -> NDArray[np.uint8]:
+    """Splits of events ``first … first + n − 1``, a function of (event, seed) alone.
+
+    Within each block of 100 consecutive events the fractions are exact to 1 event, so a stream
+    can be split without knowing its length.
+
+    Parameters
+    ----------
+    first, n : int
+        Position of the first event in its sample and number of events.
+    fractions : three floats
+        Train, validation and test fractions; they sum to 1.
+    seed : int
+        Chooses the permutation within each block.
+
+    Returns
+    -------
+    uint8 array, shape (n,)
+    """
+    block = 100
+    bounds = np.round(np.cumsum(fractions)[:2] * block).astype(int)
+    ordered = np.searchsorted(bounds, np.arange(block), side="right").astype(np.uint8)
+    labels = [
+        np.random.default_rng([seed, index]).permutation(ordered)
+        for index in range(first // block, (first + n - 1) // block + 1)
+    ]
+    joined = np.concatenate(labels) if labels else np.empty(0, dtype=np.uint8)
+    return joined[first % block : first % block + n] if n else joined[:0]
