@@ -1,0 +1,1 @@
+"""Real generators, a minimum-bias pool, pileup by overlay, and a fast calorimeter."""

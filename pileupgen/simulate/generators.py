@@ -1,0 +1,283 @@
+"""Event generators: Pythia 8 itself, and the models that chromo wraps.
+
+A generator runs in a process of its own (see :mod:`pileupgen.simulate.farm`): most of chromo's
+models are Fortran with one global state.
+"""
+
+from __future__ import annotations
+
+import importlib
+import socket
+import warnings
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Protocol
+
+import numpy as np
+
+from pileupgen.errors import DependencyError, GeneratorError
+from pileupgen.simulate.interactions import Interactions
+
+PYTHIA_PROCESSES: dict[str, tuple[str, ...]] = {
+    "inelastic": ("SoftQCD:inelastic",),
+    "nondiffractive": ("SoftQCD:nonDiffractive",),
+    "nsd": (
+        "SoftQCD:nonDiffractive",
+        "SoftQCD:doubleDiffractive",
+        "SoftQCD:centralDiffractive",
+    ),
+    "all": ("SoftQCD:all",),
+}
+"""Process → Pythia switches. ``nsd`` is all but single-diffractive, ``all`` adds elastic."""
+
+PROCESS_ALIASES = {"minbias": "inelastic"}
+
+CHROMO_MODELS: dict[str, str] = {
+    "sibyll": "Sibyll23d",
+    "sibyll23e": "Sibyll23e",
+    "sibyll21": "Sibyll21",
+    "pythia6": "Pythia6",
+    "epos": "EposLHC",
+    "eposr": "EposLHCR",
+    "qgsjet": "QGSJetIII",
+    "qgsjet2": "QGSJetII04",
+    "dpmjet": "DpmjetIII193",
+    "phojet": "Phojet193",
+}
+"""Name → class of ``chromo.models``."""
+
+OFFLINE = ("pythia8", "sibyll", "sibyll23e", "sibyll21", "pythia6")
+"""Generators that need no tables to be fetched."""
+
+GENERATORS = ("pythia8", *CHROMO_MODELS)
+
+DOWNLOAD_TIMEOUT = 30.0
+"""Seconds without an answer after which fetching tables is given up."""
+
+STABLE_MM = 10.0
+"""Particles with cτ above it (mm) are stable, as the LHC experiments have it."""
+
+
+class Generator(Protocol):
+    """Makes interactions that depend on the seed alone, not on what was made before."""
+
+    def generate(self, n: int, seed: int) -> Interactions:
+        """Make ``n`` interactions; called once in a process."""
+
+
+def processes(generator: str) -> tuple[str, ...]:
+    """Name the processes a generator offers."""
+    return tuple(PYTHIA_PROCESSES) if generator == "pythia8" else ("inelastic",)
+
+
+def package(generator: str) -> str:
+    """Name the distribution that holds a generator."""
+    return "pythia8mc" if generator == "pythia8" else "chromo"
+
+
+def generator_version(generator: str) -> str:
+    """Installed version of the generator's package; empty where it is not installed."""
+    try:
+        return version(package(generator))
+    except PackageNotFoundError:
+        return ""
+
+
+def require(generator: str) -> None:
+    """Check that the generator's package is there.
+
+    Raises
+    ------
+    DependencyError
+        If it is not.
+    """
+    if not generator_version(generator):
+        raise DependencyError(
+            f"Generator '{generator}' needs the package {package(generator)}.",
+            "pip install 'pileupgen[simulate]'",
+        )
+
+
+def make_generator(generator: str, process: str, tune: int | None, sqrt_s: float) -> Generator:
+    """Initialise a generator in this process.
+
+    Parameters
+    ----------
+    generator : str
+        One of ``GENERATORS``.
+    process : str
+        One of :func:`processes`.
+    tune : int or None
+        Pythia 8's ``Tune:pp``.
+    sqrt_s : float
+        Centre-of-mass energy of the proton pair in GeV.
+
+    Raises
+    ------
+    DependencyError
+        If the package is not installed.
+    GeneratorError
+        If the generator refuses the settings, or tables it needs cannot be fetched.
+    """
+    require(generator)
+    if generator == "pythia8":
+        return Pythia8(process, tune, sqrt_s)
+    return Chromo(generator, sqrt_s)
+
+
+def _import(module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise DependencyError(
+            f"The package {module} is installed but does not load: {error}.",
+            "pip install --force-reinstall 'pileupgen[simulate]'",
+        ) from error
+
+
+class Pythia8:
+    """Pythia 8 (Bierlich et al., 2203.11601), soft QCD of a proton pair.
+
+    Parameters
+    ----------
+    process, tune, sqrt_s
+        As for :func:`make_generator`; ``tune`` None leaves Pythia's default.
+
+    Raises
+    ------
+    GeneratorError
+        If Pythia refuses a setting or does not initialise.
+    """
+
+    def __init__(self, process: str, tune: int | None, sqrt_s: float) -> None:
+        pythia8 = _import("pythia8mc")
+        self._pythia = pythia8.Pythia("", False)
+        settings = {
+            "Print:quiet": "on",
+            "Beams:eCM": f"{sqrt_s:.10g}",
+            **({} if tune is None else {"Tune:pp": str(tune)}),
+            **dict.fromkeys(PYTHIA_PROCESSES[process], "on"),
+            "ParticleDecays:limitTau0": "on",
+            "ParticleDecays:tau0Max": f"{STABLE_MM:g}",
+            "Random:setSeed": "on",
+            "Random:seed": "1",
+        }
+        for name, value in settings.items():
+            if not self._pythia.readString(f"{name} = {value}"):
+                raise GeneratorError(
+                    f"Pythia 8 refuses '{name} = {value}'.",
+                    "See the tunes and beam settings in Pythia's manual.",
+                )
+        if not self._pythia.init():
+            raise GeneratorError(
+                f"Pythia 8 does not initialise: {process}, tune {tune}, √s = {sqrt_s:g} GeV.",
+                "Some tunes need LHAPDF, which the Python wheel lacks; 14 and 21 do not.",
+            )
+
+    def generate(self, n: int, seed: int) -> Interactions:
+        """Make ``n`` interactions, from Pythia's random generator seeded anew.
+
+        Raises
+        ------
+        GeneratorError
+            If Pythia gives up.
+        """
+        ak = _import("awkward")
+        self._pythia.rndm.init(1 + seed % 900_000_000)
+        parts: list[dict[str, Any]] = []
+        missing = n
+        while missing > 0:
+            batch = self._pythia.nextBatch(missing)
+            if len(batch) == 0:
+                raise GeneratorError("Pythia 8 makes no more events with these settings.")
+            particles = batch.prt
+            particles = particles[particles.status > 0]
+            momentum = particles.p
+            pid = np.asarray(ak.flatten(particles.id))
+            found = Interactions.select(
+                np.asarray(ak.num(particles.id)),
+                pid=pid,
+                charge=self._charges(pid),
+                px=np.asarray(ak.flatten(momentum.px)),
+                py=np.asarray(ak.flatten(momentum.py)),
+                pz=np.asarray(ak.flatten(momentum.pz)),
+                energy=np.asarray(ak.flatten(momentum.e)),
+            )
+            parts.append(found.arrays())
+            missing -= len(batch)
+        return Interactions.join(parts)
+
+    def _charges(self, pid: Any) -> Any:
+        codes, where = np.unique(pid, return_inverse=True)
+        data = self._pythia.particleData
+        return np.array([round(data.charge(int(code))) for code in codes], dtype=np.int8)[where]
+
+
+class Chromo:
+    """A hadronic model wrapped by chromo (Dembinski et al., 2023).
+
+    Parameters
+    ----------
+    name : str
+        A key of ``CHROMO_MODELS``.
+    sqrt_s : float
+        GeV.
+
+    Raises
+    ------
+    GeneratorError
+        If the model refuses the energy, or its tables cannot be fetched.
+    """
+
+    def __init__(self, name: str, sqrt_s: float) -> None:
+        chromo = _import("chromo")
+        self._name = name
+        try:
+            model = getattr(chromo.models, CHROMO_MODELS[name])
+        except AttributeError as error:
+            raise GeneratorError(
+                f"This version of chromo has no model {CHROMO_MODELS[name]}.",
+                "pip install --upgrade chromo",
+            ) from error
+        previous = socket.getdefaulttimeout()
+        socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                beams = chromo.kinematics.CenterOfMass(sqrt_s, "p", "p")
+                self._model = model(beams, seed=1)
+        except (ConnectionError, TimeoutError, OSError) as error:
+            raise GeneratorError(
+                f"'{name}' ({CHROMO_MODELS[name]}) needs tables that chromo fetches once from the "
+                f"network, and that failed.",
+                "Repeat it with a connection, or take a generator that needs none: "
+                f"{', '.join(OFFLINE)}.",
+            ) from error
+        except (ValueError, RuntimeError) as error:
+            raise GeneratorError(
+                f"'{name}' does not initialise at √s = {sqrt_s:g} GeV: {error}."
+            ) from error
+        finally:
+            socket.setdefaulttimeout(previous)
+
+    def generate(self, n: int, seed: int) -> Interactions:
+        """Make ``n`` interactions, from the model's random generator seeded anew.
+
+        Raises
+        ------
+        GeneratorError
+            If the model gives up.
+        """
+        self._model.random_state = np.random.PCG64(seed).state
+        finals = []
+        try:
+            for event in self._model(n):
+                final = event.final_state()
+                finals.append(
+                    (final.pid.copy(), final.charge.copy(), final.px.copy(),
+                     final.py.copy(), final.pz.copy(), final.en.copy())
+                )  # fmt: skip
+        except RuntimeError as error:
+            raise GeneratorError(f"'{self._name}' stopped: {error}.") from error
+        names = ("pid", "charge", "px", "py", "pz", "energy")
+        columns = dict(zip(names, map(np.concatenate, zip(*finals, strict=True)), strict=True))
+        return Interactions.select(np.array([len(final[0]) for final in finals]), **columns)

@@ -1,0 +1,187 @@
+"""Pileup by overlay, as Delphes' ``PileUpMerger`` does it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri
+
+from pileupgen.simulate.calorimeter import Calorimeter
+from pileupgen.simulate.interactions import Interactions
+from pileupgen.simulate.propagation import Paths, propagate
+from pileupgen.simulate.response import BeamSpot, ResponseCard
+from pileupgen.simulate.rho import GridMedian
+from pileupgen.simulate.spec import SampleSpec
+
+PILEUP_STREAM, DETECTOR_STREAM = 1, 2
+"""Parts of an event's seed: what happened, and what the detector made of it."""
+
+
+@dataclass(frozen=True)
+class Deposits:
+    """The pool as a detector sees it: particles that leave energy, with their paths.
+
+    Attributes
+    ----------
+    offsets : int64 array, shape (n_interactions + 1,)
+        Interaction i owns rows ``offsets[i]:offsets[i + 1]``.
+    em, had : float32 arrays, shape (n,)
+        Deposited energy in GeV.
+    paths : Paths
+        Of the same particles.
+    """
+
+    offsets: NDArray[np.int64]
+    em: NDArray[np.float32]
+    had: NDArray[np.float32]
+    paths: Paths
+
+    @classmethod
+    def of(cls, pool: Interactions, card: ResponseCard) -> Deposits:
+        """Share out the energy of each particle, and prepare its path.
+
+        Parameters
+        ----------
+        pool : Interactions
+            The minimum-bias pool.
+        card : ResponseCard
+            Energy fractions and field.
+        """
+        code = np.abs(pool.pid)
+        em, had = (np.full(len(code), part, np.float32) for part in card.energy_fractions[0])
+        for named, fractions in card.energy_fractions.items():
+            if named != 0:
+                rows = np.flatnonzero(code == named)
+                em[rows], had[rows] = fractions
+        seen = em + had > 1e-9
+        rows = np.flatnonzero(seen)
+        energy = pool.energy[rows]
+        return cls(
+            offsets=np.concatenate([[0], np.cumsum(seen)])[pool.offsets],
+            em=energy * em[rows],
+            had=energy * had[rows],
+            paths=propagate(pool, rows, card.field),
+        )
+
+
+@dataclass(frozen=True)
+class Pileup:
+    """Which interactions make up an event.
+
+    Attributes
+    ----------
+    interaction : int64 array, shape (n,)
+        Rows of the pool, drawn with replacement.
+    rotation : float32 array, shape (n,)
+        Turn in φ, rad.
+    mirror : float32 array, shape (n,)
+        −1 where the interaction is mirrored in η, else 1.
+    z : float32 array, shape (n + 1,)
+        Vertices on the beam line in m; the first is that of the empty event the pileup is laid
+        over.
+    """
+
+    interaction: NDArray[np.int64]
+    rotation: NDArray[np.float32]
+    mirror: NDArray[np.float32]
+    z: NDArray[np.float32]
+
+
+class Overlay:
+    """Makes events; each depends on the spec's seed and its own number alone.
+
+    Parameters
+    ----------
+    spec : SampleSpec
+        What to make.
+    pool : Interactions
+        The spec's minimum-bias pool.
+    card : ResponseCard
+        The spec's detector.
+    """
+
+    def __init__(self, spec: SampleSpec, pool: Interactions, card: ResponseCard) -> None:
+        self.spec = spec
+        self.card = card
+        self.calorimeter = Calorimeter(card)
+        self.deposits = Deposits.of(pool, card)
+        self._rho = GridMedian(self.calorimeter.grid)
+        self._detector = int(card.fingerprint(), 16)
+        profile = spec.mu_profile or ((spec.mu, 1.0),)
+        self._mu = np.array([mu for mu, _ in profile])
+        cumulative = np.cumsum([probability for _, probability in profile])
+        self._cumulative = cumulative / cumulative[-1]
+
+    def draw(self, event: int) -> Pileup:
+        """Choose the interactions of an event."""
+        rng = np.random.default_rng([self.spec.seed, PILEUP_STREAM, event])
+        mu = self._mu[np.searchsorted(self._cumulative, rng.random(), side="right")]
+        poisson = self.spec.mu_spread == "poisson"
+        n = int(rng.poisson(mu)) if poisson else round(float(mu))
+        interaction = rng.integers(len(self.deposits.offsets) - 1, size=n)
+        rotation = rng.uniform(-np.pi, np.pi, size=n).astype(np.float32)
+        z = _vertices(self.card.beam_spot, rng.random(n + 1))
+        mirror = np.ones(n, dtype=np.float32)
+        if self.spec.mirror_eta:
+            mirror[rng.random(n) < 0.5] = -1
+        return Pileup(interaction, rotation, mirror, z)
+
+    def deposit(self, pileup: Pileup) -> NDArray[np.float64]:
+        """Energy left in each cell, GeV, shape ``(2, n_cells)``."""
+        deposits, grid = self.deposits, self.calorimeter.grid
+        begin = deposits.offsets[pileup.interaction]
+        counts = deposits.offsets[pileup.interaction + 1] - begin
+        index = np.repeat(np.arange(len(counts)), counts)
+        before = np.cumsum(counts) - counts
+        rows = np.arange(counts.sum()) + (begin - before)[index]
+        mirror = pileup.mirror[index]
+        cot_theta, phi = deposits.paths.impact(rows, mirror * pileup.z[1:][index], self.card.field)
+        cells = grid.locate(mirror * cot_theta, phi + pileup.rotation[index])
+        n = grid.n_cells
+        return np.stack(
+            [
+                np.bincount(cells, weights=energy[rows], minlength=n + 1)[:n]
+                for energy in (deposits.em, deposits.had)
+            ]
+        )
+
+    def events(self, first: int, n: int) -> dict[str, NDArray[np.generic]]:
+        """Make events ``first … first + n − 1``.
+
+        Returns
+        -------
+        dict
+            ``n_towers`` (n,), ``cell`` (n_towers,) int32, ``em`` and ``had`` (n_towers,) float32
+            in GeV, ``n_vertices`` (n,), ``z`` (n_vertices,) float32 in m, ``rho`` (n, n_rho)
+            float32 in GeV per unit of η × φ. Towers are those with energy, ordered by η, then φ.
+        """
+        cells, energies, vertices, total = [], [], [], []
+        for event in range(first, first + n):
+            pileup = self.draw(event)
+            rng = np.random.default_rng([self.spec.seed, DETECTOR_STREAM, event, self._detector])
+            measured = self.calorimeter.measure(self.deposit(pileup), rng)
+            hit = np.flatnonzero(measured.any(axis=0))
+            cells.append(hit.astype(np.int32))
+            energies.append(measured[:, hit].astype(np.float32))
+            vertices.append(pileup.z)
+            total.append(measured.sum(axis=0))
+        joined = np.concatenate(energies, axis=1)
+        return {
+            "n_towers": np.array([len(hit) for hit in cells]),
+            "cell": np.concatenate(cells),
+            "em": joined[0],
+            "had": joined[1],
+            "n_vertices": np.array([len(z) for z in vertices]),
+            "z": np.concatenate(vertices),
+            "rho": self._rho.density(np.array(total)).astype(np.float32),
+        }
+
+
+def _vertices(spot: BeamSpot, uniform: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Vertices of a Gaussian cut off at ±max_z, from uniform numbers."""
+    if spot.sigma_z == 0:
+        return np.zeros(len(uniform), dtype=np.float32)
+    low = ndtr(-spot.max_z / spot.sigma_z)
+    return (spot.sigma_z * ndtri(low + uniform * (1 - 2 * low))).astype(np.float32)

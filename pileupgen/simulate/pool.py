@@ -1,0 +1,105 @@
+"""The minimum-bias pool: made once, kept in a cache folder, drawn from with replacement."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from pileupgen.errors import UnreadableInputError
+from pileupgen.simulate.farm import run_chunks, save
+from pileupgen.simulate.generators import require
+from pileupgen.simulate.interactions import ARRAYS, Interactions
+from pileupgen.simulate.spec import SampleSpec
+
+POOL_STREAM = 0
+CHUNK = 500
+"""Interactions made from one seed; a part of what a pool depends on."""
+
+
+def pool_path(spec: SampleSpec, cache: Path) -> Path:
+    """Where the cache keeps a spec's pool."""
+    tune = "" if spec.tune is None else f"-tune{spec.tune}"
+    name = f"{spec.generator}{tune}-{spec.process}-{spec.sqrt_s:g}GeV-{spec.pool_size}"
+    return cache / f"pool-{name}-{spec.pool_fingerprint()}.npz"
+
+
+def make_pool(
+    spec: SampleSpec, scratch: Path, workers: int, advance: Callable[..., None] | None = None
+) -> Interactions:
+    """Generate a spec's pool.
+
+    Parameters
+    ----------
+    spec : SampleSpec
+        Generator, process, tune, energy, pool size and seed are used.
+    scratch : Path
+        An existing, empty folder.
+    workers : int
+        Processes at a time; the pool does not depend on it.
+    advance : callable, optional
+        Called with the number of interactions just made.
+
+    Raises
+    ------
+    DependencyError
+        If the generator is not installed.
+    GeneratorError
+        If it fails, or needs tables that cannot be fetched.
+    """
+    require(spec.generator)
+    task = {
+        "task": "pool",
+        "generator": spec.generator,
+        "process": spec.process,
+        "tune": spec.tune,
+        "sqrt_s": spec.sqrt_s,
+    }
+    chunks = [
+        {"n": min(CHUNK, spec.pool_size - first), "seed": _seed(spec.seed, number)}
+        for number, first in enumerate(range(0, spec.pool_size, CHUNK))
+    ]
+    parts = []
+    for part in run_chunks(task, chunks, workers, scratch):
+        parts.append(part)
+        if advance is not None:
+            advance(len(part["offsets"]) - 1)
+    return Interactions.join(parts)
+
+
+def _seed(seed: int, chunk: int) -> int:
+    state = np.random.SeedSequence([seed, POOL_STREAM, chunk]).generate_state(1)
+    return int(state[0])
+
+
+def write_pool(path: Path, pool: Interactions) -> None:
+    """Write a pool; the name appears when the file is whole.
+
+    Raises
+    ------
+    OutputError
+        If the disk is full or the folder cannot be written.
+    """
+    save(path, pool.arrays())
+
+
+def read_pool(path: Path) -> Interactions:
+    """Read a pool.
+
+    Raises
+    ------
+    UnreadableInputError
+        If it is missing, truncated or something else.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            pool = Interactions(**{name: arrays[name] for name in ARRAYS})
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UnreadableInputError(
+            f"{path} cannot be read as a minimum-bias pool: {error}.", "Delete it."
+        ) from error
+    if pool.offsets[-1] != len(pool.pid):
+        raise UnreadableInputError(f"{path}: offsets and particles do not fit.", "Delete it.")
+    return pool

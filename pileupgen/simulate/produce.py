@@ -1,0 +1,222 @@
+"""A sample from its spec: pool, overlay, towers, file."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pileupgen.errors import OutputError, UnreadableInputError
+from pileupgen.run import versions
+from pileupgen.simulate.calorimeter import TowerGrid
+from pileupgen.simulate.farm import run_chunks
+from pileupgen.simulate.generators import package
+from pileupgen.simulate.pool import make_pool, pool_path, read_pool, write_pool
+from pileupgen.simulate.spec import SampleSpec
+from pileupgen.simulate.writer import create_delphes_file, read_record
+
+Advance = Callable[..., None]
+CHUNK = 100
+"""Events made by one process at a time; the events do not depend on it."""
+
+
+@dataclass(frozen=True)
+class SampleSummary:
+    """What was made.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    fingerprint : str
+        Of the spec, see :meth:`SampleSpec.fingerprint`.
+    n_events : int
+        Events in the file.
+    n_towers : int
+        Towers of all events together.
+    mean_mu : float
+        Mean number of interactions per event.
+    mean_sum_et : float
+        Mean ΣE_T per event in GeV, in the whole acceptance.
+    pool : Path or None
+        The pool in the cache; None if it was not kept.
+    pool_was_cached : bool
+        Whether the pool was there already.
+    """
+
+    path: Path
+    fingerprint: str
+    n_events: int
+    n_towers: int
+    mean_mu: float
+    mean_sum_et: float
+    pool: Path | None
+    pool_was_cached: bool
+
+
+def default_cache() -> Path:
+    """Folder for pools: ``$PILEUPGEN_CACHE``, else pileupgen's folder in the user's cache."""
+    own = os.environ.get("PILEUPGEN_CACHE")
+    if own:
+        return Path(own)
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "pileupgen"
+
+
+def default_workers() -> int:
+    """Cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def n_units(spec: SampleSpec) -> int:
+    """How far ``advance`` will count: interactions of the pool, then events."""
+    return spec.pool_size + spec.n_events
+
+
+def is_current(spec: SampleSpec, path: Path) -> bool:
+    """Whether a file holds this very sample."""
+    return path.is_file() and read_record(path).get("fingerprint") == spec.fingerprint()
+
+
+def make_sample(
+    spec: SampleSpec,
+    path: Path,
+    advance: Advance | None = None,
+    *,
+    cache: Path | None = None,
+    workers: int | None = None,
+) -> SampleSummary:
+    """Make a sample and write it as a Delphes-like ROOT file.
+
+    The towers depend on the spec alone: not on ``workers``, nor on what the cache holds. An event
+    does not depend on how many follow it.
+
+    Parameters
+    ----------
+    spec : SampleSpec
+        What to make.
+    path : Path
+        The file; a file that is there stays untouched until the new one is whole.
+    advance : callable, optional
+        Called as ``advance(n, note)`` with the units just done, see :func:`n_units`.
+    cache : Path, optional
+        Folder that keeps pools; None keeps none.
+    workers : int, optional
+        Processes at a time; None takes all cores.
+
+    Returns
+    -------
+    SampleSummary
+
+    Raises
+    ------
+    CardError
+        If the response card is malformed.
+    DependencyError
+        If the generator is not installed.
+    GeneratorError
+        If the generator fails, or needs tables that cannot be fetched.
+    OutputError
+        If the disk is full or a folder cannot be written.
+    """
+    card = spec.load_response()
+    grid = TowerGrid(card.ring_edges(), card.ring_n_phi())
+    fingerprint = spec.fingerprint()
+    n_workers = workers or default_workers()
+    report = advance or _silent
+    with _scratch_folder(path.parent) as scratch:
+        pool, was_cached = _provide_pool(spec, cache, scratch, n_workers, report)
+        task = {
+            "task": "overlay",
+            "spec": spec.model_dump(mode="json"),
+            "response": card.model_dump(mode="json"),
+            "pool": str(pool.resolve()),
+        }
+        chunks = [
+            {"first": first, "n": min(CHUNK, spec.n_events - first)}
+            for first in range(0, spec.n_events, CHUNK)
+        ]
+        record = {
+            "fingerprint": fingerprint,
+            "spec": spec.model_dump(mode="json"),
+            "response": card.model_dump(mode="json"),
+            "versions": versions(package(spec.generator)),
+        }
+        events_folder = scratch / "events"
+        events_folder.mkdir()
+        n_towers, n_vertices, sum_et = 0, 0, 0.0
+        with create_delphes_file(path, grid, record) as writer:
+            for events in run_chunks(task, chunks, n_workers, events_folder):
+                writer.append(events)
+                energy = events["em"] + events["had"]
+                sum_et += float(np.sum(energy / np.cosh(grid.eta[events["cell"]])))
+                n_towers += len(energy)
+                n_vertices += int(events["n_vertices"].sum())
+                report(len(events["n_towers"]), "events")
+    return SampleSummary(
+        path=path,
+        fingerprint=fingerprint,
+        n_events=spec.n_events,
+        n_towers=n_towers,
+        mean_mu=n_vertices / spec.n_events - 1,
+        mean_sum_et=sum_et / spec.n_events,
+        pool=pool if cache is not None else None,
+        pool_was_cached=was_cached,
+    )
+
+
+def _provide_pool(
+    spec: SampleSpec, cache: Path | None, scratch: Path, workers: int, report: Advance
+) -> tuple[Path, bool]:
+    path = pool_path(spec, cache if cache is not None else scratch)
+    with suppress(UnreadableInputError):
+        read_pool(path)
+        report(spec.pool_size, "pool from the cache")
+        return path, True
+    folder = scratch / "pool"
+    folder.mkdir()
+
+    def advance(n: int) -> None:
+        report(n, f"minimum bias, {spec.generator}")
+
+    pool = make_pool(spec, folder, workers, advance)
+    _make_folder(path.parent)
+    write_pool(path, pool)
+    return path, False
+
+
+def _silent(n: int = 1, note: str = "") -> None:
+    """Report to nobody."""
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"Cannot make the folder {folder}: {error.strerror or error}.", "Check permission."
+        ) from error
+
+
+@contextmanager
+def _scratch_folder(beside: Path) -> Iterator[Path]:
+    """Make a folder for work under way; it is gone afterwards."""
+    _make_folder(beside)
+    try:
+        folder = Path(tempfile.mkdtemp(dir=beside, prefix=".simulate.", suffix=".part"))
+    except OSError as error:
+        raise OutputError(
+            f"Cannot write in {beside}: {error.strerror or error}.", "Check space and permission."
+        ) from error
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

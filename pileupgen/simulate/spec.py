@@ -1,0 +1,229 @@
+"""What a generated sample is: a ``SampleSpec``, as a data card's ``generate:`` holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from pileupgen.errors import CardError, did_you_mean
+from pileupgen.run import fingerprint, versions
+from pileupgen.simulate.checks import parse_model
+from pileupgen.simulate.generators import (
+    GENERATORS,
+    PROCESS_ALIASES,
+    generator_version,
+    package,
+    processes,
+)
+from pileupgen.simulate.response import ResponseCard, find_response, load_response
+
+MONASH = 14
+"""Pythia's ``Tune:pp`` where none is asked for (Skands et al., 1404.5630)."""
+
+SAMPLE_VERSION = 1
+"""Counts changes of the code that change the events of one and the same spec."""
+
+
+class SampleSpec(BaseModel):
+    """A sample of pileup events in a calorimeter: generator, pileup, detector, seed.
+
+    Samples that differ in ``response`` alone hold the same interactions event by event, seen by
+    two detectors with electronic and shower fluctuations of their own. For independent samples
+    give different seeds.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    generator: str = Field(
+        default="pythia8", description="pythia8, or a model of chromo: sibyll, epos, …"
+    )
+    process: str = Field(default="inelastic", description="inelastic, nondiffractive, nsd, all")
+    tune: int | None = Field(
+        default=None, ge=0, description="Pythia 8's Tune:pp: 14 Monash, 21 A14"
+    )
+    sqrt_s: float = Field(default=13000.0, ge=100, le=1e6, description="GeV, proton on proton")
+    pool_size: int = Field(
+        default=12_000, ge=1, description="minimum-bias interactions to draw from"
+    )
+    n_events: int = Field(default=4000, ge=1)
+    mu: float = Field(
+        default=60.0, ge=0, le=1000, description="mean number of interactions per event"
+    )
+    mu_profile: tuple[tuple[float, float], ...] | None = Field(
+        default=None, description="[mu, probability] pairs, or a two-column text file; replaces mu"
+    )
+    mu_spread: Literal["poisson", "fixed"] = Field(
+        default="poisson", description="number of interactions: Poisson around mu, or mu itself"
+    )
+    mirror_eta: bool = Field(
+        default=False, description="mirror each interaction in η with probability ½"
+    )
+    response: str = Field(default="mc", description="a shipped response card, or a path to one")
+    seed: int = Field(default=1, ge=0, lt=2**63)
+
+    @field_validator("generator")
+    @classmethod
+    def _known_generator(cls, value: str) -> str:
+        name = value.strip().lower()
+        if name not in GENERATORS:
+            raise ValueError(f"no generator '{value}'. {did_you_mean(name, GENERATORS)}")
+        return name
+
+    @field_validator("process")
+    @classmethod
+    def _plain_process(cls, value: str) -> str:
+        name = value.strip().lower().removeprefix("softqcd:")
+        return PROCESS_ALIASES.get(name, name)
+
+    @field_validator("mu_profile", mode="before")
+    @classmethod
+    def _read_profile(cls, value: object, info: ValidationInfo) -> object:
+        if isinstance(value, str | Path):
+            return read_mu_profile(_near(Path(value), info))
+        return value
+
+    @field_validator("mu_profile")
+    @classmethod
+    def _usable_profile(
+        cls, value: tuple[tuple[float, float], ...] | None
+    ) -> tuple[tuple[float, float], ...] | None:
+        if value is None:
+            return None
+        mu, probability = np.array(value, dtype=float).reshape(-1, 2).T
+        if len(mu) == 0 or np.any(mu < 0) or np.any(mu > 1000):
+            raise ValueError("needs at least one [mu, probability], mu within 0 … 1000")
+        if np.any(probability < 0) or probability.sum() <= 0:
+            raise ValueError("probabilities must not be negative, and not all zero")
+        return value
+
+    @field_validator("response", mode="before")
+    @classmethod
+    def _find_response(cls, value: object, info: ValidationInfo) -> object:
+        return find_response(value, _folder(info)) if isinstance(value, str) else value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_tune(cls, values: Any) -> Any:
+        if isinstance(values, Mapping):
+            generator = str(values.get("generator", "pythia8")).strip().lower()
+            if generator == "pythia8" and values.get("tune") is None:
+                return {**values, "tune": MONASH}
+        return values
+
+    @model_validator(mode="after")
+    def _fits_generator(self) -> SampleSpec:
+        if self.generator != "pythia8" and self.tune is not None:
+            raise ValueError(f"tune is a setting of pythia8, not of {self.generator}")
+        offered = processes(self.generator)
+        if self.process not in offered:
+            raise ValueError(
+                f"{self.generator} has no process '{self.process}'. "
+                f"{did_you_mean(self.process, offered)}"
+            )
+        return self
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], where: str, folder: Path | None = None) -> SampleSpec:
+        """Check a mapping, such as a card's ``generate:``.
+
+        Parameters
+        ----------
+        values : mapping
+            Field names and values; what is left out takes the default.
+        where : str
+            Begins every message. If it is a file, paths in ``values`` are also looked for beside
+            it.
+        folder : Path, optional
+            Looked in for paths instead.
+
+        Raises
+        ------
+        CardError
+            Naming every fault and, for an unknown key, the nearest known one.
+        """
+        if folder is None and Path(where).is_file():
+            folder = Path(where).parent
+        return parse_model(cls, dict(values), where, {"folder": folder})
+
+    def load_response(self) -> ResponseCard:
+        """Read the response card.
+
+        Raises
+        ------
+        CardError
+            If the response card is malformed.
+        """
+        return load_response(self.response)
+
+    def fingerprint(self) -> str:
+        """16 hex digits of all that the events depend on: values, response card, versions."""
+        return fingerprint(
+            {
+                **self.model_dump(mode="json", exclude={"response"}),
+                "response": self.load_response().fingerprint(),
+                "sample_version": SAMPLE_VERSION,
+                "versions": versions(package(self.generator)),
+            }
+        )
+
+    def pool_fingerprint(self) -> str:
+        """16 hex digits of all that the minimum-bias pool depends on."""
+        fields = {"generator", "process", "tune", "sqrt_s", "pool_size", "seed"}
+        return fingerprint(
+            {
+                **self.model_dump(mode="json", include=fields),
+                "sample_version": SAMPLE_VERSION,
+                "version": generator_version(self.generator),
+            }
+        )
+
+
+def read_mu_profile(path: Path) -> tuple[tuple[float, float], ...]:
+    """Read ``mu, probability`` from a text file.
+
+    Columns are parted by commas, semicolons, tabs or spaces; ``#`` begins a comment; one heading
+    line is skipped.
+
+    Raises
+    ------
+    CardError
+        If the file is missing or a line does not hold two numbers.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CardError(
+            f"mu_profile: cannot read {path}: {error}.", "Give a two-column text file."
+        ) from error
+    rows: list[tuple[float, float]] = []
+    seen_text = False
+    for number, line in enumerate(lines, 1):
+        words = line.split("#")[0].replace(",", " ").replace(";", " ").split()
+        if not words:
+            continue
+        try:
+            mu, probability = (float(word) for word in words)
+        except ValueError:
+            if not seen_text and not rows:
+                seen_text = True
+                continue
+            raise CardError(
+                f"mu_profile: {path}, line {number}: '{line.strip()}' is not two numbers.",
+                "Each line holds mu and its probability.",
+            ) from None
+        rows.append((mu, probability))
+    return tuple(rows)
+
+
+def _folder(info: ValidationInfo) -> Path | None:
+    return (info.context or {}).get("folder")
+
+
+def _near(path: Path, info: ValidationInfo) -> Path:
+    folder = _folder(info)
+    beside = folder / path if folder is not None else path
+    return beside if not path.is_file() and beside.is_file() else path
