@@ -58,7 +58,9 @@ class CalibrationConfig(Section):
 class AutoencoderConfig(Section):
     """Images to latents."""
 
-    patch: tuple[int, int] = Field((2, 2), description="cells in η × φ that make one latent position")
+    patch: tuple[int, int] = Field(
+        (2, 2), description="cells in η × φ that make one latent position"
+    )
     latent_channels: int = Field(8, ge=1, description="layers × patch cells keeps all information")
     width: int = Field(32, ge=4, description="channels of the convolutions")
     n_blocks: int = Field(2, ge=0, description="residual blocks on each side")
@@ -73,7 +75,9 @@ class DenoiserConfig(Section):
     width: int = Field(96, ge=8)
     n_blocks: int = Field(4, ge=1)
     prediction_type: Literal["epsilon", "v_prediction"] = "v_prediction"
-    label_dropout: float = Field(0.15, ge=0, lt=1, description="chance of the null label in training")
+    label_dropout: float = Field(
+        0.15, ge=0, lt=1, description="chance of the null label in training"
+    )
     self_conditioning: float = Field(0.5, ge=0, le=1, description="chance per sample in training")
     steps: int = Field(1500, ge=0)
 
@@ -114,11 +118,16 @@ class TranslateConfig(Section):
 
     t_release: int | Literal["auto"] = 300
     w: float = Field(2.0, ge=0, description="guidance; diffusers' guidance_scale is w + 1")
-    mode: Literal["partial", "generate"] = "partial"
+    mode: Literal["partial", "invert", "generate", "calibrate"] = "partial"
     num_inference_steps: int = Field(15, ge=1, description="network evaluations from the release")
-    auto_auc: float = Field(0.55, gt=0.5, lt=1, description="t_release auto: first t with AUC below")
+    sampler: Literal["ancestral", "ddim", "dpmsolver++", "sde-dpmsolver++"] = "sde-dpmsolver++"
+    auto_auc: float = Field(
+        0.55, gt=0.5, lt=1, description="t_release auto: first t with AUC below"
+    )
     renew_marginals: bool = True
-    n_renewal_events: int = Field(600, ge=10, description="training events the renewal is fitted on")
+    n_renewal_events: int = Field(
+        600, ge=10, description="training events the renewal is fitted on"
+    )
     batch_size: int = Field(100, ge=1)
 
 
@@ -132,7 +141,9 @@ class ValidateConfig(Section):
 class Config(Section):
     """All settings of a run."""
 
-    name: str = Field("demo", min_length=1, pattern=r"^[\w.-]+$", description="run directory runs/<name>")
+    name: str = Field(
+        "demo", min_length=1, pattern=r"^[\w.-]+$", description="run directory runs/<name>"
+    )
     seed: int = Field(1, ge=0)
     samples: SampleConfig = SampleConfig()
     preprocess: PreprocessConfig = PreprocessConfig()
@@ -163,7 +174,9 @@ def load_config(path: Path) -> Config:
         If the file is missing, is not YAML, or a value does not fit; all faults are named.
     """
     if not path.is_file():
-        raise ConfigError(f"No config at {path}.", "Give --config a YAML file, see configs/demo.yaml.")
+        raise ConfigError(
+            f"No config at {path}.", "Give --config a YAML file, see configs/demo.yaml."
+        )
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:

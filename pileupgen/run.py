@@ -56,6 +56,14 @@ def fingerprint(values: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def training_fingerprint(
+    config: Mapping[str, Any], provenances: Sequence[Mapping[str, Any]]
+) -> str:
+    """What a training's result is determined by: its settings and its image stores."""
+    settings = {key: value for key, value in config.items() if key not in OPERATIONAL}
+    return fingerprint([settings, list(provenances)])
+
+
 def hash_file(path: Path) -> str:
     """SHA-256 of a file's bytes, in hex."""
     digest = hashlib.sha256()
@@ -175,7 +183,9 @@ class RunDirectory:
         except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
             raise RunError(f"{self.config_path} cannot be read: {error}.") from error
         if not isinstance(values, dict):
-            raise RunError(f"{self.config_path} does not hold a config.", "Delete it and begin anew.")
+            raise RunError(
+                f"{self.config_path} does not hold a config.", "Delete it and begin anew."
+            )
         return values
 
     def is_current(self, stage: str, made_from: str, outputs: Sequence[Path]) -> bool:

@@ -65,7 +65,10 @@ def progress(description: str, total: int | None, unit: str = "events") -> Itera
         task = bar.add_task(description, total=total, note="")
 
         def advance(n: int = 1, note: str = "") -> None:
-            bar.update(task, advance=n, **({"note": note} if note else {}))
+            if note:
+                bar.update(task, advance=n, note=note)
+            else:
+                bar.update(task, advance=n)
 
         yield advance
 
@@ -77,12 +80,16 @@ def say_read(what: object) -> None:
 
 def say_wrote(path: Path, note: str = "") -> None:
     """Tell what a command wrote."""
-    console.print(f"[bold green]wrote[/]  {path}{f'  [dim]{note}[/]' if note else ''}", soft_wrap=True)
+    console.print(
+        f"[bold green]wrote[/]  {path}{f'  [dim]{note}[/]' if note else ''}", soft_wrap=True
+    )
 
 
 def say_current(stage: str, path: Path) -> None:
     """Tell that nothing had to be done."""
-    console.print(f"[bold cyan]as is[/]  {stage}: inputs unchanged, {path} is current", soft_wrap=True)
+    console.print(
+        f"[bold cyan]as is[/]  {stage}: inputs unchanged, {path} is current", soft_wrap=True
+    )
 
 
 def say_next(command: str) -> None:

@@ -37,7 +37,8 @@ def _show_version(value: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
     pass
@@ -59,7 +60,11 @@ def main() -> None:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
             raise
         where = f" {error.filename}" if error.filename else ""
-        sys.exit(_report(OutputError(f"Cannot write{where}: {error.strerror}.", "Free space and repeat.")))
+        sys.exit(
+            _report(
+                OutputError(f"Cannot write{where}: {error.strerror}.", "Free space and repeat.")
+            )
+        )
 
 
 def _report(error: PileupgenError) -> int:

@@ -16,19 +16,28 @@ if TYPE_CHECKING:
 
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", "-c", help="YAML config, or the name of a shipped one. "
-                 "[default: the run's own, else demo]", show_default=False),
+    typer.Option(
+        "--config",
+        "-c",
+        help="YAML config, or the name of a shipped one. [default: the run's own, else demo]",
+        show_default=False,
+    ),
 ]
 RunOption = Annotated[
     Path | None,
-    typer.Option("--run", "-r", help="Run directory. [default: runs/<config name>]", show_default=False),
+    typer.Option(
+        "--run", "-r", help="Run directory. [default: runs/<config name>]", show_default=False
+    ),
 ]
 SeedOption = Annotated[
-    int | None, typer.Option("--seed", min=0, help="Seed. [default: the config's]", show_default=False)
+    int | None,
+    typer.Option("--seed", min=0, help="Seed. [default: the config's]", show_default=False),
 ]
 DeviceOption = Annotated[
     str | None,
-    typer.Option("--device", help="cpu, cuda, cuda:1, mps. [default: the best there is]", show_default=False),
+    typer.Option(
+        "--device", help="cpu, cuda, cuda:1, mps. [default: the best there is]", show_default=False
+    ),
 ]
 
 
@@ -39,6 +48,8 @@ class Session:
     config: Config
     run: RunDirectory
     config_path: Path
+    arguments: str
+    """``--config … --run …`` as they were given, for the command to run next."""
 
     def adopt(self) -> None:
         """Bind the run to the config, or fail if it is bound to another."""
@@ -87,7 +98,9 @@ def open_session(
     directory = RunDirectory(run or Path("runs") / loaded.name)
     if directory.path.name.startswith("-"):
         raise ConfigError(f"--run is missing its value (got '{directory.path}').")
-    return Session(parse_config(values, str(path)), directory, path)
+    given = [("--config", config), ("--run", run)]
+    arguments = "".join(f" {name} {value}" for name, value in given if value is not None)
+    return Session(parse_config(values, str(path)), directory, path, arguments)
 
 
 def choose_device(device: str | None) -> str:

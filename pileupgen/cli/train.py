@@ -1,0 +1,104 @@
+"""`pileupgen train`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pileupgen.cli.session import ConfigOption, DeviceOption, RunOption, SeedOption
+
+if TYPE_CHECKING:
+    from pileupgen.training.run_training import TrainingSummary
+
+
+def train(
+    config: ConfigOption = None,
+    run: RunOption = None,
+    seed: SeedOption = None,
+    device: DeviceOption = None,
+    force: Annotated[bool, typer.Option("--force", help="Train anew, also where current.")] = False,
+) -> None:
+    """Train calibration, autoencoder, latent denoiser and density-ratio classifier.
+
+    Interrupted training continues where the newest checkpoint stands when the same command is run
+    again.
+
+    \b
+    Examples:
+      pileupgen train
+      pileupgen train --config delphes_nonlocal --run runs/nonlocal
+      accelerate launch --num_processes 2 -m pileupgen train --device cuda
+    """
+    import shutil
+
+    from pileupgen.cli.console import progress, say_current, say_next, say_read, say_wrote
+    from pileupgen.cli.session import choose_device, open_session
+    from pileupgen.run import training_fingerprint
+    from pileupgen.samples.store import ImageStore
+
+    session = open_session(config, run, seed)
+    directory = session.run
+    stores = {domain: ImageStore(directory.images(domain)) for domain in ("mc", "data")}
+    session.adopt()
+    for store in stores.values():
+        say_read(f"{store.path}  {len(store)} events, grid {store.grid.name} {store.grid.shape}")
+    provenances = [store.provenance for store in stores.values()]
+    made_from = training_fingerprint(session.config.to_dict(), provenances)
+    follow_up = f"pileupgen translate{session.arguments}"
+    if not force and directory.is_current(
+        "train", made_from, [directory.model / "model_index.json"]
+    ):
+        say_current("train", directory.model)
+        say_next(follow_up)
+        return
+    if force:
+        shutil.rmtree(directory.checkpoints, ignore_errors=True)
+
+    from pileupgen.training.run_training import train_pipeline
+
+    def bar(name: str, total: int) -> AbstractContextManager[Callable[..., None]]:
+        return progress(f"{name:<12}", total, "stores" if name == "calibration" else "steps")
+
+    summary = train_pipeline(session.config, directory, choose_device(device), bar)
+    _show(summary)
+    directory.finish("train", made_from, {"parameters": summary.parameters})
+    say_wrote(directory.model, "diffusers layout, safetensors")
+    say_wrote(directory.logs, "loss curves")
+    say_next(follow_up)
+
+
+def _show(summary: TrainingSummary) -> None:
+    from rich.table import Table
+
+    from pileupgen.cli.console import console
+
+    table = Table(title=f"Trained on {summary.n_train[0]} mc and {summary.n_train[1]} data events")
+    for column in ("network", "parameters", "steps", "loss", "held-out loss"):
+        table.add_column(column, justify="left" if column == "network" else "right")
+    for name, history in summary.histories.items():
+        last = (
+            history[-1] if history else {"step": 0, "loss": float("nan"), "held_out": float("nan")}
+        )
+        table.add_row(
+            name,
+            f"{summary.parameters[name]:,}",
+            f"{last['step']:.0f}",
+            f"{last['loss']:.4f}",
+            f"{last['held_out']:.4f}",
+        )
+    console.print(table)
+    release = summary.release
+    low = Table(title=f"Separability on {release.n_mc} + {release.n_data} held-out events")
+    for column in ("t", "AUC of ln r [68 %]", "ESS"):
+        low.add_column(column, justify="right")
+    for index in range(0, len(release.t), max(len(release.t) // 8, 1)):
+        interval = f"[{release.auc_low[index]:.3f}, {release.auc_high[index]:.3f}]"
+        low.add_row(
+            str(release.t[index]),
+            f"{release.auc[index]:.3f} {interval}",
+            f"{release.ess[index]:.2f}",
+        )
+    console.print(low, markup=False)

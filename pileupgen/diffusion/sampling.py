@@ -1,0 +1,141 @@
+"""Solvers of the reverse (and forward) diffusion, on explicit timesteps.
+
+diffusers' schedulers truncate partial diffusion to their own grid and add noise off it wrongly;
+here every solver takes the timesteps it is given and is exact on any of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from diffusers import DDPMScheduler
+from torch import Tensor
+
+from pileupgen.diffusion.schedule import alpha_sigma
+from pileupgen.errors import ConfigError
+
+Sampler = Literal["ancestral", "ddim", "dpmsolver++", "sde-dpmsolver++"]
+SAMPLERS: tuple[Sampler, ...] = ("ancestral", "ddim", "dpmsolver++", "sde-dpmsolver++")
+Predict = Callable[[Tensor, int, Tensor], tuple[Tensor, Tensor]]
+CLEAN = -1
+"""The timestep of the clean latents, one below the first noised one."""
+
+
+def timesteps_between(t_release: int, num_inference_steps: int) -> list[int]:
+    """Descending timesteps from ``t_release`` to the clean end, as even as integers allow.
+
+    >>> timesteps_between(300, 4)
+    [300, 225, 150, 74, -1]
+    >>> timesteps_between(2, 50)
+    [2, 1, 0, -1]
+    """
+    grid = np.rint(np.linspace(t_release, CLEAN, num_inference_steps + 1)).astype(int)
+    return [int(t) for t in dict.fromkeys(grid.tolist())]
+
+
+def solve(
+    x_t: Tensor,
+    timesteps: Sequence[int],
+    predict: Predict,
+    scheduler: DDPMScheduler,
+    sampler: Sampler = "sde-dpmsolver++",
+    normal: Callable[[], Tensor] | None = None,
+    eta: float = 0.0,
+) -> Tensor:
+    """Follow the diffusion along ``timesteps``, down (denoise) or, without noise, up (invert).
+
+    Parameters
+    ----------
+    x_t : Tensor, shape (N, C, H, W)
+        Latents at the first timestep.
+    timesteps : sequence of int
+        Monotonic; −1 is the clean end.
+    predict : callable
+        (x_t, t, x̃_0) to (ε, x̃_0); x̃_0 is fed back from step to step (2208.04202).
+    scheduler : DDPMScheduler
+        Holds ᾱ_t.
+    sampler : str
+        ``ancestral`` (Ho et al. 2006.11239, eq. 7, on any grid: DDIM's η = 1), ``ddim``
+        (Song et al. 2010.02502, eq. 12), ``dpmsolver++`` and ``sde-dpmsolver++`` (second order,
+        multistep: Lu et al. 2211.01095, algorithms 2 and eq. SDE-2M).
+    normal : callable
+        Gives standard normal noise of the shape of ``x_t``; needed by stochastic samplers.
+    eta : float
+        DDIM's η.
+
+    Returns
+    -------
+    Tensor, shape (N, C, H, W)
+        Latents at the last timestep.
+
+    Raises
+    ------
+    ConfigError
+        If the sampler is unknown or lacks its noise.
+    """
+    if sampler not in SAMPLERS:
+        raise ConfigError(f"No sampler '{sampler}'.", f"Known: {', '.join(SAMPLERS)}.")
+    eta = 1.0 if sampler == "ancestral" else eta
+    is_stochastic = sampler == "sde-dpmsolver++" or (sampler in ("ancestral", "ddim") and eta > 0)
+    if is_stochastic and normal is None:
+        raise ConfigError(f"Sampler '{sampler}' needs noise.")
+    alphas, sigmas = (values.tolist() for values in alpha_sigma(scheduler, torch.tensor(timesteps)))
+    x, x_0, history = x_t, torch.zeros_like(x_t), _History()
+    for index in range(len(timesteps) - 1):
+        # Inverting starts where there is no noise: the network's first timestep stands for it.
+        eps, x_0 = predict(x, max(timesteps[index], 0), x_0)
+        here = (alphas[index], sigmas[index])
+        there = (alphas[index + 1], sigmas[index + 1])
+        noise = normal() if is_stochastic and normal is not None and there[1] > 0 else None
+        if sampler in ("ancestral", "ddim"):
+            x = _ddim_step(eps, x_0, here, there, eta, noise)
+        else:
+            x = history.step(x, eps, x_0, here, there, noise)
+    return x
+
+
+Level = tuple[float, float]
+
+
+def _ddim_step(
+    eps: Tensor, x_0: Tensor, here: Level, there: Level, eta: float, noise: Tensor | None
+) -> Tensor:
+    """DDIM (2010.02502, eq. 12 with σ of eq. 16)."""
+    (a, s), (a_next, s_next) = here, there
+    spread = 0.0
+    if noise is not None:
+        spread = eta * (s_next / s) * max(1 - (a / a_next) ** 2, 0.0) ** 0.5
+    x = a_next * x_0 + max(s_next**2 - spread**2, 0.0) ** 0.5 * eps
+    return x if noise is None else x + spread * noise
+
+
+class _History:
+    """DPM-Solver++(2M) and its SDE form: the data prediction of the step before is kept."""
+
+    def __init__(self) -> None:
+        self._x_0: Tensor | None = None
+        self._h = 0.0
+
+    def step(
+        self, x: Tensor, eps: Tensor, x_0: Tensor, here: Level, there: Level, noise: Tensor | None
+    ) -> Tensor:
+        (a, s), (a_next, s_next) = here, there
+        if s_next == 0:
+            return x_0
+        if s == 0:
+            # λ is infinite at the clean end: the first inversion step is DDIM's.
+            return a_next * x_0 + s_next * eps
+        h = float(np.log(a_next / s_next) - np.log(a / s))
+        data = x_0
+        if self._x_0 is not None:
+            ratio = self._h / h
+            data = x_0 + (x_0 - self._x_0) / (2 * ratio)
+        self._x_0, self._h = x_0, h
+        if noise is None:
+            return (s_next / s) * x - a_next * float(np.expm1(-h)) * data
+        decay = float(np.exp(-h))
+        grown = -float(np.expm1(-2 * h))
+        return (s_next / s) * decay * x + a_next * grown * data + s_next * grown**0.5 * noise

@@ -1,0 +1,115 @@
+"""The latent denoiser: a residual network on top of the closed-form Gaussian one."""
+
+from __future__ import annotations
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pileupgen.models.field import StationaryField
+from pileupgen.models.layers import (
+    ConditionEmbedding,
+    DenseBlock,
+    PeriodicConv2d,
+    ResidualBlock,
+    zero_,
+)
+
+MC, DATA, NULL = 0, 1, 2
+"""Class labels: the two domains and the null label ∅ of classifier-free guidance."""
+
+
+class Denoiser(ModelMixin, ConfigMixin):
+    """v_θ(x_t, t, y, μ, x̃_0), the velocity of self-conditioned, class-guided diffusion.
+
+    A residual network as in the talk (embedding of time and class, short and long residual
+    connections, dense blocks) that learns what the stationary Gaussian field, whose denoiser is
+    known in closed form, leaves over. With all its last weights at zero, as at the start, it is
+    that closed form.
+
+    Parameters
+    ----------
+    n_channels, height, width_phi : int
+        Shape (C, H, W) of the latents.
+    width : int
+        Channels of the convolutions.
+    n_blocks : int
+        Residual blocks on each side of the dense block.
+    """
+
+    config_name = "config.json"
+
+    @register_to_config
+    def __init__(
+        self, n_channels: int, height: int, width_phi: int, width: int = 96, n_blocks: int = 4
+    ) -> None:
+        super().__init__()
+        condition = 2 * width
+        self.field = StationaryField(n_channels, height, width_phi)
+        self.condition = ConditionEmbedding(condition)
+        self.first = PeriodicConv2d(2 * n_channels, width)
+        self.ring = nn.Parameter(torch.zeros(width, height, 1))
+        self.before = nn.ModuleList(ResidualBlock(width, condition) for _ in range(n_blocks))
+        self.middle = DenseBlock(width, height)
+        self.join = nn.ModuleList(nn.Conv2d(2 * width, width, 1) for _ in range(n_blocks))
+        self.after = nn.ModuleList(ResidualBlock(width, condition) for _ in range(n_blocks))
+        self.last = PeriodicConv2d(width, n_channels)
+        zero_(self.last)
+
+    def forward(
+        self,
+        x_t: Tensor,
+        t: Tensor,
+        label: Tensor,
+        mu: Tensor,
+        x_0: Tensor,
+        alpha: Tensor,
+        sigma: Tensor,
+    ) -> Tensor:
+        """Predict the velocity.
+
+        Parameters
+        ----------
+        x_t : Tensor, shape (N, C, H, W)
+            Noised latents, α z + σ ε.
+        t, label : int Tensors, shape (N,)
+            Timestep; 0 mc, 1 data, 2 null.
+        mu : Tensor, shape (N,)
+            Number of pileup interactions; NaN where it is not known.
+        x_0 : Tensor, shape (N, C, H, W)
+            Self-conditioning x̃_0 (Chen et al. 2208.04202, sec. 3.2); zeros where there is none.
+        alpha, sigma : Tensor, shape (N,)
+            √ᾱ_t and √(1 − ᾱ_t).
+
+        Returns
+        -------
+        Tensor, shape (N, C, H, W), float32
+            v = α ε − σ z.
+        """
+        return self.closed_form(x_t, label, alpha, sigma) + self.residual(x_t, t, label, mu, x_0)
+
+    def closed_form(self, x_t: Tensor, label: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """E[v | x_t] if the latents were a stationary Gaussian field."""
+        with torch.autocast(x_t.device.type, enabled=False):
+            velocity = torch.empty_like(x_t, dtype=torch.float32)
+            for value in torch.unique(label).tolist():
+                rows = label == value
+                velocity[rows] = self.field.velocity(
+                    x_t[rows].float(), alpha[rows], sigma[rows], int(value)
+                )
+        return velocity
+
+    def residual(self, x_t: Tensor, t: Tensor, label: Tensor, mu: Tensor, x_0: Tensor) -> Tensor:
+        """What the network adds to the closed form."""
+        condition = self.condition(t, label, mu)
+        hidden = self.first(torch.cat([x_t, x_0], dim=1)) + self.ring
+        skips = []
+        for block in self.before:
+            hidden = block(hidden, condition)
+            skips.append(hidden)
+        hidden = self.middle(hidden)
+        for block, join in zip(self.after, self.join, strict=True):
+            hidden = block(join(torch.cat([hidden, skips.pop()], dim=1)), condition)
+        return self.last(F.silu(hidden)).float()

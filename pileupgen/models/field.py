@@ -1,0 +1,204 @@
+"""The stationary Gaussian field: the closed-form part of denoising.
+
+A ring is uniform in φ, so the covariance of latents is block-diagonal in the φ frequency k. For a
+Gaussian field with covariance C the best denoiser is linear and known; the network only has to
+learn what is not Gaussian.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor
+
+RANGES = (1.0, 1.5, 2.5, 4.0, 8.0, float("inf"))
+"""Correlation ranges tried, in latent positions; the held-out likelihood decides."""
+N_LONG_FREQUENCIES, N_LONG_MODES = 4, 2
+"""Leading modes of the lowest φ frequencies that are kept whole: the event's overall scale."""
+
+
+class StationaryField(ModelMixin, ConfigMixin):
+    """Gaussian fields of mc, data and both together, uniform in φ.
+
+    Parameters
+    ----------
+    n_channels, height, width : int
+        Shape (C, H, W) of the latents; W is the φ axis, periodic.
+
+    Attributes
+    ----------
+    mean : Tensor, shape (3, C·H)
+        Mean latent of mc, data and the pooled domains.
+    eigenvalues : Tensor, shape (3, W, C·H)
+        λ of the covariance at the frequency of each column of ``basis``.
+    eigenvectors : Tensor, shape (3, W//2 + 1, C·H, C·H)
+        Columns are eigenvectors.
+    """
+
+    config_name = "config.json"
+
+    @register_to_config
+    def __init__(self, n_channels: int, height: int, width: int) -> None:
+        super().__init__()
+        n, n_k = n_channels * height, width // 2 + 1
+        self.n_channels, self.height, self.width = n_channels, height, width
+        self.mean: Tensor
+        self.eigenvalues: Tensor
+        self.eigenvectors: Tensor
+        self.correlation_range: Tensor
+        self.register_buffer("mean", torch.zeros(3, n))
+        self.register_buffer("eigenvalues", torch.ones(3, width, n))
+        self.register_buffer("eigenvectors", torch.eye(n).repeat(3, n_k, 1, 1))
+        self.register_buffer("correlation_range", torch.zeros(3))
+        basis, frequency = _real_fourier(width)
+        self._basis, self._frequency = basis, frequency
+
+    # -- fitting ---------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def fit(self, latents: Sequence[Tensor], mirror_eta: bool = False) -> None:
+        """Estimate mean and covariance per domain and for both together.
+
+        The empirical covariance less its leading long-range modes is tapered with distance
+        (Gaspari & Cohn 1999 call it localisation); the range is the one with the best likelihood
+        on every fifth event, which the estimate does not see.
+
+        Parameters
+        ----------
+        latents : two Tensors, shape (N, C, H, W)
+            Training latents of mc and of data.
+        mirror_eta : bool
+            Count each event also mirrored in η.
+        """
+        pooled = torch.cat([latents[0][: len(latents[1])], latents[1][: len(latents[0])]])
+        for index, sample in enumerate((*latents, pooled)):
+            self._fit_one(index, torch.cat([sample, sample.flip(2)]) if mirror_eta else sample)
+
+    def _fit_one(self, index: int, sample: Tensor) -> None:
+        held_out = torch.arange(len(sample)) % 5 == 0
+        mean = sample.double().mean(dim=(0, 3)).flatten()
+        coordinates = self._to_basis(sample.double()) - self._mean_coordinates(mean)
+        fitted = self._covariance(coordinates[:, ~held_out])
+        judged = self._covariance(coordinates[:, held_out])
+        scores = [_log_likelihood(self._taper(fitted, reach), judged) for reach in RANGES]
+        best = int(np.argmax(scores))
+        covariance = self._taper(self._covariance(coordinates), RANGES[best])
+        values, vectors = torch.linalg.eigh(covariance)
+        self.mean[index] = mean.float()
+        self.eigenvectors[index] = vectors.float()
+        self.eigenvalues[index] = values.clamp_min(1e-4).float()[self._frequency]
+        self.correlation_range[index] = RANGES[best]
+
+    def _covariance(self, coordinates: Tensor) -> Tensor:
+        """Covariance per frequency, shape (W//2 + 1, CH, CH), from coordinates (W, N, CH)."""
+        n_k = self.width // 2 + 1
+        product = torch.einsum("wna,wnb->wab", coordinates, coordinates) / coordinates.shape[1]
+        total = torch.zeros(n_k, *product.shape[1:], dtype=product.dtype)
+        total.index_add_(0, self._frequency, product)
+        count = torch.bincount(self._frequency, minlength=n_k).to(product)
+        return total / count[:, None, None]
+
+    def _taper(self, covariance: Tensor, reach: float) -> Tensor:
+        """Multiply the covariance in real space, long modes apart, by exp(−distance²/2·reach²)."""
+        if not np.isfinite(reach):
+            return covariance
+        long = torch.zeros_like(covariance)
+        values, vectors = torch.linalg.eigh(covariance[:N_LONG_FREQUENCIES])
+        top = vectors[..., -N_LONG_MODES:]
+        excess = (values[:, None, -N_LONG_MODES:] - 1).clamp_min(0)
+        long[:N_LONG_FREQUENCIES] = (top * excess) @ top.transpose(1, 2)
+        k = torch.arange(self.width // 2 + 1, dtype=torch.float64)
+        delta = torch.arange(self.width, dtype=torch.float64)
+        weight = torch.where((k == 0) | (2 * k == self.width), 1.0, 2.0) / self.width
+        cosine = torch.cos(2 * np.pi * k[:, None] * delta[None] / self.width)
+        real = torch.einsum("kd,kab->dab", weight[:, None] * cosine, covariance - long)
+        ring = torch.minimum(delta, self.width - delta)
+        row = torch.arange(self.height, dtype=torch.float64).repeat(self.n_channels)
+        distance2 = ring[:, None, None] ** 2 + (row[:, None] - row[None]) ** 2
+        tapered = real * torch.exp(-0.5 * distance2 / reach**2)
+        return long + torch.einsum("dk,dab->kab", cosine.T, tapered)
+
+    # -- applying --------------------------------------------------------------------------------
+
+    def _to_basis(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to real Fourier coordinates (W, N, C·H)."""
+        flat = x.reshape(len(x), -1, self.width) @ self._basis.to(x)
+        return flat.permute(2, 0, 1)
+
+    def _from_basis(self, coordinates: Tensor) -> Tensor:
+        flat = coordinates.permute(1, 2, 0) @ self._basis.to(coordinates).T
+        return flat.reshape(len(flat), self.n_channels, self.height, self.width)
+
+    def _mean_coordinates(self, mean: Tensor) -> Tensor:
+        """A mean (C·H) constant in φ, in coordinates (W, 1, C·H): all in k = 0."""
+        out = torch.zeros(self.width, 1, len(mean), dtype=mean.dtype, device=mean.device)
+        out[0, 0] = mean * self.width**0.5
+        return out
+
+    def velocity(self, x_t: Tensor, alpha: Tensor, sigma: Tensor, label: int) -> Tensor:
+        """E[v | x_t] of the Gaussian field, v = α ε − σ z (Salimans & Ho 2202.00512, eq. 9).
+
+        In eigen-coordinates c of the centred field, with x_t = α z + σ ε and α² + σ² = 1,
+        E[v] = α σ (1 − λ) c / (α² λ + σ²), to which a mean m adds −σ m (c counts from α m).
+
+        Parameters
+        ----------
+        x_t : Tensor, shape (N, C, H, W)
+        alpha, sigma : Tensor, shape (N,)
+            √ᾱ_t and √(1 − ᾱ_t).
+        label : int
+            0 mc, 1 data, 2 both together.
+
+        Returns
+        -------
+        Tensor, shape (N, C, H, W)
+        """
+        a, s = alpha[None, :, None].to(x_t), sigma[None, :, None].to(x_t)
+        vectors = self.eigenvectors[label].to(x_t)[self._frequency]
+        mean = self._mean_coordinates(self.mean[label].to(x_t))
+        values = self.eigenvalues[label].to(x_t)[:, None]
+        centred = torch.bmm(self._to_basis(x_t) - a * mean, vectors)
+        centred = centred * (a * s * (1 - values) / (a**2 * values + s**2))
+        return self._from_basis(torch.bmm(centred, vectors.transpose(1, 2)) - s * mean)
+
+    def log_ratio(self, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Ln p_data(x_t) / p_mc(x_t) of the two Gaussian fields, shape (N,)."""
+        coordinates = self._to_basis(x_t)
+        a, s = alpha[None, :, None].to(x_t), sigma[None, :, None].to(x_t)
+        log_p = []
+        for label in (0, 1):
+            mean = self._mean_coordinates(self.mean[label].to(x_t))
+            vectors = self.eigenvectors[label].to(x_t)[self._frequency]
+            centred = torch.bmm(coordinates - a * mean, vectors)
+            variance = a**2 * self.eigenvalues[label].to(x_t)[:, None] + s**2
+            log_p.append(-0.5 * (variance.log() + centred**2 / variance).sum(dim=(0, 2)))
+        return log_p[1] - log_p[0]
+
+
+def _real_fourier(width: int) -> tuple[Tensor, Tensor]:
+    """Orthonormal real Fourier basis (W, W), columns cos and sin, and each column's frequency."""
+    phi = torch.arange(width, dtype=torch.float64) * (2 * np.pi / width)
+    columns, frequency = [torch.full((width,), width**-0.5, dtype=torch.float64)], [0]
+    for k in range(1, width // 2 + 1):
+        is_nyquist = 2 * k == width
+        norm = (1.0 if is_nyquist else 2.0) ** 0.5 / width**0.5
+        columns.append(torch.cos(k * phi) * norm)
+        frequency.append(k)
+        if not is_nyquist:
+            columns.append(torch.sin(k * phi) * norm)
+            frequency.append(k)
+    return torch.stack(columns, dim=1), torch.tensor(frequency)
+
+
+def _log_likelihood(model: Tensor, observed: Tensor) -> float:
+    """Mean Gaussian log-likelihood of data with covariance ``observed``; −∞ if not positive."""
+    factor, info = torch.linalg.cholesky_ex(model)
+    if bool(info.any()):
+        return -float("inf")
+    log_det = 2 * torch.diagonal(factor, dim1=1, dim2=2).log().sum()
+    trace = torch.einsum("kii->", torch.cholesky_solve(observed, factor))
+    return -float(log_det + trace)

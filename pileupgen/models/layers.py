@@ -1,0 +1,176 @@
+"""Blocks that all networks share: φ-periodic convolutions, embeddings, attention."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class PeriodicConv2d(nn.Module):
+    """A convolution that wraps around in φ (the last axis) and pads with zeros in η.
+
+    Parameters
+    ----------
+    n_in, n_out : int
+        Channels.
+    kernel : int
+        Odd width in both axes.
+    """
+
+    def __init__(self, n_in: int, n_out: int, kernel: int = 3) -> None:
+        super().__init__()
+        self.pad = kernel // 2
+        self.conv = nn.Conv2d(n_in, n_out, kernel, padding=(self.pad, 0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, n_in, H, W) to (N, n_out, H, W)."""
+        if self.pad:
+            x = F.pad(x, (self.pad, self.pad, 0, 0), mode="circular")
+        return self.conv(x)
+
+
+class SinusoidalEmbedding(nn.Module):
+    """Sines and cosines of a scalar (Vaswani et al. 1706.03762, sec. 3.5)."""
+
+    def __init__(self, width: int, longest: float = 10000.0) -> None:
+        super().__init__()
+        half = width // 2
+        self._frequencies = torch.exp(-math.log(longest) * torch.arange(half) / half)
+
+    def forward(self, value: Tensor) -> Tensor:
+        """(N,) to (N, width)."""
+        angle = value.float()[:, None] * self._frequencies.to(value.device)
+        return torch.cat([angle.sin(), angle.cos()], dim=1)
+
+
+class ConditionEmbedding(nn.Module):
+    """Time, class label and μ in one vector.
+
+    Parameters
+    ----------
+    width : int
+        Length of the vector.
+    n_labels : int
+        Labels, the null label included; 0 leaves the label out.
+    has_time : bool
+        Whether t is a condition.
+    """
+
+    def __init__(self, width: int, n_labels: int = 3, has_time: bool = True) -> None:
+        super().__init__()
+        self.time = SinusoidalEmbedding(64) if has_time else None
+        self.label = nn.Embedding(n_labels, width) if n_labels else None
+        self.first = nn.Linear(64 * has_time + 2, width)
+        self.second = nn.Linear(width, width)
+
+    def forward(self, t: Tensor | None, label: Tensor | None, mu: Tensor) -> Tensor:
+        """(N,), (N,), (N,) to (N, width); μ may be NaN where it is not known."""
+        known = torch.isfinite(mu)
+        scaled = torch.where(known, (mu - 60.0) / 30.0, 0.0)
+        parts = [torch.stack([scaled, known.to(scaled)], dim=1)]
+        if self.time is not None and t is not None:
+            parts.append(self.time(t))
+        hidden = self.first(torch.cat(parts, dim=1))
+        if self.label is not None and label is not None:
+            hidden = hidden + self.label(label)
+        return self.second(F.silu(hidden))
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions with a short residual connection, scaled and shifted by the condition."""
+
+    def __init__(self, width: int, condition: int) -> None:
+        super().__init__()
+        groups = math.gcd(width, 8)
+        self.norm_in, self.norm_out = nn.GroupNorm(groups, width), nn.GroupNorm(groups, width)
+        self.conv_in, self.conv_out = PeriodicConv2d(width, width), PeriodicConv2d(width, width)
+        self.modulation = nn.Linear(condition, 2 * width)
+        zero_(self.modulation)
+        zero_(self.conv_out.conv)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """(N, width, H, W) and (N, condition) to (N, width, H, W)."""
+        scale, shift = self.modulation(F.silu(condition))[:, :, None, None].chunk(2, dim=1)
+        hidden = self.conv_in(F.silu(self.norm_in(x)))
+        hidden = self.norm_out(hidden) * (1 + scale) + shift
+        return x + self.conv_out(F.silu(hidden))
+
+
+class DenseBlock(nn.Module):
+    """A dense layer over the φ means of all rings: what the whole event has in common."""
+
+    def __init__(self, width: int, height: int, hidden: int = 64) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(math.gcd(width, 8), width)
+        self.squeeze = nn.Conv2d(width, 8, 1)
+        self.first = nn.Linear(8 * height, hidden)
+        self.second = nn.Linear(hidden, width * height)
+        zero_(self.second)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, width, H, W) to (N, width, H, W); constant in φ."""
+        pooled = self.squeeze(self.norm(x).mean(dim=3, keepdim=True))
+        hidden = self.second(F.silu(self.first(pooled.flatten(1))))
+        return x + hidden.view(len(x), x.shape[1], x.shape[2], 1)
+
+
+class AttentionBlock(nn.Module):
+    """Global self-attention over positions and cross-attention to condition tokens.
+
+    Positions carry a learned embedding of their ring only, so that a roll in φ commutes.
+    """
+
+    def __init__(self, width: int, height: int, condition: int, n_heads: int) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.ring = nn.Parameter(torch.zeros(width, height, 1))
+        self.norm_self, self.norm_cross = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out_self = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.query, self.out_cross = nn.Linear(width, width), nn.Linear(width, width)
+        self.tokens = nn.Linear(condition, 2 * 4 * width)
+        zero_(self.out_self)
+        zero_(self.out_cross)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """(N, width, H, W) and (N, condition) to (N, width, H, W)."""
+        n, width, height, columns = x.shape
+        tokens = (x + self.ring).flatten(2).transpose(1, 2)
+        q, k, v = self.qkv(self.norm_self(tokens)).chunk(3, dim=2)
+        update = self.out_self(self._attend(q, k, v))
+        keys, values = self.tokens(F.silu(condition)).view(n, 4, 2 * width).chunk(2, dim=2)
+        queries = self.query(self.norm_cross(tokens + update))
+        update = update + self.out_cross(self._attend(queries, keys, values))
+        return x + update.transpose(1, 2).reshape(n, width, height, columns)
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        def split(tokens: Tensor) -> Tensor:
+            return tokens.view(*tokens.shape[:2], self.n_heads, -1).transpose(1, 2)
+
+        mixed = F.scaled_dot_product_attention(split(q), split(k), split(v))
+        return mixed.transpose(1, 2).flatten(2)
+
+
+def zero_(module: nn.Module) -> None:
+    """Set all parameters to zero, so that a residual branch begins as nothing."""
+    for parameter in module.parameters():
+        nn.init.zeros_(parameter)
+
+
+def patchify(x: Tensor, patch: tuple[int, int]) -> Tensor:
+    """(N, C, H, W) to (N, C·p·q, H/p, W/q): space to channels, nothing lost."""
+    n, c, h, w = x.shape
+    p, q = patch
+    return (
+        x.view(n, c, h // p, p, w // q, q).permute(0, 1, 3, 5, 2, 4).reshape(n, -1, h // p, w // q)
+    )
+
+
+def unpatchify(x: Tensor, patch: tuple[int, int]) -> Tensor:
+    """Inverse of :func:`patchify`."""
+    n, c, h, w = x.shape
+    p, q = patch
+    split = x.view(n, c // (p * q), p, q, h, w).permute(0, 1, 4, 2, 5, 3)
+    return split.reshape(n, c // (p * q), h * p, w * q)

@@ -1,0 +1,64 @@
+"""The time-dependent density-ratio classifier."""
+
+from __future__ import annotations
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pileupgen.models.field import StationaryField
+from pileupgen.models.layers import (
+    ConditionEmbedding,
+    PeriodicConv2d,
+    ResidualBlock,
+    zero_,
+)
+
+
+class RatioClassifier(ModelMixin, ConfigMixin):
+    """ln r(x_t, t) = ln p_data(x_t) / p_mc(x_t), the logit of a classifier of noised latents.
+
+    L_DRE = −Σ p_c ln p̂_c(x_t, t) with s = p̂(data) gives r = s / (1 − s). The two Gaussian
+    fields' own log-ratio enters with a learned weight per time; a convolutional network adds what
+    is not Gaussian.
+
+    Parameters
+    ----------
+    n_channels, height, width_phi : int
+        Shape (C, H, W) of the latents.
+    width, n_blocks : int
+        Channels and residual blocks.
+    """
+
+    config_name = "config.json"
+
+    @register_to_config
+    def __init__(
+        self, n_channels: int, height: int, width_phi: int, width: int = 48, n_blocks: int = 3
+    ) -> None:
+        super().__init__()
+        condition = 2 * width
+        self.field = StationaryField(n_channels, height, width_phi)
+        self.condition = ConditionEmbedding(condition, n_labels=0)
+        self.first = PeriodicConv2d(n_channels, width)
+        self.ring = nn.Parameter(torch.zeros(width, height, 1))
+        self.blocks = nn.ModuleList(ResidualBlock(width, condition) for _ in range(n_blocks))
+        self.gain = nn.Linear(condition, 2)
+        self.head = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, 1))
+        zero_(self.gain)
+        zero_(self.head[-1])
+
+    def forward(self, x_t: Tensor, t: Tensor, mu: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Ln r, shape (N,), from latents (N, C, H, W), t (N,), μ (N,), √ᾱ_t, √(1 − ᾱ_t)."""
+        with torch.autocast(x_t.device.type, enabled=False):
+            gaussian = self.field.log_ratio(x_t.float(), alpha, sigma)
+        condition = self.condition(t, None, mu)
+        hidden = self.first(x_t) + self.ring
+        for block in self.blocks:
+            hidden = block(hidden, condition)
+        hidden = F.silu(hidden)
+        pooled = torch.cat([hidden.mean(dim=(2, 3)), (hidden**2).mean(dim=(2, 3))], dim=1)
+        gain, shift = self.gain(F.silu(condition)).float().unbind(dim=1)
+        return (0.7 + gain) * gaussian + shift + self.head(pooled).float().squeeze(1)

@@ -1,0 +1,187 @@
+"""Training batches: Gaussian scores of both domains, drawn anew for every step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pileupgen.errors import TrainingError
+from pileupgen.models.calibration import CellCalibration
+from pileupgen.samples.store import ImageStore
+
+MIN_EVENTS = 10
+_ENCODE = 256
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Events of both domains.
+
+    Attributes
+    ----------
+    scores : Tensor, shape (N, L, n_eta, n_phi)
+        Gaussian scores of the cells.
+    label : int64 Tensor, shape (N,)
+        0 mc, 1 data.
+    mu : Tensor, shape (N,)
+        Number of pileup interactions; NaN where it is not known.
+    """
+
+    scores: Tensor
+    label: Tensor
+    mu: Tensor
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device."""
+        return Batch(self.scores.to(device), self.label.to(device), self.mu.to(device))
+
+    def part(self, index: int, n_parts: int) -> Batch:
+        """Every ``n_parts``-th event from ``index``: a process's share."""
+        return Batch(
+            self.scores[index::n_parts], self.label[index::n_parts], self.mu[index::n_parts]
+        )
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Symmetries of the detector: rolls in φ by multiples of ``phi_step`` cells, η mirror."""
+
+    phi_step: int = 0
+    eta_mirror: bool = False
+
+
+class ScoreSample:
+    """Scores of one split of both domains, with null ranks drawn anew each time.
+
+    Batches are a function of (seed, step) alone: half mc, half data, each domain shuffled anew
+    every pass. So a resumed run continues with the very batch it would have had, and processes
+    share a global batch without talking to each other.
+
+    Parameters
+    ----------
+    stores : two ImageStores
+        mc and data.
+    calibration : CellCalibration
+        Fitted.
+    split : str
+        ``train``, ``validation`` or ``test``.
+
+    Raises
+    ------
+    TrainingError
+        If a domain has fewer than 10 events in the split, or NaN or infinite cells.
+    """
+
+    def __init__(
+        self, stores: tuple[ImageStore, ImageStore], calibration: CellCalibration, split: str
+    ) -> None:
+        self._hits: list[Tensor] = []
+        self._null_mass: list[Tensor] = []
+        self._mu: list[Tensor] = []
+        for domain, store in enumerate(stores):
+            rows = store.indices(split)
+            if len(rows) < MIN_EVENTS:
+                raise TrainingError(
+                    f"{store.path} has {len(rows)} {split} events; {MIN_EVENTS} are needed.",
+                    "Preprocess more events.",
+                )
+            hits, masses, mus = [], [], []
+            for images in store.batches(rows, _ENCODE):
+                require_finite(images.energy, images.event_id, str(store.path))
+                energy, mu = torch.from_numpy(images.energy), torch.from_numpy(images.mu)
+                # uniform = 1 puts a null cell at the top of its mass: its score tells the mass.
+                scores = calibration.encode(energy, domain, mu, torch.ones_like(energy))
+                null = energy <= 0
+                masses.append(torch.where(null, torch.special.ndtr(scores), 0.0).half())
+                hits.append(torch.where(null, 0.0, scores).half())
+                mus.append(mu)
+            self._hits.append(torch.cat(hits))
+            self._null_mass.append(torch.cat(masses))
+            self._mu.append(torch.cat(mus))
+
+    @property
+    def n_events(self) -> tuple[int, int]:
+        """Events of mc and of data."""
+        return len(self._hits[0]), len(self._hits[1])
+
+    def batch(
+        self, step: int, batch_size: int, seed: int, augmentation: Augmentation | None = None
+    ) -> Batch:
+        """The global batch of a step, mc and data in turn."""
+        rng = np.random.default_rng([seed, 1, step])
+        labels = np.arange(batch_size) % 2
+        scores, mus = [], []
+        for domain in (0, 1):
+            rows = self._rows(domain, step, int(np.sum(labels == domain)), seed)
+            scores.append(self._scores(domain, rows, rng))
+            mus.append(self._mu[domain][rows])
+        order = np.argsort(labels, kind="stable").argsort(kind="stable")
+        joined, mu = torch.cat(scores)[order], torch.cat(mus)[order]
+        if augmentation is not None:
+            joined = _augment(joined, augmentation, rng)
+        return Batch(joined, torch.from_numpy(labels), mu)
+
+    def in_order(self, n_per_domain: int, seed: int) -> Batch:
+        """The first events of each domain, for judging; mc first."""
+        rng = np.random.default_rng([seed, 2])
+        counts = [min(n_per_domain, n) for n in self.n_events]
+        scores = [self._scores(d, np.arange(counts[d]), rng) for d in (0, 1)]
+        labels = torch.cat([torch.full((counts[d],), d) for d in (0, 1)])
+        return Batch(
+            torch.cat(scores), labels, torch.cat([self._mu[d][: counts[d]] for d in (0, 1)])
+        )
+
+    def _rows(self, domain: int, step: int, n: int, seed: int) -> NDArray[np.int64]:
+        """Rows of a domain at a step: consecutive pieces of one endless shuffled sequence."""
+        total = len(self._hits[domain])
+        first = step * n
+        passes = range(first // total, (first + n - 1) // total + 1)
+        orders = [np.random.default_rng([seed, 3, domain, k]).permutation(total) for k in passes]
+        offset = first - passes[0] * total
+        return np.concatenate(orders)[offset : offset + n]
+
+    def _scores(self, domain: int, rows: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
+        hits, mass = self._hits[domain][rows].float(), self._null_mass[domain][rows].float()
+        uniform = torch.from_numpy(rng.random(hits.shape, dtype=np.float32))
+        null = torch.special.ndtri((mass * uniform).clamp(1e-7, 1 - 1e-6))
+        return torch.where(mass > 0, null, hits)
+
+
+def require_finite(energy: NDArray[np.float32], event_id: NDArray[np.int64], where: str) -> None:
+    """Refuse NaN and infinite cells.
+
+    Raises
+    ------
+    TrainingError
+        Naming the first events that have them.
+    """
+    bad = ~np.isfinite(energy).all(axis=(1, 2, 3))
+    if bad.any():
+        named = ", ".join(str(event) for event in event_id[bad][:5])
+        raise TrainingError(
+            f"{where}: {int(bad.sum())} events hold NaN or infinite cells (event {named}, …).",
+            "Preprocess the sample anew.",
+        )
+
+
+def _augment(scores: Tensor, augmentation: Augmentation, rng: np.random.Generator) -> Tensor:
+    out = scores
+    if augmentation.phi_step:
+        n_phi = scores.shape[3]
+        shifts = rng.integers(n_phi // augmentation.phi_step, size=len(scores))
+        columns = torch.arange(n_phi)[None] - torch.from_numpy(shifts)[:, None] * (
+            augmentation.phi_step
+        )
+        index = (columns % n_phi)[:, None, None, :].expand_as(scores)
+        out = torch.gather(scores, 3, index)
+    if augmentation.eta_mirror:
+        mirrored = torch.from_numpy(rng.random(len(scores)) < 0.5)
+        out = torch.where(mirrored[:, None, None, None], out.flip(2), out)
+    return out

@@ -1,0 +1,152 @@
+"""What each stage optimises."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from diffusers import DDPMScheduler
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pileupgen.diffusion.schedule import alpha_sigma
+from pileupgen.models.autoencoder import Autoencoder
+from pileupgen.models.denoiser import NULL
+from pileupgen.training.data import Batch
+
+
+class Objective(Protocol):
+    """A per-event loss; ``draw`` makes the random numbers of a whole global batch."""
+
+    @property
+    def name(self) -> str:
+        """What the network is called on disk and in logs."""
+
+    def draw(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
+        """Random numbers, first axis the event, so that they can be shared out to processes."""
+
+    def loss(self, network: nn.Module, batch: Batch, drawn: dict[str, Tensor]) -> Tensor:
+        """Loss of each event, shape (N,)."""
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """Patch and pixel loss of the autoencoder.
+
+    Pixel: −ln N(score; mean, variance) of the decoder's density, from latents with noise of
+    ``latent_noise`` added, so that the decoder bears what a denoiser leaves. Patch: the squared
+    difference of block means, weighted with the cells of a block so that white errors count alike.
+    """
+
+    latent_shape: tuple[int, int, int]
+    latent_noise: float
+    block: tuple[int, int]
+    name: str = "autoencoder"
+
+    def draw(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
+        """Latent noise, (N, C, H, W)."""
+        return {"noise": torch.randn(len(batch), *self.latent_shape, generator=rng)}
+
+    def loss(self, network: nn.Module, batch: Batch, drawn: dict[str, Tensor]) -> Tensor:
+        """Pixel plus patch loss of each event, shape (N,)."""
+        mean, log_variance = network(
+            batch.scores, batch.label, batch.mu, self.latent_noise * drawn["noise"]
+        )
+        error = batch.scores - mean.float()
+        variance = log_variance.float()
+        pixel = 0.5 * (error**2 * torch.exp(-variance) + variance).flatten(1).mean(1)
+        blocks = F.avg_pool2d(error, self.block)
+        patch = (blocks**2).flatten(1).mean(1) * (self.block[0] * self.block[1])
+        return pixel + patch
+
+
+@dataclass(frozen=True)
+class Denoising:
+    """L = ‖v − v_θ(x_t, t, y, x̃_0)‖², per latent value, on a frozen autoencoder's latents.
+
+    With ``prediction_type`` "epsilon" the loss is ‖ε − ε_θ‖² = ᾱ_t ‖v − v_θ‖², the network being
+    the same. Half of the events (``self_conditioning``), chosen one by one, see the network's own
+    first estimate of z with its gradient stopped (Chen et al. 2208.04202, sec. 3.2); a part
+    (``label_dropout``) sees the null label (Ho & Salimans 2207.12598).
+    """
+
+    autoencoder: Autoencoder
+    scheduler: DDPMScheduler
+    label_dropout: float
+    self_conditioning: float
+    prediction_type: str
+    name: str = "denoiser"
+
+    def draw(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
+        """Timesteps, noise and the coins of label dropout and self-conditioning."""
+        n, shape = len(batch), self.autoencoder.latent_shape
+        return {
+            "t": stratified_timesteps(n, self.scheduler.config.num_train_timesteps, rng),
+            "eps": torch.randn(n, *shape, generator=rng),
+            "label_coin": torch.rand(n, generator=rng),
+            "self_coin": torch.rand(n, generator=rng),
+        }
+
+    def loss(self, network: nn.Module, batch: Batch, drawn: dict[str, Tensor]) -> Tensor:
+        """Mean squared error of each event, shape (N,)."""
+        t, eps = drawn["t"], drawn["eps"]
+        with torch.no_grad():
+            z = self.autoencoder.encode(batch.scores, batch.label, batch.mu).float()
+        alpha, sigma = alpha_sigma(self.scheduler, t)
+        a, s = alpha[:, None, None, None], sigma[:, None, None, None]
+        x_t = a * z + s * eps
+        label = torch.where(drawn["label_coin"] < self.label_dropout, NULL, batch.label)
+        x_0 = torch.zeros_like(x_t)
+        rows = torch.nonzero(drawn["self_coin"] < self.self_conditioning).squeeze(1)
+        if len(rows):
+            with torch.no_grad():
+                velocity = network(
+                    x_t[rows],
+                    t[rows],
+                    label[rows],
+                    batch.mu[rows],
+                    x_0[rows],
+                    alpha[rows],
+                    sigma[rows],
+                )
+                x_0[rows] = a[rows] * x_t[rows] - s[rows] * velocity
+        velocity = network(x_t, t, label, batch.mu, x_0, alpha, sigma)
+        error = ((velocity - (a * eps - s * z)) ** 2).flatten(1).mean(1)
+        return alpha**2 * error if self.prediction_type == "epsilon" else error
+
+
+@dataclass(frozen=True)
+class DensityRatio:
+    """L_DRE = −Σ p_c ln p̂_c(x_t, t), with as many mc as data events."""
+
+    autoencoder: Autoencoder
+    scheduler: DDPMScheduler
+    name: str = "ratio"
+
+    def draw(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
+        """Timesteps and noise."""
+        n, shape = len(batch), self.autoencoder.latent_shape
+        return {
+            "t": stratified_timesteps(n, self.scheduler.config.num_train_timesteps, rng),
+            "eps": torch.randn(n, *shape, generator=rng),
+        }
+
+    def loss(self, network: nn.Module, batch: Batch, drawn: dict[str, Tensor]) -> Tensor:
+        """Binary cross-entropy of each event, shape (N,)."""
+        with torch.no_grad():
+            z = self.autoencoder.encode(batch.scores, batch.label, batch.mu).float()
+        alpha, sigma = alpha_sigma(self.scheduler, drawn["t"])
+        a, s = alpha[:, None, None, None], sigma[:, None, None, None]
+        logit = network(a * z + s * drawn["eps"], drawn["t"], batch.mu, alpha, sigma)
+        return F.binary_cross_entropy_with_logits(logit, batch.label.to(logit), reduction="none")
+
+
+def stratified_timesteps(n: int, num_train_timesteps: int, rng: torch.Generator) -> Tensor:
+    """Uniform timesteps, one in each n-th of 0 … T − 1, in random order, shape (n,).
+
+    Each is uniform on its own; together they cover the range evenly, which lowers the variance of
+    the batch's loss (Kingma et al. 2107.00630, app. I.1).
+    """
+    u = (torch.rand(1, generator=rng) + torch.randperm(n, generator=rng) / n) % 1
+    return (u * num_train_timesteps).long().clamp_max(num_train_timesteps - 1)

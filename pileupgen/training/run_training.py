@@ -1,0 +1,271 @@
+"""From two image stores to a trained pipeline."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pileupgen.calo.geometry import Grid, require_same_grid
+from pileupgen.config import Config
+from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+from pileupgen.diffusion.release import ReleaseScan, scan_release
+from pileupgen.diffusion.schedule import alpha_sigma, make_scheduler
+from pileupgen.errors import OutputError, TrainingError
+from pileupgen.models.autoencoder import Autoencoder
+from pileupgen.models.calibration import CellCalibration
+from pileupgen.models.denoiser import Denoiser
+from pileupgen.models.ratio import RatioClassifier
+from pileupgen.run import RunDirectory, training_fingerprint, write_whole
+from pileupgen.samples.store import ImageStore
+from pileupgen.training.data import Augmentation, ScoreSample, require_finite
+from pileupgen.training.loop import Stage, train_stage
+from pileupgen.training.objectives import Denoising, DensityRatio, Objective, Reconstruction
+
+RELEASE_TIMES = [0, *range(25, 1000, 25), 999]
+StageBar = Callable[[str, int], AbstractContextManager[Callable[..., None]]]
+"""Opens a progress bar for a stage of so many steps."""
+
+
+@dataclass(frozen=True)
+class TrainingSummary:
+    """What training found.
+
+    Attributes
+    ----------
+    histories : dict
+        Loss curve of each network.
+    parameters : dict
+        Parameter count of each network.
+    release : ReleaseScan
+    n_train : (int, int)
+        Training events of mc and data.
+    """
+
+    histories: dict[str, list[dict[str, float]]]
+    parameters: dict[str, int]
+    release: ReleaseScan
+    n_train: tuple[int, int]
+
+
+def train_pipeline(
+    config: Config, run: RunDirectory, device: str, bar: StageBar, mirror_allowed: bool = True
+) -> TrainingSummary:
+    """Fit the calibration, train the three networks, scan the release, save the pipeline.
+
+    Every stage continues from its newest checkpoint in ``run.checkpoints``.
+
+    Parameters
+    ----------
+    config : Config
+    run : RunDirectory
+        Holds the image stores; receives ``model/``, ``checkpoints/`` and ``logs/``.
+    device : str
+    bar : callable
+        Opens a progress bar.
+    mirror_allowed : bool
+        Whether the cards say that the detector is alike at η and −η.
+
+    Raises
+    ------
+    TrainingError
+        If a sample is too small, not finite, or a loss diverges.
+    GeometryError
+        If the stores have different grids.
+    OutputError
+        If something cannot be written.
+    """
+    stores = (ImageStore(run.images("mc")), ImageStore(run.images("data")))
+    grid = stores[0].grid
+    require_same_grid(stores[1].grid, grid, str(stores[1].path), str(stores[0].path))
+    accelerator = Accelerator(cpu=device == "cpu", mixed_precision=config.training.mixed_precision)
+    set_seed(config.seed)
+    made_from = training_fingerprint(config.to_dict(), [store.provenance for store in stores])
+    mirror = mirror_allowed and grid.is_eta_symmetric
+    calibration = _calibration(config, stores, grid, mirror, bar)
+    sample = ScoreSample(stores, calibration, "train")
+    held_out = ScoreSample(stores, calibration, "validation")
+    patch = config.autoencoder.patch
+    augmentation = Augmentation(
+        phi_step=patch[1] if config.training.phi_roll and grid.is_periodic else 0,
+        eta_mirror=mirror and config.training.eta_mirror,
+    )
+    histories: dict[str, list[dict[str, float]]] = {}
+
+    def fit(network: nn.Module, objective: Objective, steps: int) -> None:
+        stage = Stage(
+            network,
+            objective,
+            sample,
+            held_out,
+            steps,
+            augmentation,
+            run.checkpoints / objective.name,
+            run.logs / f"{objective.name}.jsonl",
+            made_from,
+        )
+        with bar(objective.name, steps) as advance:
+            histories[objective.name] = train_stage(
+                stage, config.training, config.seed, accelerator, advance
+            )
+
+    autoencoder = _new_autoencoder(config, grid)
+    block = (_divisor(grid.n_eta, 5), _divisor(grid.n_phi, 6))
+    reconstruction = Reconstruction(
+        autoencoder.latent_shape, config.autoencoder.latent_noise, block
+    )
+    fit(autoencoder, reconstruction, config.autoencoder.steps)
+    autoencoder.requires_grad_(False)
+
+    scheduler = make_scheduler(
+        config.schedule.num_train_timesteps, config.schedule.power, config.schedule.s
+    )
+    denoiser = Denoiser(
+        *autoencoder.latent_shape, width=config.denoiser.width, n_blocks=config.denoiser.n_blocks
+    )
+    latents = _latents(sample, autoencoder, config.seed, accelerator.device)
+    denoiser.field.fit(latents, mirror_eta=False)
+    fit(
+        denoiser,
+        Denoising(
+            autoencoder,
+            scheduler,
+            config.denoiser.label_dropout,
+            config.denoiser.self_conditioning,
+            config.denoiser.prediction_type,
+        ),
+        config.denoiser.steps,
+    )
+    ratio = RatioClassifier(
+        *autoencoder.latent_shape, width=config.ratio.width, n_blocks=config.ratio.n_blocks
+    )
+    ratio.field.load_state_dict(denoiser.field.state_dict())
+    fit(ratio, DensityRatio(autoencoder, scheduler), config.ratio.steps)
+
+    networks: dict[str, Any] = {"autoencoder": autoencoder, "denoiser": denoiser, "ratio": ratio}
+    for network in networks.values():
+        network.to("cpu")
+    pipeline = PileupTranslationPipeline(
+        calibration, autoencoder, denoiser, ratio, scheduler, grid.to_dict()
+    )
+    release = _scan_release(pipeline, held_out, config.seed)
+    if accelerator.is_main_process:
+        _save(pipeline, release, run)
+    accelerator.wait_for_everyone()
+    parameters = {
+        name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()
+    }
+    return TrainingSummary(histories, parameters, release, sample.n_events)
+
+
+def _calibration(
+    config: Config,
+    stores: tuple[ImageStore, ImageStore],
+    grid: Grid,
+    mirror: bool,
+    bar: StageBar,
+) -> CellCalibration:
+    settings = config.calibration
+    calibration = CellCalibration(
+        grid.n_layers,
+        grid.n_eta,
+        settings.n_knots,
+        settings.n_mu_bins,
+        settings.n_layer_bins,
+        mirror,
+    )
+    with bar("calibration", 2) as advance:
+        energies: list[NDArray[np.float32]] = []
+        mus: list[NDArray[np.float32]] = []
+        for store in stores:
+            images = store.read(store.indices("train"))
+            if not len(images):
+                raise TrainingError(f"{store.path} has no training events.")
+            require_finite(images.energy, images.event_id, str(store.path))
+            energies.append(images.energy)
+            mus.append(images.mu)
+        advance(1)
+        calibration.fit(energies, mus)
+        advance(1)
+    return calibration
+
+
+def _new_autoencoder(config: Config, grid: Grid) -> Autoencoder:
+    settings = config.autoencoder
+    torch.manual_seed(config.seed)
+    return Autoencoder(
+        grid.n_layers,
+        grid.n_eta,
+        grid.n_phi,
+        patch=settings.patch,
+        latent_channels=settings.latent_channels,
+        width=settings.width,
+        n_blocks=settings.n_blocks,
+        n_heads=settings.n_heads,
+    )
+
+
+@torch.no_grad()
+def _latents(
+    sample: ScoreSample, autoencoder: Autoencoder, seed: int, device: torch.device
+) -> list[Tensor]:
+    batch = sample.in_order(max(sample.n_events), seed)
+    parts = []
+    for begin in range(0, len(batch), 256):
+        rows = slice(begin, begin + 256)
+        latents = autoencoder.encode(
+            batch.scores[rows].to(device), batch.label[rows].to(device), batch.mu[rows].to(device)
+        )
+        parts.append(latents.cpu())
+    joined = torch.cat(parts)
+    return [joined[batch.label == domain] for domain in (0, 1)]
+
+
+@torch.no_grad()
+def _scan_release(
+    pipeline: PileupTranslationPipeline, held_out: ScoreSample, seed: int
+) -> ReleaseScan:
+    batch = held_out.in_order(400, seed)
+    z = pipeline.autoencoder.encode(batch.scores, batch.label, batch.mu)
+    eps = torch.randn(z.shape, generator=torch.Generator().manual_seed(seed))
+    last = pipeline.num_train_timesteps - 1
+    times = sorted({round(t * last / 999) for t in RELEASE_TIMES})
+    is_data = batch.label.numpy() == 1
+    pairs = []
+    for t in times:
+        alpha, sigma = alpha_sigma(pipeline.scheduler, torch.tensor(t))
+        logs = pipeline.log_ratio(alpha * z + sigma * eps, t, batch.mu).double().numpy()
+        pairs.append((logs[~is_data], logs[is_data]))
+    return scan_release(times, pairs, seed)
+
+
+def _save(pipeline: PileupTranslationPipeline, release: ReleaseScan, run: RunDirectory) -> None:
+    """Write the pipeline aside and put it in place of the old one when whole."""
+    aside = run.path / ".model.part"
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        pipeline.save_pretrained(aside)
+        write_whole(aside / "release.json", json.dumps(release.to_dict(), indent=2))
+        shutil.rmtree(run.model, ignore_errors=True)
+        aside.rename(run.model)
+    except OSError as error:
+        raise OutputError(
+            f"Cannot write the model {run.model}: {error}.",
+            "Free space and repeat 'pileupgen train': it continues at the end.",
+        ) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _divisor(n: int, at_most: int) -> int:
+    return next(d for d in range(at_most, 0, -1) if n % d == 0)
