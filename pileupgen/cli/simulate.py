@@ -82,7 +82,7 @@ def simulate(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Make it even if it is current.")] = False,
 ) -> None:
-    r"""Simulate pileup events: generator, overlay, fast calorimeter.
+    """Simulate pileup events: generator, overlay, fast calorimeter.
 
     Writes a ROOT file with Delphes' own tree and branch names. The towers depend on the options
     and the seed alone. Samples that differ in --response only hold the same interactions.
@@ -93,7 +93,7 @@ def simulate(
       pileupgen simulate --tune 21 --response data --seed 2 -o data.root
       pileupgen simulate -g sibyll --mu 30 -n 1000 -o sibyll.root
       pileupgen simulate --card demo_mc
-    """
+    """  # noqa: D301
     from pileupgen.cli.console import (
         console,
         progress,

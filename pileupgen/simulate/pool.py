@@ -94,7 +94,7 @@ def read_pool(path: Path) -> Interactions:
         If it is missing, truncated or something else.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             pool = Interactions(**{name: arrays[name] for name in ARRAYS})
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UnreadableInputError(

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import awkward as ak
+import numpy as np
+import pytest
+import uproot
+
+from pileupgen.errors import GeneratorError, OutputError
+from pileupgen.simulate import pool as pool_module
+from pileupgen.simulate.pool import pool_path
+from pileupgen.simulate.produce import default_cache, is_current, make_sample, n_units
+from pileupgen.simulate.spec import SampleSpec
+
+pytest.importorskip("chromo")
+
+SPEC = SampleSpec(generator="pythia6", pool_size=60, n_events=12, mu=8, seed=5)
+
+
+def towers(path: Path) -> dict[str, bytes]:
+    with uproot.open(path) as file:
+        arrays = file["Delphes"].arrays()
+    return {
+        name: np.asarray(ak.flatten(arrays[name], axis=None)).tobytes() for name in arrays.fields
+    }
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sample")
+    seen: list[int] = []
+    summary = make_sample(
+        SPEC,
+        folder / "sample.root",
+        lambda n=1, note="": seen.append(n),
+        cache=folder / "cache",
+        workers=1,
+    )
+    assert sum(seen) == n_units(SPEC) == 72
+    assert (summary.n_events, summary.pool_was_cached) == (12, False)
+    assert summary.mean_mu == pytest.approx(8, abs=4)
+    return folder / "sample.root"
+
+
+def test_nothing_but_the_sample_and_its_pool_is_left(sample: Path) -> None:
+    assert sorted(path.name for path in sample.parent.iterdir()) == ["cache", "sample.root"]
+    assert list((sample.parent / "cache").iterdir()) == [pool_path(SPEC, sample.parent / "cache")]
+
+
+def test_workers_and_cache_do_not_matter(
+    sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again = make_sample(SPEC, tmp_path / "again.root", workers=3)
+    assert again.pool is None
+    assert towers(again.path) == towers(sample)
+    cached = make_sample(SPEC, tmp_path / "cached.root", cache=sample.parent / "cache")
+    assert cached.pool_was_cached
+    assert towers(cached.path) == towers(sample)
+
+
+def test_pool_of_several_chunks_does_not_depend_on_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_module, "CHUNK", 25)
+    pools = []
+    for workers in (1, 3):
+        folder = tmp_path / str(workers)
+        folder.mkdir()
+        pools.append(pool_module.make_pool(SPEC, folder, workers))
+    for name, values in pools[0].arrays().items():
+        np.testing.assert_array_equal(values, getattr(pools[1], name))
+    first, second = pools[0].offsets[[25, 50]]
+    assert not np.array_equal(pools[0].px[:first][:50], pools[0].px[first:second][:50])
+
+
+def test_shorter_sample_is_the_beginning_of_the_longer(sample: Path, tmp_path: Path) -> None:
+    shorter = SPEC.model_copy(update={"n_events": 4})
+    made = make_sample(shorter, tmp_path / "short.root", cache=sample.parent / "cache")
+    for name, values in towers(made.path).items():
+        assert towers(sample)[name].startswith(values)
+
+
+def test_other_seed_other_events(sample: Path, tmp_path: Path) -> None:
+    other = make_sample(SPEC.model_copy(update={"seed": 6}), tmp_path / "other.root")
+    assert towers(other.path)["Tower.Eem"] != towers(sample)["Tower.Eem"]
+
+
+def test_sample_knows_its_spec(sample: Path) -> None:
+    assert is_current(SPEC, sample)
+    assert not is_current(SPEC.model_copy(update={"mu": 9}), sample)
+    assert not is_current(SPEC, sample.with_name("none.root"))
+
+
+def test_damaged_pool_is_made_anew(sample: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    pool_path(SPEC, cache).write_bytes(b"no pool")
+    made = make_sample(SPEC, tmp_path / "a.root", cache=cache)
+    assert not made.pool_was_cached
+    assert towers(made.path) == towers(sample)
+
+
+def test_failure_leaves_no_junk(tmp_path: Path) -> None:
+    spec = SPEC.model_copy(update={"sqrt_s": 1.0})
+    with pytest.raises(GeneratorError):
+        make_sample(spec, tmp_path / "a.root", cache=tmp_path / "cache")
+    assert not list(tmp_path.iterdir())
+
+
+def test_output_below_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError):
+        make_sample(SPEC, tmp_path / "file" / "a.root")
+
+
+def test_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PILEUPGEN_CACHE", "here")
+    assert default_cache() == Path("here")
+    monkeypatch.delenv("PILEUPGEN_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", "there")
+    assert default_cache() == Path("there/pileupgen")
