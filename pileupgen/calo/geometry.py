@@ -57,7 +57,9 @@ class Grid:
             )
         width = self.phi_max - self.phi_min
         if not 0 < width <= TWO_PI * (1 + 1e-6):
-            raise GeometryError(f"Grid '{self.name}': φ window of {width:.4g} rad, must be in (0, 2π].")
+            raise GeometryError(
+                f"Grid '{self.name}': φ window of {width:.4g} rad, must be in (0, 2π]."
+            )
 
     @property
     def n_eta(self) -> int:
@@ -122,7 +124,9 @@ class Grid:
                 raise GeometryError(f"Unknown geometry key '{key}'.", did_you_mean(key, known))
         missing = [key for key in ("eta_edges", "n_phi") if key not in values]
         if missing:
-            raise GeometryError(f"Geometry lacks {', '.join(missing)}.", "Give them, or name a preset.")
+            raise GeometryError(
+                f"Geometry lacks {', '.join(missing)}.", "Give them, or name a preset."
+            )
         rest = {key: values[key] for key in ("name", "phi_min", "phi_max") if key in values}
         try:
             return cls(
@@ -148,7 +152,7 @@ PRESETS: dict[str, Grid] = {
 
 
 def get_grid(geometry: str | dict[str, Any]) -> Grid:
-    """A preset by its name, or a grid from its numbers.
+    """Find a preset by its name, or make a grid from its numbers.
 
     Raises
     ------
@@ -172,7 +176,11 @@ def require_same_grid(found: Grid, expected: Grid, what: str, expected_by: str) 
     """
     for name in ("layers", "n_phi", "n_eta", "eta_edges", "phi_min", "phi_max"):
         ours, theirs = getattr(found, name), getattr(expected, name)
-        same = ours == theirs if isinstance(ours, int) or name == "layers" else np.allclose(ours, theirs, atol=1e-6)
+        same = (
+            ours == theirs
+            if isinstance(ours, int) or name == "layers"
+            else np.allclose(ours, theirs, atol=1e-6)
+        )
         if not same:
             raise GeometryError(
                 f"{what} has {name} = {_short(ours)}, but {expected_by} has {_short(theirs)}.",

@@ -8,15 +8,21 @@ that holds its centre.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from pileupgen.calo.geometry import TWO_PI, Grid
+from pileupgen.calo.geometry import Grid
+from pileupgen.calo.overlap import overlaps
+from pileupgen.calo.rowtable import RowTable
 from pileupgen.calo.towers import Towers
 from pileupgen.errors import GeometryError
 
-EDGE_TOLERANCE = 1e-3
-"""Edges nearer than this fraction of a cell are the same edge (Delphes stores float32)."""
+_SHARED = -1
+_LEARN_AT_ONCE = 1 << 14
+_TOWERS_AT_ONCE = 1 << 17
 
 
 def towers_to_images(towers: Towers, grid: Grid) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
@@ -39,107 +45,157 @@ def towers_to_images(towers: Towers, grid: Grid) -> tuple[NDArray[np.float32], N
     Raises
     ------
     GeometryError
-        If a layer of the grid is not among the towers' layers.
+        If a layer of the grid is not among the towers' layers, or an edge is not finite.
     """
-    missing = [layer for layer in grid.layers if layer not in towers.layers]
-    if missing:
-        raise GeometryError(
-            f"The grid has layers {missing}, the towers only {list(towers.layers)}.",
-            "Name the layers alike in the card and in the geometry.",
-        )
-    columns = [towers.layers.index(layer) for layer in grid.layers]
-    cell, tower, share = overlaps(towers.edges, grid)
-    event = towers.event_index()
-    images = np.empty((towers.n_events, *grid.shape), dtype=np.float32)
-    outside = towers.event_sums()[:, columns]
-    n_cells = grid.n_eta * grid.n_phi
-    flat = event[tower] * n_cells + cell
-    for layer, column in enumerate(columns):
-        weights = towers.energy[tower, column] * share
-        drawn = np.bincount(flat, weights=weights, minlength=towers.n_events * n_cells)
-        drawn = drawn.reshape(towers.n_events, grid.n_eta, grid.n_phi)
-        images[:, layer] = drawn
-        outside[:, layer] -= drawn.sum(axis=(1, 2))
-    outside[np.abs(outside) < 1e-9 * (1.0 + np.abs(towers.event_sums()[:, columns]))] = 0.0
-    return images, outside
+    return Imager(grid).draw(towers)
 
 
-def overlaps(
-    edges: NDArray[np.float64], grid: Grid
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Which cells a tower covers, and with what share of its area.
+class Imager:
+    """Draws towers on a grid, and remembers where each tower of the detector lies.
 
     Parameters
     ----------
-    edges : float64 array, shape (n, 4)
-        ``eta_min, eta_max, phi_min, phi_max`` per tower; edges out of order are put in order.
     grid : Grid
         The cells.
 
-    Returns
-    -------
-    cell, tower : int64 arrays, shape (m,)
-        Flat cell index ``i_eta * n_phi + i_phi`` and tower index of every overlapping pair.
-    share : float64 array, shape (m,)
-        Fraction of the tower's energy that the cell receives. Sums to 1 over a tower that lies
-        inside the acceptance.
+    Attributes
+    ----------
+    n_towers, n_shared : int
+        Towers drawn so far, and how many of them shared their energy among cells.
     """
-    eta_low, eta_high = np.minimum(edges[:, 0], edges[:, 1]), np.maximum(edges[:, 0], edges[:, 1])
-    phi_low, phi_high = np.minimum(edges[:, 2], edges[:, 3]), np.maximum(edges[:, 2], edges[:, 3])
-    eta_pairs = _overlaps_1d(eta_low, eta_high, np.asarray(grid.eta_edges, dtype=np.float64))
-    phi_edges = grid.phi_edges
-    if grid.is_periodic:
-        turns = np.floor((phi_low - grid.phi_min) / TWO_PI + 1e-9) * TWO_PI
-        phi_low, phi_high = phi_low - turns, phi_high - turns
-        phi_high = np.minimum(phi_high, phi_low + TWO_PI)
-        phi_edges = np.concatenate([phi_edges, phi_edges[1:] + TWO_PI])
-    phi_pairs = _overlaps_1d(phi_low, phi_high, phi_edges)
-    tower, first, second = _join(eta_pairs[0], phi_pairs[0], len(edges))
-    i_eta, share_eta = eta_pairs[1][first], eta_pairs[2][first]
-    i_phi, share_phi = phi_pairs[1][second] % grid.n_phi, phi_pairs[2][second]
-    return i_eta * grid.n_phi + i_phi, tower, share_eta * share_phi
+
+    def __init__(self, grid: Grid) -> None:
+        self.grid = grid
+        self.n_towers = 0
+        self.n_shared = 0
+        self._n_cells = grid.n_eta * grid.n_phi
+        self._forget(np.dtype(np.float32))
+
+    def draw(self, towers: Towers) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """Draw towers; the same as :func:`towers_to_images`, faster from the second call on."""
+        columns = self._columns(towers.layers)
+        images = np.empty((towers.n_events, *self.grid.shape), dtype=np.float32)
+        outside = np.empty((towers.n_events, len(columns)))
+        for begin, end in _blocks(towers.offsets):
+            self._draw_block(
+                towers.events(begin, end), columns, images[begin:end], outside[begin:end]
+            )
+        return images, outside
+
+    def _draw_block(
+        self,
+        towers: Towers,
+        columns: list[int],
+        images: NDArray[np.float32],
+        outside: NDArray[np.float64],
+    ) -> None:
+        place = self._places(towers)
+        # One bin more than cells: what lies outside.
+        n_bins = self._n_cells + 1
+        bins = np.repeat(
+            np.arange(towers.n_events, dtype=np.int64) * n_bins, np.diff(towers.offsets)
+        )
+        shared = np.flatnonzero(place == _SHARED)
+        self.n_towers += towers.n_towers
+        self.n_shared += len(shared)
+        owner = bins[:0]
+        if len(shared):
+            tower, cell, share = self._shares(towers.edges[shared])
+            owner = shared[tower]
+            place[shared] = self._n_cells
+            bins = np.concatenate([bins + place, bins[owner] + cell])
+        else:
+            bins += place
+        for layer, column in enumerate(columns):
+            energy = towers.energy[:, column].astype(np.float64)
+            if len(owner):
+                pieces = energy[owner] * share
+                energy[shared] = 0.0
+                energy = np.concatenate([energy, pieces])
+            drawn = np.bincount(bins, weights=energy, minlength=towers.n_events * n_bins)
+            drawn = drawn.reshape(towers.n_events, n_bins)
+            images[:, layer] = drawn[:, :-1].reshape(-1, self.grid.n_eta, self.grid.n_phi)
+            outside[:, layer] = drawn[:, -1]
+
+    def _columns(self, layers: tuple[str, ...]) -> list[int]:
+        missing = [layer for layer in self.grid.layers if layer not in layers]
+        if missing:
+            raise GeometryError(
+                f"The grid has layers {missing}, the towers only {list(layers)}.",
+                "Name the layers alike in the card and in the geometry.",
+            )
+        return [layers.index(layer) for layer in self.grid.layers]
+
+    def _forget(self, dtype: np.dtype[Any]) -> None:
+        self._dtype = dtype
+        self._table = RowTable()
+        self._place = np.empty(0, dtype=np.int64)
+        self._is_useful = True
+
+    def _places(self, towers: Towers) -> NDArray[np.int64]:
+        """Flat cell of each tower; ``n_cells``: outside, ``_SHARED``: in several cells."""
+        edges = towers.edges
+        if edges.dtype != self._dtype:
+            self._forget(edges.dtype)
+        if not self._is_useful:
+            return self._locate(edges, towers)
+        number = self._table.find(edges)
+        unknown = np.flatnonzero(number < 0)
+        while len(unknown) and not self._table.is_full:
+            head = unknown[:_LEARN_AT_ONCE]
+            places = self._locate(edges[head], towers, head)
+            kept = self._table.add(edges[head])
+            if not len(kept):
+                break
+            self._place = np.concatenate([self._place, places[kept]])
+            number[unknown] = self._table.find(edges[unknown])
+            unknown = unknown[number[unknown] < 0]
+        place = self._place[number] if len(self._place) else number
+        if len(unknown):
+            place[unknown] = self._locate(edges[unknown], towers, unknown)
+            # Towers that never come again (smeared centres) are not worth looking up.
+            self._is_useful = not (self._table.is_full and 2 * len(unknown) > len(edges))
+        return place
+
+    def _locate(
+        self, edges: NDArray[Any], towers: Towers, index: NDArray[np.int64] | None = None
+    ) -> NDArray[np.int64]:
+        if not np.all(np.isfinite(edges)):
+            bad = int(np.flatnonzero(~np.isfinite(edges).all(axis=1))[0])
+            row = bad if index is None else int(index[bad])
+            event = int(np.searchsorted(towers.offsets, row, side="right")) - 1
+            raise GeometryError(
+                f"Event {int(towers.event_id[event])} has a tower with edges {edges[bad].tolist()}."
+            )
+        cell, tower, share = overlaps(edges, self.grid)
+        place = np.full(len(edges), self._n_cells, dtype=np.int64)
+        place[tower] = _SHARED
+        whole = np.abs(share - 1.0) < 1e-9
+        place[tower[whole]] = cell[whole]
+        return place
+
+    def _shares(
+        self, edges: NDArray[Any]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+        """Pairs ``(tower, cell, share)``; what lies outside is a cell of its own."""
+        cell, tower, share = overlaps(edges, self.grid)
+        rest = 1.0 - np.bincount(tower, weights=share, minlength=len(edges))
+        leaks = np.flatnonzero(rest > 1e-9)
+        return (
+            np.concatenate([tower, leaks]),
+            np.concatenate([cell, np.full(len(leaks), self._n_cells, dtype=np.int64)]),
+            np.concatenate([share, rest[leaks]]),
+        )
 
 
-def _overlaps_1d(
-    low: NDArray[np.float64], high: NDArray[np.float64], edges: NDArray[np.float64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Interval by bin, sorted by interval: ``(interval, bin, share)``."""
-    n_bins = len(edges) - 1
-    tolerance = EDGE_TOLERANCE * float(np.min(np.diff(edges)))
-    middle = 0.5 * (low + high)
-    width = high - low
-    is_point = width <= tolerance
-    begin = np.where(is_point, middle, low + tolerance)
-    end = np.where(is_point, middle, high - tolerance)
-    first = np.searchsorted(edges, begin, side="right") - 1
-    last = np.searchsorted(edges, end, side="left") - 1
-    # The upper edge of the acceptance belongs to its last bin.
-    on_top = is_point & (middle == edges[-1])
-    first = np.where(on_top, n_bins - 1, first)
-    last = np.where(is_point, first, np.maximum(last, first))
-    first_in, last_in = np.clip(first, 0, n_bins), np.clip(last, -1, n_bins - 1)
-    count = np.maximum(last_in - first_in + 1, 0)
-    interval = np.repeat(np.arange(len(low), dtype=np.int64), count)
-    start = np.repeat(np.cumsum(count) - count, count)
-    bins = first_in[interval] + (np.arange(len(interval)) - start)
-    whole = (first == last)[interval]
-    part = np.minimum(high[interval], edges[bins + 1]) - np.maximum(low[interval], edges[bins])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        share = np.where(whole, 1.0, part / width[interval])
-    return interval, bins.astype(np.int64), share
-
-
-def _join(
-    left: NDArray[np.int64], right: NDArray[np.int64], n: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """All pairs of rows of two sorted key columns that agree: ``(key, left_row, right_row)``."""
-    n_left, n_right = np.bincount(left, minlength=n), np.bincount(right, minlength=n)
-    begin_right = np.cumsum(n_right) - n_right
-    repeats = n_right[left]
-    first = np.repeat(np.arange(len(left)), repeats)
-    key = left[first]
-    within = np.arange(len(first)) - np.repeat(np.cumsum(repeats) - repeats, repeats)
-    return key, first.astype(np.int64), (begin_right[key] + within).astype(np.int64)
+def _blocks(offsets: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Yield runs of events whose towers fit into a processor's cache together."""
+    begin, n_events = 0, len(offsets) - 1
+    while begin < n_events:
+        limit = offsets[begin] + _TOWERS_AT_ONCE
+        end = max(int(np.searchsorted(offsets, limit, side="right")) - 1, begin + 1)
+        yield begin, min(end, n_events)
+        begin = end
 
 
 def images_to_towers(

@@ -16,9 +16,9 @@ class Towers:
     ----------
     offsets : int64 array, shape (N + 1,)
         Event i owns towers ``offsets[i]:offsets[i + 1]``.
-    edges : float64 array, shape (n_towers, 4)
-        ``eta_min, eta_max, phi_min, phi_max`` of each tower, φ in rad. A tower that is only known
-        by its centre has zero width.
+    edges : float64 or float32 array, shape (n_towers, 4)
+        ``eta_min, eta_max, phi_min, phi_max`` of each tower, φ in rad and in any convention. A
+        tower that is only known by its centre has zero width.
     energy : float32 array, shape (n_towers, L)
         Energy per layer in GeV, in the order of ``layers``.
     layers : tuple of str
@@ -30,7 +30,7 @@ class Towers:
     """
 
     offsets: NDArray[np.int64]
-    edges: NDArray[np.float64]
+    edges: NDArray[np.float64] | NDArray[np.float32]
     energy: NDArray[np.float32]
     layers: tuple[str, ...]
     mu: NDArray[np.float32]
@@ -45,6 +45,18 @@ class Towers:
     def n_towers(self) -> int:
         """Number of towers of all events together."""
         return len(self.edges)
+
+    def events(self, begin: int, end: int) -> Towers:
+        """Events ``begin … end − 1``; their towers are views, not copies."""
+        low, high = int(self.offsets[begin]), int(self.offsets[end])
+        return Towers(
+            offsets=self.offsets[begin : end + 1] - low,
+            edges=self.edges[low:high],
+            energy=self.energy[low:high],
+            layers=self.layers,
+            mu=self.mu[begin:end],
+            event_id=self.event_id[begin:end],
+        )
 
     def event_index(self) -> NDArray[np.int64]:
         """Event number (0 … N−1 within this record) of each tower, shape ``(n_towers,)``."""

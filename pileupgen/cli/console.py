@@ -75,7 +75,7 @@ def progress(description: str, total: int | None, unit: str = "events") -> Itera
 
 def say_read(what: object) -> None:
     """Tell what a command reads."""
-    console.print(f"[bold]read[/]   {what}")
+    console.print(f"[bold]read[/]   {what}", soft_wrap=True)
 
 
 def say_wrote(path: Path, note: str = "") -> None:

@@ -20,12 +20,25 @@ from numpy.typing import NDArray
 
 from pileupgen.calo.geometry import Grid
 from pileupgen.errors import MissingInputError, OutputError, StoreError, UnreadableInputError
+from pileupgen.samples.splits import SPLITS, assign_splits
+
+__all__ = [
+    "COLUMNS",
+    "SCHEMA",
+    "SCHEMA_VERSION",
+    "SPLITS",
+    "ImageStore",
+    "Images",
+    "StoreWriter",
+    "assign_splits",
+    "create_store",
+]
 
 SCHEMA = "pileupgen-images"
 SCHEMA_VERSION = 1
-CHUNK_EVENTS = 32
-SPLITS = ("train", "validation", "test")
-"""Names of the values 0, 1, 2 of ``/split``."""
+CHUNK_EVENTS = 16
+_FLUSH_EVENTS = 256
+_SPAN_EVENTS = 1024
 
 COLUMNS: dict[str, tuple[str, str, str]] = {
     # name: (dtype, unit, meaning)
@@ -97,19 +110,21 @@ class ImageStore:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         if not self.path.is_file():
-            raise MissingInputError(f"No image store at {self.path}.", "Run the command that makes it.")
+            raise MissingInputError(
+                f"No image store at {self.path}.", "Run the command that makes it."
+            )
         try:
             with h5py.File(self.path, "r") as file:
                 schema, version = file.attrs.get("schema"), file.attrs.get("schema_version")
                 if schema != SCHEMA:
                     raise StoreError(
-                        f"{self.path} is HDF5 but not an image store (schema attribute: {schema!r}).",
+                        f"{self.path} is HDF5 but no image store (its schema is {schema!r}).",
                         "Make one with 'pileupgen preprocess'.",
                     )
                 if version != SCHEMA_VERSION:
                     raise StoreError(
-                        f"{self.path} has schema version {version}, this pileupgen reads {SCHEMA_VERSION}.",
-                        "Make it anew with 'pileupgen preprocess'.",
+                        f"{self.path} has schema version {version}.",
+                        f"This pileupgen reads {SCHEMA_VERSION}: make it anew with 'preprocess'.",
                     )
                 self.domain = str(file.attrs["domain"])
                 self.grid = Grid.from_dict(json.loads(file["geometry"].attrs["json"]))
@@ -118,11 +133,19 @@ class ImageStore:
                 self.columns = {
                     name: file["events"][name][:] for name in COLUMNS if name in file["events"]
                 }
-        except (OSError, KeyError, ValueError) as error:
+                whole = file["images"].shape[1:] == self.grid.shape and all(
+                    len(column) == self.n_events for column in self.columns.values()
+                )
+        except (OSError, KeyError, ValueError, RuntimeError) as error:
             raise UnreadableInputError(
                 f"{self.path} cannot be read as an image store: {error}.",
                 "It may be truncated; delete it and make it anew.",
             ) from error
+        if not whole:
+            raise StoreError(
+                f"{self.path}: its images, geometry and columns are of different sizes.",
+                "Make it anew with 'pileupgen preprocess'.",
+            )
 
     def __len__(self) -> int:
         return self.n_events
@@ -143,7 +166,7 @@ class ImageStore:
         return rows if max_events is None else rows[:max_events]
 
     def read(self, rows: NDArray[np.int64] | slice | None = None) -> Images:
-        """Images of the given rows (ascending), or of all.
+        """Images of the given rows, in their order, or of all.
 
         Raises
         ------
@@ -155,17 +178,22 @@ class ImageStore:
         try:
             with h5py.File(self.path, "r") as file:
                 images = file["images"]
-                # Whole chunks first, rows then: HDF5's own fancy indexing is many times slower.
-                for begin in range(0, len(index), 1024):
-                    part = index[begin : begin + 1024]
-                    if len(part):
-                        low, high = int(part[0]), int(part[-1]) + 1
-                        energy[begin : begin + len(part)] = images[low:high][part - low]
+                # Whole spans first, rows then: HDF5's own fancy indexing is many times slower.
+                order = np.argsort(index, kind="stable")
+                ascending, begin = index[order], 0
+                while begin < len(index):
+                    low = int(ascending[begin])
+                    end = int(np.searchsorted(ascending, low + _SPAN_EVENTS))
+                    part = ascending[begin:end]
+                    energy[order[begin:end]] = images[low : int(part[-1]) + 1][part - low]
+                    begin = end
         except OSError as error:
             raise UnreadableInputError(
                 f"{self.path} holds a damaged chunk: {error}.", "Delete it and make it anew."
             ) from error
-        return Images(energy, self.grid, {name: values[index] for name, values in self.columns.items()})
+        return Images(
+            energy, self.grid, {name: values[index] for name, values in self.columns.items()}
+        )
 
     def batches(
         self, rows: NDArray[np.int64] | None = None, batch_size: int = 512
@@ -197,7 +225,9 @@ class StoreWriter:
             Names from ``COLUMNS``; the same names in every call.
         """
         if energy.shape[1:] != self._grid.shape:
-            raise StoreError(f"Images of shape {energy.shape[1:]} for a store of {self._grid.shape}.")
+            raise StoreError(
+                f"Images of shape {energy.shape[1:]} for a store of {self._grid.shape}."
+            )
         events = self._file["events"]
         for name, values in columns.items():
             if name not in events:
@@ -211,11 +241,13 @@ class StoreWriter:
         self.n_events += len(energy)
         self._buffer.append(np.asarray(energy, dtype=np.float32))
         self._buffered += len(energy)
-        if self._buffered >= 8 * CHUNK_EVENTS:
+        if self._buffered >= _FLUSH_EVENTS:
             self._flush(whole_chunks=True)
 
     def _flush(self, *, whole_chunks: bool) -> None:
-        energy = np.concatenate(self._buffer) if self._buffer else np.empty((0, *self._grid.shape))
+        if not self._buffer:
+            return
+        energy = np.concatenate(self._buffer)
         n = len(energy) - len(energy) % CHUNK_EVENTS if whole_chunks else len(energy)
         images = self._file["images"]
         begin = images.shape[0]
@@ -269,7 +301,7 @@ def create_store(
                 maxshape=(None, *grid.shape),
                 dtype="f4",
                 chunks=(CHUNK_EVENTS, *grid.shape),
-                **hdf5plugin.Blosc2(cname="zstd", clevel=5, filters=hdf5plugin.Blosc2.SHUFFLE),
+                **hdf5plugin.Zstd(clevel=1),
             )
             images.attrs["unit"], images.attrs["axes"] = "GeV", "event, layer, eta, phi"
             writer = StoreWriter(file, grid)
@@ -292,38 +324,9 @@ def _write_json(group: h5py.Group, values: Mapping[str, Any]) -> None:
 
 def _write_geometry(group: h5py.Group, grid: Grid) -> None:
     _write_json(group, grid.to_dict())
-    for name, edges, unit in (("eta_edges", grid.eta_edges, "1"), ("phi_edges", grid.phi_edges, "rad")):
+    for name, edges, unit in (
+        ("eta_edges", grid.eta_edges, "1"),
+        ("phi_edges", grid.phi_edges, "rad"),
+    ):
         group.create_dataset(name, data=np.asarray(edges, dtype="f8")).attrs["unit"] = unit
     group.attrs["layers"] = list(grid.layers)
-
-
-def assign_splits(
-    first: int, n: int, fractions: tuple[float, float, float], seed: int
-) -> NDArray[np.uint8]:
-    """Splits of events ``first … first + n − 1``, a function of (event, seed) alone.
-
-    Within each block of 100 consecutive events the fractions are exact to 1 event, so a stream
-    can be split without knowing its length.
-
-    Parameters
-    ----------
-    first, n : int
-        Position of the first event in its sample and number of events.
-    fractions : three floats
-        Train, validation and test fractions; they sum to 1.
-    seed : int
-        Chooses the permutation within each block.
-
-    Returns
-    -------
-    uint8 array, shape (n,)
-    """
-    block = 100
-    bounds = np.round(np.cumsum(fractions)[:2] * block).astype(int)
-    ordered = np.searchsorted(bounds, np.arange(block), side="right").astype(np.uint8)
-    labels = [
-        np.random.default_rng([seed, index]).permutation(ordered)
-        for index in range(first // block, (first + n - 1) // block + 1)
-    ]
-    joined = np.concatenate(labels) if labels else np.empty(0, dtype=np.uint8)
-    return joined[first % block : first % block + n] if n else joined[:0]

@@ -1,0 +1,39 @@
+"""Readers: one module a format, chosen by a card's ``format``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from pileupgen.samples.readers.base import MuSource, Reader
+from pileupgen.samples.readers.delphes import DelphesOptions, DelphesReader
+
+__all__ = ["FORMATS", "Format", "MuSource", "Reader"]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A file format that cards may name.
+
+    Attributes
+    ----------
+    options : type of pydantic model
+        What a card may say in ``options``.
+    mu : str
+        Where μ comes from unless the card says so; see :meth:`MuSource.parse`.
+    open : callable
+        ``(files, options, mu, gev) -> Reader``; opens nothing yet.
+    """
+
+    options: type[BaseModel]
+    mu: str
+    open: Callable[[Sequence[Path], Any, MuSource, float], Reader]
+
+
+FORMATS: dict[str, Format] = {
+    "delphes": Format(DelphesOptions, "Vertex_size - 1", DelphesReader),
+}

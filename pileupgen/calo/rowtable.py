@@ -1,0 +1,122 @@
+"""A fast dictionary from rows of numbers to consecutive integers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_TABLE_BITS = 20
+_MULTIPLIERS = np.random.default_rng(2311).integers(0, 2**63, (3, 4), dtype=np.uint64) * 2 + 1
+
+
+class RowTable:
+    """Numbers rows in the order in which they are first seen.
+
+    A detector has a few thousand to a few hundred thousand distinct towers, which come again in
+    every event; what is found out about a tower is found out once. Rows are compared bit by bit.
+    Tables are addressed directly by a hash; rows that meet in one table go to the next, and the
+    few that find no place in any are not kept.
+
+    Parameters
+    ----------
+    max_rows : int
+        Rows beyond this number are not kept, so that random rows do not fill the memory.
+    """
+
+    def __init__(self, max_rows: int = 1 << 18) -> None:
+        self.max_rows = max_rows
+        self._n = 0
+        self._known: list[NDArray[np.uint64]] = []
+        # Row number + 1; 0 is free.
+        self._tables = [np.zeros(1 << _TABLE_BITS, dtype=np.int32) for _ in _MULTIPLIERS]
+
+    def __len__(self) -> int:
+        return self._n
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more rows are kept."""
+        return self._n >= self.max_rows
+
+    def find(self, rows: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
+        """Numbers of rows, −1 for those not kept.
+
+        Parameters
+        ----------
+        rows : float32 or float64 array, shape (n, 4)
+            The same dtype in every call.
+
+        Returns
+        -------
+        int64 array, shape (n,)
+        """
+        words = _words(rows)
+        numbers = self._find_in(0, words)
+        left = np.flatnonzero(numbers < 0)
+        for level in range(1, len(self._tables)):
+            if not len(left):
+                break
+            numbers[left] = self._find_in(level, words[left])
+            left = left[numbers[left] < 0]
+        return numbers
+
+    def add(self, rows: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
+        """Keep rows, none of which is kept yet.
+
+        Parameters
+        ----------
+        rows : float32 or float64 array, shape (n, 4)
+            May hold a row more than once.
+
+        Returns
+        -------
+        int64 array, shape (m,)
+            Positions in ``rows`` of the m rows kept. They are numbered in this order, from the
+            table's length before.
+        """
+        words = _words(rows)
+        _, distinct = np.unique(_hash(words, 0), return_index=True)
+        distinct = np.sort(distinct)[: self.max_rows - self._n]
+        kept: list[NDArray[np.int64]] = []
+        for level, table in enumerate(self._tables):
+            address = _address(words[distinct], level)
+            _, one_each = np.unique(address, return_index=True)
+            placed = one_each[table[address[one_each]] == 0]
+            table[address[placed]] = self._n + 1 + np.arange(len(placed), dtype=np.int32)
+            self._n += len(placed)
+            kept.append(distinct[placed])
+            distinct = np.delete(distinct, placed)
+        positions = np.concatenate(kept)
+        new = np.ascontiguousarray(words[positions].T)
+        self._known = (
+            [np.concatenate(pair) for pair in zip(self._known, new, strict=True)]
+            if self._known
+            else list(new)
+        )
+        return positions
+
+    def _find_in(self, level: int, words: NDArray[np.uint64]) -> NDArray[np.int64]:
+        found = self._tables[level][_address(words, level)].astype(np.int64) - 1
+        same = found >= 0
+        for column, known in enumerate(self._known):
+            same &= known[found] == words[:, column]
+        found[~same] = -1
+        return found
+
+
+def _words(rows: NDArray[np.floating[Any]]) -> NDArray[np.uint64]:
+    return np.ascontiguousarray(rows).view(np.uint64)
+
+
+def _hash(words: NDArray[np.uint64], level: int) -> NDArray[np.uint64]:
+    mixed = words[:, 0] * _MULTIPLIERS[level, 0]
+    for column in range(1, words.shape[1]):
+        mixed += words[:, column] * _MULTIPLIERS[level, column]
+    return mixed
+
+
+def _address(words: NDArray[np.uint64], level: int) -> NDArray[np.int64]:
+    # The upper bits of a product depend on all bits of its factors.
+    return (_hash(words, level) >> np.uint64(64 - _TABLE_BITS)).view(np.int64)

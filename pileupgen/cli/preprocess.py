@@ -1,0 +1,257 @@
+"""`pileupgen preprocess`: data cards to image stores."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pileupgen.cli.console import (
+    progress,
+    say_current,
+    say_next,
+    say_read,
+    say_wrote,
+    warn,
+)
+from pileupgen.cli.sample_table import DOMAINS, show_comparison
+from pileupgen.cli.session import (
+    ConfigOption,
+    DeviceOption,
+    RunOption,
+    SeedOption,
+    Session,
+    open_session,
+)
+
+if TYPE_CHECKING:
+    from pileupgen.samples.cards import DataCard
+    from pileupgen.samples.ingest import IngestSummary
+
+
+def preprocess(
+    config: ConfigOption = None,
+    run: RunOption = None,
+    seed: SeedOption = None,
+    device: DeviceOption = None,  # noqa: ARG001 - every command takes it; towers need none
+    max_events: Annotated[
+        int | None,
+        typer.Option(
+            "--max-events",
+            "-n",
+            min=1,
+            help="Events per domain. [default: the config's]",
+            show_default=False,
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Do it again, even if the inputs are unchanged.")
+    ] = False,
+) -> None:
+    """Turn the towers of two samples into images.
+
+    Reads the data cards that the config names under [bold]samples[/]: one for
+    the source domain (mc), one for the target (data). A card names files, or
+    asks for a sample to be generated, which is then made and cached beside
+    the run directories. Writes [bold]data/mc.h5[/] and [bold]data/data.h5[/]
+    in the run directory, and compares the two.
+
+    \b
+    Examples:
+      pileupgen preprocess
+      pileupgen preprocess --config delphes_hard
+      PILEUPGEN_DATA=~/data pileupgen preprocess --config delphes_mild --run runs/mild
+      pileupgen preprocess --config my.yaml --max-events 500 --run runs/quick
+    """
+    session = open_session(config, run, seed, preprocess={"max_events": max_events})
+    session.adopt()
+    with _warnings_on_console():
+        cards = {domain: _find_card(session, domain) for domain in DOMAINS}
+        summaries = {
+            domain: _preprocess_domain(session, domain, card, force)
+            for domain, card in cards.items()
+        }
+    _finish(session, summaries)
+    show_comparison(session.run, summaries)
+    # The run keeps what was changed on the command line; a config named again would undo it.
+    is_changed = seed is not None or max_events is not None
+    say_next(f"pileupgen train{f' --run {session.run.path}' if is_changed else session.arguments}")
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What a domain is made from.
+
+    Attributes
+    ----------
+    card : DataCard
+        The sample.
+    files : list of Path
+        Its files.
+    generated : str
+        Fingerprint of the generated sample; empty where the card names files.
+    """
+
+    card: DataCard
+    files: list[Path]
+    generated: str
+
+    def key(self) -> list[Any]:
+        """Collect what changes if an input changes."""
+        if self.generated:
+            return [self.generated]
+        stats = [path.stat() for path in self.files]
+        return [
+            [path.name, stat.st_size, stat.st_mtime_ns]
+            for path, stat in zip(self.files, stats, strict=True)
+        ]
+
+    def inputs(self) -> list[dict[str, Any]]:
+        """Names, sizes and hashes for the provenance."""
+        from pileupgen.samples.ingest import describe_inputs
+
+        if self.generated:
+            # Of a ROOT file that holds the time it was made at, the hash would say nothing.
+            return [{"name": self.files[0].name, "generated": self.generated}]
+        return describe_inputs(self.card, self.files)
+
+
+def _find_card(session: Session, domain: str) -> DataCard:
+    """Load a domain's card and look for its files, before anything is begun."""
+    from pileupgen.resources import find_file
+    from pileupgen.samples.cards import load_card
+
+    name: str = getattr(session.config.samples, domain)
+    # A bare name is a card's; beside the config, a config may have the same.
+    is_path = "/" in name or name.endswith((".yaml", ".yml"))
+    card = load_card(find_file(name, "data_cards", session.config_path if is_path else None))
+    card.input_files()
+    if card.domain != domain:
+        warn(f"card '{card.name}' describes {card.domain}; here it stands for {domain}")
+    return card
+
+
+def _preprocess_domain(session: Session, domain: str, card: DataCard, force: bool) -> IngestSummary:
+    from pileupgen.calo.geometry import get_grid
+    from pileupgen.run import fingerprint, versions
+    from pileupgen.samples.ingest import IngestSummary, ingest
+    from pileupgen.samples.store import SCHEMA_VERSION
+
+    settings, store = session.config.preprocess, session.run.images(domain)
+    grid = get_grid(settings.geometry)
+    source = _find_source(session, domain, card)
+    made_from = fingerprint(
+        {
+            "card": source.card.to_dict(),
+            "inputs": source.key(),
+            "grid": grid.to_dict(),
+            "settings": settings.model_dump(mode="json"),
+            "seed": session.config.seed,
+            "schema": SCHEMA_VERSION,
+            "versions": versions(),
+        }
+    )
+    stage = f"preprocess_{domain}"
+    if not force and session.run.is_current(stage, made_from, [store]):
+        say_current(domain, store)
+        return IngestSummary.from_dict(session.run.details(stage)["summary"])
+    inputs = source.inputs()
+    reader = source.card.open(source.files)
+    estimate = min(reader.estimate_events(), settings.max_events or 1 << 62)
+    with progress(f"{domain}: towers to images", estimate) as advance:
+        summary = ingest(
+            reader,
+            grid,
+            store,
+            domain=domain,
+            card=source.card,
+            inputs=inputs,
+            zero_suppression=settings.zero_suppression,
+            fractions=settings.fractions,
+            seed=session.config.seed,
+            max_events=settings.max_events,
+            advance=advance,
+        )
+    session.run.finish(stage, made_from, {"card": source.card.name, "summary": summary.to_dict()})
+    size = store.stat().st_size / 1e6
+    say_wrote(store, f"{summary.n_events:,} images of {grid.shape}, {size:.1f} MB")
+    return summary
+
+
+def _find_source(session: Session, domain: str, card: DataCard) -> _Source:
+    from rich.markup import escape
+
+    if card.generate is not None:
+        say_read(f"{domain}: {escape(_shown(card.path))}, a sample to be generated")
+        return _generate(session, card)
+    files = card.input_files()
+    size = sum(file.stat().st_size for file in files) / 1e6
+    what = _shown(files[0]) if len(files) == 1 else f"{len(files):,} files"
+    say_read(f"{domain}: {escape(f'{_shown(card.path)}, {what}, {size:,.1f}')} MB")
+    return _Source(card, files, "")
+
+
+def _shown(path: Path) -> str:
+    """Write a path as short as it can be read from here."""
+    return min((os.path.normpath(path), os.path.relpath(path)), key=len)
+
+
+def _generate(session: Session, card: DataCard) -> _Source:
+    """Make the sample that a card asks for, unless the cache beside the runs has it."""
+    from pileupgen.simulate.produce import default_cache, is_current, make_sample, n_units
+    from pileupgen.simulate.spec import SampleSpec
+
+    where = f"{card.path}: generate"
+    spec = SampleSpec.parse(card.generate or {}, where, folder=card.path.parent)
+    wanted = session.config.preprocess.max_events
+    if wanted is not None and wanted < spec.n_events:
+        # An event does not depend on how many follow it.
+        spec = spec.model_copy(update={"n_events": wanted})
+    made = spec.fingerprint()
+    path = session.run.path.parent / "cache" / f"{made}.root"
+    if is_current(spec, path):
+        say_current(f"sample of '{card.name}'", path)
+    else:
+        with progress(f"simulate {card.name}", n_units(spec), "units") as advance:
+            summary = make_sample(spec, path, advance, cache=default_cache())
+        say_wrote(path, f"{summary.n_events:,} events, {summary.n_towers:,} towers")
+    return _Source(card, [path], made)
+
+
+def _finish(session: Session, summaries: dict[str, IngestSummary]) -> None:
+    """Record the stage as a whole: both domains, by what each was made from."""
+    from pileupgen.run import fingerprint
+
+    made_from = {
+        domain: session.run.details(f"preprocess_{domain}")["made_from"] for domain in DOMAINS
+    }
+    session.run.finish(
+        "preprocess",
+        fingerprint(made_from),
+        {"summaries": {domain: summary.to_dict() for domain, summary in summaries.items()}},
+    )
+
+
+class _ConsoleHandler(logging.Handler):
+    """Hands the library's warnings to the console."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from rich.markup import escape
+
+        warn(escape(record.getMessage()))
+
+
+@contextmanager
+def _warnings_on_console() -> Iterator[None]:
+    logger, handler = logging.getLogger("pileupgen"), _ConsoleHandler(logging.WARNING)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)

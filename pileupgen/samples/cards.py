@@ -1,0 +1,241 @@
+"""Data cards: what a sample is, where it lies, and how to read it.
+
+A card is a YAML file with the headings of :class:`DataCard`; ``data_cards/FORMAT.md`` explains
+them one by one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from pileupgen.calo.geometry import PRESETS
+from pileupgen.errors import CardError, MissingInputError, did_you_mean
+from pileupgen.samples.readers import FORMATS, MuSource, Reader
+
+_GEV = {"GeV": 1.0, "MeV": 1e-3, "TeV": 1e3}
+_VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?::-(?P<default>[^}]*))?\}")
+_WILD = re.compile(r"[*?\[]")
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class Part(BaseModel):
+    """A part of a card: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Detector(Part):
+    """The detector that recorded the sample, and what may be done with its images."""
+
+    text: str = Field(min_length=1, description="in words")
+    grid: str | None = Field(None, description="geometry preset whose cells are the towers")
+    phi_symmetric: bool = Field(False, description="alike in φ: training may roll images")
+    eta_symmetric: bool = Field(False, description="alike in ±η: training may mirror images")
+
+    @field_validator("grid")
+    @classmethod
+    def _grid_is_known(cls, name: str | None) -> str | None:
+        if name is not None and name not in PRESETS:
+            raise ValueError(f"no geometry preset '{name}'. {did_you_mean(name, PRESETS)}")
+        return name
+
+
+class Units(Part):
+    """Units of the files; pileupgen's own are GeV and rad."""
+
+    energy: Literal["GeV", "MeV", "TeV"] = "GeV"
+
+
+_SECTIONS: dict[str, type[BaseModel]] = {"detector": Detector, "units": Units}
+
+
+class DataCard(Part):
+    """What a sample is, where it lies, and how to read it.
+
+    Parameters are the card's headings. Exactly one of ``files`` and ``generate`` is given.
+    """
+
+    name: str = Field(min_length=1, pattern=r"^[\w.-]+$")
+    what: str = Field(min_length=1, description="the sample in one sentence")
+    domain: Literal["mc", "data"]
+    files: tuple[str, ...] = Field((), description="paths and globs, relative to the card")
+    generate: dict[str, Any] | None = Field(None, description="settings of pileupgen simulate")
+    format: str = "delphes"
+    options: dict[str, Any] = Field({}, description="names in the files, depending on the format")
+    mu: str | float | None = Field(None, description="a branch ± a number, a number, 'unknown'")
+    detector: Detector
+    how_made: str = Field(min_length=1)
+    selection: str = Field(min_length=1)
+    units: Units = Units()
+    licence: str = Field(min_length=1)
+    contact: str = Field(min_length=1)
+    checksum: dict[str, str] = Field({}, description="file name: SHA-256")
+
+    _path: Path = PrivateAttr(default=Path())
+
+    @field_validator("files", mode="before")
+    @classmethod
+    def _one_file_is_a_list(cls, files: Any) -> Any:
+        return (files,) if isinstance(files, str) else files
+
+    @field_validator("format")
+    @classmethod
+    def _format_is_known(cls, name: str) -> str:
+        if name not in FORMATS:
+            raise ValueError(f"no format '{name}'. {did_you_mean(name, FORMATS)}")
+        return name
+
+    @field_validator("mu")
+    @classmethod
+    def _mu_is_readable(cls, mu: str | float | None) -> str | float | None:
+        if mu is not None:
+            MuSource.parse(mu)
+        return mu
+
+    @field_validator("checksum")
+    @classmethod
+    def _checksums_are_sha256(cls, checksum: dict[str, str]) -> dict[str, str]:
+        for name, digest in checksum.items():
+            if not re.fullmatch(r"[0-9a-fA-F]{64}", digest):
+                raise ValueError(f"'{digest}' of {name} is not a SHA-256 of 64 hex digits")
+        return {name: digest.lower() for name, digest in checksum.items()}
+
+    @model_validator(mode="after")
+    def _has_one_origin(self) -> DataCard:
+        if bool(self.files) == (self.generate is not None):
+            raise ValueError("give either files or generate")
+        return self
+
+    @property
+    def path(self) -> Path:
+        """The file this card was read from."""
+        return self._path
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as written in the card, with defaults."""
+        return self.model_dump(mode="json")
+
+    def input_files(self) -> list[Path]:
+        """Find the card's files: variables expanded, globs sorted, each file once.
+
+        Raises
+        ------
+        CardError
+            If a variable without a default is not set.
+        MissingInputError
+            If a file is missing or a glob matches nothing.
+        """
+        found: dict[Path, None] = {}
+        for pattern in self.files:
+            found.update(dict.fromkeys(self._matches(pattern)))
+        return list(found)
+
+    def _matches(self, pattern: str) -> list[Path]:
+        expanded = _expand(pattern, self._path)
+        path = self._path.parent / Path(expanded).expanduser()
+        if path.is_file():
+            return [path]
+        mend = f"Correct 'files' in {self._path}."
+        variables = [match["name"] for match in _VARIABLE.finditer(pattern)]
+        if variables:
+            mend = f"Set {' and '.join(variables)} to where it lies, or correct it in {self._path}."
+        if not _WILD.search(expanded):
+            there = path.parent.is_dir() and [near.name for near in path.parent.iterdir()]
+            near = did_you_mean(path.name, there) if there else ""
+            raise MissingInputError(f"No input file {path} (card '{self.name}').", f"{near} {mend}")
+        wild = next(index for index, part in enumerate(path.parts) if _WILD.search(part))
+        folder, rest = Path(*path.parts[:wild]), str(Path(*path.parts[wild:]))
+        matched = sorted(hit for hit in folder.glob(rest) if hit.is_file())
+        if not matched:
+            raise MissingInputError(f"Nothing matches {path} (card '{self.name}').", mend)
+        return matched
+
+    def open(self, files: list[Path]) -> Reader:
+        """Reader of the card's format for the given files; nothing is opened yet."""
+        kind = FORMATS[self.format]
+        mu = MuSource.parse(kind.mu if self.mu is None else self.mu)
+        return kind.open(files, kind.options(**self.options), mu, _GEV[self.units.energy])
+
+
+def load_card(path: Path) -> DataCard:
+    """Read and check a data card.
+
+    Raises
+    ------
+    CardError
+        If the file is not YAML or a heading does not fit; names every fault and, for an unknown
+        key, the near ones.
+    MissingInputError
+        If there is no such file.
+    """
+    if not path.is_file():
+        raise MissingInputError(f"No data card at {path}.", "See data_cards/ for examples.")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise CardError(f"{path} is not YAML: {error}.") from error
+    if not isinstance(values, dict):
+        raise CardError(f"{path} is not a data card: it must be a mapping of headings.")
+    card = _check(DataCard, values, path)
+    _check(FORMATS[card.format].options, card.options, path, "options")
+    card._path = path
+    return card
+
+
+def _check(model: type[M], values: dict[str, Any], path: Path, section: str = "") -> M:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        faults = "; ".join(_describe(fault, model, section) for fault in error.errors())
+        raise CardError(
+            f"{path}: {faults}", "data_cards/FORMAT.md explains the headings."
+        ) from None
+
+
+def _describe(fault: Any, model: type[BaseModel], section: str) -> str:
+    """Say in words where a card is at fault, and the nearest known key."""
+    location = [str(part) for part in fault["loc"]]
+    name = ".".join([section, *location] if section else location)
+    if fault["type"] == "extra_forbidden":
+        inner = _SECTIONS.get(location[0], model) if len(location) > 1 else model
+        return f"unknown key '{name}'. {did_you_mean(location[-1], inner.model_fields)}"
+    if fault["type"] == "missing":
+        return f"'{name}' is missing"
+    said = str(fault["msg"]).removeprefix("Value error, ")
+    return f"{name}: {said[0].lower()}{said[1:]}" if name else said
+
+
+def _expand(pattern: str, card: Path) -> str:
+    """Replace ``${NAME}`` and ``${NAME:-default}``.
+
+    A relative path in a variable is taken from the working directory, all else from the card.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        default, found = match["default"], os.environ.get(match["name"])
+        if found:
+            is_path = match.start() == 0 and not Path(found).is_absolute()
+            return str(Path.cwd() / found) if is_path else found
+        if default is None:
+            raise CardError(
+                f"{card}: '{pattern}' uses {match['name']}, which is not set.",
+                f"Set it, or give a default: ${{{match['name']}:-path}}.",
+            )
+        return default
+
+    return _VARIABLE.sub(value, pattern)

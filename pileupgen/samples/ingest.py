@@ -1,0 +1,284 @@
+"""A card's towers become an image store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pileupgen.calo.geometry import Grid
+from pileupgen.calo.imaging import Imager
+from pileupgen.errors import CardError, UnreadableInputError, did_you_mean
+from pileupgen.run import hash_file, versions
+from pileupgen.samples.cards import DataCard
+from pileupgen.samples.readers import Reader
+from pileupgen.samples.store import assign_splits, create_store
+
+
+class Advance(Protocol):
+    """Called with the number of events just done."""
+
+    def __call__(self, n: int = 1, note: str = "") -> None:
+        """Advance by ``n`` events."""
+
+
+@dataclass(frozen=True)
+class IngestSummary:
+    """What went into a store.
+
+    Attributes
+    ----------
+    n_events, n_towers, n_shared : int
+        Events, towers, and towers that shared their energy among several cells.
+    layers : tuple of str
+        Order of the numbers per layer.
+    energy, energy_outside, energy_suppressed : tuple of float
+        Mean per event and layer in GeV: in the images, outside the grid's acceptance, and taken
+        away by the zero suppression.
+    occupancy : tuple of float
+        Fraction of cells with energy, per layer.
+    suppressed : tuple of float
+        Fraction of the cells with energy that the zero suppression emptied, per layer.
+    mean_sum_et, sd_sum_et : float
+        Mean and standard deviation over events of ΣE_T in GeV, with E_T = E / cosh η at the
+        cell's centre.
+    mean_mu, sd_mu : float
+        Mean and standard deviation of μ over events; NaN where it is not known.
+    """
+
+    n_events: int
+    n_towers: int
+    n_shared: int
+    layers: tuple[str, ...]
+    energy: tuple[float, ...]
+    energy_outside: tuple[float, ...]
+    energy_suppressed: tuple[float, ...]
+    occupancy: tuple[float, ...]
+    suppressed: tuple[float, ...]
+    mean_sum_et: float
+    sd_sum_et: float
+    mean_mu: float
+    sd_mu: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for a stage's record."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> IngestSummary:
+        """Inverse of :meth:`to_dict`; lists become tuples."""
+        known: dict[str, Any] = {
+            key: tuple(item) if isinstance(item, list) else item for key, item in values.items()
+        }
+        return cls(**known)
+
+
+def describe_inputs(card: DataCard, files: Sequence[Path]) -> list[dict[str, Any]]:
+    """Name, size and SHA-256 of the files, verified against the card's checksums.
+
+    Raises
+    ------
+    CardError
+        If a checksum does not fit its file, or is for a file that the card does not name.
+    """
+    names = [path.name for path in files]
+    for name in card.checksum:
+        if name not in names:
+            raise CardError(
+                f"Card '{card.name}' has a checksum of '{name}', which is not among its files.",
+                did_you_mean(name, names),
+            )
+    inputs = []
+    for path in files:
+        digest, expected = hash_file(path), card.checksum.get(path.name)
+        if expected is not None and digest != expected:
+            raise CardError(
+                f"{path} is not the file that card '{card.name}' describes: its SHA-256 is "
+                f"{digest}, the card has {expected}.",
+                "Fetch it again, or correct the card.",
+            )
+        inputs.append({"name": path.name, "bytes": path.stat().st_size, "sha256": digest})
+    return inputs
+
+
+def ingest(
+    reader: Reader,
+    grid: Grid,
+    path: Path,
+    *,
+    domain: str,
+    card: DataCard,
+    inputs: Sequence[Mapping[str, Any]],
+    zero_suppression: float = 0.0,
+    fractions: tuple[float, float, float] = (0.6, 0.15, 0.25),
+    seed: int = 0,
+    max_events: int | None = None,
+    advance: Advance | None = None,
+) -> IngestSummary:
+    """Read towers, draw them on the grid, suppress zeros, write the store; in a stream.
+
+    Parameters
+    ----------
+    reader : Reader
+        Yields the towers.
+    grid : Grid
+        Axes of the images.
+    path : Path
+        The store to write; takes its name when it is whole.
+    domain : str
+        ``"mc"`` or ``"data"``: the sample's role.
+    card : DataCard
+        Goes into the store's provenance.
+    inputs : sequence of mappings
+        From :func:`describe_inputs`, or what a generated sample was made from.
+    zero_suppression : float
+        GeV; cells with less energy in a layer become 0. At 0 nothing is touched.
+    fractions : three floats
+        Train, validation and test.
+    seed : int
+        Of the split.
+    max_events : int or None
+        Stop after so many.
+    advance : callable, optional
+        Told of the events done.
+
+    Returns
+    -------
+    IngestSummary
+
+    Raises
+    ------
+    InputError
+        If a file cannot be used, or there are no events.
+    GeometryError
+        If the towers do not have the grid's layers.
+    OutputError
+        If the store cannot be written.
+    """
+    settings = {
+        "zero_suppression": zero_suppression,
+        "fractions": list(fractions),
+        "seed": seed,
+        "max_events": max_events,
+    }
+    provenance = {
+        "stage": "preprocess",
+        "card": card.to_dict(),
+        "inputs": [dict(item) for item in inputs],
+        "settings": settings,
+        "versions": versions("numpy", "uproot", "awkward", "h5py", "hdf5plugin"),
+    }
+    tally = _Tally(grid)
+    imager = Imager(grid)
+    with create_store(path, grid, domain, provenance) as writer:
+        for towers in reader.chunks(max_events):
+            images, outside = imager.draw(towers)
+            tally.add_towers(images, outside, towers.mu)
+            if zero_suppression > 0:
+                images[images < zero_suppression] = 0.0
+            tally.add_images(images)
+            columns: dict[str, NDArray[Any]] = {
+                "mu": towers.mu,
+                "event_id": towers.event_id,
+                "weight": np.ones(towers.n_events),
+                "split": assign_splits(writer.n_events, towers.n_events, fractions, seed),
+            }
+            writer.append(images, columns)
+            if advance is not None:
+                advance(towers.n_events)
+        if writer.n_events == 0:
+            raise UnreadableInputError(
+                f"Card '{card.name}' holds no events ({', '.join(i['name'] for i in inputs)}).",
+                "Its trees are empty.",
+            )
+    return tally.summary(imager.n_towers, imager.n_shared)
+
+
+class _Tally:
+    """Sums over the events of a stream."""
+
+    def __init__(self, grid: Grid) -> None:
+        self._grid = grid
+        self._per_energy = 1.0 / np.cosh(grid.eta_centres)
+        self._energy, self._before, self._outside = np.zeros((3, grid.n_layers))
+        self._n_filled, self._n_before = np.zeros((2, grid.n_layers))
+        self._sum_et = _Moments()
+        self._mu = _Moments()
+
+    def add_towers(
+        self, images: NDArray[np.float32], outside: NDArray[np.float64], mu: NDArray[np.float32]
+    ) -> None:
+        """Count images before the zero suppression."""
+        self._before += _rings(images).sum(axis=(0, 2))
+        self._n_before += _n_filled(images)
+        self._outside += outside.sum(axis=0)
+        self._mu.add(mu.astype(np.float64))
+
+    def add_images(self, images: NDArray[np.float32]) -> None:
+        """Count images as they go into the store."""
+        rings = _rings(images)
+        self._energy += rings.sum(axis=(0, 2))
+        self._n_filled += _n_filled(images)
+        self._sum_et.add(rings.sum(axis=1) @ self._per_energy)
+
+    def summary(self, n_towers: int, n_shared: int) -> IngestSummary:
+        n = self._sum_et.n
+        n_cells = n * self._grid.n_eta * self._grid.n_phi
+        lost = 1.0 - self._n_filled / np.maximum(self._n_before, 1)
+        return IngestSummary(
+            n_events=n,
+            n_towers=n_towers,
+            n_shared=n_shared,
+            layers=self._grid.layers,
+            energy=_floats(self._energy / n),
+            energy_outside=_floats(self._outside / n),
+            energy_suppressed=_floats((self._before - self._energy) / n),
+            occupancy=_floats(self._n_filled / n_cells),
+            suppressed=_floats(np.where(self._n_before > 0, lost, 0.0)),
+            mean_sum_et=self._sum_et.mean,
+            sd_sum_et=self._sum_et.sd,
+            mean_mu=self._mu.mean,
+            sd_mu=self._mu.sd,
+        )
+
+
+def _rings(images: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Energy per ring in GeV, shape (N, L, n_eta)."""
+    return (images @ np.ones(images.shape[-1], dtype=np.float32)).astype(np.float64)
+
+
+def _n_filled(images: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Cells with energy, shape (L,)."""
+    filled = images != 0
+    return np.array([np.count_nonzero(filled[:, layer]) for layer in range(images.shape[1])], float)
+
+
+class _Moments:
+    """Mean and standard deviation of a stream (Chan et al., STAN-CS-79-773, eq. 2.1)."""
+
+    def __init__(self) -> None:
+        self.n = 0
+        self.mean = 0.0
+        self._squares = 0.0
+
+    def add(self, values: NDArray[np.float64]) -> None:
+        n = len(values)
+        if n == 0:
+            return
+        mean = float(values.mean())
+        shift, total = mean - self.mean, self.n + n
+        self._squares += float(np.sum((values - mean) ** 2)) + shift**2 * self.n * n / total
+        self.mean += shift * n / total
+        self.n = total
+
+    @property
+    def sd(self) -> float:
+        return float(np.sqrt(self._squares / (self.n - 1))) if self.n > 1 else 0.0
+
+
+def _floats(values: NDArray[np.float64]) -> tuple[float, ...]:
+    return tuple(float(value) for value in values)

@@ -1,0 +1,95 @@
+"""What every reader has in common."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from pileupgen.calo.towers import Towers
+
+CHUNK_BYTES = 1 << 23
+"""Aim for the size of a chunk of towers, in bytes as stored uncompressed."""
+MAX_CHUNK_EVENTS = 1024
+SANE_ENERGY = 1e6
+"""GeV; a cell with more is a damaged number or another unit."""
+
+_TERM = re.compile(r"\s*(?P<branch>[^\s+]+)(?:\s*(?P<sign>\+|\s-)\s*(?P<number>\d+(?:\.\d*)?))?\s*")
+
+
+class Reader(Protocol):
+    """Opens a sample's files one after another and yields their towers.
+
+    Attributes
+    ----------
+    layers : tuple of str
+        Layer names of the towers it yields.
+    """
+
+    layers: tuple[str, ...]
+
+    def estimate_events(self) -> int:
+        """Estimate the number of events, from the first file and the sizes of the others.
+
+        Raises
+        ------
+        InputError
+            If the first file cannot be used.
+        """
+
+    def chunks(self, max_events: int | None = None) -> Iterator[Towers]:
+        """Yield towers of consecutive events in pieces of bounded size.
+
+        Parameters
+        ----------
+        max_events : int or None
+            Stop after so many events.
+
+        Raises
+        ------
+        InputError
+            If a file cannot be used; names the file.
+        """
+
+
+@dataclass(frozen=True)
+class MuSource:
+    """Where the number of pileup interactions comes from: a branch, or one number for all.
+
+    Parameters
+    ----------
+    branch : str or None
+        Branch with one number an event; None where μ is constant.
+    offset : float
+        Added to the branch; the constant itself (NaN: unknown) where there is no branch.
+    """
+
+    branch: str | None
+    offset: float
+
+    @classmethod
+    def parse(cls, text: str | float) -> MuSource:
+        """Read a card's ``mu``: a number, ``unknown``, or ``<branch> [+|- <number>]``.
+
+        Raises
+        ------
+        ValueError
+            If it is none of these.
+
+        Examples
+        --------
+        >>> MuSource.parse("Vertex_size - 1")
+        MuSource(branch='Vertex_size', offset=-1.0)
+        >>> MuSource.parse(60)
+        MuSource(branch=None, offset=60.0)
+        """
+        if not isinstance(text, str):
+            return cls(None, float(text))
+        if text.strip().lower() == "unknown":
+            return cls(None, float("nan"))
+        match = _TERM.fullmatch(text)
+        if match is None:
+            raise ValueError("must be a number, 'unknown', a branch, or '<branch> - <number>'")
+        size = float(match["number"] or 0)
+        return cls(match["branch"], -size if (match["sign"] or "").strip() == "-" else size)

@@ -1,0 +1,264 @@
+"""ROOT trees through uproot: found, checked, and read as flat arrays of bounded size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pileupgen.errors import (
+    MissingFieldError,
+    MissingInputError,
+    PileupgenError,
+    UnreadableInputError,
+    did_you_mean,
+)
+
+_READ_BYTES = 1 << 22
+
+
+@contextmanager
+def reading(path: Path, what: str = "") -> Iterator[None]:
+    """Turn whatever a damaged file makes uproot raise into an UnreadableInputError."""
+    try:
+        yield
+    except (PileupgenError, MemoryError):
+        raise
+    except FileNotFoundError as error:
+        raise MissingInputError(f"No input file {path}.") from error
+    except Exception as error:
+        # Decoders of a damaged file raise almost anything.
+        said = str(error).strip().split("\n", 1)[0] or type(error).__name__
+        raise UnreadableInputError(
+            f"{path} cannot be read{f' ({what})' if what else ''}: {said.rstrip('.')}.",
+            "It may be truncated or damaged: compare its size and checksum with the original.",
+        ) from error
+
+
+class RootTree:
+    """A tree of a ROOT file, opened for reading; of several cycles the highest.
+
+    Parameters
+    ----------
+    path : Path
+        A ROOT file.
+    name : str
+        The tree, with its folder where it is in one.
+
+    Raises
+    ------
+    MissingInputError
+        If there is no such file.
+    UnreadableInputError
+        If it is not ROOT, or is truncated.
+    MissingFieldError
+        If it has no such tree; names the near ones.
+    """
+
+    def __init__(self, path: Path, name: str) -> None:
+        import uproot
+
+        if not path.exists():
+            raise MissingInputError(f"No input file {path}.", "Check the card's files.")
+        self.path = path
+        with reading(path):
+            # As a mapping: a colon in the path is a colon, not the beginning of a tree's name.
+            self._file = uproot.open({path: None}, array_cache=None)
+        try:
+            self._tree = self._find(name)
+            with reading(path, f"tree '{name}'"):
+                self._leaves = [
+                    branch
+                    for branch in self._tree.itervalues(recursive=True)
+                    if not branch.branches
+                ]
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    @property
+    def n_entries(self) -> int:
+        """Number of entries."""
+        return int(self._tree.num_entries)
+
+    def has(self, name: str) -> bool:
+        """Whether there is a branch of this name; ``name[4]`` is found as ``name``."""
+        return bool(self._named(name))
+
+    def branch(self, name: str) -> RootBranch:
+        """Open a branch; of several with the same name the first that is filled.
+
+        Parameters
+        ----------
+        name : str
+            As in the file, in any case if that is unambiguous, ``[…]`` at its end left out.
+
+        Raises
+        ------
+        MissingFieldError
+            If there is none; names the near ones.
+        """
+        found = self._named(name)
+        if not found:
+            known = {_bare(branch.name) for branch in self._leaves}
+            raise MissingFieldError(
+                f"{self.path}: tree '{self._tree.name}' has no branch '{name}'.",
+                did_you_mean(name, known),
+            )
+        filled = [branch for branch in found if branch.num_entries == self.n_entries]
+        if not filled:
+            raise UnreadableInputError(
+                f"{self.path}: branch '{name}' has {found[0].num_entries} entries, "
+                f"its tree {self.n_entries}.",
+                "The file was not closed properly; make it anew.",
+            )
+        return RootBranch(self, filled[0])
+
+    def _find(self, name: str) -> Any:
+        with reading(self.path):
+            classes: dict[str, str] = self._file.classnames(recursive=True)
+        trees = sorted({key.split(";")[0] for key, kind in classes.items() if kind == "TTree"})
+        if name not in trees:
+            others = {key.split(";")[0]: kind for key, kind in classes.items()}
+            if name in others:
+                raise MissingFieldError(
+                    f"{self.path}: '{name}' is a {others[name]}, not a TTree.",
+                    did_you_mean(name, trees) if trees else "Write it as a TTree.",
+                )
+            raise MissingFieldError(f"{self.path} has no tree '{name}'.", did_you_mean(name, trees))
+        with reading(self.path):
+            return self._file[name]
+
+    def _named(self, name: str) -> list[Any]:
+        wanted = _bare(name)
+        exact = [branch for branch in self._leaves if _bare(branch.name) == wanted]
+        if exact:
+            return exact
+        alike = [branch for branch in self._leaves if _bare(branch.name).lower() == wanted.lower()]
+        return alike if len({branch.name for branch in alike}) == 1 else []
+
+
+@dataclass(frozen=True)
+class Flat:
+    """Entries of a branch without nesting.
+
+    Attributes
+    ----------
+    values : array, shape (n,) or (n, k)
+        Numbers of all entries, one after another.
+    counts : int64 array, shape (n_entries,), or None
+        Numbers per entry; None where each entry is one.
+    """
+
+    values: NDArray[Any]
+    counts: NDArray[np.int64] | None
+
+
+class RootBranch:
+    """A branch, read from its first entry to its last in steps, each basket unpacked once.
+
+    Parameters
+    ----------
+    tree : RootTree
+        The tree it belongs to.
+    branch : uproot.TBranch
+        The branch.
+    """
+
+    def __init__(self, tree: RootTree, branch: Any) -> None:
+        self.name = _bare(branch.name)
+        self._path = tree.path
+        self._branch = branch
+        with reading(self._path, f"branch '{self.name}'"):
+            self._kind = str(branch.interpretation)
+            self._ends = [int(end) for end in branch.entry_offsets]
+        self._basket = 0
+        self._begin = self._end = 0
+        self._held: list[Flat] = []
+
+    @property
+    def uncompressed_bytes(self) -> int:
+        """Size of all its numbers."""
+        return int(self._branch.uncompressed_bytes)
+
+    def read(self, begin: int, end: int) -> Flat:
+        """Entries ``begin … end − 1``; successive calls go forward.
+
+        Raises
+        ------
+        UnreadableInputError
+            If a basket cannot be unpacked, or it does not hold numbers.
+        """
+        while self._end < end:
+            self._fetch()
+        flat = _join(self._held)
+        wanted = _slice(flat, begin - self._begin, end - self._begin)
+        self._held = [_slice(flat, end - self._begin, self._end - self._begin)]
+        self._begin = end
+        return wanted
+
+    def read_at(self, begin: int, end: int) -> Flat:
+        """Entries ``begin … end − 1``, whatever was read before."""
+        return self._unpack(begin, end)
+
+    def _fetch(self) -> None:
+        """Read whole baskets, so that none is unpacked twice."""
+        begin, size = self._ends[self._basket], 0
+        while self._basket < len(self._ends) - 1 and size < _READ_BYTES:
+            size += int(self._branch.basket_uncompressed_bytes(self._basket))
+            self._basket += 1
+        end = self._ends[self._basket]
+        if end <= self._end:
+            raise UnreadableInputError(
+                f"{self._path}: branch '{self.name}' ends at entry {self._end}.",
+                "The file was not closed properly; make it anew.",
+            )
+        self._held.append(self._unpack(begin, end))
+        self._end = end
+
+    def _unpack(self, begin: int, end: int) -> Flat:
+        import awkward as ak
+
+        what = f"branch '{self.name}', entries {begin} to {end - 1}"
+        with reading(self._path, what):
+            array = self._branch.array(entry_start=begin, entry_stop=end, library="ak")
+            counts = None
+            if array.ndim > 1:
+                counts = ak.to_numpy(ak.num(array)).astype(np.int64, copy=False)
+                array = ak.flatten(array, axis=1)
+            values = ak.to_numpy(array, allow_missing=False)
+            if values.dtype.kind not in "fiub":
+                raise TypeError(f"it holds {self._kind}, not numbers")
+        return Flat(values, counts)
+
+
+def _bare(name: str) -> str:
+    """Name of a branch without its array suffix: ``Tower.Edges[4]`` is ``Tower.Edges``."""
+    return name.split("[", 1)[0]
+
+
+def _slice(flat: Flat, begin: int, end: int) -> Flat:
+    if flat.counts is None:
+        return Flat(flat.values[begin:end], None)
+    first = int(flat.counts[:begin].sum())
+    counts = flat.counts[begin:end]
+    return Flat(flat.values[first : first + int(counts.sum())], counts)
+
+
+def _join(parts: list[Flat]) -> Flat:
+    if len(parts) == 1:
+        return parts[0]
+    counts = [part.counts for part in parts if part.counts is not None]
+    return Flat(
+        np.concatenate([part.values for part in parts]),
+        np.concatenate(counts) if counts else None,
+    )
