@@ -1,0 +1,116 @@
+"""Estimates with intervals from resampled events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pileupgen.errors import InputError
+
+Floats = NDArray[np.float64]
+
+LEVEL = 0.6827
+"""Probability content of every interval: one standard deviation of a Gaussian."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its interval.
+
+    Attributes
+    ----------
+    value : float
+        The estimate; NaN where it is not defined.
+    low, high : float
+        68.27 % interval.
+    """
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def error(self) -> float:
+        """Half the interval's width."""
+        return 0.5 * (self.high - self.low)
+
+
+def estimate(
+    value: float, draws: Floats, lower: float = -np.inf, upper: float = np.inf
+) -> Estimate:
+    """Give an estimate the interval that its bootstrap draws tell.
+
+    A distance between samples grows when events are drawn twice, so the draws lie above the
+    estimate. What they tell is the spread: their quantiles are taken about their own mean and put
+    about the estimate. The interval is for the estimator's expectation at these numbers of events,
+    which is why the floor stands beside every distance.
+
+    Parameters
+    ----------
+    value : float
+        Estimate from the events as they are.
+    draws : float64 array, shape (B,)
+        The same from resampled events; NaN draws are left out.
+    lower, upper : float
+        What the quantity cannot leave.
+    """
+    finite = draws[np.isfinite(draws)]
+    if not np.isfinite(value) or not len(finite):
+        return Estimate(float(value), float("nan"), float("nan"))
+    tail = 0.5 * (1.0 - LEVEL)
+    low, high = np.quantile(finite, [tail, 1.0 - tail]) - finite.mean() + value
+    return Estimate(
+        float(value), float(np.clip(low, lower, value)), float(np.clip(high, value, upper))
+    )
+
+
+def resample(n: int, n_draws: int, rng: np.random.Generator) -> Floats:
+    """How often each event is drawn with replacement.
+
+    Parameters
+    ----------
+    n, n_draws : int
+        Events and bootstrap draws.
+    rng : numpy.random.Generator
+        Source of randomness.
+
+    Returns
+    -------
+    float64 array, shape (n, n_draws)
+        Each column sums to n.
+    """
+    counts = rng.multinomial(n, np.full(n, 1.0 / n), size=n_draws)
+    return np.ascontiguousarray(counts.T, dtype=np.float64)
+
+
+def effective_size(weight: Floats) -> float:
+    """Effective number of events (Σw)² / Σw².
+
+    >>> effective_size(np.array([1.0, 1.0, 0.0]))
+    2.0
+    """
+    return float(weight.sum() ** 2 / np.square(weight).sum())
+
+
+def require_weights(weight: Floats, where: str) -> None:
+    """Refuse weights that no distance is defined for.
+
+    Raises
+    ------
+    InputError
+        If a weight is negative, not finite or so large that its square is, or if all are zero;
+        says how many.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        n_bad = int(np.sum(~np.isfinite(np.square(weight))))
+    n_negative = int(np.sum(weight < 0))
+    if n_bad or n_negative:
+        raise InputError(
+            f"{where}: of {len(weight)} event weights {n_bad} are not finite and {n_negative} are "
+            "negative.",
+            "Distances need weights ≥ 0; leave --weighted out, or translate anew.",
+        )
+    if not np.any(weight > 0):
+        raise InputError(f"{where}: all {len(weight)} event weights are zero.", "Translate anew.")

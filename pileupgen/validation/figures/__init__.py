@@ -1,0 +1,19 @@
+"""Figures of a comparison: functions of records that return a Matplotlib figure."""
+
+from pileupgen.validation.figures.displays import event_display_figure
+from pileupgen.validation.figures.maps import mean_map_figure
+from pileupgen.validation.figures.observables import observable_figures
+from pileupgen.validation.figures.release import release_figure
+from pileupgen.validation.figures.spectra import cell_spectrum_figure
+from pileupgen.validation.figures.style import write_figure
+from pileupgen.validation.figures.summary import distance_figure
+
+__all__ = [
+    "cell_spectrum_figure",
+    "distance_figure",
+    "event_display_figure",
+    "mean_map_figure",
+    "observable_figures",
+    "release_figure",
+    "write_figure",
+]

@@ -1,0 +1,105 @@
+"""Single events, before and after."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
+from numpy.typing import NDArray
+
+from pileupgen.calo.geometry import Grid
+from pileupgen.validation.figures.style import new_figure, style
+from pileupgen.validation.observables import MEV
+
+EMPTY = "#f2f2f2"
+"""Colour of cells without energy."""
+
+
+def event_display_figure(
+    images: list[NDArray[np.float32]], titles: list[str], grid: Grid
+) -> Figure:
+    """Draw images side by side, one row a layer, in one colour scale of log10(E/MeV).
+
+    Parameters
+    ----------
+    images : list of float32 arrays, shape (L, n_eta, n_phi)
+        GeV; cells at or below 0 are left pale.
+    titles : list of str
+        One a column.
+    grid : Grid
+        Axes of the images.
+    """
+    logs = [_log_mev(image) for image in images]
+    pooled = np.concatenate([log.compressed() for log in logs])
+    low, high = np.quantile(pooled, [0.0, 0.999]) if len(pooled) else (0.0, 1.0)
+    norm = Normalize(float(low), float(max(high, low + 1e-3)))
+    with style():
+        figure = new_figure(3.6 * len(images) + 1.0, 2.9 * grid.n_layers + 0.5)
+        panes = figure.subplots(grid.n_layers, len(images), squeeze=False, sharex=True, sharey=True)
+        for column, (log, title) in enumerate(zip(logs, titles, strict=True)):
+            for layer, name in enumerate(grid.layers):
+                axes = panes[layer, column]
+                mesh = draw_map(axes, log[layer], grid, norm, "viridis")
+                label_axes(axes, grid, left=column == 0, bottom=layer == grid.n_layers - 1)
+                if layer == 0:
+                    axes.set_title(title)
+                if column == 0:
+                    axes.set_ylabel(f"layer {name}\n$\\phi$ [rad]")
+        bar = figure.colorbar(mesh, ax=panes, aspect=30, pad=0.01, extend="max")
+        bar.set_label(r"$\mathrm{log_{10}}$($E$/MeV)")
+    return figure
+
+
+def draw_map(
+    axes: Axes, values: NDArray[np.floating], grid: Grid, norm: Normalize, colours: str
+) -> QuadMesh:
+    """Draw values of shape ``(n_eta, n_phi)`` with η to the right and φ upwards."""
+    axes.set_facecolor(EMPTY)
+    return axes.pcolormesh(
+        np.asarray(grid.eta_edges),
+        grid.phi_edges,
+        values.T,
+        norm=norm,
+        cmap=colours,
+        rasterized=True,
+    )
+
+
+def label_axes(axes: Axes, grid: Grid, *, left: bool, bottom: bool) -> None:
+    """Name the outer axes; φ is marked in parts of π where it is a full turn."""
+    axes.tick_params(top=False, right=False, which="both", direction="out")
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_minor_locator(NullLocator())
+    if grid.is_periodic:
+        ticks = grid.phi_min + np.arange(5) * np.pi / 2
+        axes.yaxis.set_major_locator(FixedLocator(list(ticks)))
+        axes.set_yticks(ticks, [_in_pi(tick) for tick in ticks])
+    if left:
+        axes.set_ylabel(r"$\phi$ [rad]")
+    if bottom:
+        axes.set_xlabel(r"$\eta$")
+
+
+def _in_pi(angle: float) -> str:
+    halves = round(2 * angle / np.pi)
+    if abs(halves * np.pi / 2 - angle) > 1e-6:
+        return f"{angle:.2g}"
+    if halves == 0:
+        return "0"
+    sign = "−" if halves < 0 else ""
+    whole, rest = divmod(abs(halves), 2)
+    number = f"{abs(halves)}" if rest else (f"{whole}" if whole > 1 else "")
+    number = "" if number == "1" else number
+    return rf"{sign}{number}$\pi$" + ("/2" if rest else "")
+
+
+def _log_mev(
+    image: NDArray[np.float32],
+) -> np.ma.MaskedArray[tuple[int, ...], np.dtype[np.float64]]:
+    hit = image > 0
+    logs = np.zeros(image.shape)
+    np.log10(image * MEV, out=logs, where=hit)
+    return np.ma.MaskedArray(logs, mask=~hit)

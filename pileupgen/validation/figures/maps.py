@@ -1,0 +1,71 @@
+"""Mean energy of each cell."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.colors import LogNorm, Normalize, TwoSlopeNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
+
+from pileupgen.validation.figures.displays import draw_map, label_axes
+from pileupgen.validation.figures.style import new_figure, style, with_count
+from pileupgen.validation.sample import Sample
+
+
+def mean_map_figure(target: Sample, source: Sample, translated: Sample) -> Figure:
+    """Draw mean η-φ maps of the samples and the ratios of the simulated to the real one.
+
+    Parameters
+    ----------
+    target, source, translated : Sample
+        On one grid. One row a layer; the maps of a row share a colour scale, all ratios another.
+    """
+    grid = target.grid
+    samples = [target, source, translated]
+    maps = np.stack([sample.cells.energy for sample in samples])
+    reference = maps[0]
+    ratios = [
+        np.divide(m, reference, out=np.full_like(m, np.nan), where=reference > 0) for m in maps[1:]
+    ]
+    far = np.abs(np.concatenate([ratio[np.isfinite(ratio)] for ratio in ratios]) - 1.0)
+    half = float(np.clip(np.quantile(far, 0.98), 0.05, 1.0)) if len(far) else 0.5
+    around_one = TwoSlopeNorm(1.0, 1.0 - half, 1.0 + half)
+    with style():
+        figure = new_figure(16.0, 2.7 * grid.n_layers + 0.6)
+        panes = figure.subplots(grid.n_layers, 5, squeeze=False, sharex=True, sharey=True)
+        for layer, name in enumerate(grid.layers):
+            norm = _mean_norm(maps[:, layer])
+            for column, sample in enumerate(samples):
+                axes = panes[layer, column]
+                mesh = draw_map(axes, sample.cells.energy[layer], grid, norm, "viridis")
+                if layer == 0:
+                    axes.set_title(with_count(sample.label, len(sample)))
+            bar = figure.colorbar(mesh, ax=list(panes[layer, :3]), aspect=18, pad=0.01)
+            bar.set_label(r"mean $E$ per cell [GeV]")
+            bar.ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            bar.ax.yaxis.set_major_formatter("{x:g}")
+            bar.ax.yaxis.set_minor_formatter(NullFormatter())
+            for column, (sample, ratio) in enumerate(zip(samples[1:], ratios, strict=True)):
+                axes = panes[layer, 3 + column]
+                mesh = draw_map(axes, ratio[layer], grid, around_one, "RdBu_r")
+                if layer == 0:
+                    axes.set_title(f"{sample.label} / {target.label}")
+            for column in range(5):
+                bottom = layer == grid.n_layers - 1
+                label_axes(panes[layer, column], grid, left=column == 0, bottom=bottom)
+            panes[layer, 0].set_ylabel(f"layer {name}\n$\\phi$ [rad]")
+        bar = figure.colorbar(
+            mesh, ax=list(panes[:, 3:].ravel()), aspect=30, pad=0.01, extend="both"
+        )
+        bar.set_label("ratio of means")
+    return figure
+
+
+def _mean_norm(maps: np.ndarray) -> Normalize:
+    positive = maps[maps > 0]
+    if not len(positive):
+        return Normalize(0.0, 1.0)
+    low, high = float(positive.min()), float(positive.max())
+    if high <= low:
+        return Normalize(0.0, high)
+    return LogNorm(low, high) if high > 10 * low else Normalize(0.0, high)

@@ -1,0 +1,221 @@
+"""The result of a comparison, frozen, and its form in ``metrics.json``."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pileupgen.validation.bootstrap import LEVEL, Estimate
+from pileupgen.validation.faithfulness import Faithfulness
+from pileupgen.validation.observables import Observable
+from pileupgen.validation.two_sample import TwoSampleTest
+
+SCHEMA = "pileupgen-metrics"
+SCHEMA_VERSION = 1
+
+DEFINITIONS = {
+    "w1": "1D Wasserstein distance to the target over the target's standard deviation",
+    "mean_w1": "mean of w1 over the observables that vary in the target",
+    "floor": "target events outside the test split, in disjoint samples as large as the source "
+    "sample, against the target events of the test split; mean over these samples",
+    "gap_closed": "(mean_w1 of source − mean_w1) / (mean_w1 of source − mean_w1 of floor)",
+    "separation": "½ Σ (h1 − h2)² / (h1 + h2) of unit-sum histograms with under- and overflow",
+    "auc_features": "classifier two-sample test on the observables, cross-fitted gradient boosting",
+    "auc_cells": "classifier two-sample test on the images, cross-fitted φ-periodic CNN",
+    "jsd": "Jensen-Shannon divergence over ln 2 from calibrated probabilities",
+    "faithfulness": "correlation over events of energies in blocks (about 0.5 × 60°) or cells with "
+    "the linked source event, layers summed, each place's mean removed",
+    "ess": "effective sample size (Σw)² / Σw² of the translated events' weights over their number",
+    "interval": f"{100 * LEVEL:.2f} % from bootstrap over events, source and translated together",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One sample against the target.
+
+    Attributes
+    ----------
+    name : str
+        ``"floor"``, ``"source"`` or ``"translated"``.
+    label : str
+        What figures call it.
+    n_events : int
+        Events compared with the target's; of each sample where the row is a mean over several.
+    n_samples : int
+        Samples the row is the mean over.
+    effective_events : float
+        (Σw)² / Σw² of their weights.
+    distances : dict of Estimate
+        W1/σ per observable; NaN where the target does not vary.
+    separations : dict of float
+        Separation power per observable.
+    mean_distance, gap_closed : Estimate
+        Headline; the gap closed is NaN where source and floor do not differ.
+    features, cells : TwoSampleTest or None
+        Classifier two-sample tests on observables and on cells.
+    faithfulness : Faithfulness or None
+        To the source event.
+    """
+
+    name: str
+    label: str
+    n_events: int
+    n_samples: int
+    effective_events: float
+    distances: dict[str, Estimate]
+    separations: dict[str, float]
+    mean_distance: Estimate
+    gap_closed: Estimate
+    features: TwoSampleTest | None = None
+    cells: TwoSampleTest | None = None
+    faithfulness: Faithfulness | None = None
+
+
+@dataclass(frozen=True)
+class PairedTruth:
+    """Correlations with the true counterpart: the same interactions in the target's detector.
+
+    Attributes
+    ----------
+    source : Faithfulness
+        Source events with their true counterparts: what a perfect translation would reach in
+        faithfulness to the source.
+    translated : Faithfulness
+        Translated events with the true counterparts of their sources.
+    """
+
+    source: Faithfulness
+    translated: Faithfulness
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Floor, source and translated beside each other.
+
+    Attributes
+    ----------
+    target_label : str
+        What figures call the target.
+    n_target : int
+        Target events.
+    observables : tuple of Observable
+        In the order of tables and figures.
+    floor, source, translated : Row
+        The rows.
+    ess : float
+        Effective sample size of the translated events' weights over their number, whether or not
+        the comparison uses them.
+    weighted : bool
+        Whether it does.
+    null : Estimate or None
+        Block faithfulness of translated events to other events' sources, a control that must be 0.
+    truth : PairedTruth or None
+        Where true pairs were given.
+    notes : tuple of str
+        What a reader has to know.
+    settings : dict
+        Numbers of bootstrap draws and seeds, and the seed.
+    """
+
+    target_label: str
+    n_target: int
+    observables: tuple[Observable, ...]
+    floor: Row
+    source: Row
+    translated: Row
+    ess: float
+    weighted: bool = False
+    null: Estimate | None = None
+    truth: PairedTruth | None = None
+    notes: tuple[str, ...] = ()
+    settings: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> tuple[Row, Row, Row]:
+        """Floor, source, translated."""
+        return (self.floor, self.source, self.translated)
+
+    def headline(self) -> dict[str, float]:
+        """Every single number of the translated sample by name, floor and source with a suffix.
+
+        Undefined numbers are left out.
+        """
+        numbers: dict[str, float] = {
+            "gap_closed": self.translated.gap_closed.value,
+            "ess": self.ess,
+            "n_target": float(self.n_target),
+        }
+        for row, suffix in (
+            (self.translated, ""),
+            (self.source, "_source"),
+            (self.floor, "_floor"),
+        ):
+            numbers |= {name + suffix: value for name, value in _row_numbers(row).items()}
+        return {name: value for name, value in numbers.items() if math.isfinite(value)}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; NaN becomes None."""
+        values: dict[str, Any] = {
+            "schema": SCHEMA,
+            "schema_version": SCHEMA_VERSION,
+            "definitions": DEFINITIONS,
+            "settings": {**self.settings, "weighted": self.weighted, "level": LEVEL},
+            "headline": self.headline(),
+            "notes": list(self.notes),
+            "target": {"label": self.target_label, "n_events": self.n_target},
+            "observables": {
+                record.name: {"label": record.label, "unit": record.unit}
+                for record in self.observables
+            },
+            "rows": {row.name: _row_dict(row) for row in self.rows},
+            "controls": {
+                "null_faithfulness_block": None if self.null is None else asdict(self.null)
+            },
+            "truth": None if self.truth is None else asdict(self.truth),
+        }
+        return dict(_without_nan(values))
+
+
+def _row_numbers(row: Row) -> dict[str, float]:
+    numbers = {"mean_w1": row.mean_distance.value, "n_events": float(row.n_events)}
+    for test, what in ((row.features, "features"), (row.cells, "cells")):
+        if test is not None:
+            numbers |= {f"auc_{what}": test.auc, f"jsd_{what}": test.jsd}
+    if row.faithfulness is not None:
+        numbers["faithfulness_block"] = row.faithfulness.block.value
+        numbers["faithfulness_cell"] = row.faithfulness.cell.value
+    numbers |= {f"w1_{name}": distance.value for name, distance in row.distances.items()}
+    numbers |= {f"separation_{name}": value for name, value in row.separations.items()}
+    return numbers
+
+
+def _row_dict(row: Row) -> dict[str, Any]:
+    return {
+        "label": row.label,
+        "n_events": row.n_events,
+        "n_samples": row.n_samples,
+        "effective_events": row.effective_events,
+        "mean_w1": asdict(row.mean_distance),
+        "gap_closed": asdict(row.gap_closed),
+        "two_sample": {
+            "features": None if row.features is None else asdict(row.features),
+            "cells": None if row.cells is None else asdict(row.cells),
+        },
+        "faithfulness": None if row.faithfulness is None else asdict(row.faithfulness),
+        "observables": {
+            name: {"w1": asdict(distance), "separation": row.separations[name]}
+            for name, distance in row.distances.items()
+        },
+    }
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,61 @@
+"""What the ratio's training recorded of its separation over the diffusion time."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pileupgen.errors import UnreadableInputError
+
+_KEYS = ("t", "auc", "auc_low", "auc_high", "ess")
+
+
+@dataclass(frozen=True)
+class ReleaseCurve:
+    """Separation of the noised samples over t.
+
+    Attributes
+    ----------
+    t : float64 array, shape (k,)
+        Diffusion times, ascending.
+    auc, auc_low, auc_high : float64 arrays, shape (k,)
+        AUC of the density-ratio classifier on held-out events, with its interval.
+    ess : float64 array, shape (k,)
+        Effective sample size (Σr)² / (N Σr²).
+    """
+
+    t: NDArray[np.float64]
+    auc: NDArray[np.float64]
+    auc_low: NDArray[np.float64]
+    auc_high: NDArray[np.float64]
+    ess: NDArray[np.float64]
+
+
+def read_release_curve(path: Path) -> ReleaseCurve | None:
+    """Read ``release.json`` of a model; None where there is none.
+
+    Raises
+    ------
+    UnreadableInputError
+        If it lacks a key, or its lists are not numbers of one length.
+    """
+    if not path.is_file():
+        return None
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        columns = {key: np.asarray(values[key], dtype=np.float64) for key in _KEYS}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UnreadableInputError(
+            f"{path} cannot be read: {type(error).__name__} {error}.", "Train the ratio anew."
+        ) from error
+    shapes = {column.shape for column in columns.values()}
+    if len(shapes) != 1 or columns["t"].ndim != 1 or not len(columns["t"]):
+        raise UnreadableInputError(
+            f"{path}: its lists are not of one length.", "Train the ratio anew."
+        )
+    order = np.argsort(columns["t"], kind="stable")
+    return ReleaseCurve(**{key: column[order] for key, column in columns.items()})

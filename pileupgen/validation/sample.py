@@ -1,0 +1,241 @@
+"""One pass over images: observables per event, and what only all events together tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pileupgen.calo.geometry import Grid
+from pileupgen.errors import InputError
+from pileupgen.samples.store import Images
+from pileupgen.validation.bootstrap import effective_size, require_weights
+from pileupgen.validation.observables import MEV, ObservableSet
+from pileupgen.validation.regions import blocks_of
+
+Floats = NDArray[np.float64]
+
+SPECTRUM_EDGES = np.round(np.linspace(0.0, 7.5, 76), 6)
+"""Inner bin edges of the cell spectrum in log10(E/MeV); under- and overflow come on top."""
+BATCH = 128
+"""Events measured at a time: their arrays stay in the processor's cache."""
+
+
+@dataclass(frozen=True)
+class CellSummary:
+    """Averages over events, with the standard error of each.
+
+    Attributes
+    ----------
+    energy, energy_error : float64 arrays, shape (L, n_eta, n_phi)
+        Mean energy per cell in GeV.
+    spectrum, spectrum_error : float64 arrays, shape (L, len(SPECTRUM_EDGES) + 1)
+        Hits per event in bins of log10(E/MeV), underflow first, overflow last. The error is from
+        the spread over events, so that it holds what the cells of one event have in common.
+    """
+
+    energy: Floats
+    energy_error: Floats
+    spectrum: Floats
+    spectrum_error: Floats
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A measured sample of N events.
+
+    Attributes
+    ----------
+    name : str
+        Role in the comparison, such as ``"source"``.
+    label : str
+        What figures call it.
+    grid : Grid
+        The images' grid.
+    observables : dict of float64 arrays, shape (N,)
+        By name, see :class:`~pileupgen.validation.observables.ObservableSet`.
+    weight : float64 array, shape (N,)
+        Event weights ≥ 0.
+    mu : float32 array, shape (N,)
+        Pileup interactions; NaN where unknown.
+    event_id : int64 array, shape (N,)
+        Number of the event, or of its source event where it was translated.
+    blocks : float32 array, shape (N, n_blocks)
+        Energy in GeV of blocks of cells, layers summed.
+    cells : CellSummary
+        Averages over the events.
+    n_empty : int
+        Events without any energy.
+    """
+
+    name: str
+    label: str
+    grid: Grid
+    observables: dict[str, Floats]
+    weight: Floats
+    mu: NDArray[np.float32]
+    event_id: NDArray[np.int64]
+    blocks: NDArray[np.float32]
+    cells: CellSummary
+    n_empty: int
+
+    def __len__(self) -> int:
+        return len(self.weight)
+
+    @property
+    def effective_size(self) -> float:
+        """Effective number of events (Σw)² / Σw²."""
+        return effective_size(self.weight)
+
+    def matrix(self) -> Floats:
+        """Observables as columns, shape ``(N, n_observables)``."""
+        return np.stack(list(self.observables.values()), axis=1)
+
+    def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Sample:
+        """Keep the events of the given rows; the cell averages stay those of all events."""
+        return replace(
+            self,
+            observables={name: values[rows] for name, values in self.observables.items()},
+            weight=self.weight[rows],
+            mu=self.mu[rows],
+            event_id=self.event_id[rows],
+            blocks=self.blocks[rows],
+        )
+
+
+def measure_sample(
+    name: str,
+    label: str,
+    batches: Iterable[Images],
+    grid: Grid,
+    *,
+    where: str = "",
+    advance: Callable[[int], object] | None = None,
+) -> Sample:
+    """Measure images batch by batch; memory does not grow with the size of the images.
+
+    Parameters
+    ----------
+    name, label : str
+        Role in the comparison, and what figures call it.
+    batches : iterable of Images
+        The events.
+    grid : Grid
+        Their grid.
+    where : str
+        What to call the sample in messages; ``label`` if empty.
+    advance : callable, optional
+        Called with the number of events just measured.
+
+    Raises
+    ------
+    InputError
+        If there is no event, an energy is NaN or infinite, or a weight is unusable; counted.
+    """
+    accumulator = _Accumulator(grid, where or label)
+    for images in batches:
+        for begin in range(0, len(images), BATCH):
+            part = slice(begin, begin + BATCH)
+            columns = {key: values[part] for key, values in images.columns.items()}
+            accumulator.add(Images(images.energy[part], grid, columns))
+        if advance is not None:
+            advance(len(images))
+    return accumulator.finish(name, label)
+
+
+class _Accumulator:
+    def __init__(self, grid: Grid, where: str) -> None:
+        self._grid, self._where = grid, where
+        self._observables = ObservableSet(grid)
+        self._columns: dict[str, list[NDArray[np.generic]]] = {}
+        self._n_events = 0
+        self._n_bad = 0
+        self._first_bad = -1
+        self._n_empty = 0
+        self._weight_sum = 0.0
+        n_bins = len(SPECTRUM_EDGES) + 1
+        self._energy = [np.zeros(grid.shape) for _ in range(3)]
+        self._spectrum = [np.zeros((grid.n_layers, n_bins)) for _ in range(3)]
+        self._weight_squares = 0.0
+
+    def add(self, images: Images) -> None:
+        energy, columns = images.energy, images.columns
+        source = columns.get("source_event")
+        event_id = images.event_id if source is None else np.asarray(source, dtype=np.int64)
+        self._n_events += len(energy)
+        bad = ~np.isfinite(energy).all(axis=(1, 2, 3))
+        if bad.any():
+            self._first_bad = int(event_id[bad][0]) if self._n_bad == 0 else self._first_bad
+            self._n_bad += int(bad.sum())
+        if self._n_bad:
+            return
+        weight = images.weight
+        require_weights(np.append(weight, 1.0), self._where)
+        self._n_empty += int(np.sum(~energy.any(axis=(1, 2, 3))))
+        values: dict[str, NDArray[np.generic]] = {}
+        values.update(self._observables.measure(energy, event_id))
+        values["/weight"], values["/mu"], values["/event_id"] = weight, images.mu, event_id
+        values["/blocks"] = blocks_of(energy, self._grid)
+        for name, column in values.items():
+            self._columns.setdefault(name, []).append(column)
+        self._weight_sum += float(weight.sum())
+        self._weight_squares += float(np.square(weight).sum())
+        _add_moments(self._energy, energy.astype(np.float64), weight)
+        _add_moments(self._spectrum, _event_spectra(energy), weight)
+
+    def finish(self, name: str, label: str) -> Sample:
+        if self._n_bad:
+            raise InputError(
+                f"{self._where}: {self._n_bad} of {self._n_events} events hold NaN or infinite "
+                f"energies, the first is event {self._first_bad}.",
+                "Find out what wrote them; a comparison would mean nothing.",
+            )
+        if not self._n_events:
+            raise InputError(f"{self._where} has no events to compare.")
+        joined = {key: np.concatenate(parts) for key, parts in self._columns.items()}
+        weight = np.asarray(joined.pop("/weight"), dtype=np.float64)
+        require_weights(weight, self._where)
+        energy, energy_error = self._mean_and_error(self._energy)
+        spectrum, spectrum_error = self._mean_and_error(self._spectrum)
+        return Sample(
+            name=name,
+            label=label,
+            grid=self._grid,
+            weight=weight,
+            mu=np.asarray(joined.pop("/mu"), dtype=np.float32),
+            event_id=np.asarray(joined.pop("/event_id"), dtype=np.int64),
+            blocks=np.asarray(joined.pop("/blocks"), dtype=np.float32),
+            observables={key: np.asarray(values) for key, values in joined.items()},
+            cells=CellSummary(energy, energy_error, spectrum, spectrum_error),
+            n_empty=self._n_empty,
+        )
+
+    def _mean_and_error(self, moments: list[Floats]) -> tuple[Floats, Floats]:
+        """Weighted mean and its standard error √(Σ w²(x − x̄)²) / Σw."""
+        first, second_w2, first_w2 = moments
+        mean = first / self._weight_sum
+        squares = second_w2 - 2 * mean * first_w2 + mean**2 * self._weight_squares
+        return mean, np.sqrt(np.maximum(squares, 0.0)) / self._weight_sum
+
+
+def _add_moments(moments: list[Floats], values: Floats, weight: Floats) -> None:
+    """Add Σ w x, Σ w² x², Σ w² x over events."""
+    squared = np.square(weight)
+    moments[0] += np.tensordot(weight, values, axes=1)
+    moments[2] += np.tensordot(squared, values, axes=1)
+    moments[1] += np.tensordot(squared, np.square(values), axes=1)
+
+
+def _event_spectra(energy: NDArray[np.float32]) -> Floats:
+    """Hits in bins of log10(E/MeV) of each event, shape ``(N, L, n_bins + 2)``."""
+    n_events, n_layers = energy.shape[:2]
+    n_bins = len(SPECTRUM_EDGES) + 1
+    event, layer, i_eta, i_phi = np.nonzero(energy > 0)
+    logs = np.log10(energy[event, layer, i_eta, i_phi].astype(np.float64) * MEV)
+    width = SPECTRUM_EDGES[1] - SPECTRUM_EDGES[0]
+    bins = np.floor((logs - SPECTRUM_EDGES[0]) / width + 1e-9).astype(np.int64) + 1
+    flat = (event * n_layers + layer) * n_bins + np.clip(bins, 0, n_bins - 1)
+    counts = np.bincount(flat, minlength=n_events * n_layers * n_bins)
+    return counts.reshape(n_events, n_layers, n_bins).astype(np.float64)

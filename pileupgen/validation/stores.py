@@ -1,0 +1,260 @@
+"""From three image stores to a comparison and what its figures show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pileupgen.samples.store import Images, ImageStore
+from pileupgen.validation.bootstrap import require_weights
+from pileupgen.validation.comparison import Samples, compare, n_steps
+from pileupgen.validation.display import Display, choose_display
+from pileupgen.validation.observables import ObservableSet
+from pileupgen.validation.records import Comparison
+from pileupgen.validation.sample import Sample, measure_sample
+from pileupgen.validation.selection import Rows, Selection, paired_batches, select_events
+from pileupgen.validation.truth import paired_truth
+from pileupgen.validation.two_sample import TwoSampleTest
+
+MAX_CELL_EVENTS = 2000
+"""Events of each sample that the two-sample test on cells takes, to bound its time and memory."""
+LOW_ESS = 0.1
+"""Effective over actual number of events below which weights are called poor."""
+
+
+class Advance(Protocol):
+    """Called with the number of units just done."""
+
+    def __call__(self, n: int = 1) -> object:
+        """Advance by ``n``."""
+
+
+Progress = Callable[[str, int, str], AbstractContextManager[Advance]]
+"""Opens a progress bar from a description, a total and a unit."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a comparison is made.
+
+    Attributes
+    ----------
+    n_bootstrap : int
+        Resamplings that intervals are made from.
+    n_seeds : int
+        Seeds of the two-sample test on observables; 0 leaves it out.
+    cells : bool
+        Whether to make the two-sample test on cells.
+    weighted : bool
+        Whether translated events carry their own weights. If not, they carry those of their source
+        events.
+    seed : int
+        Seed of all random choices.
+    device : str
+        Torch device of the test on cells.
+    """
+
+    n_bootstrap: int = 100
+    n_seeds: int = 3
+    cells: bool = False
+    weighted: bool = False
+    seed: int = 0
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Validation:
+    """All that tables and figures need.
+
+    Attributes
+    ----------
+    comparison : Comparison
+        The numbers.
+    samples : Samples
+        The measured samples.
+    display : Display
+        Images of single events.
+    """
+
+    comparison: Comparison
+    samples: Samples
+    display: Display
+
+
+def validate_stores(
+    target: ImageStore,
+    source: ImageStore,
+    translated: ImageStore,
+    settings: Settings,
+    *,
+    truth: ImageStore | None = None,
+    progress: Progress | None = None,
+) -> Validation:
+    """Compare translated with real events, floor and source beside.
+
+    Parameters
+    ----------
+    target, source, translated : ImageStore
+        Real events, simulated events, simulated events after translation. Only test events of the
+        target enter, and only translated events whose source is a test event, if there are any.
+    settings : Settings
+        How.
+    truth : ImageStore, optional
+        The source's interactions in the target's detector, linked by ``event_id``; to judge only.
+    progress : callable, optional
+        Opens a progress bar.
+
+    Raises
+    ------
+    GeometryError
+        If the stores are of different grids.
+    StoreError
+        If the translated store does not belong to the source.
+    InputError
+        If there is nothing to compare, energies are not finite or weights unusable.
+    """
+    bars = progress if progress is not None else _silent
+    selection = select_events(target, source, translated, settings.seed)
+    release_weight = np.asarray(translated.columns["weight"], dtype=np.float64)
+    release_weight = release_weight[selection.translated]
+    require_weights(release_weight, str(translated.path))
+    samples = _measure(target, source, translated, selection, settings, bars)
+    tests = {}
+    if settings.cells:
+        tests = _cell_tests(target, source, translated, samples, selection, settings, bars)
+    source_rows = selection.source[selection.source_of]
+    n_observables = len(ObservableSet(target.grid).names)
+    total = n_steps(n_observables, settings.n_seeds, len(samples.floor))
+    with bars("compare", total, "steps") as advance:
+        comparison = compare(
+            samples,
+            selection.source_of,
+            image_pairs=lambda: paired_batches(
+                source, source_rows, translated, selection.translated
+            ),
+            cell_tests=tests,
+            release_weight=release_weight,
+            n_bootstrap=settings.n_bootstrap,
+            n_seeds=settings.n_seeds,
+            seed=settings.seed,
+            weighted=settings.weighted,
+            notes=selection.notes + _notes(samples),
+            advance=advance,
+        )
+    if comparison.ess < LOW_ESS:
+        note = f"the weights leave {100 * comparison.ess:.2g} % of the translated events' worth"
+        comparison = replace(comparison, notes=(*comparison.notes, note))
+    if truth is not None:
+        pairs = paired_truth(
+            truth,
+            source,
+            translated,
+            selection,
+            (samples.source, samples.translated),
+            n_bootstrap=settings.n_bootstrap,
+            seed=settings.seed,
+        )
+        comparison = replace(comparison, truth=pairs)
+    display = choose_display(target, source, translated, selection, samples.source, settings.seed)
+    return Validation(comparison=comparison, samples=samples, display=display)
+
+
+def _measure(
+    target: ImageStore,
+    source: ImageStore,
+    translated: ImageStore,
+    selection: Selection,
+    settings: Settings,
+    bars: Progress,
+) -> Samples:
+    total = sum(map(len, (selection.target, selection.source, selection.translated)))
+    total += sum(map(len, selection.references))
+    with bars("measure", total, "events") as advance:
+
+        def measure(name: str, label: str, store: ImageStore, batches: Iterator[Images]) -> Sample:
+            where = str(store.path)
+            return measure_sample(name, label, batches, store.grid, where=where, advance=advance)
+
+        before = measure("source", source.domain, source, source.batches(selection.source))
+        after = translated.batches(selection.translated)
+        if not settings.weighted:
+            after = _with_weights(after, before.weight[selection.source_of])
+        others = f"other {target.domain}"
+        return Samples(
+            target=measure("target", target.domain, target, target.batches(selection.target)),
+            floor=tuple(
+                measure("floor", others, target, target.batches(rows))
+                for rows in selection.references
+            ),
+            source=before,
+            translated=measure("translated", "translated", translated, after),
+        )
+
+
+def _with_weights(batches: Iterator[Images], weight: NDArray[np.float64]) -> Iterator[Images]:
+    begin = 0
+    for images in batches:
+        part = weight[begin : begin + len(images)]
+        yield Images(images.energy, images.grid, {**images.columns, "weight": part})
+        begin += len(images)
+
+
+def _notes(samples: Samples) -> tuple[str, ...]:
+    return tuple(
+        f"{sample.n_empty} of {len(sample)} events of {sample.label} are empty"
+        for sample in (samples.target, *samples.floor, samples.source, samples.translated)
+        if sample.n_empty
+    )
+
+
+def _cell_tests(
+    target: ImageStore,
+    source: ImageStore,
+    translated: ImageStore,
+    samples: Samples,
+    selection: Selection,
+    settings: Settings,
+    bars: Progress,
+) -> dict[str, TwoSampleTest]:
+    from pileupgen.validation.cell_classifier import cell_test
+
+    def some(
+        store: ImageStore, rows: Rows, sample: Sample
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        n = min(len(rows), MAX_CELL_EVENTS)
+        chosen = np.linspace(0, len(rows) - 1, n).astype(np.int64)
+        return store.read(rows[chosen]).energy, sample.weight[chosen]
+
+    real, weight = some(target, selection.target, samples.target)
+    tests = {}
+    with bars("cells", 3, "tests") as advance:
+        for store, rows, sample in (
+            (target, selection.references[0], samples.floor[0]),
+            (source, selection.source, samples.source),
+            (translated, selection.translated, samples.translated),
+        ):
+            images, sample_weight = some(store, rows, sample)
+            tests[sample.name] = cell_test(
+                real,
+                images,
+                target.grid,
+                weight,
+                sample_weight,
+                seed=settings.seed,
+                device=settings.device,
+            )
+            advance(1)
+    return tests
+
+
+@contextmanager
+def _silent(_description: str, _total: int, _unit: str) -> Iterator[Advance]:
+    def advance(n: int = 1) -> None:
+        pass
+
+    yield advance
