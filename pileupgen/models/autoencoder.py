@@ -75,6 +75,7 @@ class Autoencoder(ModelMixin, ConfigMixin):
         self.patch = (int(patch[0]), int(patch[1]))
         height = n_eta // patch[0]
         n_patch = n_layers * patch[0] * patch[1]
+        self.field_patch = self.patch if latent_channels == n_patch else (1, 1)
         self.latent_shape = (latent_channels, height, n_phi // patch[1])
         self.condition = ConditionEmbedding(_CONDITION, n_labels=2, has_time=False)
         self.encoder = _Half(n_patch, width, n_blocks, n_heads, height)
@@ -97,8 +98,14 @@ class Autoencoder(ModelMixin, ConfigMixin):
     def forward(
         self, scores: Tensor, domain: Tensor, mu: Tensor, latent_noise: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Encode, add noise (N, C, H, W), decode: mean and ln variance of each score."""
-        return self.decode(self.encode(scores, domain, mu) + latent_noise, domain, mu)
+        """Encode, add noise, decode: mean and ln variance of each score.
+
+        ``latent_noise`` (N, C, H, W) is in units of each channel's root mean square, so that
+        nothing is gained by latents that grow.
+        """
+        latents = self.encode(scores, domain, mu)
+        scale = latents.square().mean(dim=(0, 2, 3), keepdim=True).sqrt()
+        return self.decode(latents + scale * latent_noise, domain, mu)
 
     def encode(self, scores: Tensor, domain: Tensor, mu: Tensor) -> Tensor:
         """Scores (N, L, n_eta, n_phi), domain (N,) and μ (N,) to latents (N, C, H, W)."""

@@ -37,17 +37,25 @@ class Denoiser(ModelMixin, ConfigMixin):
         Channels of the convolutions.
     n_blocks : int
         Residual blocks on each side of the dense block.
+    patch : (int, int)
+        Of the closed form's :class:`StationaryField`.
     """
 
     config_name = "config.json"
 
     @register_to_config
     def __init__(
-        self, n_channels: int, height: int, width_phi: int, width: int = 96, n_blocks: int = 4
+        self,
+        n_channels: int,
+        height: int,
+        width_phi: int,
+        width: int = 96,
+        n_blocks: int = 4,
+        patch: tuple[int, int] = (1, 1),
     ) -> None:
         super().__init__()
         condition = 2 * width
-        self.field = StationaryField(n_channels, height, width_phi)
+        self.field = StationaryField(n_channels, height, width_phi, patch)
         self.condition = ConditionEmbedding(condition)
         self.first = PeriodicConv2d(2 * n_channels, width)
         self.ring = nn.Parameter(torch.zeros(width, height, 1))

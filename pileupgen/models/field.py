@@ -15,6 +15,8 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor
 
+from pileupgen.models.layers import patchify, unpatchify
+
 RANGES = (1.0, 1.5, 2.5, 4.0, 8.0, float("inf"))
 """Correlation ranges tried, in latent positions; the held-out likelihood decides."""
 N_LONG_FREQUENCIES, N_LONG_MODES = 4, 2
@@ -28,11 +30,14 @@ class StationaryField(ModelMixin, ConfigMixin):
     ----------
     n_channels, height, width : int
         Shape (C, H, W) of the latents; W is the φ axis, periodic.
+    patch : (int, int)
+        Latents are patches of p × q finer positions with C / pq channels; the field lives there,
+        so that distances are right. (1, 1) takes latents as they are.
 
     Attributes
     ----------
     mean : Tensor, shape (3, C·H)
-        Mean latent of mc, data and the pooled domains.
+        Mean latent of mc, data and the pooled domains; C, H, W are the finer positions' from here.
     eigenvalues : Tensor, shape (3, W, C·H)
         λ of the covariance at the frequency of each column of ``basis``.
     eigenvectors : Tensor, shape (3, W//2 + 1, C·H, C·H)
@@ -42,8 +47,16 @@ class StationaryField(ModelMixin, ConfigMixin):
     config_name = "config.json"
 
     @register_to_config
-    def __init__(self, n_channels: int, height: int, width: int) -> None:
+    def __init__(
+        self, n_channels: int, height: int, width: int, patch: tuple[int, int] = (1, 1)
+    ) -> None:
         super().__init__()
+        self.patch = (int(patch[0]), int(patch[1]))
+        n_channels, height, width = (
+            n_channels // (self.patch[0] * self.patch[1]),
+            height * self.patch[0],
+            width * self.patch[1],
+        )
         n, n_k = n_channels * height, width // 2 + 1
         self.n_channels, self.height, self.width = n_channels, height, width
         self.mean: Tensor
@@ -76,7 +89,8 @@ class StationaryField(ModelMixin, ConfigMixin):
         """
         pooled = torch.cat([latents[0][: len(latents[1])], latents[1][: len(latents[0])]])
         for index, sample in enumerate((*latents, pooled)):
-            self._fit_one(index, torch.cat([sample, sample.flip(2)]) if mirror_eta else sample)
+            fine = unpatchify(sample, self.patch)
+            self._fit_one(index, torch.cat([fine, fine.flip(2)]) if mirror_eta else fine)
 
     def _fit_one(self, index: int, sample: Tensor) -> None:
         held_out = torch.arange(len(sample)) % 5 == 0
@@ -161,13 +175,14 @@ class StationaryField(ModelMixin, ConfigMixin):
         vectors = self.eigenvectors[label].to(x_t)[self._frequency]
         mean = self._mean_coordinates(self.mean[label].to(x_t))
         values = self.eigenvalues[label].to(x_t)[:, None]
-        centred = torch.bmm(self._to_basis(x_t) - a * mean, vectors)
+        centred = torch.bmm(self._to_basis(unpatchify(x_t, self.patch)) - a * mean, vectors)
         centred = centred * (a * s * (1 - values) / (a**2 * values + s**2))
-        return self._from_basis(torch.bmm(centred, vectors.transpose(1, 2)) - s * mean)
+        velocity = self._from_basis(torch.bmm(centred, vectors.transpose(1, 2)) - s * mean)
+        return patchify(velocity, self.patch)
 
     def log_ratio(self, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """Ln p_data(x_t) / p_mc(x_t) of the two Gaussian fields, shape (N,)."""
-        coordinates = self._to_basis(x_t)
+        coordinates = self._to_basis(unpatchify(x_t, self.patch))
         a, s = alpha[None, :, None].to(x_t), sigma[None, :, None].to(x_t)
         log_p = []
         for label in (0, 1):

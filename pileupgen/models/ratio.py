@@ -30,17 +30,25 @@ class RatioClassifier(ModelMixin, ConfigMixin):
         Shape (C, H, W) of the latents.
     width, n_blocks : int
         Channels and residual blocks.
+    patch : (int, int)
+        Of the Gaussian log-ratio's :class:`StationaryField`.
     """
 
     config_name = "config.json"
 
     @register_to_config
     def __init__(
-        self, n_channels: int, height: int, width_phi: int, width: int = 48, n_blocks: int = 3
+        self,
+        n_channels: int,
+        height: int,
+        width_phi: int,
+        width: int = 48,
+        n_blocks: int = 3,
+        patch: tuple[int, int] = (1, 1),
     ) -> None:
         super().__init__()
         condition = 2 * width
-        self.field = StationaryField(n_channels, height, width_phi)
+        self.field = StationaryField(n_channels, height, width_phi, patch)
         self.condition = ConditionEmbedding(condition, n_labels=0)
         self.first = PeriodicConv2d(n_channels, width)
         self.ring = nn.Parameter(torch.zeros(width, height, 1))

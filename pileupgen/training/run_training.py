@@ -131,10 +131,13 @@ def train_pipeline(
         config.schedule.num_train_timesteps, config.schedule.power, config.schedule.s
     )
     denoiser = Denoiser(
-        *autoencoder.latent_shape, width=config.denoiser.width, n_blocks=config.denoiser.n_blocks
+        *autoencoder.latent_shape,
+        width=config.denoiser.width,
+        n_blocks=config.denoiser.n_blocks,
+        patch=autoencoder.field_patch,
     )
     latents = _latents(sample, autoencoder, config.seed, accelerator.device)
-    denoiser.field.fit(latents, mirror_eta=False)
+    denoiser.field.fit(latents, mirror_eta=mirror and autoencoder.field_patch == autoencoder.patch)
     fit(
         denoiser,
         Denoising(
@@ -147,7 +150,10 @@ def train_pipeline(
         config.denoiser.steps,
     )
     ratio = RatioClassifier(
-        *autoencoder.latent_shape, width=config.ratio.width, n_blocks=config.ratio.n_blocks
+        *autoencoder.latent_shape,
+        width=config.ratio.width,
+        n_blocks=config.ratio.n_blocks,
+        patch=autoencoder.field_patch,
     )
     ratio.field.load_state_dict(denoiser.field.state_dict())
     fit(ratio, DensityRatio(autoencoder, scheduler), config.ratio.steps)

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "matplotlib", "diffusers", "uproot", "awkward", "h5py", "sklearn", "scipy")
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pileupgen", *arguments], capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("what", ["import pileupgen", "import pileupgen.cli.main"])
+def test_importing_loads_nothing_heavy(what):
+    code = f"{what}, sys; print([m for m in {HEAVY} if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; {code}"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_help_lists_the_commands():
+    done = run("--help")
+    assert done.returncode == 0
+    for command in ("simulate", "preprocess", "train", "translate", "validate"):
+        assert command in done.stdout
+
+
+@pytest.mark.parametrize("command", ["simulate", "preprocess", "train", "translate", "validate"])
+def test_every_command_has_help_with_examples(command):
+    done = run(command, "--help")
+    assert done.returncode == 0
+    assert f"pileupgen {command}" in done.stdout
+    assert "--seed" in done.stdout
+
+
+def test_version():
+    from pileupgen import __version__
+
+    assert run("--version").stdout.strip() == f"pileupgen {__version__}"
+
+
+def test_an_unknown_option_is_named():
+    done = run("translate", "--t-relase", "300")
+    assert done.returncode == 2
+    assert "--t-relase" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,57 @@
+"""Small samples that the code makes: correlated fields with thresholds, in two domains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from pileupgen.calo.geometry import Grid
+from pileupgen.samples.store import ImageStore, assign_splits, create_store
+
+torch.set_num_threads(1)
+
+SMALL_GRID = Grid(tuple(np.round(np.linspace(-0.8, 0.8, 9), 3)), 12, name="small")
+
+
+def make_energies(
+    n: int, domain: int, seed: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Images (n, 2, 8, 12) in GeV and μ; data has other scales, thresholds and correlations."""
+    rng = np.random.default_rng([seed, domain])
+    mu = rng.poisson(60, n).astype(np.float32)
+    white = rng.standard_normal((n, 2, *SMALL_GRID.shape[1:]))
+    leak = 0.1 + 0.25 * domain
+    field = white + leak * (np.roll(white, 1, 3) + np.roll(white, -1, 3))
+    field[:, 0] += 0.3 * field[:, 1]
+    scale = (1.2 if domain else 1.0) * (mu / 60)[:, None, None, None]
+    energy = scale * np.exp(0.8 * field)
+    return np.where(energy > 0.6, energy, 0.0).astype(np.float32), mu
+
+
+def write_sample(path: Path, n: int, domain: int, seed: int = 1) -> ImageStore:
+    """A store of made events with the usual columns."""
+    energy, mu = make_energies(n, domain, seed)
+    with create_store(path, SMALL_GRID, ("mc", "data")[domain], {"seed": seed}) as writer:
+        writer.append(
+            energy,
+            {
+                "mu": mu,
+                "event_id": np.arange(n),
+                "weight": np.ones(n),
+                "split": assign_splits(0, n, (0.6, 0.15, 0.25), 1),
+            },
+        )
+    return ImageStore(path)
+
+
+@pytest.fixture(scope="session")
+def small_stores(tmp_path_factory: pytest.TempPathFactory) -> tuple[ImageStore, ImageStore]:
+    folder = tmp_path_factory.mktemp("stores")
+    return (
+        write_sample(folder / "mc.h5", 400, 0),
+        write_sample(folder / "data.h5", 400, 1),
+    )

@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDPMScheduler
+
+from pileupgen.diffusion.schedule import alpha_sigma, cosine_betas, make_scheduler
+
+
+def test_squared_cosine_is_the_one_of_diffusers():
+    theirs = DDPMScheduler(num_train_timesteps=1000, beta_schedule="squaredcos_cap_v2")
+    np.testing.assert_allclose(make_scheduler(1000).betas, theirs.betas, rtol=1e-6)
+
+
+def test_power_one_is_the_formula_of_the_talk():
+    betas = cosine_betas(1000, power=1)
+    alpha_bar = np.cumprod(1 - np.asarray(betas))
+    f = [math.cos((t / 1000 + 0.008) / 1.008 * math.pi / 2) for t in range(1001)]
+    np.testing.assert_allclose(alpha_bar[:990], np.asarray(f[1:991]) / f[0], rtol=1e-9)
+
+
+@pytest.mark.parametrize("power", [1, 2])
+def test_signal_to_noise_falls_and_the_levels_are_on_the_circle(power):
+    alpha, sigma = alpha_sigma(make_scheduler(1000, power), torch.arange(-1, 1000))
+    assert (alpha[0], sigma[0]) == (1, 0)
+    assert bool((alpha.diff() < 0).all())
+    torch.testing.assert_close(alpha**2 + sigma**2, torch.ones_like(alpha))

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import ks_2samp, kstest
+
+from pileupgen.models.calibration import CellCalibration
+from tests.conftest import make_energies
+
+
+@pytest.fixture(scope="module")
+def samples() -> list[tuple[np.ndarray, np.ndarray]]:
+    return [make_energies(600, domain, seed=3) for domain in (0, 1)]
+
+
+@pytest.fixture(scope="module")
+def fitted(samples) -> CellCalibration:
+    calibration = CellCalibration(2, 8, n_knots=128, n_mu_bins=2, n_layer_bins=6)
+    calibration.fit([energy for energy, _ in samples], [mu for _, mu in samples])
+    return calibration
+
+
+def encode(calibration, energy, mu, domain, seed=0):
+    uniform = torch.rand(energy.shape, generator=torch.Generator().manual_seed(seed))
+    tensors = torch.from_numpy(energy), torch.from_numpy(mu)
+    return calibration.encode(tensors[0], domain, tensors[1], uniform)
+
+
+@pytest.mark.parametrize("domain", [0, 1])
+def test_round_trip_is_exact_where_the_map_is_one_to_one(fitted, domain):
+    energy, mu = make_energies(200, domain, seed=9)
+    back = fitted.decode(encode(fitted, energy, mu, domain), domain, torch.from_numpy(mu)).numpy()
+    assert np.array_equal(back > 0, energy > 0)
+    inside = energy > np.quantile(energy[energy > 0], 0.01)
+    np.testing.assert_allclose(back[inside], energy[inside], rtol=1e-4)
+
+
+@pytest.mark.parametrize("domain", [0, 1])
+@pytest.mark.parametrize("layer", [0, 1])
+def test_scores_of_unseen_events_are_standard_normal(fitted, domain, layer):
+    energy, mu = make_energies(400, domain, seed=11)
+    scores = encode(fitted, energy, mu, domain)[:, layer].numpy()
+    # 0.012 is three times the Kolmogorov distance of 400 · 96 independent numbers.
+    assert kstest(scores.ravel(), "norm").statistic < 0.02
+
+
+def test_chaining_removes_the_correlation_of_layers_in_a_cell(samples, fitted):
+    energy, mu = samples[0]
+    plain = CellCalibration(2, 8, n_knots=128, n_mu_bins=2, n_layer_bins=1)
+    plain.fit([energy for energy, _ in samples], [mu for _, mu in samples])
+
+    def correlation(calibration):
+        scores = encode(calibration, energy, mu, 0).numpy()
+        return np.corrcoef(scores[:, 0].ravel(), scores[:, 1].ravel())[0, 1]
+
+    assert correlation(plain) > 0.15
+    assert abs(correlation(fitted)) < 0.02
+
+
+def test_calibrating_mc_gives_the_cell_spectrum_of_data(fitted):
+    mc, mu = make_energies(400, 0, seed=21)
+    data, _ = make_energies(400, 1, seed=22)
+    moved = fitted.decode(encode(fitted, mc, mu, 0), 1, torch.from_numpy(mu)).numpy()
+    for layer in (0, 1):
+        before = ks_2samp(mc[:, layer].ravel(), data[:, layer].ravel()).statistic
+        after = ks_2samp(moved[:, layer].ravel(), data[:, layer].ravel()).statistic
+        assert before > 0.05
+        assert after < 0.015
+
+
+def test_decoding_is_monotonic_in_the_first_layer_of_the_chain(fitted):
+    scores = torch.zeros(1, 2, 8, 12)
+    scores[0, 1] = torch.linspace(-5, 8, 12)
+    energy = fitted.decode(scores, 1, torch.tensor([60.0]))[0, 1]
+    assert bool((energy.diff(dim=1) >= 0).all())
+    assert bool(torch.isfinite(energy).all())
+
+
+def test_unknown_mu_takes_the_middle_table(fitted):
+    energy, mu = make_energies(20, 0, seed=5)
+    nan = np.full_like(mu, np.nan)
+    middle = np.full_like(mu, float(fitted.mu_centres[1]))
+    assert torch.equal(encode(fitted, energy, nan, 0), encode(fitted, energy, middle, 0))
+
+
+def test_a_ring_without_hits_decodes_to_nothing():
+    energy, mu = make_energies(50, 0, seed=6)
+    energy = energy.copy()
+    energy[:, :, [0, -1]] = 0
+    calibration = CellCalibration(2, 8, n_knots=32, n_mu_bins=1, n_layer_bins=3)
+    calibration.fit([energy, energy], [mu, mu])
+    scores = encode(calibration, energy, mu, 0)
+    assert bool(torch.isfinite(scores).all())
+    assert float(calibration.decode(scores, 1, torch.from_numpy(mu))[:, :, 0].abs().max()) == 0
+
+
+def test_saved_and_loaded_is_the_same(fitted, tmp_path):
+    fitted.save_pretrained(tmp_path / "calibration")
+    again = CellCalibration.from_pretrained(tmp_path / "calibration")
+    energy, mu = make_energies(10, 0, seed=7)
+    assert torch.equal(encode(fitted, energy, mu, 0), encode(again, energy, mu, 0))

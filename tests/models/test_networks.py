@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from pileupgen.errors import ConfigError
+from pileupgen.models.autoencoder import Autoencoder
+from pileupgen.models.codec import EventNoise
+from pileupgen.models.denoiser import Denoiser
+from pileupgen.models.layers import patchify, unpatchify
+from pileupgen.models.ratio import RatioClassifier
+from pileupgen.models.renewal import MarginalRenewal
+
+
+def scramble(network: nn.Module, seed: int = 0) -> None:
+    """Random weights everywhere: a law must hold for them all, not only at the start."""
+    torch.manual_seed(seed)
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.2)
+        parameter.requires_grad_(False)
+
+
+def inputs(n: int = 4):
+    rng = torch.Generator().manual_seed(1)
+    x = torch.randn(n, 8, 4, 6, generator=rng)
+    return x, torch.arange(n) * 100, torch.arange(n) % 3, torch.full((n,), 55.0)
+
+
+@pytest.mark.parametrize("latent_channels", [8, 5])
+def test_autoencoder_commutes_with_rolls_by_whole_patches(latent_channels):
+    network = Autoencoder(
+        2, 8, 12, latent_channels=latent_channels, width=16, n_blocks=1, n_heads=2
+    )
+    scramble(network)
+    scores, domain, mu = torch.randn(3, 2, 8, 12), torch.tensor([0, 1, 1]), torch.full((3,), 60.0)
+    latents = network.encode(scores, domain, mu)
+    assert latents.shape == (3, latent_channels, 4, 6)
+    rolled = network.encode(scores.roll(4, 3), domain, mu)
+    torch.testing.assert_close(rolled, latents.roll(2, 3), atol=1e-4, rtol=1e-4)
+    mean, log_variance = network.decode(latents, domain, mu)
+    mean_rolled, _ = network.decode(latents.roll(2, 3), domain, mu)
+    torch.testing.assert_close(mean_rolled, mean.roll(4, 3), atol=1e-3, rtol=1e-3)
+    assert log_variance.shape == scores.shape
+
+
+def test_autoencoder_begins_without_loss_when_the_latent_has_room():
+    network = Autoencoder(2, 8, 12, latent_channels=8, width=16, n_blocks=1, n_heads=2)
+    scores, domain, mu = torch.randn(3, 2, 8, 12), torch.tensor([0, 1, 1]), torch.full((3,), 60.0)
+    mean, _ = network.decode(network.encode(scores, domain, mu), domain, mu)
+    assert torch.equal(mean, scores)
+
+
+def test_a_patch_that_does_not_divide_the_image_is_refused():
+    with pytest.raises(ConfigError, match="does not divide"):
+        Autoencoder(2, 9, 12)
+
+
+def test_denoiser_commutes_with_rolls_and_begins_as_the_closed_form():
+    network = Denoiser(8, 4, 6, width=16, n_blocks=2)
+    x, t, label, mu = inputs()
+    alpha, sigma = torch.full((4,), 0.6), torch.full((4,), 0.8)
+    first = network(x, t, label, mu, torch.zeros_like(x), alpha, sigma)
+    assert torch.equal(first, network.closed_form(x, label, alpha, sigma))
+    scramble(network)
+    x_0 = torch.randn_like(x)
+    out = network(x, t, label, mu, x_0, alpha, sigma)
+    rolled = network(x.roll(2, 3), t, label, mu, x_0.roll(2, 3), alpha, sigma)
+    torch.testing.assert_close(rolled, out.roll(2, 3), atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("changed", ["t", "label", "mu", "x_0"])
+def test_denoiser_uses_every_condition(changed):
+    network = Denoiser(8, 4, 6, width=16, n_blocks=2)
+    scramble(network)
+    x, t, label, mu = inputs()
+    known = {"t": t, "label": label, "mu": mu, "x_0": torch.zeros_like(x)}
+    other = {"t": t + 50, "label": (label + 1) % 3, "mu": mu + 20, "x_0": torch.ones_like(x)}
+    before = network.residual(x, **known)
+    after = network.residual(x, **{**known, changed: other[changed]})
+    assert float((after - before).abs().max()) > 1e-3
+
+
+def test_ratio_is_invariant_under_rolls():
+    network = RatioClassifier(8, 4, 6, width=16, n_blocks=1)
+    scramble(network)
+    x, t, _, mu = inputs()
+    alpha, sigma = torch.full((4,), 0.6), torch.full((4,), 0.8)
+    log_r = network(x, t, mu, alpha, sigma)
+    assert log_r.shape == (4,)
+    torch.testing.assert_close(
+        network(x.roll(1, 3), t, mu, alpha, sigma), log_r, atol=1e-3, rtol=1e-3
+    )
+
+
+def test_patchify_is_inverted_by_unpatchify():
+    x = torch.randn(2, 3, 6, 8)
+    assert torch.equal(unpatchify(patchify(x, (3, 2)), (3, 2)), x)
+
+
+def test_event_noise_depends_on_seed_and_event_alone():
+    together = EventNoise(7, [3, 5, 9]).normal((4,))
+    alone = EventNoise(7, [5]).normal((4,))
+    assert torch.equal(together[1], alone[0])
+    assert not torch.equal(alone, EventNoise(8, [5]).normal((4,)))
+    assert not torch.equal(alone, EventNoise(7, [5], stream=1).normal((4,)))
+
+
+def test_renewal_restores_standard_normal_marginals_and_keeps_the_order():
+    rng = torch.Generator().manual_seed(0)
+    spoiled = 1.3 * torch.randn(600, 2, 8, 12, generator=rng) + 0.2
+    renewal = MarginalRenewal(2, 8)
+    renewal.fit(spoiled)
+    fresh = 1.3 * torch.randn(600, 2, 8, 12, generator=rng) + 0.2
+    renewed = renewal(fresh)
+    assert float(renewed.mean()) == pytest.approx(0, abs=0.01)
+    assert float(renewed.std()) == pytest.approx(1, abs=0.01)
+    one_ring = (fresh[:, 0, 2].flatten(), renewed[:, 0, 2].flatten())
+    assert float(one_ring[1][one_ring[0].argsort()].diff().min()) > -1e-5
