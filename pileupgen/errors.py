@@ -15,7 +15,8 @@
     ├── TrainingError              training cannot go on
     ├── DependencyError            an optional package is needed and not installed
     ├── GeneratorError             an event generator failed or needs a download that failed
-    └── OutputError                a result cannot be written (permission, space)
+    ├── OutputError                a result cannot be written (permission, space)
+    └── InterruptedRunError        the user pressed Ctrl-C
 
 Every message says what is wrong, where, and (in ``hint``) how to mend it.
 """
@@ -118,6 +119,12 @@ class OutputError(PileupgenError):
     """A result cannot be written."""
 
     exit_code = 9
+
+
+class InterruptedRunError(PileupgenError):
+    """The user pressed Ctrl-C."""
+
+    exit_code = 130
 
 
 def did_you_mean(name: str, known: Iterable[str], n: int = 3) -> str:

@@ -35,6 +35,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
         aside = Path(name)
         with os.fdopen(handle, "wb") as file:
             file.write(data)
+        aside.chmod(0o666 & ~_umask())
         os.replace(aside, path)
     except OSError as error:
         raise OutputError(
@@ -44,6 +45,12 @@ def write_whole(path: Path, content: str | bytes) -> None:
         if aside is not None:
             with suppress(OSError):
                 aside.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def fingerprint(values: object) -> str:

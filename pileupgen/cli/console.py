@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,10 @@ from rich.progress import (
 )
 from rich.text import Text
 
-console = Console(highlight=False)
+_LOG_WIDTH = 120
+"""Columns where the output is no terminal: a batch farm's log."""
+
+console = Console(highlight=False, width=None if sys.stdout.isatty() else _LOG_WIDTH)
 error_console = Console(stderr=True, highlight=False)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import functools
 import sys
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
@@ -14,7 +16,7 @@ from pileupgen.cli.simulate import simulate
 from pileupgen.cli.train import train
 from pileupgen.cli.translate import translate
 from pileupgen.cli.validate import validate
-from pileupgen.errors import OutputError, PileupgenError
+from pileupgen.errors import InterruptedRunError, OutputError, PileupgenError
 
 app = typer.Typer(
     name="pileupgen",
@@ -44,8 +46,21 @@ def _root(
     pass
 
 
+def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except KeyboardInterrupt:
+            raise InterruptedRunError(
+                "Interrupted.", "Run the same command again: what was finished is kept."
+            ) from None
+
+    return run
+
+
 for _command in (simulate, preprocess, train, translate, validate):
-    app.command()(_command)
+    app.command()(_interruptible(_command))
 
 
 def main() -> None:

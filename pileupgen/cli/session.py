@@ -19,24 +19,24 @@ ConfigOption = Annotated[
     typer.Option(
         "--config",
         "-c",
-        help="YAML config, or the name of a shipped one. [default: the run's own, else demo]",
+        help="YAML config, or the name of a shipped one. (default: the run's own, else demo)",
         show_default=False,
     ),
 ]
 RunOption = Annotated[
     Path | None,
     typer.Option(
-        "--run", "-r", help="Run directory. [default: runs/<config name>]", show_default=False
+        "--run", "-r", help="Run directory. (default: runs/<config name>)", show_default=False
     ),
 ]
 SeedOption = Annotated[
     int | None,
-    typer.Option("--seed", min=0, help="Seed. [default: the config's]", show_default=False),
+    typer.Option("--seed", min=0, help="Seed. (default: the config's)", show_default=False),
 ]
 DeviceOption = Annotated[
     str | None,
     typer.Option(
-        "--device", help="cpu, cuda, cuda:1, mps. [default: the best there is]", show_default=False
+        "--device", help="cpu, cuda, cuda:1, mps. (default: the best there is)", show_default=False
     ),
 ]
 

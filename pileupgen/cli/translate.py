@@ -44,26 +44,26 @@ def translate(
         str | None,
         typer.Option(
             "--t-release",
-            help="Timestep of the release, or 'auto'. [default: config]",
+            help="Timestep of the release, or 'auto'. (default: the config's)",
             show_default=False,
         ),
     ] = None,
     w: Annotated[
         float | None,
         typer.Option(
-            "--w", min=0.0, help="Guidance; 0 is off. [default: config]", show_default=False
+            "--w", min=0.0, help="Guidance; 0 is off. (default: the config's)", show_default=False
         ),
     ] = None,
     mode: Annotated[
         ModeChoice | None,
-        typer.Option("--mode", help="[default: config]", show_default=False),
+        typer.Option("--mode", help="(default: the config's)", show_default=False),
     ] = None,
     steps: Annotated[
         int | None,
         typer.Option(
             "--steps",
             min=1,
-            help="Network evaluations from the release to the clean end. [default: config]",
+            help="Network evaluations from the release to the clean end. (default: the config's)",
             show_default=False,
         ),
     ] = None,
@@ -71,7 +71,7 @@ def translate(
         str | None,
         typer.Option(
             "--sampler",
-            help="ancestral, ddim, dpmsolver++ or sde-dpmsolver++. [default: config]",
+            help="ancestral, ddim, dpmsolver++ or sde-dpmsolver++. (default: the config's)",
             show_default=False,
         ),
     ] = None,
@@ -83,14 +83,14 @@ def translate(
         typer.Option(
             "--input",
             "-i",
-            help="Image store of MC events. [default: the run's]",
+            help="Image store of MC events. (default: the run's)",
             show_default=False,
         ),
     ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="[default: <run>/translated/mc_to_data.h5]", show_default=False
+            "--output", "-o", help="(default: <run>/translated/mc_to_data.h5)", show_default=False
         ),
     ] = None,
     batch_size: Annotated[

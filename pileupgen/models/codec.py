@@ -73,7 +73,7 @@ class Codec:
     def decode_scores(
         self, latents: Tensor, domain: int, mu: Tensor, normal: Tensor | None = None
     ) -> Tensor:
-        """Latents (N, C, H, W) to scores: sampled with ``normal`` (N, L, n_eta, n_phi), else mean."""
+        """Latents (N, C, H, W) to scores; ``normal`` (N, L, n_eta, n_phi) samples them."""
         labels = torch.full((len(latents),), domain, device=latents.device)
         mean, log_variance = self.autoencoder.decode(latents, labels, mu.to(latents))
         if normal is not None:

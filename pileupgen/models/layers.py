@@ -120,15 +120,19 @@ class DenseBlock(nn.Module):
 class AttentionBlock(nn.Module):
     """Global self-attention over positions and cross-attention to condition tokens.
 
-    Positions carry a learned embedding of their ring only, so that a roll in φ commutes.
+    Keys and values are means over groups of up to five rings (spatial reduction, Wang et al.
+    2102.12122, sec. 3.3), each column in φ for itself; positions carry a learned embedding of
+    their ring only. So a roll in φ commutes.
     """
 
     def __init__(self, width: int, height: int, condition: int, n_heads: int) -> None:
         super().__init__()
         self.n_heads = n_heads
+        self.group = next(size for size in range(5, 0, -1) if height % size == 0)
         self.ring = nn.Parameter(torch.zeros(width, height, 1))
         self.norm_self, self.norm_cross = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv, self.out_self = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.query_self, self.out_self = nn.Linear(width, width), nn.Linear(width, width)
+        self.key_value = nn.Linear(width, 2 * width)
         self.query, self.out_cross = nn.Linear(width, width), nn.Linear(width, width)
         self.tokens = nn.Linear(condition, 2 * 4 * width)
         zero_(self.out_self)
@@ -137,8 +141,11 @@ class AttentionBlock(nn.Module):
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """(N, width, H, W) and (N, condition) to (N, width, H, W)."""
         n, width, height, columns = x.shape
-        tokens = (x + self.ring).flatten(2).transpose(1, 2)
-        q, k, v = self.qkv(self.norm_self(tokens)).chunk(3, dim=2)
+        placed = x + self.ring
+        tokens = placed.flatten(2).transpose(1, 2)
+        grouped = F.avg_pool2d(placed, (self.group, 1)).flatten(2).transpose(1, 2)
+        q = self.query_self(self.norm_self(tokens))
+        k, v = self.key_value(self.norm_self(grouped)).chunk(2, dim=2)
         update = self.out_self(self._attend(q, k, v))
         keys, values = self.tokens(F.silu(condition)).view(n, 4, 2 * width).chunk(2, dim=2)
         queries = self.query(self.norm_cross(tokens + update))
@@ -149,7 +156,9 @@ class AttentionBlock(nn.Module):
         def split(tokens: Tensor) -> Tensor:
             return tokens.view(*tokens.shape[:2], self.n_heads, -1).transpose(1, 2)
 
-        mixed = F.scaled_dot_product_attention(split(q), split(k), split(v))
+        # Written out: for narrow heads on CPUs the fused kernel's backward is many times slower.
+        q, k, v = split(q) * (q.shape[2] // self.n_heads) ** -0.5, split(k), split(v)
+        mixed = (q @ k.transpose(2, 3)).softmax(dim=3).to(v) @ v
         return mixed.transpose(1, 2).flatten(2)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -67,7 +69,7 @@ def test_timesteps_start_at_the_release_and_end_clean(t_release, n):
     steps = timesteps_between(t_release, n)
     assert steps[0] == t_release
     assert steps[-1] == -1
-    assert all(a > b for a, b in zip(steps, steps[1:], strict=False))
+    assert all(a > b for a, b in pairwise(steps))
     assert len(steps) - 1 == min(n, t_release + 1)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -17,8 +18,8 @@ from pileupgen.models.ratio import RatioClassifier
 from pileupgen.training.data import Augmentation
 from pileupgen.training.loop import Stage, learning_rate, train_stage
 from pileupgen.training.objectives import (
-    DensityRatio,
     Denoising,
+    DensityRatio,
     Reconstruction,
     stratified_timesteps,
 )
@@ -26,7 +27,7 @@ from pileupgen.training.objectives import (
 CONFIG = TrainingConfig(batch_size=16, checkpoint_every=4, mixed_precision="no")
 
 
-class Interruption(Exception):
+class InterruptionError(Exception):
     pass
 
 
@@ -71,9 +72,9 @@ def test_a_killed_run_continues_bit_for_bit(autoencoder, sample, held_out, tmp_p
     def die_at_seven(n=1, note=""):
         steps.append(n)
         if sum(steps) == 7:
-            raise Interruption
+            raise InterruptionError
 
-    with pytest.raises(Interruption):
+    with pytest.raises(InterruptionError):
         train_stage(killed, CONFIG, 1, accelerator, die_at_seven)
     continued = denoiser_stage(autoencoder, sample, held_out, tmp_path / "killed")
     first = []
@@ -168,7 +169,7 @@ def test_learning_rate_warms_up_and_decays():
     assert rates[0] < 0.2
     assert max(rates) == pytest.approx(1.0, abs=0.01)
     assert rates[-1] < 0.02
-    assert all(a >= b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert all(a >= b for a, b in pairwise(rates[10:]))
 
 
 def test_timesteps_are_stratified():
