@@ -150,6 +150,8 @@ class Pythia8:
 
     def __init__(self, process: str, tune: int | None, sqrt_s: float) -> None:
         pythia8 = _import("pythia8mc")
+        # Loaded here, so that the processes forked later need not.
+        self._ak = _import("awkward")
         self._pythia = pythia8.Pythia("", False)
         settings = {
             "Print:quiet": "on",
@@ -181,7 +183,7 @@ class Pythia8:
         GeneratorError
             If Pythia gives up.
         """
-        ak = _import("awkward")
+        ak = self._ak
         self._pythia.rndm.init(1 + seed % 900_000_000)
         parts: list[dict[str, Any]] = []
         missing = n

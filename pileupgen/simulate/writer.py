@@ -111,7 +111,7 @@ def create_delphes_file(
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with uproot.recreate(aside, compression=uproot.ZSTD(3)) as file:
+        with uproot.recreate(aside, compression=uproot.ZSTD(1)) as file:
             tree = file.mktree(TREE, BRANCHES, title="Analysis tree", counter_name=_counter)
             yield DelphesWriter(tree, grid)
             file[RECORD] = json.dumps(record, sort_keys=True)
