@@ -93,7 +93,7 @@ def simulate(
       pileupgen simulate --tune 21 --response data --seed 2 -o data.root
       pileupgen simulate -g sibyll --mu 30 -n 1000 -o sibyll.root
       pileupgen simulate --card demo_mc
-    """  # noqa: D301
+    """
     from pileupgen.cli.console import (
         console,
         progress,

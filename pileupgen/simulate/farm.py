@@ -144,9 +144,10 @@ def save(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
         If the disk is full or the folder cannot be written.
     """
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    columns: dict[str, Any] = dict(arrays)
     try:
         with aside.open("wb") as file:
-            np.savez(file, **arrays)
+            np.savez(file, **columns)
         os.replace(aside, path)
     except OSError as error:
         raise OutputError(
