@@ -111,9 +111,13 @@ def _words(rows: NDArray[np.floating[Any]]) -> NDArray[np.uint64]:
 
 
 def _hash(words: NDArray[np.uint64], level: int) -> NDArray[np.uint64]:
-    mixed = words[:, 0] * _MULTIPLIERS[level, 0]
-    for column in range(1, words.shape[1]):
-        mixed += words[:, column] * _MULTIPLIERS[level, column]
+    mixed = np.zeros(len(words), dtype=np.uint64)
+    for column in range(words.shape[1]):
+        # Round numbers have bits in their upper half only; a product passes bits upwards only.
+        folded = words[:, column] >> np.uint64(32)
+        folded ^= words[:, column]
+        folded *= _MULTIPLIERS[level, column]
+        mixed += folded
     return mixed
 
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pileupgen.calo.geometry import Grid
 from pileupgen.errors import MissingInputError, OutputError, StoreError, UnreadableInputError
 from pileupgen.samples.splits import SPLITS, assign_splits
+from pileupgen.samples.steadyfile import SteadyFile
 
 __all__ = [
     "COLUMNS",
@@ -207,8 +208,9 @@ class ImageStore:
 class StoreWriter:
     """Appends images to a store that is being written; made by :func:`create_store`."""
 
-    def __init__(self, file: h5py.File, grid: Grid) -> None:
+    def __init__(self, file: h5py.File, grid: Grid, sink: SteadyFile) -> None:
         self._file = file
+        self._sink = sink
         self._grid = grid
         self._buffer: list[NDArray[np.float32]] = []
         self._buffered = 0
@@ -253,6 +255,7 @@ class StoreWriter:
         begin = images.shape[0]
         images.resize(begin + n, axis=0)
         images[begin:] = energy[:n]
+        self._sink.check()
         self._buffer = [energy[n:]] if n < len(energy) else []
         self._buffered = len(energy) - n
 
@@ -289,7 +292,10 @@ def create_store(
     aside = final.with_name(f".{final.name}.{os.getpid()}.part")
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
-        with h5py.File(aside, "w", libver="v110", track_order=True) as file:
+        with (
+            SteadyFile(aside) as sink,
+            h5py.File(sink, "w", libver="v110", track_order=True) as file,
+        ):
             file.attrs["schema"], file.attrs["schema_version"] = SCHEMA, SCHEMA_VERSION
             file.attrs["domain"] = domain
             _write_json(file.create_group("provenance"), provenance)
@@ -304,9 +310,10 @@ def create_store(
                 **hdf5plugin.Zstd(clevel=1),
             )
             images.attrs["unit"], images.attrs["axes"] = "GeV", "event, layer, eta, phi"
-            writer = StoreWriter(file, grid)
+            writer = StoreWriter(file, grid, sink)
             yield writer
             writer.finish()
+        sink.check()
         os.replace(aside, final)
     except OSError as error:
         raise OutputError(

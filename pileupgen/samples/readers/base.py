@@ -9,13 +9,13 @@ from typing import Protocol
 
 from pileupgen.calo.towers import Towers
 
-CHUNK_BYTES = 1 << 23
+CHUNK_BYTES = 1 << 22
 """Aim for the size of a chunk of towers, in bytes as stored uncompressed."""
 MAX_CHUNK_EVENTS = 1024
 SANE_ENERGY = 1e6
 """GeV; a cell with more is a damaged number or another unit."""
 
-_TERM = re.compile(r"\s*(?P<branch>[^\s+]+)(?:\s*(?P<sign>\+|\s-)\s*(?P<number>\d+(?:\.\d*)?))?\s*")
+_TERM = re.compile(r"\s*(?P<branch>\S+?)(?:\s*(?P<sign>[+-])\s*(?P<number>\d+(?:\.\d*)?))?\s*")
 
 
 class Reader(Protocol):
@@ -92,4 +92,4 @@ class MuSource:
         if match is None:
             raise ValueError("must be a number, 'unknown', a branch, or '<branch> - <number>'")
         size = float(match["number"] or 0)
-        return cls(match["branch"], -size if (match["sign"] or "").strip() == "-" else size)
+        return cls(match["branch"], -size if match["sign"] == "-" else size)

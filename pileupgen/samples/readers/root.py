@@ -19,7 +19,7 @@ from pileupgen.errors import (
     did_you_mean,
 )
 
-_READ_BYTES = 1 << 22
+_READ_BYTES = 1 << 20
 
 
 @contextmanager
@@ -68,7 +68,7 @@ class RootTree:
         self.path = path
         with reading(path):
             # As a mapping: a colon in the path is a colon, not the beginning of a tree's name.
-            self._file = uproot.open({path: None}, array_cache=None)
+            self._file = uproot.open({path: None}, array_cache=None, object_cache=None)
         try:
             self._tree = self._find(name)
             with reading(path, f"tree '{name}'"):
@@ -172,6 +172,13 @@ class RootBranch:
         The tree it belongs to.
     branch : uproot.TBranch
         The branch.
+
+    Attributes
+    ----------
+    name : str
+        Without an array suffix.
+    uncompressed_bytes : int
+        Size of all its numbers.
     """
 
     def __init__(self, tree: RootTree, branch: Any) -> None:
@@ -181,14 +188,10 @@ class RootBranch:
         with reading(self._path, f"branch '{self.name}'"):
             self._kind = str(branch.interpretation)
             self._ends = [int(end) for end in branch.entry_offsets]
+            self.uncompressed_bytes = int(branch.uncompressed_bytes)
         self._basket = 0
         self._begin = self._end = 0
         self._held: list[Flat] = []
-
-    @property
-    def uncompressed_bytes(self) -> int:
-        """Size of all its numbers."""
-        return int(self._branch.uncompressed_bytes)
 
     def read(self, begin: int, end: int) -> Flat:
         """Entries ``begin … end − 1``; successive calls go forward.
@@ -212,11 +215,11 @@ class RootBranch:
 
     def _fetch(self) -> None:
         """Read whole baskets, so that none is unpacked twice."""
-        begin, size = self._ends[self._basket], 0
-        while self._basket < len(self._ends) - 1 and size < _READ_BYTES:
-            size += int(self._branch.basket_uncompressed_bytes(self._basket))
+        begin = end = self._ends[self._basket]
+        per_entry = self.uncompressed_bytes / max(self._ends[-1], 1)
+        while self._basket < len(self._ends) - 1 and (end - begin) * per_entry < _READ_BYTES:
             self._basket += 1
-        end = self._ends[self._basket]
+            end = self._ends[self._basket]
         if end <= self._end:
             raise UnreadableInputError(
                 f"{self._path}: branch '{self.name}' ends at entry {self._end}.",

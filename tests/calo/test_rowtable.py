@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pileupgen.calo.rowtable import RowTable
+
+
+@given(
+    st.lists(st.tuples(*[st.integers(-3, 3)] * 4), max_size=60),
+    st.sampled_from([np.float32, np.float64]),
+)
+def test_equal_rows_have_equal_numbers_and_unequal_rows_do_not(
+    rows: list[tuple[int, ...]], dtype: type
+) -> None:
+    values = np.array(rows, dtype=dtype).reshape(-1, 4)
+    table = RowTable()
+    assert np.all(table.find(values) == -1)
+    kept = table.add(values)
+    numbers = table.find(values)
+    assert len(table) == len(kept) == len(set(rows))
+    assert np.array_equal(numbers[kept], np.arange(len(kept)))
+    assert np.all((numbers[:, None] == numbers) == (values[:, None] == values).all(axis=2))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_large_detector_is_kept_whole(dtype: type) -> None:
+    eta, phi = np.meshgrid(np.linspace(-6, 6, 480), np.linspace(-np.pi, np.pi, 256))
+    rows = np.stack([eta.ravel(), eta.ravel() + 0.025, phi.ravel(), phi.ravel() + 0.0245], axis=1)
+    rows = rows.astype(dtype)
+    table = RowTable()
+    kept = table.add(rows[:1000])
+    table.add(rows[1000:])
+    assert len(kept) == 1000
+    assert np.count_nonzero(table.find(rows) < 0) <= 10
+    assert np.array_equal(table.find(rows[:1000])[kept], np.arange(1000))
+
+
+def test_no_more_than_max_rows_are_kept() -> None:
+    rows = np.random.default_rng(1).random((500, 4))
+    table = RowTable(max_rows=100)
+    table.add(rows)
+    assert len(table) == 100
+    assert table.is_full
+    assert np.count_nonzero(table.find(rows) >= 0) == 100
+    assert len(table.add(rows[400:])) == 0
