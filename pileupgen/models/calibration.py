@@ -26,6 +26,8 @@ S_MAX = 4.0
 """Quantile knots lie evenly in Gaussian score between ∓ this; beyond, log-energy is linear."""
 _S_LOWEST = -4.5
 """Lowest score of a hit: far enough from the null cells to stay a hit in single precision."""
+_MIN_EXPECTED_HITS = 20
+"""A cell without hits where its ring has this many on average is dead: e⁻²⁰ by chance."""
 _MIN_MASS = 1e-6
 
 
@@ -34,8 +36,8 @@ class CellCalibration(ModelMixin, ConfigMixin):
 
     Parameters
     ----------
-    n_layers, n_eta : int
-        Layers and rings of the images.
+    n_layers, n_eta, n_phi : int
+        Shape of the images.
     n_knots : int
         Quantiles per table, K.
     n_mu_bins : int
@@ -53,6 +55,9 @@ class CellCalibration(ModelMixin, ConfigMixin):
     null_mass : Tensor, shape (2, L, R, M, B)
         Probability of a null cell.
     mu_centres : Tensor, shape (M,)
+    is_alive : bool Tensor, shape (2, L, n_eta, n_phi)
+        False where a cell never had energy though its ring did: a dead cell. It counts for no
+        table, takes any rank when encoded, and is null when decoded.
     """
 
     config_name = "config.json"
@@ -62,6 +67,7 @@ class CellCalibration(ModelMixin, ConfigMixin):
         self,
         n_layers: int,
         n_eta: int,
+        n_phi: int,
         n_knots: int = 256,
         n_mu_bins: int = 3,
         n_layer_bins: int = 8,
@@ -76,6 +82,8 @@ class CellCalibration(ModelMixin, ConfigMixin):
         self.register_buffer("log_energy", torch.zeros(*shape, n_knots))
         self.register_buffer("null_mass", torch.ones(shape))
         self.register_buffer("mu_centres", torch.zeros(n_mu_bins))
+        self.is_alive: Tensor
+        self.register_buffer("is_alive", torch.ones(2, n_layers, n_eta, n_phi, dtype=torch.bool))
         ring = np.arange(n_eta)
         if is_eta_symmetric:
             ring = np.minimum(ring, n_eta - 1 - ring)
@@ -129,19 +137,22 @@ class CellCalibration(ModelMixin, ConfigMixin):
         mu_bin: NDArray[np.int64],
         levels: NDArray[np.float64],
     ) -> None:
+        alive = _find_alive(energy)
+        self.is_alive[domain] = torch.from_numpy(alive)
         ring = self._ring.numpy()
         for table_ring in range(self.log_energy.shape[2]):
             rows = np.flatnonzero(ring == table_ring)
             for mu in range(self.n_mu_bins):
                 cells = energy[mu_bin == mu][:, :, rows]
+                used = np.broadcast_to(alive[:, rows], cells.shape)
                 condition = np.zeros(cells[:, 0].shape, dtype=np.int64)
                 for layer in reversed(range(self.n_layers)):
                     values = cells[:, layer]
                     for part in range(self.n_layer_bins):
-                        chosen = values[condition == part]
+                        chosen = values[(condition == part) & used[:, layer]]
                         if not np.any(chosen > 0) and part:
                             # Too rare to have a table: as all cells of the ring.
-                            chosen = values.ravel()
+                            chosen = values[used[:, layer]]
                         self._fit_table((domain, layer, table_ring, mu, part), chosen, levels)
                     condition = self._fit_condition(values)
 
@@ -196,8 +207,9 @@ class CellCalibration(ModelMixin, ConfigMixin):
             hit = value > 0
             s = tables.score_of(torch.log(value.clamp_min(1e-30))).clamp_min(_S_LOWEST)
             null = tables.null_mass
+            mass = torch.where(self.is_alive[domain, layer], null, 1.0)
             upper = torch.where(
-                hit, (1 - null) * torch.special.ndtr(-s), 1 - null * uniform[:, layer].double()
+                hit, (1 - null) * torch.special.ndtr(-s), 1 - mass * uniform[:, layer].double()
             )
             scores[:, layer] = -torch.special.ndtri(upper.clamp(1e-60, 1 - 1e-12)).float()
             condition = torch.where(hit, torch.special.ndtr(s), -1.0)
@@ -225,7 +237,7 @@ class CellCalibration(ModelMixin, ConfigMixin):
             tables = self._tables(domain, layer, mu, condition, scores[:, layer].shape)
             upper = torch.special.ndtr(-scores[:, layer].double())
             tail = upper / (1 - tables.null_mass)
-            hit = tail < 1
+            hit = (tail < 1) & self.is_alive[domain, layer]
             s = -torch.special.ndtri(tail.clamp(1e-60, 1 - 1e-12))
             value = torch.exp(tables.log_energy_of(s))
             energy[:, layer] = torch.where(hit, value, 0.0).float()
@@ -275,6 +287,13 @@ class CellCalibration(ModelMixin, ConfigMixin):
         first = torch.where(null, 0, 1 + low.long())
         second = torch.where(null, 0, torch.clamp(2 + low.long(), max=n_parts))
         return [(first, 1 - share), (second, share)]
+
+
+def _find_alive(energy: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Cells that ever had energy, or of whose ring too few had any to tell, (L, n_eta, n_phi)."""
+    hits = (energy > 0).sum(axis=0)
+    expected = hits.mean(axis=2, keepdims=True)
+    return np.asarray((hits > 0) | (expected < _MIN_EXPECTED_HITS))
 
 
 def _extend_tail(knots: NDArray[np.float64], n: int) -> NDArray[np.float64]:

@@ -27,9 +27,9 @@ from pileupgen.training.checkpoints import (
 from pileupgen.training.data import Augmentation, Batch, ScoreSample
 from pileupgen.training.objectives import Objective
 
-HELD_OUT_EVENTS = 256
+HELD_OUT_EVENTS = 128
 """Validation events per domain on which the held-out loss is taken."""
-_N_EVALUATIONS = 8
+_N_EVALUATIONS = 6
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ class TrainingSummary:
 
 
 def train_pipeline(
-    config: Config, run: RunDirectory, device: str, bar: StageBar, mirror_allowed: bool = True
+    config: Config, run: RunDirectory, device: str, bar: StageBar
 ) -> TrainingSummary:
     """Fit the calibration, train the three networks, scan the release, save the pipeline.
 
@@ -73,8 +73,6 @@ def train_pipeline(
     device : str
     bar : callable
         Opens a progress bar.
-    mirror_allowed : bool
-        Whether the cards say that the detector is alike at η and −η.
 
     Raises
     ------
@@ -91,13 +89,14 @@ def train_pipeline(
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision=config.training.mixed_precision)
     set_seed(config.seed)
     made_from = training_fingerprint(config.to_dict(), [store.provenance for store in stores])
-    mirror = mirror_allowed and grid.is_eta_symmetric
+    mirror = grid.is_eta_symmetric and all(_allows(store, "eta_symmetric") for store in stores)
+    roll = grid.is_periodic and all(_allows(store, "phi_symmetric") for store in stores)
     calibration = _calibration(config, stores, grid, mirror, bar)
     sample = ScoreSample(stores, calibration, "train")
     held_out = ScoreSample(stores, calibration, "validation")
     patch = config.autoencoder.patch
     augmentation = Augmentation(
-        phi_step=patch[1] if config.training.phi_roll and grid.is_periodic else 0,
+        phi_step=patch[1] if config.training.phi_roll and roll else 0,
         eta_mirror=mirror and config.training.eta_mirror,
     )
     histories: dict[str, list[dict[str, float]]] = {}
@@ -174,6 +173,11 @@ def train_pipeline(
     return TrainingSummary(histories, parameters, release, sample.n_events)
 
 
+def _allows(store: ImageStore, symmetry: str) -> bool:
+    """Whether the sample's card says that the detector has a symmetry."""
+    return bool(store.provenance.get("card", {}).get("detector", {}).get(symmetry, False))
+
+
 def _calibration(
     config: Config,
     stores: tuple[ImageStore, ImageStore],
@@ -185,6 +189,7 @@ def _calibration(
     calibration = CellCalibration(
         grid.n_layers,
         grid.n_eta,
+        grid.n_phi,
         settings.n_knots,
         settings.n_mu_bins,
         settings.n_layer_bins,

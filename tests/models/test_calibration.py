@@ -16,7 +16,7 @@ def samples() -> list[tuple[np.ndarray, np.ndarray]]:
 
 @pytest.fixture(scope="module")
 def fitted(samples) -> CellCalibration:
-    calibration = CellCalibration(2, 8, n_knots=128, n_mu_bins=2, n_layer_bins=6)
+    calibration = CellCalibration(2, 8, 12, n_knots=128, n_mu_bins=2, n_layer_bins=6)
     calibration.fit([energy for energy, _ in samples], [mu for _, mu in samples])
     return calibration
 
@@ -47,7 +47,7 @@ def test_scores_of_unseen_events_are_standard_normal(fitted, domain, layer):
 
 def test_chaining_removes_the_correlation_of_layers_in_a_cell(samples, fitted):
     energy, mu = samples[0]
-    plain = CellCalibration(2, 8, n_knots=128, n_mu_bins=2, n_layer_bins=1)
+    plain = CellCalibration(2, 8, 12, n_knots=128, n_mu_bins=2, n_layer_bins=1)
     plain.fit([energy for energy, _ in samples], [mu for _, mu in samples])
 
     def correlation(calibration):
@@ -88,7 +88,7 @@ def test_a_ring_without_hits_decodes_to_nothing():
     energy, mu = make_energies(50, 0, seed=6)
     energy = energy.copy()
     energy[:, :, [0, -1]] = 0
-    calibration = CellCalibration(2, 8, n_knots=32, n_mu_bins=1, n_layer_bins=3)
+    calibration = CellCalibration(2, 8, 12, n_knots=32, n_mu_bins=1, n_layer_bins=3)
     calibration.fit([energy, energy], [mu, mu])
     scores = encode(calibration, energy, mu, 0)
     assert bool(torch.isfinite(scores).all())
@@ -100,3 +100,25 @@ def test_saved_and_loaded_is_the_same(fitted, tmp_path):
     again = CellCalibration.from_pretrained(tmp_path / "calibration")
     energy, mu = make_energies(10, 0, seed=7)
     assert torch.equal(encode(fitted, energy, mu, 0), encode(again, energy, mu, 0))
+
+
+def test_cells_dead_in_data_are_dead_after_translation():
+    mc, mu = make_energies(300, 0, seed=31)
+    data, _ = make_energies(300, 1, seed=32)
+    whole = CellCalibration(2, 8, 12, n_knots=64, n_mu_bins=1, n_layer_bins=3)
+    whole.fit([mc, data], [mu, mu])
+    data[:, 0, 2:4, 5:7] = 0
+    holed = CellCalibration(2, 8, 12, n_knots=64, n_mu_bins=1, n_layer_bins=3)
+    holed.fit([mc, data], [mu, mu])
+    assert int((~holed.is_alive).sum()) == 4
+    assert bool(whole.is_alive.all())
+    scores = encode(holed, mc, mu, 0)
+    moved = holed.decode(scores, 1, torch.from_numpy(mu))
+    assert float(moved[:, 0, 2:4, 5:7].max()) == 0
+    # The ring's other cells do not suffer from the hole.
+    rest = moved[:, 0, 2:4, :5].mean()
+    expected = whole.decode(scores, 1, torch.from_numpy(mu))[:, 0, 2:4, :5].mean()
+    assert float(rest) == pytest.approx(float(expected), rel=0.02)
+    # As a source, dead cells take any rank: their scores are standard normal.
+    back = encode(holed, data, mu, 1)[:, 0, 2:4, 5:7]
+    assert float(back.std()) == pytest.approx(1, abs=0.1)
