@@ -33,6 +33,7 @@ from pileupgen.cli.session import (
 if TYPE_CHECKING:
     from pileupgen.samples.cards import DataCard
     from pileupgen.samples.ingest import IngestSummary
+    from pileupgen.simulate.spec import SampleSpec
 
 
 def preprocess(
@@ -46,7 +47,7 @@ def preprocess(
             "--max-events",
             "-n",
             min=1,
-            help="Events per domain. [default: the config's]",
+            help="Events per domain. (default: the config's)",
             show_default=False,
         ),
     ] = None,
@@ -123,7 +124,7 @@ class _Source:
 
 
 def _find_card(session: Session, domain: str) -> DataCard:
-    """Load a domain's card and look for its files, before anything is begun."""
+    """Load a domain's card and check its files or settings, before anything is begun."""
     from pileupgen.resources import find_file
     from pileupgen.samples.cards import load_card
 
@@ -131,7 +132,10 @@ def _find_card(session: Session, domain: str) -> DataCard:
     # A bare name is a card's; beside the config, a config may have the same.
     is_path = "/" in name or name.endswith((".yaml", ".yml"))
     card = load_card(find_file(name, "data_cards", session.config_path if is_path else None))
-    card.input_files()
+    if card.generate is None:
+        card.input_files()
+    else:
+        _sample_spec(session, card)
     if card.domain != domain:
         warn(f"card '{card.name}' describes {card.domain}; here it stands for {domain}")
     return card
@@ -202,17 +206,23 @@ def _shown(path: Path) -> str:
     return min((os.path.normpath(path), os.path.relpath(path)), key=len)
 
 
-def _generate(session: Session, card: DataCard) -> _Source:
-    """Make the sample that a card asks for, unless the cache beside the runs has it."""
-    from pileupgen.simulate.produce import default_cache, is_current, make_sample, n_units
+def _sample_spec(session: Session, card: DataCard) -> SampleSpec:
     from pileupgen.simulate.spec import SampleSpec
 
     where = f"{card.path}: generate"
     spec = SampleSpec.parse(card.generate or {}, where, folder=card.path.parent)
     wanted = session.config.preprocess.max_events
-    if wanted is not None and wanted < spec.n_events:
-        # An event does not depend on how many follow it.
-        spec = spec.model_copy(update={"n_events": wanted})
+    if wanted is None or wanted >= spec.n_events:
+        return spec
+    # An event does not depend on how many follow it.
+    return spec.model_copy(update={"n_events": wanted})
+
+
+def _generate(session: Session, card: DataCard) -> _Source:
+    """Make the sample that a card asks for, unless the cache beside the runs has it."""
+    from pileupgen.simulate.produce import default_cache, is_current, make_sample, n_units
+
+    spec = _sample_spec(session, card)
     made = spec.fingerprint()
     path = session.run.path.parent / "cache" / f"{made}.root"
     if is_current(spec, path):

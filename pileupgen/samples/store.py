@@ -307,6 +307,7 @@ def create_store(
                 maxshape=(None, *grid.shape),
                 dtype="f4",
                 chunks=(CHUNK_EVENTS, *grid.shape),
+                fletcher32=True,
                 **hdf5plugin.Zstd(clevel=1),
             )
             images.attrs["unit"], images.attrs["axes"] = "GeV", "event, layer, eta, phi"
