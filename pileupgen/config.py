@@ -136,6 +136,8 @@ class ValidateConfig(Section):
 
     n_bootstrap: int = Field(100, ge=10)
     n_seeds: int = Field(3, ge=1, description="seeds of the two-sample test")
+    cells: bool = Field(False, description="two-sample test on cells with a network, minutes")
+    weighted: bool = Field(False, description="use the translated events' weights")
 
 
 class Config(Section):

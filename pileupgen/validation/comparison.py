@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pileupgen.validation.bootstrap import Estimate, effective_size, estimate, resample
+from pileupgen.validation.bootstrap import Estimate, effective_size, estimate
 from pileupgen.validation.distances import (
     is_constant,
     separation_edges,
@@ -17,6 +16,7 @@ from pileupgen.validation.distances import (
     wasserstein,
     weighted_std,
 )
+from pileupgen.validation.draws import Draws, Samples
 from pileupgen.validation.faithfulness import Faithfulness, block_faithfulness, cell_faithfulness
 from pileupgen.validation.observables import ObservableSet
 from pileupgen.validation.records import Comparison, Row
@@ -26,67 +26,8 @@ from pileupgen.validation.two_sample import TwoSampleTest, feature_test, merge_t
 Floats = NDArray[np.float64]
 ImagePairs = Iterable[tuple[NDArray[np.float32], NDArray[np.float32]]]
 
-
-@dataclass(frozen=True)
-class Samples:
-    """The samples of a comparison.
-
-    Attributes
-    ----------
-    target : Sample
-        Held-out real events.
-    floor : tuple of Sample
-        Disjoint samples of other real events, each as large as the source sample: what no
-        translation can beat is the mean of their distances to the target.
-    source, translated : Sample
-        Simulated events before and after.
-    """
-
-    target: Sample
-    floor: tuple[Sample, ...]
-    source: Sample
-    translated: Sample
-
-    def rows(self) -> dict[str, tuple[Sample, ...]]:
-        """Name the rows of the comparison, each with the samples it is the mean over."""
-        return {"floor": self.floor, "source": (self.source,), "translated": (self.translated,)}
-
-
-@dataclass(frozen=True)
-class Draws:
-    """How often each event counts: as it is in column 0, resampled in the others.
-
-    Source and translated events are drawn together, for they are the same interactions.
-
-    Attributes
-    ----------
-    target : float64 array, shape (n, 1 + B)
-        Weights times counts.
-    rows : dict of tuples of float64 arrays, shape (n, 1 + B)
-        The same for each sample of each row.
-    """
-
-    target: Floats
-    rows: dict[str, tuple[Floats, ...]]
-
-    @classmethod
-    def of(
-        cls, samples: Samples, source_of: NDArray[np.int64], n_bootstrap: int, seed: int
-    ) -> Draws:
-        """Draw for the samples of a comparison, see :func:`compare`."""
-        rng = np.random.default_rng([seed, 2])
-        source = _counts(len(samples.source), n_bootstrap, rng)
-        return cls(
-            target=_counts(len(samples.target), n_bootstrap, rng) * samples.target.weight[:, None],
-            rows={
-                "floor": tuple(
-                    _counts(len(sample), n_bootstrap, rng) * sample.weight[:, None]
-                    for sample in samples.floor
-                ),
-                "source": (source * samples.source.weight[:, None],),
-                "translated": (source[source_of] * samples.translated.weight[:, None],),
-            },
-        )
+MIN_TEST_EVENTS = 40
+"""Events that a sample needs for a two-sample test."""
 
 
 def compare(
@@ -150,12 +91,16 @@ def compare(
                 ],
                 axis=0,
             )
-            distances[name][key] = np.full_like(w1, np.nan) if key in constant else w1 / sigma
+            defined = (sigma > 0) & (key not in constant)
+            distances[name][key] = np.divide(w1, sigma, out=np.full_like(w1, np.nan), where=defined)
         tick(1)
     means = {
         name: mean_distance([d for key, d in by_key.items() if key not in constant], n_bootstrap)
         for name, by_key in distances.items()
     }
+    if n_seeds and min(map(len, (target, samples.source, samples.translated))) < MIN_TEST_EVENTS:
+        n_seeds = 0
+        notes = (*notes, f"fewer than {MIN_TEST_EVENTS} events: no two-sample test")
     linked = _faithfulness(samples, source_of, draws, image_pairs)
     tick(1)
     rows = {}
@@ -258,10 +203,6 @@ def _feature_tests(
         )
         tick(1)
     return merge_tests(tests)
-
-
-def _counts(n: int, n_bootstrap: int, rng: np.random.Generator) -> Floats:
-    return np.concatenate([np.ones((n, 1)), resample(n, n_bootstrap, rng)], axis=1)
 
 
 def _faithfulness(

@@ -53,9 +53,16 @@ def pair_terms(
     -------
     float64 array, shape (N, 3)
     """
-    dx, dy = x - mean_x, y - mean_y
+    dx, dy = _deviation(x, mean_x), _deviation(y, mean_y)
     products = [np.einsum("nk,nk->n", *pair) for pair in ((dx, dy), (dx, dx), (dy, dy))]
     return np.stack(products, axis=1)
+
+
+def _deviation(x: NDArray[np.float32], mean: Floats) -> Floats:
+    """Subtract the mean; what is left of a constant is rounding, so it is 0."""
+    deviation = x - mean
+    deviation[np.abs(deviation) <= 4 * np.finfo(np.float32).eps * np.abs(mean)] = 0.0
+    return np.asarray(deviation)
 
 
 def correlation_of(terms: Floats, counts: Floats) -> Estimate:

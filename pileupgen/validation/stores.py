@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from pileupgen.samples.store import Images, ImageStore
 from pileupgen.validation.bootstrap import require_weights
-from pileupgen.validation.comparison import Samples, compare, n_steps
+from pileupgen.validation.comparison import compare, n_steps
 from pileupgen.validation.display import Display, choose_display
+from pileupgen.validation.draws import Samples
 from pileupgen.validation.observables import ObservableSet
 from pileupgen.validation.records import Comparison
 from pileupgen.validation.sample import Sample, measure_sample

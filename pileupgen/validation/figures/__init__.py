@@ -1,8 +1,9 @@
 """Figures of a comparison: functions of records that return a Matplotlib figure."""
 
+from pileupgen.validation.figures.all import validation_figures
 from pileupgen.validation.figures.displays import event_display_figure
 from pileupgen.validation.figures.maps import mean_map_figure
-from pileupgen.validation.figures.observables import observable_figures
+from pileupgen.validation.figures.observables import observable_figure
 from pileupgen.validation.figures.release import release_figure
 from pileupgen.validation.figures.spectra import cell_spectrum_figure
 from pileupgen.validation.figures.style import write_figure
@@ -13,7 +14,8 @@ __all__ = [
     "distance_figure",
     "event_display_figure",
     "mean_map_figure",
-    "observable_figures",
+    "observable_figure",
     "release_figure",
+    "validation_figures",
     "write_figure",
 ]

@@ -42,9 +42,10 @@ def mean_map_figure(target: Sample, source: Sample, translated: Sample) -> Figur
                     axes.set_title(with_count(sample.label, len(sample)))
             bar = figure.colorbar(mesh, ax=list(panes[layer, :3]), aspect=18, pad=0.01)
             bar.set_label(r"mean $E$ per cell [GeV]")
-            bar.ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-            bar.ax.yaxis.set_major_formatter("{x:g}")
-            bar.ax.yaxis.set_minor_formatter(NullFormatter())
+            if isinstance(norm, LogNorm):
+                bar.ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+                bar.ax.yaxis.set_major_formatter("{x:g}")
+                bar.ax.yaxis.set_minor_formatter(NullFormatter())
             for column, (sample, ratio) in enumerate(zip(samples[1:], ratios, strict=True)):
                 axes = panes[layer, 3 + column]
                 mesh = draw_map(axes, ratio[layer], grid, around_one, "RdBu_r")

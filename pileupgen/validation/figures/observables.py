@@ -23,14 +23,14 @@ from pileupgen.validation.sample import Sample
 Floats = NDArray[np.float64]
 
 N_BINS = 24
-PER_PAGE = 12
+N_PER_PAGE = 12
 N_COLUMNS = 4
 
 
-def observable_figures(
+def observable_figure(
     target: Sample, source: Sample, translated: Sample, records: Sequence[Observable]
-) -> list[Figure]:
-    """Draw all observables, twelve to a figure, each with a ratio pane.
+) -> Figure:
+    """Draw distributions of observables, each with a ratio pane.
 
     Histograms are in fractions of the events; the outermost bins hold what lies beyond them. The
     grey band is the target's statistical error.
@@ -40,15 +40,8 @@ def observable_figures(
     target, source, translated : Sample
         On one grid.
     records : sequence of Observable
-        Which, in this order.
+        Which, in this order; up to ``N_PER_PAGE`` look well.
     """
-    pages = [records[begin : begin + PER_PAGE] for begin in range(0, len(records), PER_PAGE)]
-    return [_page(target, source, translated, page) for page in pages]
-
-
-def _page(
-    target: Sample, source: Sample, translated: Sample, records: Sequence[Observable]
-) -> Figure:
     n_rows = -(-len(records) // N_COLUMNS)
     width, height = 3.7 * N_COLUMNS, 3.3 * n_rows + 0.6
     with style():

@@ -55,8 +55,8 @@ def cell_spectrum_figure(target: Sample, source: Sample, translated: Sample) -> 
             contents = {sample.name: _fold(sample, layer, first, last) for sample in samples}
             draw_with_ratio(main, below, SPECTRUM_EDGES[first : last + 1], contents, labels)
             filled = np.concatenate([c.value[c.value > 0] for c in contents.values()])
-            main.set_yscale("log")
             if len(filled):
+                main.set_yscale("log")
                 main.set_ylim(0.3 * filled.min(), 5.0 * filled.max())
             main.set_title(f"layer {name}", loc="left")
             below.set_xlabel(r"cell $\mathrm{log_{10}}$($E$/MeV)")

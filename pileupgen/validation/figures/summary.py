@@ -22,6 +22,7 @@ def distance_figure(comparison: Comparison) -> Figure:
         What to draw; bars are its intervals.
     """
     records = comparison.observables
+    drawn = [e.value for row in comparison.rows for e in row.distances.values()]
     heights = np.append(np.arange(len(records), 0, -1) + 1.0, 0.3)
     with style():
         figure = new_figure(7.5, 0.27 * len(records) + 2.0)
@@ -59,9 +60,10 @@ def distance_figure(comparison: Comparison) -> Figure:
         axes.get_yticklabels()[-1].set_fontweight("bold")
         axes.tick_params(axis="y", which="both", left=False, right=False)
         axes.set_ylim(-0.4, len(records) + 1.7)
-        axes.set_xscale("log")
-        axes.margins(x=0.03)
-        axes.xaxis.set_major_formatter("{x:g}")
+        if np.nan_to_num(drawn).max(initial=0.0) > 0:
+            axes.set_xscale("log")
+            axes.margins(x=0.03)
+            axes.xaxis.set_major_formatter("{x:g}")
         target = with_count(comparison.target_label, comparison.n_target)
         axes.set_xlabel(rf"$W_{{\mathrm{{1}}}}/\sigma$ to {target}")
         figure.legend(loc="outside upper center", ncols=3, fontsize="small")

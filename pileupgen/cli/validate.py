@@ -1,0 +1,261 @@
+"""`pileupgen validate`: how near translated events come to real ones."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pileupgen.cli.session import (
+    ConfigOption,
+    DeviceOption,
+    RunOption,
+    SeedOption,
+    Session,
+    choose_device,
+    open_session,
+)
+
+if TYPE_CHECKING:
+    from pileupgen.samples.store import ImageStore
+    from pileupgen.validation.conditions import Condition
+    from pileupgen.validation.stores import Settings, Validation
+
+EXIT_CONDITION = 10
+"""Exit code when a --fail-if condition holds."""
+
+
+def validate(
+    config: ConfigOption = None,
+    run: RunOption = None,
+    seed: SeedOption = None,
+    device: DeviceOption = None,
+    translated: Annotated[
+        Path | None,
+        typer.Option(
+            "--input",
+            "-i",
+            help="Translated store (default: the run's translated/mc_to_data.h5).",
+            show_default=False,
+        ),
+    ] = None,
+    truth: Annotated[
+        Path | None,
+        typer.Option(
+            help="Store of the same interactions in the data's detector, event by event with the "
+            "mc store: a truth to judge by.",
+            show_default=False,
+        ),
+    ] = None,
+    weighted: Annotated[
+        bool | None,
+        typer.Option(
+            "--weighted/--unweighted",
+            help="Use the translated events' weights (default: the config's).",
+            show_default=False,
+        ),
+    ] = None,
+    cells: Annotated[
+        bool | None,
+        typer.Option(
+            "--cells/--no-cells",
+            help="Two-sample test on cells with a network, minutes (default: the config's).",
+            show_default=False,
+        ),
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="No two-sample tests.")] = False,
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fail-if",
+            metavar="CONDITION",
+            help=f"End with exit code {EXIT_CONDITION} if it holds; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Compare translated events with real ones, beside the floor and the source.
+
+    Reads the run's data, mc and translated stores.
+    Compares events that no stage was trained on.
+    Floor is real against other real events, source is simulation as it is.
+    Writes validation/metrics.json and figures.
+
+    \b
+    Examples:
+      pileupgen validate
+      pileupgen validate --run runs/atlas --weighted --cells
+      pileupgen validate --input runs/demo/translated/late.h5
+      pileupgen validate --fail-if 'auc_features > 0.6' --fail-if 'gap_closed < 0.5'
+    """
+    from pileupgen.validation.conditions import Condition
+
+    conditions = [Condition.parse(text) for text in fail_if or []]
+    session = open_session(config, run, validate={"weighted": weighted, "cells": cells})
+    path = translated or session.run.translated
+    stores = _open_stores(session, path, "" if run is None else f" --run {run}", truth)
+    session.adopt()
+    metrics = _current_or_new(session, stores, seed, device, quick)
+    _summarise(metrics, conditions)
+
+
+def _open_stores(
+    session: Session, path: Path, argument: str, truth: Path | None
+) -> dict[str, ImageStore]:
+    from pileupgen.cli.console import say_read
+    from pileupgen.errors import MissingInputError
+    from pileupgen.samples.store import ImageStore
+
+    run = session.run
+    needed = [
+        ("target", run.images("data"), "preprocess"),
+        ("source", run.images("mc"), "preprocess"),
+        ("translated", path, "translate"),
+    ]
+    stores = {}
+    for role, place, command in needed:
+        if not place.is_file():
+            raise MissingInputError(
+                f"No image store at {place}.", f"Run 'pileupgen {command}{argument}' first."
+            )
+        stores[role] = ImageStore(place)
+    if truth is not None:
+        stores["truth"] = ImageStore(truth)
+    for role, store in stores.items():
+        say_read(f"{store.path}  [dim]{role}, {len(store):,} events[/]")
+    return stores
+
+
+def _current_or_new(
+    session: Session,
+    stores: dict[str, ImageStore],
+    seed: int | None,
+    device: str | None,
+    quick: bool,
+) -> dict[str, Any]:
+    """Metrics of an unchanged earlier run, or of a new comparison."""
+    import json
+
+    from pileupgen.cli.console import say_current
+    from pileupgen.run import fingerprint, hash_file
+    from pileupgen.validation.stores import Settings
+
+    run, chosen = session.run, session.config.validate_
+    is_default = stores["translated"].path == run.translated
+    name = stores["translated"].path.stem
+    folder = run.validation if is_default else run.validation / name
+    stage = "validate" if is_default else f"validate-{name}"
+    settings = Settings(
+        n_bootstrap=chosen.n_bootstrap,
+        n_seeds=0 if quick else chosen.n_seeds,
+        cells=chosen.cells and not quick,
+        weighted=chosen.weighted,
+        seed=session.config.seed if seed is None else seed,
+        device=choose_device(device) if device or (chosen.cells and not quick) else "cpu",
+    )
+    hashes = {role: hash_file(store.path) for role, store in stores.items()}
+    release = run.model / "release.json"
+    made_from = fingerprint(
+        {
+            "inputs": hashes,
+            "settings": vars(settings),
+            "release": hash_file(release) if release.is_file() else None,
+            "schema": _schema(),
+        }
+    )
+    path = folder / "metrics.json"
+    if run.is_current(stage, made_from, [path, folder / "figures"]):
+        with suppress(OSError, ValueError):
+            metrics = dict(json.loads(path.read_text(encoding="utf-8")))
+            say_current(stage, path)
+            return metrics
+    metrics = _compare(session, stores, settings, hashes, folder)
+    run.finish(stage, made_from, {"inputs": hashes, "outputs": [str(path)]})
+    return metrics
+
+
+def _schema() -> list[object]:
+    from pileupgen import __version__
+    from pileupgen.validation.records import SCHEMA_VERSION
+
+    return [__version__, SCHEMA_VERSION]
+
+
+def _compare(
+    session: Session,
+    stores: dict[str, ImageStore],
+    settings: Settings,
+    hashes: dict[str, str],
+    folder: Path,
+) -> dict[str, Any]:
+    import json
+
+    from pileupgen.cli.console import progress, say_wrote
+    from pileupgen.run import versions, write_whole
+    from pileupgen.validation.stores import validate_stores
+
+    validation = validate_stores(
+        stores["target"],
+        stores["source"],
+        stores["translated"],
+        settings,
+        truth=stores.get("truth"),
+        progress=progress,
+    )
+    provenance = stores["translated"].provenance
+    metrics = validation.comparison.to_dict()
+    metrics["inputs"] = {
+        role: {"path": str(store.path), "sha256": hashes[role], "n_events": len(store)}
+        for role, store in stores.items()
+    }
+    metrics["translation"] = {
+        key: provenance[key]
+        for key in ("t_release", "w", "mode", "num_inference_steps")
+        if key in provenance
+    }
+    metrics["versions"] = versions("numpy", "scipy", "scikit-learn")
+    figures = _draw(session, validation, metrics["translation"].get("t_release"), folder)
+    metrics["figures"] = [str(path.relative_to(folder)) for path in figures]
+    path = folder / "metrics.json"
+    write_whole(path, json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    say_wrote(path)
+    say_wrote(folder / "figures", f"{len(figures) // 2} figures, PNG and PDF")
+    return metrics
+
+
+def _draw(session: Session, validation: Validation, t_release: object, folder: Path) -> list[Path]:
+    from pileupgen.cli.console import progress
+    from pileupgen.validation.figures import validation_figures, write_figure
+    from pileupgen.validation.release_curve import read_release_curve
+
+    curve = read_release_curve(session.run.model / "release.json")
+    marked = t_release if isinstance(t_release, int) else None
+    drawings = list(validation_figures(validation, curve, marked))
+    paths = []
+    with progress("draw", len(drawings), "figures") as advance:
+        for name, draw in drawings:
+            paths += write_figure(draw(), folder / "figures", name)
+            advance(note=name)
+    return paths
+
+
+def _summarise(metrics: dict[str, Any], conditions: list[Condition]) -> None:
+    from pileupgen.cli.console import console, error_console, say_next, warn
+    from pileupgen.cli.validate_table import comparison_table
+
+    console.print(comparison_table(metrics))
+    for note in metrics["notes"]:
+        warn(note)
+    failed = [condition for condition in conditions if condition.holds(metrics["headline"])]
+    for condition in failed:
+        value = metrics["headline"][condition.name]
+        error_console.print(f"[bold red]failed[/] {condition}: it is {value:.4g}")
+    if failed:
+        raise typer.Exit(EXIT_CONDITION)
+    closed = metrics["headline"].get("gap_closed")
+    if closed is not None and closed < 0.5:
+        say_next("pileupgen translate --t-release auto, then pileupgen validate")
+    else:
+        say_next("look at the figures; pileupgen validate --cells for the test on cells")

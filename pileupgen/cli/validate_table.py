@@ -1,0 +1,100 @@
+"""The comparison as a table on the terminal, from the values of ``metrics.json``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.table import Table
+
+ROWS = ("floor", "source", "translated")
+
+
+def comparison_table(metrics: dict[str, Any]) -> Table:
+    """Floor, source and translated side by side: W1/σ per observable, then the headline.
+
+    Parameters
+    ----------
+    metrics : dict
+        What ``metrics.json`` holds.
+    """
+    rows = metrics["rows"]
+    target = metrics["target"]
+    settings = metrics["settings"]
+    weights = "with" if settings["weighted"] else "without"
+    table = Table(
+        title=f"W1/σ to {target['n_events']:,} events of {target['label']}",
+        caption=f"± is the 68 % interval's half width; {weights} release weights",
+        header_style="bold",
+        title_style="bold",
+    )
+    table.add_column("observable")
+    for name in ROWS:
+        table.add_column(name, justify="right")
+    for name in metrics["observables"]:
+        distances = [rows[row]["observables"][name]["w1"] for row in ROWS]
+        table.add_row(name, *_cells(distances))
+    table.add_section()
+    table.add_row("mean W1/σ", *_cells([rows[row]["mean_w1"] for row in ROWS]), style="bold")
+    closed = _with_error(rows["translated"]["gap_closed"])
+    table.add_row("gap closed", "1", "0", closed, style="bold")
+    for key, label in (("features", "observables"), ("cells", "cells")):
+        tests = [rows[row]["two_sample"][key] for row in ROWS]
+        if any(tests):
+            table.add_row(f"AUC {label}", *(_test(test, "auc", "error") for test in tests))
+            table.add_row(f"JSD {label}", *(_test(test, "jsd", "jsd_spread") for test in tests))
+    for key, label in (("block", "blocks"), ("cell", "cells")):
+        values = [rows[row]["faithfulness"] for row in ROWS]
+        texts = ["–" if value is None else _with_error(value[key]) for value in values]
+        table.add_row(f"faithful in {label}", *texts)
+    if metrics["truth"] is not None:
+        for key, label in (("block", "blocks"), ("cell", "cells")):
+            texts = [_with_error(metrics["truth"][row][key]) for row in ("source", "translated")]
+            table.add_row(f"to the truth, {label}", "–", *texts)
+    table.add_row("ESS of weights", "–", "–", f"{metrics['headline']['ess']:.3f}")
+    table.add_row("events", *(_count(rows[row]) for row in ROWS))
+    return table
+
+
+def _cells(distances: list[dict[str, float | None]]) -> list[str]:
+    floor, source, translated = (_with_error(distance) for distance in distances)
+    return [floor, source, f"[{_colour(*distances)}]{translated}[/]"]
+
+
+def _colour(
+    floor: dict[str, float | None],
+    source: dict[str, float | None],
+    translated: dict[str, float | None],
+) -> str:
+    """Green within the floor's reach, red further off than the source, else plain."""
+    value, reach, before = translated["value"], floor["high"], source["value"]
+    if value is None or reach is None or before is None:
+        return "dim"
+    if (translated["low"] or 0.0) <= reach:
+        return "green"
+    return "red" if value > before else "default"
+
+
+def _with_error(estimate: dict[str, float | None]) -> str:
+    value, low, high = estimate["value"], estimate["low"], estimate["high"]
+    if value is None:
+        return "–"
+    if low is None or high is None or low == high:
+        return f"{value:.3f}"
+    return f"{value:.3f} ± {0.5 * (high - low):.3f}"
+
+
+def _test(test: dict[str, float] | None, value: str, error: str) -> str:
+    if test is None:
+        return "–"
+    spread = test[error]
+    if value == "auc":
+        spread = (test["error"] ** 2 + test["spread"] ** 2) ** 0.5
+    return f"{test[value]:.3f} ± {spread:.3f}"
+
+
+def _count(row: dict[str, Any]) -> str:
+    return (
+        f"{row['n_samples']} × {row['n_events']:,}"
+        if row["n_samples"] > 1
+        else f"{row['n_events']:,}"
+    )

@@ -1,0 +1,79 @@
+"""The samples of a comparison and how often each event counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pileupgen.validation.bootstrap import resample
+from pileupgen.validation.sample import Sample
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The samples of a comparison.
+
+    Attributes
+    ----------
+    target : Sample
+        Held-out real events.
+    floor : tuple of Sample
+        Disjoint samples of other real events, each as large as the source sample: what no
+        translation can beat is the mean of their distances to the target.
+    source, translated : Sample
+        Simulated events before and after.
+    """
+
+    target: Sample
+    floor: tuple[Sample, ...]
+    source: Sample
+    translated: Sample
+
+    def rows(self) -> dict[str, tuple[Sample, ...]]:
+        """Name the rows of the comparison, each with the samples it is the mean over."""
+        return {"floor": self.floor, "source": (self.source,), "translated": (self.translated,)}
+
+
+@dataclass(frozen=True)
+class Draws:
+    """How often each event counts: as it is in column 0, resampled in the others.
+
+    Source and translated events are drawn together, for they are the same interactions.
+
+    Attributes
+    ----------
+    target : float64 array, shape (n, 1 + B)
+        Weights times counts.
+    rows : dict of tuples of float64 arrays, shape (n, 1 + B)
+        The same for each sample of each row.
+    """
+
+    target: Floats
+    rows: dict[str, tuple[Floats, ...]]
+
+    @classmethod
+    def of(
+        cls, samples: Samples, source_of: NDArray[np.int64], n_bootstrap: int, seed: int
+    ) -> Draws:
+        """Draw for the samples of a comparison, see :func:`compare`."""
+        rng = np.random.default_rng([seed, 2])
+        source = _counts(len(samples.source), n_bootstrap, rng)
+        return cls(
+            target=_counts(len(samples.target), n_bootstrap, rng) * samples.target.weight[:, None],
+            rows={
+                "floor": tuple(
+                    _counts(len(sample), n_bootstrap, rng) * sample.weight[:, None]
+                    for sample in samples.floor
+                ),
+                "source": (source * samples.source.weight[:, None],),
+                "translated": (source[source_of] * samples.translated.weight[:, None],),
+            },
+        )
+
+
+def _counts(n: int, n_bootstrap: int, rng: np.random.Generator) -> Floats:
+    return np.concatenate([np.ones((n, 1)), resample(n, n_bootstrap, rng)], axis=1)

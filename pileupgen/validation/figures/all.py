@@ -1,0 +1,53 @@
+"""All figures of a validation, one after another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from matplotlib.figure import Figure
+
+from pileupgen.validation.figures.displays import event_display_figure
+from pileupgen.validation.figures.maps import mean_map_figure
+from pileupgen.validation.figures.observables import N_PER_PAGE, observable_figure
+from pileupgen.validation.figures.release import release_figure
+from pileupgen.validation.figures.spectra import cell_spectrum_figure
+from pileupgen.validation.figures.summary import distance_figure
+from pileupgen.validation.release_curve import ReleaseCurve
+from pileupgen.validation.stores import Validation
+
+Draw = Callable[[], Figure]
+
+
+def validation_figures(
+    validation: Validation, curve: ReleaseCurve | None = None, t_release: int | None = None
+) -> Iterator[tuple[str, Draw]]:
+    """Give the names of the figures and functions that draw them.
+
+    Parameters
+    ----------
+    validation : Validation
+        What to show.
+    curve : ReleaseCurve, optional
+        Adds the figure of the release time.
+    t_release : int, optional
+        Where the translated events were released.
+    """
+    samples, display = validation.samples, validation.display
+    trio = (samples.target, samples.source, samples.translated)
+    titles = [
+        f"{samples.source.label}, event {display.source_event}",
+        "the same event, translated",
+        f"{samples.target.label}, event {display.target_event} (any)",
+    ]
+    images = [display.source, display.translated, display.target]
+    yield "event_display", partial(event_display_figure, images, titles, samples.target.grid)
+    yield "mean_maps", partial(mean_map_figure, *trio)
+    yield "cell_spectrum", partial(cell_spectrum_figure, *trio)
+    records = validation.comparison.observables
+    for number, begin in enumerate(range(0, len(records), N_PER_PAGE), start=1):
+        page = records[begin : begin + N_PER_PAGE]
+        yield f"observables_{number}", partial(observable_figure, *trio, page)
+    yield "distances", partial(distance_figure, validation.comparison)
+    if curve is not None:
+        yield "release", partial(release_figure, curve, t_release)
