@@ -176,9 +176,10 @@ def test_towers_that_never_come_again_are_drawn_all_the_same() -> None:
     imager._table.max_rows = 100
     rng = np.random.default_rng(7)
     for _ in range(4):
-        towers = make_towers(rng, [300, 300])
+        towers = make_towers(rng, [300, 300], dtype=np.float32)
         images, _ = imager.draw(towers)
         assert np.array_equal(images, towers_to_images(towers, ATLAS)[0])
+    assert len(imager._table) == 100
 
 
 def test_no_events_make_no_images() -> None:
