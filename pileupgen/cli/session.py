@@ -13,6 +13,7 @@ from pileupgen.errors import ConfigError
 if TYPE_CHECKING:
     from pileupgen.config import Config
     from pileupgen.run import RunDirectory
+    from pileupgen.samples.store import ImageStore
 
 ConfigOption = Annotated[
     Path | None,
@@ -101,6 +102,22 @@ def open_session(
     given = [("--config", config), ("--run", run)]
     arguments = "".join(f" {name} {value}" for name, value in given if value is not None)
     return Session(parse_config(values, str(path)), directory, path, arguments)
+
+
+def open_store(path: Path, command: str) -> ImageStore:
+    """Open an image store, or say which command makes it.
+
+    Raises
+    ------
+    MissingInputError
+        If there is none.
+    """
+    from pileupgen.errors import MissingInputError
+    from pileupgen.samples.store import ImageStore
+
+    if not path.is_file():
+        raise MissingInputError(f"No image store at {path}.", f"Run '{command}' first.")
+    return ImageStore(path)
 
 
 def choose_device(device: str | None) -> str:

@@ -35,13 +35,13 @@ def train(
     import shutil
 
     from pileupgen.cli.console import progress, say_current, say_next, say_read, say_wrote
-    from pileupgen.cli.session import choose_device, open_session
+    from pileupgen.cli.session import choose_device, open_session, open_store
     from pileupgen.run import training_fingerprint
-    from pileupgen.samples.store import ImageStore
 
     session = open_session(config, run, seed)
     directory = session.run
-    stores = {domain: ImageStore(directory.images(domain)) for domain in ("mc", "data")}
+    first = f"pileupgen preprocess{session.arguments}"
+    stores = {domain: open_store(directory.images(domain), first) for domain in ("mc", "data")}
     session.adopt()
     for store in stores.values():
         say_read(f"{store.path}  {len(store)} events, grid {store.grid.name} {store.grid.shape}")

@@ -119,9 +119,8 @@ def translate(
       pileupgen translate --mode calibrate -o calibrated.h5
     """
     from pileupgen.cli.console import say_current, say_next, say_read, say_wrote
-    from pileupgen.cli.session import choose_device, open_session
+    from pileupgen.cli.session import choose_device, open_session, open_store
     from pileupgen.run import fingerprint
-    from pileupgen.samples.store import ImageStore
 
     session = open_session(
         config,
@@ -138,7 +137,7 @@ def translate(
     )
     directory = session.run
     trained = directory.details("train")
-    store = ImageStore(source or directory.images("mc"))
+    store = open_store(source or directory.images("mc"), f"pileupgen preprocess{session.arguments}")
     target = output or directory.translated
     chosen = seed if seed is not None else session.config.seed
     options = session.config.to_dict()["translate"]

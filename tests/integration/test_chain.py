@@ -48,6 +48,7 @@ def card(domain: str, seed: int) -> dict:
         },
         "detector": {"text": "fast calorimeter", "phi_symmetric": True, "eta_symmetric": True},
         "how_made": "pileupgen simulate",
+        "selection": "none",
         "licence": "Apache-2.0",
         "contact": "the tests",
     }
