@@ -102,8 +102,7 @@ class RowTable:
         same = found >= 0
         for column, known in enumerate(self._known):
             same &= known[found] == words[:, column]
-        found[~same] = -1
-        return found
+        return np.where(same, found, -1)
 
 
 def _words(rows: NDArray[np.floating[Any]]) -> NDArray[np.uint64]:
@@ -111,13 +110,14 @@ def _words(rows: NDArray[np.floating[Any]]) -> NDArray[np.uint64]:
 
 
 def _hash(words: NDArray[np.uint64], level: int) -> NDArray[np.uint64]:
+    n_words = words.shape[1]
     mixed = np.zeros(len(words), dtype=np.uint64)
-    for column in range(words.shape[1]):
-        # Round numbers have bits in their upper half only; a product passes bits upwards only.
-        folded = words[:, column] >> np.uint64(32)
-        folded ^= words[:, column]
-        folded *= _MULTIPLIERS[level, column]
-        mixed += folded
+    for column in range(n_words):
+        word = words[:, column]
+        if n_words > 2:
+            # Round doubles have bits in their upper half only; a product passes bits upwards only.
+            word = word ^ (word >> np.uint64(32))
+        mixed += word * _MULTIPLIERS[level, column]
     return mixed
 
 
