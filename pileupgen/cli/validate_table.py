@@ -42,6 +42,10 @@ def comparison_table(metrics: dict[str, Any]) -> Table:
         if any(tests):
             table.add_row(f"AUC {label}", *(_test(test, "auc", "error") for test in tests))
             table.add_row(f"JSD {label}", *(_test(test, "jsd", "jsd_spread") for test in tests))
+    for key, label in (("fpd", "FPD"), ("kpd", "KPD")):
+        distances = [rows[row][key] for row in ROWS]
+        if any(distances):
+            table.add_row(f"{label} × 1000", *map(_in_thousandths, distances))
     for key, label in (("block", "blocks"), ("cell", "cells")):
         values = [rows[row]["faithfulness"] for row in ROWS]
         texts = ["–" if value is None else _with_error(value[key]) for value in values]
@@ -90,6 +94,12 @@ def _test(test: dict[str, float] | None, value: str, error: str) -> str:
     if value == "auc":
         spread = (test["error"] ** 2 + test["spread"] ** 2) ** 0.5
     return f"{test[value]:.3f} ± {spread:.3f}"
+
+
+def _in_thousandths(distance: dict[str, float] | None) -> str:
+    if distance is None:
+        return "–"
+    return f"{1000 * distance['value']:.2f} ± {1000 * distance['error']:.2f}"
 
 
 def _count(row: dict[str, Any]) -> str:

@@ -7,21 +7,14 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from pileupgen.validation.bootstrap import Estimate, effective_size, estimate
-from pileupgen.validation.distances import (
-    is_constant,
-    separation_edges,
-    separation_power,
-    unit_histogram,
-    wasserstein,
-    weighted_std,
-)
+from pileupgen.validation.bootstrap import Estimate, effective_size
+from pileupgen.validation.distance_table import DistanceTable, separations
 from pileupgen.validation.draws import Draws, Samples
 from pileupgen.validation.faithfulness import Faithfulness, block_faithfulness, cell_faithfulness
 from pileupgen.validation.observables import ObservableSet
 from pileupgen.validation.records import Comparison, Row
-from pileupgen.validation.sample import Sample
-from pileupgen.validation.two_sample import TwoSampleTest, feature_test, merge_tests
+from pileupgen.validation.row_tests import feature_tests, physics_distances
+from pileupgen.validation.two_sample import TwoSampleTest
 
 Floats = NDArray[np.float64]
 ImagePairs = Iterable[tuple[NDArray[np.float32], NDArray[np.float32]]]
@@ -79,48 +72,35 @@ def compare(
     tick = advance if advance is not None else _ignore
     target = samples.target
     draws = Draws.of(samples, source_of, n_bootstrap, seed)
-    constant = [name for name, values in target.observables.items() if is_constant(values)]
-    distances: dict[str, dict[str, Floats]] = {name: {} for name in draws.rows}
-    for key, reference in target.observables.items():
-        sigma = weighted_std(reference, draws.target)
-        for name, parts in samples.rows().items():
-            w1 = np.mean(
-                [
-                    wasserstein(part.observables[key], reference, weight, draws.target)
-                    for part, weight in zip(parts, draws.rows[name], strict=True)
-                ],
-                axis=0,
-            )
-            defined = (sigma > 0) & (key not in constant)
-            distances[name][key] = np.divide(w1, sigma, out=np.full_like(w1, np.nan), where=defined)
-        tick(1)
-    means = {
-        name: mean_distance([d for key, d in by_key.items() if key not in constant], n_bootstrap)
-        for name, by_key in distances.items()
-    }
-    if n_seeds and min(map(len, (target, samples.source, samples.translated))) < MIN_TEST_EVENTS:
-        n_seeds = 0
+    table = DistanceTable.of(samples, draws, tick)
+    enough = min(map(len, (target, samples.source, samples.translated))) >= MIN_TEST_EVENTS
+    if n_seeds and not enough:
         notes = (*notes, f"fewer than {MIN_TEST_EVENTS} events: no two-sample test")
+    tested = bool(n_seeds) and enough
     linked = _faithfulness(samples, source_of, draws, image_pairs)
     tick(1)
     rows = {}
     for name, parts in samples.rows().items():
+        by_frechet, by_kernel = physics_distances(target, parts, tick) if tested else (None, None)
         rows[name] = Row(
             name=name,
             label=parts[0].label,
             n_events=len(parts[0]),
             n_samples=len(parts),
             effective_events=parts[0].effective_size,
-            distances={k: estimate(d[0], d[1:], 0.0) for k, d in distances[name].items()},
+            distances=table.estimates(name),
             separations=separations(target, parts),
-            mean_distance=estimate(means[name][0], means[name][1:], 0.0),
-            gap_closed=gap_closed(means["source"], means[name], means["floor"]),
-            features=_feature_tests(target, parts, n_seeds, seed, tick) if n_seeds else None,
+            mean_distance=table.mean(name),
+            gap_closed=table.gap_closed(name),
+            features=feature_tests(target, parts, n_seeds, seed, tick) if tested else None,
             cells=(cell_tests or {}).get(name),
             faithfulness=linked.get(name),
+            fpd=by_frechet,
+            kpd=by_kernel,
         )
-    if constant:
-        notes = (*notes, f"constant in the target, so not in the mean: {', '.join(constant)}")
+    if table.constant:
+        names = ", ".join(table.constant)
+        notes = (*notes, f"constant in the target, so not in the mean: {names}")
     release_weight = samples.translated.weight if release_weight is None else release_weight
     return Comparison(
         target_label=target.label,
@@ -139,70 +119,7 @@ def compare(
 
 def n_steps(n_observables: int, n_seeds: int, n_floor: int) -> int:
     """Count the steps that :func:`compare` reports."""
-    return n_observables + 1 + (2 + n_floor) * (n_seeds > 0)
-
-
-def gap_closed(source: Floats, translated: Floats, floor: Floats) -> Estimate:
-    """(source − translated) / (source − floor) of mean distances.
-
-    Parameters
-    ----------
-    source, translated, floor : float64 arrays, shape (1 + B,)
-        Mean W1/σ: as it is first, then resampled.
-
-    Returns
-    -------
-    Estimate
-        NaN where the source is as near to the target as the floor.
-    """
-    gap = source - floor
-    closed = np.divide(source - translated, gap, out=np.full_like(gap, np.nan), where=gap > 0)
-    return estimate(float(closed[0]), closed[1:])
-
-
-def mean_distance(distances: list[Floats], n_bootstrap: int) -> Floats:
-    """Mean over observables, shape ``(1 + B,)``; NaN where there is none."""
-    if not distances:
-        return np.full(1 + n_bootstrap, np.nan)
-    return np.asarray(np.mean(distances, axis=0))
-
-
-def separations(target: Sample, parts: tuple[Sample, ...]) -> dict[str, float]:
-    """Separation power per observable, mean over samples."""
-    values = {}
-    for key, reference in target.observables.items():
-        edges = separation_edges(reference)
-        first = unit_histogram(reference, edges, target.weight)
-        powers = [
-            separation_power(first, unit_histogram(part.observables[key], edges, part.weight))
-            for part in parts
-        ]
-        values[key] = float(np.mean(powers))
-    return values
-
-
-def _feature_tests(
-    target: Sample,
-    parts: tuple[Sample, ...],
-    n_seeds: int,
-    seed: int,
-    tick: Callable[[int], object],
-) -> TwoSampleTest:
-    """Test each sample of a row; where there are several, their spread takes that of the seeds."""
-    tests = []
-    for number, part in enumerate(parts):
-        tests.append(
-            feature_test(
-                target.matrix(),
-                part.matrix(),
-                target.weight,
-                part.weight,
-                n_seeds=max(1, n_seeds // len(parts)),
-                seed=seed + number,
-            )
-        )
-        tick(1)
-    return merge_tests(tests)
+    return n_observables + 1 + 2 * (2 + n_floor) * (n_seeds > 0)
 
 
 def _faithfulness(

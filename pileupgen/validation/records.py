@@ -9,6 +9,7 @@ from typing import Any
 from pileupgen.validation.bootstrap import LEVEL, Estimate
 from pileupgen.validation.faithfulness import Faithfulness
 from pileupgen.validation.observables import Observable
+from pileupgen.validation.physics_distance import PhysicsDistance
 from pileupgen.validation.two_sample import TwoSampleTest
 
 SCHEMA = "pileupgen-metrics"
@@ -23,6 +24,8 @@ DEFINITIONS = {
     "separation": "½ Σ (h1 − h2)² / (h1 + h2) of unit-sum histograms with under- and overflow",
     "auc_features": "classifier two-sample test on the observables, cross-fitted gradient boosting",
     "auc_cells": "classifier two-sample test on the images, cross-fitted φ-periodic CNN",
+    "fpd": "Fréchet physics distance on the observables, JetNet's definition (2211.10295)",
+    "kpd": "kernel physics distance on the observables, JetNet's definition (2211.10295)",
     "jsd": "Jensen-Shannon divergence over ln 2 from calibrated probabilities",
     "faithfulness": "correlation over events of energies in blocks (about 0.5 × 60°) or cells with "
     "the linked source event, layers summed, each place's mean removed",
@@ -57,6 +60,8 @@ class Row:
         Classifier two-sample tests on observables and on cells.
     faithfulness : Faithfulness or None
         To the source event.
+    fpd, kpd : PhysicsDistance or None
+        Fréchet and kernel physics distances on the observables.
     """
 
     name: str
@@ -71,6 +76,8 @@ class Row:
     features: TwoSampleTest | None = None
     cells: TwoSampleTest | None = None
     faithfulness: Faithfulness | None = None
+    fpd: PhysicsDistance | None = None
+    kpd: PhysicsDistance | None = None
 
 
 @dataclass(frozen=True)
@@ -183,6 +190,9 @@ def _row_numbers(row: Row) -> dict[str, float]:
     for test, what in ((row.features, "features"), (row.cells, "cells")):
         if test is not None:
             numbers |= {f"auc_{what}": test.auc, f"jsd_{what}": test.jsd}
+    for distance, what in ((row.fpd, "fpd"), (row.kpd, "kpd")):
+        if distance is not None:
+            numbers[what] = distance.value
     if row.faithfulness is not None:
         numbers["faithfulness_block"] = row.faithfulness.block.value
         numbers["faithfulness_cell"] = row.faithfulness.cell.value
@@ -204,6 +214,8 @@ def _row_dict(row: Row) -> dict[str, Any]:
             "cells": None if row.cells is None else asdict(row.cells),
         },
         "faithfulness": None if row.faithfulness is None else asdict(row.faithfulness),
+        "fpd": None if row.fpd is None else asdict(row.fpd),
+        "kpd": None if row.kpd is None else asdict(row.kpd),
         "observables": {
             name: {"w1": asdict(distance), "separation": row.separations[name]}
             for name, distance in row.distances.items()

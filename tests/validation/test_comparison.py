@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from pileupgen.errors import ConfigError
-from pileupgen.validation.comparison import compare, gap_closed, n_steps
+from pileupgen.validation.comparison import compare, n_steps
 from pileupgen.validation.conditions import Condition
+from pileupgen.validation.distance_table import gap_closed
 from pileupgen.validation.draws import Samples
 from pileupgen.validation.sample import Sample, measure_sample
 
@@ -134,7 +135,7 @@ def test_the_same_seed_gives_the_same_numbers(toy):
 
 def test_the_headline_names_floor_and_source_too(toy):
     numbers = run(toy, toy.energies(200, seed=1), n_seeds=1).headline()
-    for name in ("mean_w1", "auc_features", "jsd_features", "separation_sum_et", "w1_rho"):
+    for name in ("mean_w1", "auc_features", "jsd_features", "separation_sum_et", "w1_rho", "fpd"):
         assert {name, f"{name}_source", f"{name}_floor"} <= numbers.keys()
     assert numbers["auc_features_source"] > 0.7
 

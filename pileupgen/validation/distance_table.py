@@ -1,0 +1,117 @@
+"""W1/σ of every observable for every row of a comparison, resampled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pileupgen.validation.bootstrap import Estimate, estimate
+from pileupgen.validation.distances import (
+    is_constant,
+    separation_edges,
+    separation_power,
+    unit_histogram,
+    wasserstein,
+    weighted_std,
+)
+from pileupgen.validation.draws import Draws, Samples
+from pileupgen.validation.sample import Sample
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class DistanceTable:
+    """Distances as they are and from resampled events.
+
+    Attributes
+    ----------
+    distances : dict of dict of float64 arrays, shape (1 + B,)
+        W1/σ by row and observable: as it is first, then resampled; NaN where the target is
+        constant.
+    constant : tuple of str
+        Observables that do not vary in the target.
+    """
+
+    distances: dict[str, dict[str, Floats]]
+    constant: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls, samples: Samples, draws: Draws, advance: Callable[[int], object] | None = None
+    ) -> DistanceTable:
+        """Measure the samples; ``advance`` is called with 1 after each observable."""
+        target = samples.target
+        constant = tuple(key for key, values in target.observables.items() if is_constant(values))
+        distances: dict[str, dict[str, Floats]] = {name: {} for name in draws.rows}
+        for key, reference in target.observables.items():
+            sigma = weighted_std(reference, draws.target)
+            for name, parts in samples.rows().items():
+                w1 = np.mean(
+                    [
+                        wasserstein(part.observables[key], reference, weight, draws.target)
+                        for part, weight in zip(parts, draws.rows[name], strict=True)
+                    ],
+                    axis=0,
+                )
+                defined = (sigma > 0) & (key not in constant)
+                empty = np.full_like(w1, np.nan)
+                distances[name][key] = np.divide(w1, sigma, out=empty, where=defined)
+            if advance is not None:
+                advance(1)
+        return cls(distances, constant)
+
+    def estimates(self, row: str) -> dict[str, Estimate]:
+        """W1/σ of a row by observable, with intervals."""
+        return {key: estimate(d[0], d[1:], 0.0) for key, d in self.distances[row].items()}
+
+    def mean(self, row: str) -> Estimate:
+        """Mean W1/σ of a row over the observables that vary."""
+        means = self._means(row)
+        return estimate(float(means[0]), means[1:], 0.0)
+
+    def gap_closed(self, row: str) -> Estimate:
+        """Gap closed by a row."""
+        return gap_closed(self._means("source"), self._means(row), self._means("floor"))
+
+    def _means(self, row: str) -> Floats:
+        by_key = self.distances[row]
+        varying = [d for key, d in by_key.items() if key not in self.constant]
+        if not varying:
+            return np.full_like(next(iter(by_key.values())), np.nan)
+        return np.asarray(np.mean(varying, axis=0))
+
+
+def gap_closed(source: Floats, translated: Floats, floor: Floats) -> Estimate:
+    """(source − translated) / (source − floor) of mean distances.
+
+    Parameters
+    ----------
+    source, translated, floor : float64 arrays, shape (1 + B,)
+        Mean W1/σ: as it is first, then resampled.
+
+    Returns
+    -------
+    Estimate
+        NaN where the source is as near to the target as the floor.
+    """
+    gap = source - floor
+    closed = np.divide(source - translated, gap, out=np.full_like(gap, np.nan), where=gap > 0)
+    return estimate(float(closed[0]), closed[1:])
+
+
+def separations(target: Sample, parts: tuple[Sample, ...]) -> dict[str, float]:
+    """Separation power per observable, mean over samples."""
+    values = {}
+    for key, reference in target.observables.items():
+        edges = separation_edges(reference)
+        first = unit_histogram(reference, edges, target.weight)
+        powers = [
+            separation_power(first, unit_histogram(part.observables[key], edges, part.weight))
+            for part in parts
+        ]
+        values[key] = float(np.mean(powers))
+    return values
