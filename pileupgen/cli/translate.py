@@ -216,16 +216,14 @@ def _run(
     provenance = {
         "source": store.provenance,
         "model": directory.details("train")["made_from"],
-        "settings": {
-            "mode": settings.mode,
-            "t_release": t_release,
-            "w": settings.w,
-            "num_inference_steps": settings.num_inference_steps,
-            "sampler": settings.sampler,
-            "renew_marginals": options.renew_marginals,
-            "seed": seed,
-            "split": split,
-        },
+        "mode": settings.mode,
+        "t_release": t_release,
+        "w": settings.w,
+        "num_inference_steps": settings.num_inference_steps,
+        "sampler": settings.sampler,
+        "renew_marginals": options.renew_marginals,
+        "seed": seed,
+        "split": split,
         "versions": versions("torch", "diffusers", "numpy"),
     }
     with (

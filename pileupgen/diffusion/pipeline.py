@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from diffusers import DDPMScheduler, DiffusionPipeline
+from diffusers.utils import logging as diffusers_logging
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -133,6 +134,7 @@ class PileupTranslationPipeline(DiffusionPipeline):
         """
         if not (Path(path) / "model_index.json").is_file():
             raise RunError(f"No trained model at {path}.", "Run 'pileupgen train' first.")
+        diffusers_logging.disable_progress_bar()
         try:
             return super().from_pretrained(str(path), local_files_only=True, **kwargs)
         except (OSError, ValueError, RuntimeError, AttributeError, KeyError, TypeError) as error:

@@ -297,9 +297,12 @@ def _find_alive(energy: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def _extend_tail(knots: NDArray[np.float64], n: int) -> NDArray[np.float64]:
-    """Replace the knots above the last few of n events by a line of the slope below them."""
+    """Replace the knots above the last few of n events by a line of the slope below them.
+
+    The slope is that of the upper twentieth, so that one hard jet does not set it.
+    """
     s = np.linspace(-S_MAX, S_MAX, len(knots))
-    upper = np.array([min(0.2, 30 / n), min(0.1, 3 / n)])
+    upper = np.array([max(0.05, min(0.3, 60 / n)), min(0.1, 3 / n)])
     begin, end = np.clip(np.searchsorted(s, -ndtri(upper)), 0, len(s) - 2)
     begin = min(begin, end - 1)
     slope = max((knots[end] - knots[begin]) / (s[end] - s[begin]), 1e-3)

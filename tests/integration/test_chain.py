@@ -101,8 +101,8 @@ def test_translated_events_are_linked_to_their_sources(chain):
     assert np.isfinite(images).all()
     assert images.min() >= 0
     assert not np.array_equal(images, mc.read(rows).energy)
-    assert out.provenance["settings"]["t_release"] == 300
-    assert out.provenance["settings"]["w"] == 2.0
+    assert out.provenance["t_release"] == 300
+    assert out.provenance["w"] == 2.0
 
 
 def test_metrics_hold_floor_source_and_translated(chain):
