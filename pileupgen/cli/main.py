@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from pileupgen import __version__
+from pileupgen.cli import cards
 from pileupgen.cli.preprocess import preprocess
 from pileupgen.cli.simulate import simulate
 from pileupgen.cli.train import train
@@ -61,6 +62,15 @@ def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
 
 for _command in (simulate, preprocess, train, translate, validate):
     app.command()(_interruptible(_command))
+
+_cards = typer.Typer(
+    help="Data cards: list them, show one, check one against its files.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+for _name, _command in cards.COMMANDS.items():
+    _cards.command(_name)(_interruptible(_command))
+app.add_typer(_cards, name="cards")
 
 
 def main() -> None:
