@@ -150,6 +150,7 @@ def _current_or_new(
     settings = Settings(
         n_bootstrap=chosen.n_bootstrap,
         n_seeds=0 if quick else chosen.n_seeds,
+        n_mu_bins=chosen.n_mu_bins,
         cells=chosen.cells and not quick,
         weighted=chosen.weighted,
         seed=session.config.seed if seed is None else seed,
@@ -243,9 +244,12 @@ def _draw(session: Session, validation: Validation, t_release: object, folder: P
 
 def _summarise(metrics: dict[str, Any], conditions: list[Condition]) -> None:
     from pileupgen.cli.console import console, error_console, say_next, warn
-    from pileupgen.cli.validate_table import comparison_table
+    from pileupgen.cli.validate_table import comparison_table, findings, pileup_table
 
     console.print(comparison_table(metrics))
+    console.print(pileup_table(metrics))
+    for text in findings(metrics):
+        console.print(text, soft_wrap=True)
     for note in metrics["notes"]:
         warn(note)
     failed = [condition for condition in conditions if condition.holds(metrics["headline"])]

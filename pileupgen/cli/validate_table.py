@@ -6,6 +6,10 @@ from typing import Any
 
 from rich.table import Table
 
+CLEAR = 3.0
+"""Significance in σ above which a difference is told."""
+LIMIT = 37.0
+"""Largest significance that is computed."""
 ROWS = ("floor", "source", "translated")
 
 
@@ -35,6 +39,9 @@ def comparison_table(metrics: dict[str, Any]) -> Table:
         table.add_row(name, *_cells(distances))
     table.add_section()
     table.add_row("mean W1/σ", *_cells([rows[row]["mean_w1"] for row in ROWS]), style="bold")
+    for mu_bin in metrics["mu_bins"]:
+        label = f"mean W1/σ, μ {mu_bin['low']:g} to {mu_bin['high']:g}"
+        table.add_row(label, *_cells([mu_bin["mean_distance"][row] for row in ROWS]))
     closed = _with_error(rows["translated"]["gap_closed"])
     table.add_row("gap closed", "1", "0", closed, style="bold")
     for key, label in (("features", "observables"), ("cells", "cells")):
@@ -54,9 +61,56 @@ def comparison_table(metrics: dict[str, Any]) -> Table:
         for key, label in (("block", "blocks"), ("cell", "cells")):
             texts = [_with_error(metrics["truth"][row][key]) for row in ("source", "translated")]
             table.add_row(f"to the truth, {label}", "–", *texts)
+    verdicts = [metrics["verdicts"].get(row) for row in ROWS]
+    texts = ["–" if verdict is None else _sigma(verdict["significance"]) for verdict in verdicts]
+    table.add_row("significance", *texts)
     table.add_row("ESS of weights", "–", "–", f"{metrics['headline']['ess']:.3f}")
     table.add_row("events", *(_count(rows[row]) for row in ROWS))
     return table
+
+
+def pileup_table(metrics: dict[str, Any]) -> Table:
+    """Pileup's own physics: each number of the target, the source and the translated sample.
+
+    Parameters
+    ----------
+    metrics : dict
+        What ``metrics.json`` holds.
+    """
+    labels = [metrics["target"]["label"], *(metrics["rows"][row]["label"] for row in ROWS[1:])]
+    table = Table(title="Pileup's own physics", header_style="bold", title_style="bold")
+    table.add_column("quantity")
+    for label in labels:
+        table.add_column(label, justify="right")
+    for name, quantity in metrics["pileup"].items():
+        unit = f" [{quantity['unit']}]" if quantity["unit"] else ""
+        values = [quantity["values"][role] for role in ("target", "source", "translated")]
+        # A backslash keeps rich from taking the unit for a style.
+        table.add_row(name + unit.replace("[", r"\["), *map(_with_error, values))
+    return table
+
+
+def findings(metrics: dict[str, Any], n: int = 3) -> list[str]:
+    """Say in words where the translated sample differs most, or that it agrees.
+
+    Parameters
+    ----------
+    metrics : dict
+        What ``metrics.json`` holds.
+    n : int
+        Findings to name at most.
+    """
+    verdict = metrics["verdicts"]["translated"]
+    clear = [found for found in verdict["findings"] if found["significance"] > CLEAR][:n]
+    if not clear:
+        return [f"[bold green]agrees[/] in all of {verdict['n_tests']:,} tests within {CLEAR:g} σ"]
+    return [
+        f"[bold]differs[/] {_sigma(found['significance'])} in {found['name']}" for found in clear
+    ]
+
+
+def _sigma(value: float) -> str:
+    return f"> {LIMIT:g} σ" if value >= LIMIT else f"{value:.1f} σ"
 
 
 def _cells(distances: list[dict[str, float | None]]) -> list[str]:

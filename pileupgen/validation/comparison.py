@@ -11,9 +11,12 @@ from pileupgen.validation.bootstrap import Estimate, effective_size
 from pileupgen.validation.distance_table import DistanceTable, separations
 from pileupgen.validation.draws import Draws, Samples
 from pileupgen.validation.faithfulness import Faithfulness, block_faithfulness, cell_faithfulness
+from pileupgen.validation.mu_bins import compare_in_mu
 from pileupgen.validation.observables import ObservableSet
+from pileupgen.validation.pileup_physics import pileup_quantities
 from pileupgen.validation.records import Comparison, Row
 from pileupgen.validation.row_tests import feature_tests, physics_distances
+from pileupgen.validation.significance import judge
 from pileupgen.validation.two_sample import TwoSampleTest
 
 Floats = NDArray[np.float64]
@@ -32,6 +35,7 @@ def compare(
     release_weight: Floats | None = None,
     n_bootstrap: int = 100,
     n_seeds: int = 3,
+    n_mu_bins: int = 3,
     seed: int = 0,
     weighted: bool = False,
     notes: tuple[str, ...] = (),
@@ -55,7 +59,9 @@ def compare(
     n_bootstrap : int
         Resamplings that intervals are made from.
     n_seeds : int
-        Seeds of the two-sample test on observables; 0 leaves it out.
+        Seeds of the two-sample test on observables; 0 leaves it and the physics distances out.
+    n_mu_bins : int
+        Bins in μ that the headline is repeated in.
     seed : int
         Seed of resampling and of folds.
     weighted : bool
@@ -77,6 +83,9 @@ def compare(
     if n_seeds and not enough:
         notes = (*notes, f"fewer than {MIN_TEST_EVENTS} events: no two-sample test")
     tested = bool(n_seeds) and enough
+    bins = compare_in_mu(samples, source_of, n_bins=n_mu_bins, seed=seed)
+    if not all(np.isfinite(part.mu).all() for part in (target, samples.source)):
+        notes = (*notes, "μ is unknown for some events: nothing is given in bins of μ")
     linked = _faithfulness(samples, source_of, draws, image_pairs)
     tick(1)
     rows = {}
@@ -112,6 +121,9 @@ def compare(
         ess=effective_size(release_weight) / len(release_weight),
         weighted=weighted,
         null=_null_control(samples, source_of, draws),
+        verdicts={name: judge(target, parts[0]) for name, parts in samples.rows().items()},
+        mu_bins=bins,
+        pileup=pileup_quantities(samples, draws),
         notes=notes,
         settings={"n_bootstrap": n_bootstrap, "n_seeds": n_seeds, "seed": seed},
     )

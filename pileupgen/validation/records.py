@@ -8,8 +8,11 @@ from typing import Any
 
 from pileupgen.validation.bootstrap import LEVEL, Estimate
 from pileupgen.validation.faithfulness import Faithfulness
+from pileupgen.validation.mu_bins import MuBin
 from pileupgen.validation.observables import Observable
 from pileupgen.validation.physics_distance import PhysicsDistance
+from pileupgen.validation.pileup_physics import Quantity
+from pileupgen.validation.significance import Verdict
 from pileupgen.validation.two_sample import TwoSampleTest
 
 SCHEMA = "pileupgen-metrics"
@@ -30,6 +33,8 @@ DEFINITIONS = {
     "faithfulness": "correlation over events of energies in blocks (about 0.5 × 60°) or cells with "
     "the linked source event, layers summed, each place's mean removed",
     "ess": "effective sample size (Σw)² / Σw² of the translated events' weights over their number",
+    "significance": "most extreme of tests on observables, blocks, cells, spectrum and "
+    "correlations in σ, after the number of tests (Bonferroni)",
     "interval": f"{100 * LEVEL:.2f} % from bootstrap over events, source and translated together",
 }
 
@@ -120,6 +125,12 @@ class Comparison:
         Block faithfulness of translated events to other events' sources, a control that must be 0.
     truth : PairedTruth or None
         Where true pairs were given.
+    verdicts : dict of Verdict
+        By row, where it differs from the target by more than chance allows; the floor is a control.
+    mu_bins : tuple of MuBin
+        The headline in bins of μ.
+    pileup : tuple of Quantity
+        Pileup's own physics: densities, offsets, resolutions.
     notes : tuple of str
         What a reader has to know.
     settings : dict
@@ -136,6 +147,9 @@ class Comparison:
     weighted: bool = False
     null: Estimate | None = None
     truth: PairedTruth | None = None
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    mu_bins: tuple[MuBin, ...] = ()
+    pileup: tuple[Quantity, ...] = ()
     notes: tuple[str, ...] = ()
     settings: dict[str, int] = field(default_factory=dict)
 
@@ -160,6 +174,11 @@ class Comparison:
             (self.floor, "_floor"),
         ):
             numbers |= {name + suffix: value for name, value in _row_numbers(row).items()}
+            if row.name in self.verdicts:
+                numbers[f"significance{suffix}"] = self.verdicts[row.name].significance
+        for quantity in self.pileup:
+            for role, suffix in (("translated", ""), ("source", "_source"), ("target", "_target")):
+                numbers[f"pileup_{quantity.name}{suffix}"] = quantity.values[role].value
         return {name: value for name, value in numbers.items() if math.isfinite(value)}
 
     def to_dict(self) -> dict[str, Any]:
@@ -180,6 +199,9 @@ class Comparison:
             "controls": {
                 "null_faithfulness_block": None if self.null is None else asdict(self.null)
             },
+            "verdicts": {name: asdict(verdict) for name, verdict in self.verdicts.items()},
+            "mu_bins": [asdict(mu_bin) for mu_bin in self.mu_bins],
+            "pileup": {quantity.name: asdict(quantity) for quantity in self.pileup},
             "truth": None if self.truth is None else asdict(self.truth),
         }
         return dict(_without_nan(values))

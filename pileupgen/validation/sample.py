@@ -12,6 +12,7 @@ from pileupgen.calo.geometry import Grid
 from pileupgen.errors import InputError
 from pileupgen.samples.store import Images
 from pileupgen.validation.bootstrap import effective_size, require_weights
+from pileupgen.validation.cell_correlation import CellCorrelation, CorrelationAccumulator
 from pileupgen.validation.observables import MEV, ObservableSet
 from pileupgen.validation.regions import blocks_of
 
@@ -31,6 +32,8 @@ class CellSummary:
     ----------
     energy, energy_error : float64 arrays, shape (L, n_eta, n_phi)
         Mean energy per cell in GeV.
+    occupancy, occupancy_error : float64 arrays, shape (L, n_eta, n_phi)
+        Fraction of events with a hit in the cell.
     spectrum, spectrum_error : float64 arrays, shape (L, len(SPECTRUM_EDGES) + 1)
         Hits per event in bins of log10(E/MeV), underflow first, overflow last. The error is from
         the spread over events, so that it holds what the cells of one event have in common.
@@ -38,6 +41,8 @@ class CellSummary:
 
     energy: Floats
     energy_error: Floats
+    occupancy: Floats
+    occupancy_error: Floats
     spectrum: Floats
     spectrum_error: Floats
 
@@ -66,6 +71,8 @@ class Sample:
         Energy in GeV of blocks of cells, layers summed.
     cells : CellSummary
         Averages over the events.
+    correlation : CellCorrelation
+        How cells fluctuate together.
     n_empty : int
         Events without any energy.
     """
@@ -79,6 +86,7 @@ class Sample:
     event_id: NDArray[np.int64]
     blocks: NDArray[np.float32]
     cells: CellSummary
+    correlation: CellCorrelation
     n_empty: int
 
     def __len__(self) -> int:
@@ -94,7 +102,7 @@ class Sample:
         return np.stack(list(self.observables.values()), axis=1)
 
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Sample:
-        """Keep the events of the given rows; the cell averages stay those of all events."""
+        """Keep the events of the given rows; averages over events stay those of all."""
         return replace(
             self,
             observables={name: values[rows] for name, values in self.observables.items()},
@@ -157,6 +165,8 @@ class _Accumulator:
         self._weight_sum = 0.0
         n_bins = len(SPECTRUM_EDGES) + 1
         self._energy = [np.zeros(grid.shape) for _ in range(3)]
+        self._occupancy = [np.zeros(grid.shape) for _ in range(3)]
+        self._correlation = CorrelationAccumulator(grid)
         self._spectrum = [np.zeros((grid.n_layers, n_bins)) for _ in range(3)]
         self._weight_squares = 0.0
 
@@ -182,7 +192,10 @@ class _Accumulator:
             self._columns.setdefault(name, []).append(column)
         self._weight_sum += float(weight.sum())
         self._weight_squares += float(np.square(weight).sum())
-        _add_moments(self._energy, energy.astype(np.float64), weight)
+        wide = energy.astype(np.float64)
+        _add_moments(self._energy, wide, weight)
+        _add_moments(self._occupancy, (energy > 0).astype(np.float64), weight)
+        self._correlation.add(wide / np.cosh(self._grid.eta_centres)[:, None], weight)
         _add_moments(self._spectrum, _event_spectra(energy), weight)
 
     def finish(self, name: str, label: str) -> Sample:
@@ -197,8 +210,11 @@ class _Accumulator:
         joined = {key: np.concatenate(parts) for key, parts in self._columns.items()}
         weight = np.asarray(joined.pop("/weight"), dtype=np.float64)
         require_weights(weight, self._where)
-        energy, energy_error = self._mean_and_error(self._energy)
-        spectrum, spectrum_error = self._mean_and_error(self._spectrum)
+        cells = CellSummary(
+            *self._mean_and_error(self._energy),
+            *self._mean_and_error(self._occupancy),
+            *self._mean_and_error(self._spectrum),
+        )
         return Sample(
             name=name,
             label=label,
@@ -208,7 +224,8 @@ class _Accumulator:
             event_id=np.asarray(joined.pop("/event_id"), dtype=np.int64),
             blocks=np.asarray(joined.pop("/blocks"), dtype=np.float32),
             observables={key: np.asarray(values) for key, values in joined.items()},
-            cells=CellSummary(energy, energy_error, spectrum, spectrum_error),
+            cells=cells,
+            correlation=self._correlation.finish(),
             n_empty=self._n_empty,
         )
 

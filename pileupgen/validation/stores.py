@@ -49,6 +49,8 @@ class Settings:
         Resamplings that intervals are made from.
     n_seeds : int
         Seeds of the two-sample test on observables; 0 leaves it out.
+    n_mu_bins : int
+        Bins in μ that the headline is repeated in.
     cells : bool
         Whether to make the two-sample test on cells.
     weighted : bool
@@ -62,6 +64,7 @@ class Settings:
 
     n_bootstrap: int = 100
     n_seeds: int = 3
+    n_mu_bins: int = 3
     cells: bool = False
     weighted: bool = False
     seed: int = 0
@@ -142,6 +145,7 @@ def validate_stores(
             release_weight=release_weight,
             n_bootstrap=settings.n_bootstrap,
             n_seeds=settings.n_seeds,
+            n_mu_bins=settings.n_mu_bins,
             seed=settings.seed,
             weighted=settings.weighted,
             notes=selection.notes + _notes(samples),

@@ -134,7 +134,9 @@ def test_weights_of_the_source_are_inherited_unless_own_ones_are_asked_for(toy, 
     )
     plain = validate_stores(target, source, translated, QUICK)
     assert np.array_equal(plain.samples.translated.weight, weight[rows])
-    own = validate_stores(target, source, translated, Settings(10, 0, weighted=True))
+    own = validate_stores(
+        target, source, translated, Settings(n_bootstrap=10, n_seeds=0, weighted=True)
+    )
     assert np.all(own.samples.translated.weight == 3.0)
     assert own.comparison.ess == pytest.approx(1.0)
 

@@ -1,9 +1,11 @@
 """Figures of a comparison: functions of records that return a Matplotlib figure."""
 
 from pileupgen.validation.figures.all import validation_figures
+from pileupgen.validation.figures.correlations import correlation_figure
 from pileupgen.validation.figures.displays import event_display_figure
 from pileupgen.validation.figures.maps import mean_map_figure
 from pileupgen.validation.figures.observables import observable_figure
+from pileupgen.validation.figures.pileup import pileup_figure
 from pileupgen.validation.figures.release import release_figure
 from pileupgen.validation.figures.spectra import cell_spectrum_figure
 from pileupgen.validation.figures.style import write_figure
@@ -11,10 +13,12 @@ from pileupgen.validation.figures.summary import distance_figure
 
 __all__ = [
     "cell_spectrum_figure",
+    "correlation_figure",
     "distance_figure",
     "event_display_figure",
     "mean_map_figure",
     "observable_figure",
+    "pileup_figure",
     "release_figure",
     "validation_figures",
     "write_figure",

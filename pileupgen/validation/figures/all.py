@@ -7,9 +7,11 @@ from functools import partial
 
 from matplotlib.figure import Figure
 
+from pileupgen.validation.figures.correlations import correlation_figure
 from pileupgen.validation.figures.displays import event_display_figure
 from pileupgen.validation.figures.maps import mean_map_figure
 from pileupgen.validation.figures.observables import N_PER_PAGE, observable_figure
+from pileupgen.validation.figures.pileup import pileup_figure
 from pileupgen.validation.figures.release import release_figure
 from pileupgen.validation.figures.spectra import cell_spectrum_figure
 from pileupgen.validation.figures.summary import distance_figure
@@ -48,6 +50,9 @@ def validation_figures(
     for number, begin in enumerate(range(0, len(records), N_PER_PAGE), start=1):
         page = records[begin : begin + N_PER_PAGE]
         yield f"observables_{number}", partial(observable_figure, *trio, page)
-    yield "distances", partial(distance_figure, validation.comparison)
+    yield "correlations", partial(correlation_figure, *trio)
+    comparison = validation.comparison
+    yield "pileup", partial(pileup_figure, *trio, comparison.pileup, comparison.mu_bins)
+    yield "distances", partial(distance_figure, comparison)
     if curve is not None:
         yield "release", partial(release_figure, curve, t_release)
