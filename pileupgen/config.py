@@ -138,6 +138,7 @@ class ValidateConfig(Section):
     n_seeds: int = Field(3, ge=1, description="seeds of the two-sample test")
     n_mu_bins: int = Field(3, ge=1, description="bins in μ for the headline; 1 is off")
     cells: bool = Field(False, description="two-sample test on cells with a network, minutes")
+    jets: bool = Field(False, description="pileup jets; needs the extra 'jets'")
     weighted: bool = Field(False, description="use the translated events' weights")
 
 

@@ -65,6 +65,14 @@ def validate(
             show_default=False,
         ),
     ] = None,
+    jets: Annotated[
+        bool | None,
+        typer.Option(
+            "--jets/--no-jets",
+            help="Pileup jets with fastjet (default: the config's).",
+            show_default=False,
+        ),
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="No two-sample tests.")] = False,
     fail_if: Annotated[
         list[str] | None,
@@ -93,7 +101,9 @@ def validate(
     from pileupgen.validation.conditions import Condition
 
     conditions = [Condition.parse(text) for text in fail_if or []]
-    session = open_session(config, run, validate={"weighted": weighted, "cells": cells})
+    session = open_session(
+        config, run, validate={"weighted": weighted, "cells": cells, "jets": jets}
+    )
     path = translated or session.run.translated
     stores = _open_stores(session, path, "" if run is None else f" --run {run}", truth)
     session.adopt()
@@ -152,6 +162,7 @@ def _current_or_new(
         n_seeds=0 if quick else chosen.n_seeds,
         n_mu_bins=chosen.n_mu_bins,
         cells=chosen.cells and not quick,
+        jets=chosen.jets,
         weighted=chosen.weighted,
         seed=session.config.seed if seed is None else seed,
         device=choose_device(device) if device or (chosen.cells and not quick) else "cpu",

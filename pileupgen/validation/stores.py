@@ -15,6 +15,7 @@ from pileupgen.validation.bootstrap import require_weights
 from pileupgen.validation.comparison import compare, n_steps
 from pileupgen.validation.display import Display, choose_display
 from pileupgen.validation.draws import Samples
+from pileupgen.validation.jets import JetSample, find_jets, jet_quantities
 from pileupgen.validation.observables import ObservableSet
 from pileupgen.validation.records import Comparison
 from pileupgen.validation.sample import Sample, measure_sample
@@ -53,6 +54,8 @@ class Settings:
         Bins in μ that the headline is repeated in.
     cells : bool
         Whether to make the two-sample test on cells.
+    jets : bool
+        Whether to find pileup jets; needs fastjet.
     weighted : bool
         Whether translated events carry their own weights. If not, they carry those of their source
         events.
@@ -66,6 +69,7 @@ class Settings:
     n_seeds: int = 3
     n_mu_bins: int = 3
     cells: bool = False
+    jets: bool = False
     weighted: bool = False
     seed: int = 0
     device: str = "cpu"
@@ -83,11 +87,14 @@ class Validation:
         The measured samples.
     display : Display
         Images of single events.
+    jets : tuple of JetSample
+        Pileup jets of target, source and translated, where they were asked for.
     """
 
     comparison: Comparison
     samples: Samples
     display: Display
+    jets: tuple[JetSample, ...] = ()
 
 
 def validate_stores(
@@ -165,8 +172,13 @@ def validate_stores(
             seed=settings.seed,
         )
         comparison = replace(comparison, truth=pairs)
+    jets: tuple[JetSample, ...] = ()
+    if settings.jets:
+        jets = _find_jets(target, source, translated, samples, selection, bars)
+        extra = jet_quantities(jets, settings.n_bootstrap, settings.seed)
+        comparison = replace(comparison, pileup=comparison.pileup + extra)
     display = choose_display(target, source, translated, selection, samples.source, settings.seed)
-    return Validation(comparison=comparison, samples=samples, display=display)
+    return Validation(comparison=comparison, samples=samples, display=display, jets=jets)
 
 
 def _measure(
@@ -199,6 +211,28 @@ def _measure(
             source=before,
             translated=measure("translated", "translated", translated, after),
         )
+
+
+def _find_jets(
+    target: ImageStore,
+    source: ImageStore,
+    translated: ImageStore,
+    samples: Samples,
+    selection: Selection,
+    bars: Progress,
+) -> tuple[JetSample, ...]:
+    found = []
+    total = sum(map(len, (selection.target, selection.source, selection.translated)))
+    with bars("jets", total, "events") as advance:
+        for store, rows, sample in (
+            (target, selection.target, samples.target),
+            (source, selection.source, samples.source),
+            (translated, selection.translated, samples.translated),
+        ):
+            batches = _with_weights(store.batches(rows), sample.weight)
+            rho = sample.observables["rho"]
+            found.append(find_jets(sample.name, sample.label, batches, store.grid, rho, advance))
+    return tuple(found)
 
 
 def _with_weights(batches: Iterator[Images], weight: NDArray[np.float64]) -> Iterator[Images]:

@@ -3,6 +3,7 @@
 from pileupgen.validation.figures.all import validation_figures
 from pileupgen.validation.figures.correlations import correlation_figure
 from pileupgen.validation.figures.displays import event_display_figure
+from pileupgen.validation.figures.jets import jet_figure
 from pileupgen.validation.figures.maps import mean_map_figure
 from pileupgen.validation.figures.observables import observable_figure
 from pileupgen.validation.figures.pileup import pileup_figure
@@ -16,6 +17,7 @@ __all__ = [
     "correlation_figure",
     "distance_figure",
     "event_display_figure",
+    "jet_figure",
     "mean_map_figure",
     "observable_figure",
     "pileup_figure",

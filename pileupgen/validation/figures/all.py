@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from pileupgen.validation.figures.correlations import correlation_figure
 from pileupgen.validation.figures.displays import event_display_figure
+from pileupgen.validation.figures.jets import jet_figure
 from pileupgen.validation.figures.maps import mean_map_figure
 from pileupgen.validation.figures.observables import N_PER_PAGE, observable_figure
 from pileupgen.validation.figures.pileup import pileup_figure
@@ -53,6 +54,8 @@ def validation_figures(
     yield "correlations", partial(correlation_figure, *trio)
     comparison = validation.comparison
     yield "pileup", partial(pileup_figure, *trio, comparison.pileup, comparison.mu_bins)
+    if validation.jets:
+        yield "jets", partial(jet_figure, validation.jets)
     yield "distances", partial(distance_figure, comparison)
     if curve is not None:
         yield "release", partial(release_figure, curve, t_release)
