@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import os
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -18,6 +19,9 @@ from pileupgen.cli.train import train
 from pileupgen.cli.translate import translate
 from pileupgen.cli.validate import validate
 from pileupgen.errors import InterruptedRunError, OutputError, PileupgenError
+
+# Threads that spin while they wait slow each other up to tenfold where cores are shared.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 app = typer.Typer(
     name="pileupgen",
