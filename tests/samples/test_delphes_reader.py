@@ -69,13 +69,13 @@ def test_what_is_written_is_read(
     write_delphes(path, towers, steps=min(steps, n_events))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(root, "_READ_BYTES", read_bytes)
-        patch.setattr("pileupgen.samples.readers.delphes.CHUNK_BYTES", chunk_bytes)
+        patch.setattr("pileupgen.samples.readers.files.CHUNK_BYTES", chunk_bytes)
         assert_same(read(path), towers)
 
 
 def test_chunks_are_bounded_and_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_delphes(tmp_path / "f.root", random_towers(50, 1), steps=3)
-    monkeypatch.setattr("pileupgen.samples.readers.delphes.MAX_CHUNK_EVENTS", 8)
+    monkeypatch.setattr("pileupgen.samples.readers.files.MAX_CHUNK_EVENTS", 8)
     reader = DelphesReader([tmp_path / "f.root"], DelphesOptions(), MU)
     sizes = [towers.n_events for towers in reader.chunks()]
     assert sizes == [8] * 6 + [2]

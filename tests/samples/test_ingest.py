@@ -108,7 +108,7 @@ def test_chunks_do_not_show(
     card_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(card_path, tmp_path / "a.h5")
-    monkeypatch.setattr("pileupgen.samples.readers.delphes.MAX_CHUNK_EVENTS", 7)
+    monkeypatch.setattr("pileupgen.samples.readers.files.MAX_CHUNK_EVENTS", 7)
     run(card_path, tmp_path / "b.h5")
     first, second = (ImageStore(tmp_path / name).read() for name in ("a.h5", "b.h5"))
     assert np.array_equal(first.energy, second.energy)

@@ -9,10 +9,17 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from pileupgen.samples.readers.base import MuSource, Reader
+from pileupgen.samples.readers.base import MuSource
+from pileupgen.samples.readers.cms_ig import CmsIgOptions, CmsIgReader
 from pileupgen.samples.readers.delphes import DelphesOptions, DelphesReader
+from pileupgen.samples.readers.files import FileReader, Span
+from pileupgen.samples.readers.hdf5 import CaloChallengeOptions, Hdf5Options, ImageArrayReader
+from pileupgen.samples.readers.tree import TreeOptions, TreeReader
 
-__all__ = ["FORMATS", "Format", "MuSource", "Reader"]
+__all__ = ["FORMATS", "Format", "MuSource", "Reader", "Span"]
+
+Reader = FileReader[Any]
+"""Opens a sample's files one after another and yields their towers."""
 
 
 @dataclass(frozen=True)
@@ -36,4 +43,8 @@ class Format:
 
 FORMATS: dict[str, Format] = {
     "delphes": Format(DelphesOptions, "Vertex_size - 1", DelphesReader),
+    "root": Format(TreeOptions, "unknown", TreeReader),
+    "hdf5": Format(Hdf5Options, "unknown", ImageArrayReader),
+    "calochallenge": Format(CaloChallengeOptions, "unknown", ImageArrayReader),
+    "cms_ig": Format(CmsIgOptions, "unknown", CmsIgReader),
 }

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
-
-from pileupgen.calo.towers import Towers
 
 CHUNK_BYTES = 1 << 22
 """Aim for the size of a chunk of towers, in bytes as stored uncompressed."""
@@ -16,41 +12,6 @@ SANE_ENERGY = 1e6
 """GeV; a cell with more is a damaged number or another unit."""
 
 _TERM = re.compile(r"\s*(?P<branch>\S+?)(?:\s*(?P<sign>[+-])\s*(?P<number>\d+(?:\.\d*)?))?\s*")
-
-
-class Reader(Protocol):
-    """Opens a sample's files one after another and yields their towers.
-
-    Attributes
-    ----------
-    layers : tuple of str
-        Layer names of the towers it yields.
-    """
-
-    layers: tuple[str, ...]
-
-    def estimate_events(self) -> int:
-        """Estimate the number of events, from the first file and the sizes of the others.
-
-        Raises
-        ------
-        InputError
-            If the first file cannot be used.
-        """
-
-    def chunks(self, max_events: int | None = None) -> Iterator[Towers]:
-        """Yield towers of consecutive events in pieces of bounded size.
-
-        Parameters
-        ----------
-        max_events : int or None
-            Stop after so many events.
-
-        Raises
-        ------
-        InputError
-            If a file cannot be used; names the file.
-        """
 
 
 @dataclass(frozen=True)

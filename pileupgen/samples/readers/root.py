@@ -201,6 +201,8 @@ class RootBranch:
         UnreadableInputError
             If a basket cannot be unpacked, or it does not hold numbers.
         """
+        if begin > self._end:
+            self._skip_to(begin)
         while self._end < end:
             self._fetch()
         flat = _join(self._held)
@@ -212,6 +214,12 @@ class RootBranch:
     def read_at(self, begin: int, end: int) -> Flat:
         """Entries ``begin … end − 1``, whatever was read before."""
         return self._unpack(begin, end)
+
+    def _skip_to(self, begin: int) -> None:
+        """Leave out baskets that end before an entry."""
+        self._basket = int(np.searchsorted(self._ends, begin, side="right")) - 1
+        self._begin = self._end = self._ends[self._basket]
+        self._held = []
 
     def _fetch(self) -> None:
         """Read whole baskets, so that none is unpacked twice."""

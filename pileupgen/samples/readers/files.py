@@ -1,0 +1,234 @@
+"""A sample of several files, opened one at a time and read in pieces of bounded size."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pileupgen.calo.towers import Towers
+from pileupgen.errors import InputError, UnreadableInputError
+from pileupgen.samples.readers.base import CHUNK_BYTES, MAX_CHUNK_EVENTS, SANE_ENERGY, MuSource
+
+
+class OpenFile(Protocol):
+    """One file, opened for reading."""
+
+    @property
+    def n_entries(self) -> int:
+        """Number of events."""
+
+    def close(self) -> None:
+        """Close the file."""
+
+
+F = TypeVar("F", bound=OpenFile)
+
+
+@dataclass(frozen=True)
+class Span:
+    """Events ``begin … end − 1`` of one file of a sample.
+
+    Attributes
+    ----------
+    file : int
+        Which of the sample's files.
+    begin, end : int
+        Entries of that file.
+    first_id : int
+        Position in the sample of the file's entry 0.
+    """
+
+    file: int
+    begin: int
+    end: int
+    first_id: int
+
+
+class FileReader(ABC, Generic[F]):
+    """What readers of all formats share: they hold one file open and go through its events.
+
+    Parameters
+    ----------
+    files : sequence of Path
+        Read in this order.
+    layers : tuple of str
+        Layer names of the towers it yields.
+    mu : MuSource
+        Where μ comes from.
+    gev : float
+        What one unit of the file's energies is in GeV.
+    """
+
+    def __init__(
+        self, files: Sequence[Path], layers: tuple[str, ...], mu: MuSource, gev: float
+    ) -> None:
+        self.files = tuple(files)
+        self.layers = layers
+        self._mu = mu
+        self._gev = gev
+        self._held: tuple[int, F] | None = None
+
+    @abstractmethod
+    def _open(self, path: Path) -> F:
+        """Open a file, or raise an InputError that names it."""
+
+    @abstractmethod
+    def _event_bytes(self, file: F) -> float:
+        """Size of one event, uncompressed."""
+
+    @abstractmethod
+    def _read(self, file: F, pieces: Sequence[tuple[int, int]], first_id: int) -> Iterator[Towers]:
+        """Yield the towers of each piece (begin, end) of a file; pieces follow one another."""
+
+    def n_events(self, file: int) -> int:
+        """Open a file and count its events.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be used.
+        """
+        return self._file(file).n_entries
+
+    def step(self, file: int) -> int:
+        """Events in a chunk of a file: about ``CHUNK_BYTES``."""
+        size = max(self._event_bytes(self._file(file)), 1.0)
+        return int(np.clip(CHUNK_BYTES / size, 1, MAX_CHUNK_EVENTS))
+
+    def estimate_events(self) -> int:
+        """Estimate the number of events, from the first file that opens and all files' sizes."""
+        sizes = [path.stat().st_size if path.exists() else 0 for path in self.files]
+        fault: InputError | None = None
+        for index, size in enumerate(sizes):
+            try:
+                return round(self.n_events(index) * sum(sizes) / max(size, 1))
+            except InputError as error:
+                fault = fault or error
+        raise fault or UnreadableInputError("The sample has no files.")
+
+    def read(self, span: Span) -> Iterator[Towers]:
+        """Yield the towers of a span, in chunks.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be used; names the file.
+        """
+        file, step = self._file(span.file), self.step(span.file)
+        starts = range(span.begin, span.end, step)
+        pieces = [(begin, min(begin + step, span.end)) for begin in starts]
+        yield from self._read(file, pieces, span.first_id)
+
+    def chunks(self, max_events: int | None = None) -> Iterator[Towers]:
+        """Yield towers of consecutive events of all files, in chunks."""
+        n_done = 0
+        try:
+            for index in range(len(self.files)):
+                if max_events is not None and n_done >= max_events:
+                    return
+                n = self.n_events(index)
+                n = n if max_events is None else min(n, max_events - n_done)
+                yield from self.read(Span(index, 0, n, n_done))
+                n_done += n
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Close the file that is open."""
+        if self._held is not None:
+            self._held[1].close()
+            self._held = None
+
+    def _file(self, index: int) -> F:
+        if self._held is None or self._held[0] != index:
+            self.close()
+            self._held = (index, self._open(self.files[index]))
+        return self._held[1]
+
+
+class Place:
+    """Where a chunk begins, for messages.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    entry : int
+        First entry of the chunk.
+    first_id : int
+        Position in the sample of the file's entry 0.
+    """
+
+    def __init__(self, path: Path, entry: int, first_id: int) -> None:
+        self.path = path
+        self._entry = entry
+        self._first_id = first_id
+
+    def event(self, tower: int, offsets: NDArray[np.int64]) -> str:
+        """Name the event that owns a tower of the chunk."""
+        entry = self._entry + int(np.searchsorted(offsets, tower, side="right")) - 1
+        number = self._first_id + entry
+        same = "" if number == entry else f" (event {number} of the sample)"
+        return f"{self.path}, event {entry}{same}"
+
+
+def require_sane_energies(
+    energy: NDArray[np.float32], name: str, offsets: NDArray[np.int64], where: Place
+) -> None:
+    """Refuse energies that no calorimeter can have.
+
+    Parameters
+    ----------
+    energy : float32 array, shape (n_towers,)
+        GeV.
+    name : str
+        Of the branch or dataset.
+    offsets : int64 array, shape (n + 1,)
+        Event i owns towers ``offsets[i]:offsets[i + 1]``.
+    where : Place
+        Where the chunk begins.
+
+    Raises
+    ------
+    UnreadableInputError
+        Naming the first event with an energy that is not finite or beyond ``SANE_ENERGY``.
+    """
+    if not len(energy):
+        return
+    low, high = float(energy.min()), float(energy.max())
+    if low > -SANE_ENERGY and high < SANE_ENERGY:
+        return
+    tower = int(np.flatnonzero(~(np.abs(energy) < SANE_ENERGY))[0])
+    raise UnreadableInputError(
+        f"{where.event(tower, offsets)}: {name} = {energy[tower]:g} GeV.",
+        "Remove the event; if all are so, the card's units are wrong.",
+    )
+
+
+def require_finite_places(
+    edges: NDArray[np.float32] | NDArray[np.float64],
+    offsets: NDArray[np.int64],
+    where: Place,
+) -> None:
+    """Refuse towers whose place is NaN or infinite.
+
+    Raises
+    ------
+    UnreadableInputError
+        Naming the first such event.
+    """
+    with np.errstate(all="ignore"):
+        is_finite = bool(np.isfinite(edges.sum()))
+    if is_finite or np.all(np.isfinite(edges)):
+        return
+    tower = int(np.flatnonzero(~np.isfinite(edges).all(axis=1))[0])
+    raise UnreadableInputError(
+        f"{where.event(tower, offsets)}: a tower at η, φ = {edges[tower].tolist()}.",
+        "Remove the event, or make the file anew.",
+    )
