@@ -19,11 +19,10 @@ import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from numpy.typing import NDArray
-from scipy.special import ndtri
 from torch import Tensor
 
-S_MAX = 4.0
-"""Quantile knots lie evenly in Gaussian score between ∓ this; beyond, log-energy is linear."""
+from pileupgen.models.quantiles import S_MAX, QuantileTables, extend_tail
+
 _S_LOWEST = -4.5
 """Lowest score of a hit: far enough from the null cells to stay a hit in single precision."""
 _MIN_EXPECTED_HITS = 20
@@ -163,7 +162,7 @@ class CellCalibration(ModelMixin, ConfigMixin):
         mass = 1.0 - len(positive) / max(len(values), 1)
         self.null_mass[index] = float(np.clip(mass, 0.0, 1.0 - _MIN_MASS))
         if len(positive):
-            knots = _extend_tail(np.quantile(positive, levels), len(positive))
+            knots = extend_tail(np.quantile(positive, levels), len(positive))
             knots += 1e-6 * np.arange(self.n_knots)  # strictly ascending, so that the map inverts
             self.log_energy[index] = torch.from_numpy(knots)
 
@@ -246,7 +245,7 @@ class CellCalibration(ModelMixin, ConfigMixin):
 
     def _tables(
         self, domain: int, layer: int, mu: Tensor, condition: Tensor | None, shape: torch.Size
-    ) -> _Tables:
+    ) -> QuantileTables:
         """Tables of every cell of one layer, interpolated in μ and in the layer before.
 
         ``condition`` is the rank, in (0, 1), of the hit cells of the layer before; −1 where it is
@@ -259,7 +258,7 @@ class CellCalibration(ModelMixin, ConfigMixin):
                 index = (ring * self.n_mu_bins + mu_bin) * self.n_layer_bins + part
                 corners.append((index, mu_share * part_share))
         knots, null = self.log_energy[domain, layer], self.null_mass[domain, layer].double()
-        return _Tables(knots.flatten(), null.flatten(), corners, self.n_knots)
+        return QuantileTables(knots.flatten(), null.flatten(), corners, self.n_knots)
 
     def _mu_corners(self, mu: Tensor) -> list[tuple[Tensor, Tensor]]:
         centres = self.mu_centres.double()
@@ -294,54 +293,3 @@ def _find_alive(energy: NDArray[np.float32]) -> NDArray[np.bool_]:
     hits = (energy > 0).sum(axis=0)
     expected = hits.mean(axis=2, keepdims=True)
     return np.asarray((hits > 0) | (expected < _MIN_EXPECTED_HITS))
-
-
-def _extend_tail(knots: NDArray[np.float64], n: int) -> NDArray[np.float64]:
-    """Replace the knots above the last few of n events by a line of the slope below them.
-
-    The slope is that of the upper twentieth, so that one hard jet does not set it.
-    """
-    s = np.linspace(-S_MAX, S_MAX, len(knots))
-    upper = np.array([max(0.05, min(0.3, 60 / n)), min(0.1, 3 / n)])
-    begin, end = np.clip(np.searchsorted(s, -ndtri(upper)), 0, len(s) - 2)
-    begin = min(begin, end - 1)
-    slope = max((knots[end] - knots[begin]) / (s[end] - s[begin]), 1e-3)
-    return np.where(s > s[end], knots[end] + slope * (s - s[end]), knots)
-
-
-class _Tables:
-    """Quantile function of every cell: ln E at even knots in score s, mixed from its corners."""
-
-    def __init__(
-        self, knots: Tensor, null_mass: Tensor, corners: list[tuple[Tensor, Tensor]], n_knots: int
-    ) -> None:
-        self._knots, self._n_knots = knots, n_knots
-        self._corners = [(index * n_knots, share) for index, share in corners]
-        self._step = 2 * S_MAX / (n_knots - 1)
-        self.null_mass = sum(
-            (share * null_mass[index] for index, share in corners), torch.tensor(0.0)
-        )
-
-    def _at(self, knot: Tensor) -> Tensor:
-        values = [share * self._knots[index + knot].double() for index, share in self._corners]
-        return sum(values[1:], values[0])
-
-    def log_energy_of(self, s: Tensor) -> Tensor:
-        """Linear between knots, and beyond them with the outermost slope."""
-        position = (s + S_MAX) / self._step
-        low = position.floor().long().clamp(0, self._n_knots - 2)
-        left = self._at(low)
-        return left + (position - low) * (self._at(low + 1) - left)
-
-    def score_of(self, log_energy: Tensor) -> Tensor:
-        """Inverse of :meth:`log_energy_of`, by bisection over the knots."""
-        low = torch.zeros_like(log_energy, dtype=torch.int64)
-        high = torch.full_like(low, self._n_knots - 1)
-        for _ in range((self._n_knots - 1).bit_length()):
-            middle = (low + high) // 2
-            above = self._at(middle) <= log_energy
-            low, high = torch.where(above, middle, low), torch.where(above, high, middle)
-        low = low.clamp(0, self._n_knots - 2)
-        left = self._at(low)
-        slope = (self._at(low + 1) - left).clamp_min(1e-9)
-        return (low + (log_energy - left) / slope) * self._step - S_MAX

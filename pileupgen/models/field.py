@@ -180,20 +180,6 @@ class StationaryField(ModelMixin, ConfigMixin):
         velocity = self._from_basis(torch.bmm(centred, vectors.transpose(1, 2)) - s * mean)
         return patchify(velocity, self.patch)
 
-    def precision_times(self, x: Tensor, label: int) -> Tensor:
-        """C⁻¹ (x − m) at full resolution, (N, C, H, W): minus the gradient of ln p(x)."""
-        vectors = self.eigenvectors[label].to(x)[self._frequency]
-        mean = self._mean_coordinates(self.mean[label].to(x))
-        centred = torch.bmm(self._to_basis(x) - mean, vectors)
-        centred = centred / self.eigenvalues[label].to(x)[:, None]
-        return self._from_basis(torch.bmm(centred, vectors.transpose(1, 2)))
-
-    def conditional_width(self, label: int) -> Tensor:
-        """Standard deviation of one value given all others, (C^-1)_ii^(-1/2), (C, H, 1)."""
-        vectors = self.eigenvectors[label][self._frequency]
-        diagonal = (vectors**2 / self.eigenvalues[label][:, None]).sum(dim=2).mean(dim=0)
-        return diagonal.rsqrt().view(self.n_channels, self.height, 1)
-
     def log_ratio(self, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """Ln p_data(x_t) / p_mc(x_t) of the two Gaussian fields, shape (N,)."""
         coordinates = self._to_basis(unpatchify(x_t, self.patch))

@@ -1,0 +1,75 @@
+"""Quantile functions at even knots in Gaussian score."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import ndtri
+from torch import Tensor
+
+S_MAX = 4.0
+"""Quantile knots lie evenly in Gaussian score between ∓ this; beyond, log-energy is linear."""
+
+
+def extend_tail(knots: NDArray[np.float64], n: int) -> NDArray[np.float64]:
+    """Replace the knots, shape (K,), above the last few of n events by a line.
+
+    Its slope is that of the upper twentieth, so that one hard jet does not set it.
+    """
+    s = np.linspace(-S_MAX, S_MAX, len(knots))
+    upper = np.array([max(0.05, min(0.3, 60 / n)), min(0.1, 3 / n)])
+    begin, end = np.clip(np.searchsorted(s, -ndtri(upper)), 0, len(s) - 2)
+    begin = min(begin, end - 1)
+    slope = max((knots[end] - knots[begin]) / (s[end] - s[begin]), 1e-3)
+    return np.where(s > s[end], knots[end] + slope * (s - s[end]), knots)
+
+
+class QuantileTables:
+    """Quantile function of every cell: ln E at even knots in score s, mixed from its corners.
+
+    Parameters
+    ----------
+    knots : Tensor, shape (n_tables · K,)
+        ln(E / GeV) at the knots of all tables, one after another.
+    null_mass : Tensor, shape (n_tables,)
+        Probability of a null cell in each table.
+    corners : list of (int64 Tensor, Tensor)
+        Table of each cell and its share, for each of the tables that a cell mixes.
+    n_knots : int
+        K.
+    """
+
+    def __init__(
+        self, knots: Tensor, null_mass: Tensor, corners: list[tuple[Tensor, Tensor]], n_knots: int
+    ) -> None:
+        self._knots, self._n_knots = knots, n_knots
+        self._corners = [(index * n_knots, share) for index, share in corners]
+        self._step = 2 * S_MAX / (n_knots - 1)
+        self.null_mass = sum(
+            (share * null_mass[index] for index, share in corners), torch.tensor(0.0)
+        )
+
+    def _at(self, knot: Tensor) -> Tensor:
+        values = [share * self._knots[index + knot].double() for index, share in self._corners]
+        return sum(values[1:], values[0])
+
+    def log_energy_of(self, s: Tensor) -> Tensor:
+        """Linear between knots, and beyond them with the outermost slope."""
+        position = (s + S_MAX) / self._step
+        low = position.floor().long().clamp(0, self._n_knots - 2)
+        left = self._at(low)
+        return left + (position - low) * (self._at(low + 1) - left)
+
+    def score_of(self, log_energy: Tensor) -> Tensor:
+        """Inverse of :meth:`log_energy_of`, by bisection over the knots."""
+        low = torch.zeros_like(log_energy, dtype=torch.int64)
+        high = torch.full_like(low, self._n_knots - 1)
+        for _ in range((self._n_knots - 1).bit_length()):
+            middle = (low + high) // 2
+            above = self._at(middle) <= log_energy
+            low, high = torch.where(above, middle, low), torch.where(above, high, middle)
+        low = low.clamp(0, self._n_knots - 2)
+        left = self._at(low)
+        slope = (self._at(low + 1) - left).clamp_min(1e-9)
+        return (low + (log_energy - left) / slope) * self._step - S_MAX
