@@ -73,7 +73,7 @@ def preprocess(
     session = open_session(config, run, seed, preprocess={"max_events": max_events})
     session.adopt()
     with _warnings_on_console():
-        cards = {domain: _find_card(session, domain) for domain in DOMAINS}
+        cards = {domain: find_card(session, domain) for domain in DOMAINS}
         summaries = {
             domain: _preprocess_domain(session, domain, card, force)
             for domain, card in cards.items()
@@ -123,7 +123,7 @@ class _Source:
         return describe_inputs(self.card, self.files)
 
 
-def _find_card(session: Session, domain: str) -> DataCard:
+def find_card(session: Session, domain: str) -> DataCard:
     """Load a domain's card and check its files or settings, before anything is begun."""
     from pileupgen.resources import find_file
     from pileupgen.samples.cards import load_card
@@ -193,7 +193,7 @@ def _find_source(session: Session, domain: str, card: DataCard) -> _Source:
 
     if card.generate is not None:
         say_read(f"{domain}: {escape(_shown(card.path))}, a sample to be generated")
-        return _generate(session, card)
+        return generate_sample(session, card)
     files = card.input_files()
     size = sum(file.stat().st_size for file in files) / 1e6
     what = _shown(files[0]) if len(files) == 1 else f"{len(files):,} files"
@@ -218,7 +218,7 @@ def _sample_spec(session: Session, card: DataCard) -> SampleSpec:
     return spec.model_copy(update={"n_events": wanted})
 
 
-def _generate(session: Session, card: DataCard) -> _Source:
+def generate_sample(session: Session, card: DataCard) -> _Source:
     """Make the sample that a card asks for, unless the cache beside the runs has it."""
     from pileupgen.simulate.produce import default_cache, is_current, make_sample, n_units
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pileupgen.cli.session import ConfigOption, DeviceOption, RunOption
+
 if TYPE_CHECKING:
     from pileupgen.simulate.spec import SampleSpec
 
@@ -81,6 +83,9 @@ def simulate(
         typer.Option("--workers", min=1, help="Processes. (default: all cores)"),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Make it even if it is current.")] = False,
+    config: ConfigOption = None,
+    run: RunOption = None,
+    device: DeviceOption = None,  # noqa: ARG001 - every command takes it; generators need none
 ) -> None:
     """Simulate pileup events: generator, overlay, fast calorimeter.
 
@@ -93,6 +98,7 @@ def simulate(
       pileupgen simulate --tune 21 --response data --seed 2 -o data.root
       pileupgen simulate -g sibyll --mu 30 -n 1000 -o sibyll.root
       pileupgen simulate --card demo_mc
+      pileupgen simulate --config demo
     """
     from pileupgen.cli.console import (
         console,
@@ -118,6 +124,9 @@ def simulate(
         "seed": seed,
     }
     given = {name: value for name, value in options.items() if value is not None}
+    if config is not None or run is not None:
+        _samples_of_a_config(config, run, [*given, *(["card"] if card else [])])
+        return
     spec = _from_card(card, given) if card is not None else _from_options(given)
     path = output or (Path(f"{Path(card).stem}.root") if card is not None else DEFAULT_OUTPUT)
     console.print(f"[bold]make[/]   {describe(spec)}", soft_wrap=True)
@@ -141,6 +150,29 @@ def simulate(
         if card is not None
         else f"name {path} under 'files' in a data card, then pileupgen preprocess"
     )
+
+
+def _samples_of_a_config(config: Path | None, run: Path | None, others: list[str]) -> None:
+    """Make the samples that a config's cards ask for, where `preprocess` looks for them."""
+    from pileupgen.cli.console import say_next, say_read
+    from pileupgen.cli.preprocess import find_card, generate_sample
+    from pileupgen.cli.sample_table import DOMAINS
+    from pileupgen.cli.session import open_session
+    from pileupgen.errors import ConfigError
+
+    if others:
+        raise ConfigError(
+            f"--config takes its samples from cards; it does not go with {', '.join(others)}.",
+            "Change the card, or leave --config and --run out.",
+        )
+    session = open_session(config, run)
+    for domain in DOMAINS:
+        card = find_card(session, domain)
+        if card.generate is None:
+            say_read(f"{domain}: card '{card.name}' names files, there is nothing to make")
+        else:
+            generate_sample(session, card)
+    say_next(f"pileupgen preprocess{session.arguments}")
 
 
 def describe(spec: SampleSpec) -> str:

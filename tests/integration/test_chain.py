@@ -287,3 +287,10 @@ def test_interrupted_training_continues_and_leaves_no_half_model(chain):
     assert not run.joinpath("model").exists()
     shorter = sorted((run / "checkpoints" / "denoiser").glob("step-*"))
     assert shorter
+
+
+def test_simulate_finds_the_samples_of_a_config(chain):
+    out = pileupgen(chain, "simulate", "--config", "small.yaml")
+    assert out.count("as is") == 2
+    out = pileupgen(chain, "simulate", "--config", "small.yaml", "--mu", "3", code=2)
+    assert "does not go with mu" in out
