@@ -21,6 +21,7 @@ from pileupgen.cli.session import (
 if TYPE_CHECKING:
     from pileupgen.samples.store import ImageStore
     from pileupgen.validation.conditions import Condition
+    from pileupgen.validation.release_curve import ReleaseCurve
     from pileupgen.validation.stores import Settings, Validation
 
 EXIT_CONDITION = 10
@@ -179,10 +180,11 @@ def _current_or_new(
     )
     path = folder / "metrics.json"
     if run.is_current(stage, made_from, [path, folder / "figures"]):
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, KeyError):
             metrics = dict(json.loads(path.read_text(encoding="utf-8")))
-            say_current(stage, path)
-            return metrics
+            if all((folder / name).is_file() for name in metrics["figures"]):
+                say_current(stage, path)
+                return metrics
     metrics = _compare(session, stores, settings, hashes, folder)
     run.finish(stage, made_from, {"inputs": hashes, "outputs": [str(path)]})
     return metrics
@@ -206,8 +208,10 @@ def _compare(
 
     from pileupgen.cli.console import progress, say_wrote
     from pileupgen.run import versions, write_whole
+    from pileupgen.validation.release_curve import read_release_curve
     from pileupgen.validation.stores import validate_stores
 
+    curve = read_release_curve(session.run.model / "release.json")
     validation = validate_stores(
         stores["target"],
         stores["source"],
@@ -228,7 +232,7 @@ def _compare(
         if key in provenance
     }
     metrics["versions"] = versions("numpy", "scipy", "scikit-learn")
-    figures = _draw(session, validation, metrics["translation"].get("t_release"), folder)
+    figures = _draw(validation, curve, metrics["translation"].get("t_release"), folder)
     metrics["figures"] = [str(path.relative_to(folder)) for path in figures]
     path = folder / "metrics.json"
     write_whole(path, json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
@@ -237,12 +241,12 @@ def _compare(
     return metrics
 
 
-def _draw(session: Session, validation: Validation, t_release: object, folder: Path) -> list[Path]:
+def _draw(
+    validation: Validation, curve: ReleaseCurve | None, t_release: object, folder: Path
+) -> list[Path]:
     from pileupgen.cli.console import progress
     from pileupgen.validation.figures import validation_figures, write_figure
-    from pileupgen.validation.release_curve import read_release_curve
 
-    curve = read_release_curve(session.run.model / "release.json")
     marked = t_release if isinstance(t_release, int) else None
     drawings = list(validation_figures(validation, curve, marked))
     paths = []
@@ -272,5 +276,7 @@ def _summarise(metrics: dict[str, Any], conditions: list[Condition]) -> None:
     closed = metrics["headline"].get("gap_closed")
     if closed is not None and closed < 0.5:
         say_next("pileupgen translate --t-release auto, then pileupgen validate")
+    elif "auc_cells" not in metrics["headline"]:
+        say_next("pileupgen validate --cells, for the test on cells; and look at the figures")
     else:
-        say_next("look at the figures; pileupgen validate --cells for the test on cells")
+        say_next("look at the figures")

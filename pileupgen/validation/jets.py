@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,8 +73,8 @@ def find_jets(
 ) -> JetSample:
     """Cluster the cells of every event, layers summed, each a massless particle at its centre.
 
-    Anti-k_t (0802.1189), R = 0.4; p_T less ρ π R² (0707.1378); axes further than R from the edge
-    of the acceptance in η.
+    Anti-k_t (0802.1189) by FastJet (1111.6097), R = 0.4; p_T less ρ π R² (0707.1378); axes further
+    than R from the edge of the acceptance in η.
 
     Parameters
     ----------
@@ -159,6 +160,9 @@ def _import_fastjet() -> Any:
             "Pileup jets need fastjet, which is not installed.",
             "pip install 'pileupgen[jets]', or leave --jets out.",
         ) from error
+    with suppress(AttributeError):
+        # FastJet's banner would go to the terminal in the middle of a progress bar.
+        fastjet._swig.ClusterSequence.set_fastjet_banner_stream(None)
     return fastjet
 
 

@@ -77,6 +77,8 @@ def test_an_unchanged_run_is_not_repeated(run_folder):
     assert "mean W1/σ" in result.output
     assert path.stat().st_mtime_ns == stamp
     assert "as is" not in call(run_folder, "--quick", "--seed", "8").output
+    (run_folder / "validation/figures/event_display.png").unlink()
+    assert "as is" not in call(run_folder, "--quick", "--seed", "8").output
     path.write_text("{")
     assert "as is" not in call(run_folder, "--quick", "--seed", "8").output
     json.loads(path.read_text())
@@ -149,6 +151,13 @@ def test_a_truncated_store_is_refused(run_folder):
     path = run_folder / "translated/mc_to_data.h5"
     path.write_bytes(path.read_bytes()[:3000])
     assert isinstance(call(run_folder).exception, UnreadableInputError)
+
+
+def test_a_damaged_release_curve_is_told_before_the_work(run_folder):
+    (run_folder / "model").mkdir()
+    (run_folder / "model/release.json").write_text("{")
+    assert isinstance(call(run_folder).exception, UnreadableInputError)
+    assert not (run_folder / "validation").exists()
 
 
 def test_a_run_of_another_config_is_refused(run_folder):
