@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pileupgen.cli.console import console, progress, say_next, say_read, say_wrote, warn
+from pileupgen.cli.library_log import warnings_on_console
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -136,7 +137,7 @@ def check_card(
         inputs = describe_inputs(card, files)
         n_sums = sum(entry["name"] in card.checksum for entry in inputs)
         console.print(f"{len(files):,} files are there, {n_sums:,} fit their checksum")
-    with progress(f"read {card.name}", len(files), "files") as advance:
+    with warnings_on_console(), progress(f"read {card.name}", len(files), "files") as advance:
         found = check.check_card(card, files, grid, n_events, advance)
     _report(found)
     path = figure or Path("runs") / "cards" / f"{card.name}.png"

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +17,8 @@ from pileupgen.cli.console import (
     say_wrote,
     warn,
 )
+from pileupgen.cli.library_log import warnings_on_console
+from pileupgen.cli.mu_matching import MuMatching, match_to_data
 from pileupgen.cli.sample_table import DOMAINS, show_comparison
 from pileupgen.cli.session import (
     ConfigOption,
@@ -54,6 +53,22 @@ def preprocess(
     force: Annotated[
         bool, typer.Option("--force", help="Do it again, even if the inputs are unchanged.")
     ] = False,
+    workers: Annotated[
+        int, typer.Option("--workers", "-j", min=1, help="Processes that read and draw.")
+    ] = 1,
+    skip_bad: Annotated[
+        bool,
+        typer.Option("--skip-bad", help="Leave out what cannot be read of a file, and name it."),
+    ] = False,
+    match_mu: Annotated[
+        MuMatching | None,
+        typer.Option(
+            "--match-mu",
+            help="Give mc the μ profile of data: by event weights, or by dropping events (which "
+            "the training sees too).",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Turn the towers of two samples into images.
 
@@ -69,20 +84,32 @@ def preprocess(
       pileupgen preprocess --config delphes_hard
       PILEUPGEN_DATA=~/data pileupgen preprocess --config delphes_mild --run runs/mild
       pileupgen preprocess --config my.yaml --max-events 500 --run runs/quick
+      pileupgen preprocess --config my.yaml --workers 8 --skip-bad --match-mu resample
     """
     session = open_session(config, run, seed, preprocess={"max_events": max_events})
     session.adopt()
-    with _warnings_on_console():
+    how = _How(force, workers, skip_bad, match_mu)
+    with warnings_on_console():
         cards = {domain: find_card(session, domain) for domain in DOMAINS}
-        summaries = {
-            domain: _preprocess_domain(session, domain, card, force)
-            for domain, card in cards.items()
-        }
+        # mc may take its μ profile from data.
+        order = DOMAINS[::-1] if match_mu else DOMAINS
+        done = {domain: _preprocess_domain(session, domain, cards[domain], how) for domain in order}
+        summaries = {domain: done[domain] for domain in DOMAINS}
     _finish(session, summaries)
-    show_comparison(session.run, summaries)
+    show_comparison(session.run, summaries, is_matched=match_mu is not None)
     # The run keeps what was changed on the command line; a config named again would undo it.
     is_changed = seed is not None or max_events is not None
     say_next(f"pileupgen train{f' --run {session.run.path}' if is_changed else session.arguments}")
+
+
+@dataclass(frozen=True)
+class _How:
+    """What the command line asks for beside the config."""
+
+    force: bool
+    workers: int
+    skip_bad: bool
+    match_mu: MuMatching | None
 
 
 @dataclass(frozen=True)
@@ -141,7 +168,7 @@ def find_card(session: Session, domain: str) -> DataCard:
     return card
 
 
-def _preprocess_domain(session: Session, domain: str, card: DataCard, force: bool) -> IngestSummary:
+def _preprocess_domain(session: Session, domain: str, card: DataCard, how: _How) -> IngestSummary:
     from pileupgen.calo.geometry import get_grid
     from pileupgen.run import fingerprint, versions
     from pileupgen.samples.ingest import IngestSummary, ingest
@@ -150,19 +177,23 @@ def _preprocess_domain(session: Session, domain: str, card: DataCard, force: boo
     settings, store = session.config.preprocess, session.run.images(domain)
     grid = get_grid(settings.geometry)
     source = _find_source(session, domain, card)
-    made_from = fingerprint(
-        {
-            "card": source.card.to_dict(),
-            "inputs": source.key(),
-            "grid": grid.to_dict(),
-            "settings": settings.model_dump(mode="json"),
-            "seed": session.config.seed,
-            "schema": SCHEMA_VERSION,
-            "versions": versions(),
-        }
-    )
+    made_of = {
+        "card": source.card.to_dict(),
+        "inputs": source.key(),
+        "grid": grid.to_dict(),
+        "settings": settings.model_dump(mode="json"),
+        "seed": session.config.seed,
+        "schema": SCHEMA_VERSION,
+        "versions": versions(),
+    }
+    if how.skip_bad:
+        made_of["skip_bad"] = True
+    if how.match_mu is not None and domain == "mc":
+        data = session.run.details("preprocess_data")["made_from"]
+        made_of["match_mu"] = [how.match_mu.value, data]
+    made_from = fingerprint(made_of)
     stage = f"preprocess_{domain}"
-    if not force and session.run.is_current(stage, made_from, [store]):
+    if not how.force and session.run.is_current(stage, made_from, [store]):
         say_current(domain, store)
         return IngestSummary.from_dict(session.run.details(stage)["summary"])
     inputs = source.inputs()
@@ -180,8 +211,12 @@ def _preprocess_domain(session: Session, domain: str, card: DataCard, force: boo
             fractions=settings.fractions,
             seed=session.config.seed,
             max_events=settings.max_events,
+            workers=how.workers,
+            skip_bad=how.skip_bad,
             advance=advance,
         )
+    if how.match_mu is not None and domain == "mc":
+        summary = match_to_data(session, summary, how.match_mu)
     session.run.finish(stage, made_from, {"card": source.card.name, "summary": summary.to_dict()})
     size = store.stat().st_size / 1e6
     say_wrote(store, f"{summary.n_events:,} images of {grid.shape}, {size:.1f} MB")
@@ -246,22 +281,3 @@ def _finish(session: Session, summaries: dict[str, IngestSummary]) -> None:
         fingerprint(made_from),
         {"summaries": {domain: summary.to_dict() for domain, summary in summaries.items()}},
     )
-
-
-class _ConsoleHandler(logging.Handler):
-    """Hands the library's warnings to the console."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        from rich.markup import escape
-
-        warn(escape(record.getMessage()))
-
-
-@contextmanager
-def _warnings_on_console() -> Iterator[None]:
-    logger, handler = logging.getLogger("pileupgen"), _ConsoleHandler(logging.WARNING)
-    logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)

@@ -16,7 +16,9 @@ MU_ALARM = 1e-3
 """Kolmogorov-Smirnov p-value below which two μ profiles are called different."""
 
 
-def show_comparison(run: RunDirectory, summaries: Mapping[str, IngestSummary]) -> None:
+def show_comparison(
+    run: RunDirectory, summaries: Mapping[str, IngestSummary], *, is_matched: bool = False
+) -> None:
     """Show both domains side by side, and warn if their pileup differs.
 
     Parameters
@@ -25,6 +27,8 @@ def show_comparison(run: RunDirectory, summaries: Mapping[str, IngestSummary]) -
         Has both stores.
     summaries : mapping
         What went into each.
+    is_matched : bool
+        Whether their μ profiles were made alike.
     """
     from rich.table import Table
 
@@ -36,7 +40,8 @@ def show_comparison(run: RunDirectory, summaries: Mapping[str, IngestSummary]) -
     for label in dict.fromkeys(key for column in columns for key in column):
         table.add_row(label, *(column.get(label, "") for column in columns))
     console.print(table)
-    _compare_mu(run, summaries)
+    if not is_matched:
+        _compare_mu(run, summaries)
 
 
 def _numbers(summary: IngestSummary) -> dict[str, str]:
@@ -59,6 +64,8 @@ def _numbers(summary: IngestSummary) -> dict[str, str]:
         rows["energy outside the grid"] = f"{outside / (total + outside):.1%}"
     if summary.n_shared:
         rows["towers shared by cells"] = f"{summary.n_shared / summary.n_towers:.2%}"
+    if summary.skipped:
+        rows["files skipped"] = f"{len(summary.skipped):,}"
     return rows
 
 
@@ -78,5 +85,6 @@ def _compare_mu(run: RunDirectory, summaries: Mapping[str, IngestSummary]) -> No
         mc, data = (summaries[domain].mean_mu for domain in DOMAINS)
         warn(
             f"the μ profiles differ (⟨μ⟩ = {mc:.2f} and {data:.2f}, Kolmogorov-Smirnov "
-            f"p = {p_value:.1e}): this is no effect of the detector, yet it would be learned"
+            f"p = {p_value:.1e}): this is no effect of the detector, yet it would be learned; "
+            "--match-mu resample gives mc the profile of data"
         )

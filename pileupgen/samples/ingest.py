@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pileupgen.calo.geometry import Grid
-from pileupgen.calo.imaging import Imager
 from pileupgen.errors import CardError, UnreadableInputError, did_you_mean
 from pileupgen.run import hash_file, versions
 from pileupgen.samples.cards import DataCard
 from pileupgen.samples.readers import Reader
 from pileupgen.samples.store import assign_splits, create_store
+from pileupgen.samples.stream import Drawn, Stream
+
+_log = logging.getLogger("pileupgen")
 
 
 class Advance(Protocol):
@@ -48,6 +51,8 @@ class IngestSummary:
         cell's centre.
     mean_mu, sd_mu : float
         Mean and standard deviation of μ over events; NaN where it is not known.
+    skipped : tuple of str
+        Names of the files left out, wholly or from a fault on.
     """
 
     n_events: int
@@ -63,6 +68,7 @@ class IngestSummary:
     sd_sum_et: float
     mean_mu: float
     sd_mu: float
+    skipped: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a stage's record."""
@@ -117,6 +123,8 @@ def ingest(
     fractions: tuple[float, float, float] = (0.6, 0.15, 0.25),
     seed: int = 0,
     max_events: int | None = None,
+    workers: int = 1,
+    skip_bad: bool = False,
     advance: Advance | None = None,
 ) -> IngestSummary:
     """Read towers, draw them on the grid, suppress zeros, write the store; in a stream.
@@ -143,6 +151,10 @@ def ingest(
         Of the split.
     max_events : int or None
         Stop after so many.
+    workers : int
+        Processes that read and draw; the store does not depend on it.
+    skip_bad : bool
+        Leave out what cannot be read of a file, say so in the provenance, and go on.
     advance : callable, optional
         Told of the events done.
 
@@ -172,30 +184,41 @@ def ingest(
         "settings": settings,
         "versions": versions("numpy", "uproot", "awkward", "h5py", "hdf5plugin"),
     }
+    stream = Stream(reader, grid, zero_suppression, max_events, workers, skip_bad)
     tally = _Tally(grid)
-    imager = Imager(grid)
     with create_store(path, grid, domain, provenance) as writer:
-        for towers in reader.chunks(max_events):
-            images, outside = imager.draw(towers)
-            tally.add_towers(images, outside, towers.mu)
-            if zero_suppression > 0:
-                images[images < zero_suppression] = 0.0
-            tally.add_images(images)
+        for drawn in stream:
+            n = len(drawn.images)
+            tally.add(drawn)
             columns: dict[str, NDArray[Any]] = {
-                "mu": towers.mu,
-                "event_id": towers.event_id,
-                "weight": np.ones(towers.n_events),
-                "split": assign_splits(writer.n_events, towers.n_events, fractions, seed),
+                "mu": drawn.mu,
+                "event_id": drawn.event_id,
+                "weight": np.ones(n),
+                "split": assign_splits(writer.n_events, n, fractions, seed),
             }
-            writer.append(images, columns)
+            writer.append(drawn.images, columns)
             if advance is not None:
-                advance(towers.n_events)
+                advance(n)
         if writer.n_events == 0:
+            why = f" {stream.skipped[0].error.message}" if stream.skipped else ""
             raise UnreadableInputError(
-                f"Card '{card.name}' holds no events ({', '.join(i['name'] for i in inputs)}).",
-                "Its trees are empty.",
+                f"Card '{card.name}' holds no events "
+                f"({', '.join(item['name'] for item in inputs)}).{why}",
+                "None of its files can be read." if why else "Its trees are empty.",
             )
-    return tally.summary(imager.n_towers, imager.n_shared)
+        if stream.skipped:
+            skipped = [
+                {
+                    "name": item.path.name,
+                    "error": type(item.error).__name__,
+                    "n_events": item.n_events,
+                }
+                for item in stream.skipped
+            ]
+            writer.replace_provenance({**provenance, "skipped": skipped})
+    for item in stream.skipped:
+        _log.warning("skipped from event %d on: %s", item.n_events, item.error.message)
+    return tally.summary(tuple(item.path.name for item in stream.skipped))
 
 
 class _Tally:
@@ -203,36 +226,31 @@ class _Tally:
 
     def __init__(self, grid: Grid) -> None:
         self._grid = grid
-        self._per_energy = 1.0 / np.cosh(grid.eta_centres)
         self._energy, self._before, self._outside = np.zeros((3, grid.n_layers))
         self._n_filled, self._n_before = np.zeros((2, grid.n_layers))
+        self._n_towers = self._n_shared = 0
         self._sum_et = _Moments()
         self._mu = _Moments()
 
-    def add_towers(
-        self, images: NDArray[np.float32], outside: NDArray[np.float64], mu: NDArray[np.float32]
-    ) -> None:
-        """Count images before the zero suppression."""
-        self._before += _rings(images).sum(axis=(0, 2))
-        self._n_before += _n_filled(images)
-        self._outside += outside.sum(axis=0)
-        self._mu.add(mu.astype(np.float64))
+    def add(self, drawn: Drawn) -> None:
+        self._energy += drawn.energy
+        self._before += drawn.before
+        self._outside += drawn.outside
+        self._n_filled += drawn.n_filled
+        self._n_before += drawn.n_before
+        self._n_towers += drawn.n_towers
+        self._n_shared += drawn.n_shared
+        self._sum_et.add(drawn.sum_et)
+        self._mu.add(drawn.mu.astype(np.float64))
 
-    def add_images(self, images: NDArray[np.float32]) -> None:
-        """Count images as they go into the store."""
-        rings = _rings(images)
-        self._energy += rings.sum(axis=(0, 2))
-        self._n_filled += _n_filled(images)
-        self._sum_et.add(rings.sum(axis=1) @ self._per_energy)
-
-    def summary(self, n_towers: int, n_shared: int) -> IngestSummary:
+    def summary(self, skipped: tuple[str, ...]) -> IngestSummary:
         n = self._sum_et.n
         n_cells = n * self._grid.n_eta * self._grid.n_phi
         lost = 1.0 - self._n_filled / np.maximum(self._n_before, 1)
         return IngestSummary(
             n_events=n,
-            n_towers=n_towers,
-            n_shared=n_shared,
+            n_towers=self._n_towers,
+            n_shared=self._n_shared,
             layers=self._grid.layers,
             energy=_floats(self._energy / n),
             energy_outside=_floats(self._outside / n),
@@ -243,18 +261,8 @@ class _Tally:
             sd_sum_et=self._sum_et.sd,
             mean_mu=self._mu.mean,
             sd_mu=self._mu.sd,
+            skipped=skipped,
         )
-
-
-def _rings(images: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Energy per ring in GeV, shape (N, L, n_eta)."""
-    return (images @ np.ones(images.shape[-1], dtype=np.float32)).astype(np.float64)
-
-
-def _n_filled(images: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Cells with energy, shape (L,)."""
-    filled = images != 0
-    return np.array([np.count_nonzero(filled[:, layer]) for layer in range(images.shape[1])], float)
 
 
 class _Moments:

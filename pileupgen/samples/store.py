@@ -259,6 +259,10 @@ class StoreWriter:
         self._buffer = [energy[n:]] if n < len(energy) else []
         self._buffered = len(energy) - n
 
+    def replace_provenance(self, provenance: Mapping[str, Any]) -> None:
+        """Write another provenance, of what became known while the events were added."""
+        _write_json(self._file["provenance"], provenance)
+
     def finish(self) -> None:
         """Write what is buffered."""
         self._flush(whole_chunks=False)

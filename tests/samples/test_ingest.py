@@ -15,6 +15,8 @@ from pileupgen.calo.imaging import towers_to_images
 from pileupgen.errors import CardError, UnreadableInputError
 from pileupgen.samples.cards import load_card
 from pileupgen.samples.ingest import IngestSummary, describe_inputs, ingest
+from pileupgen.samples.readers import MuSource
+from pileupgen.samples.readers.delphes import DelphesOptions, DelphesReader
 from pileupgen.samples.store import ImageStore, assign_splits
 
 ATLAS = get_grid("atlas")
@@ -168,17 +170,13 @@ def test_no_events_make_no_store(
     write_delphes(tmp_path / "sample.root", random_towers(1, 1))
     card = load_card(card_path)
 
-    class Nothing:
-        layers = ("em", "had")
-
-        def estimate_events(self) -> int:
+    class Nothing(DelphesReader):
+        def n_events(self, file: int) -> int:
             return 0
 
-        def chunks(self, max_events: int | None = None) -> Any:
-            return iter(())
-
+    reader = Nothing(card.input_files(), DelphesOptions(), MuSource.parse(60))
     with pytest.raises(UnreadableInputError, match="'sample' holds no events"):
-        ingest(Nothing(), ATLAS, tmp_path / "s.h5", domain="mc", card=card, inputs=[])
+        ingest(reader, ATLAS, tmp_path / "s.h5", domain="mc", card=card, inputs=[])
     assert not (tmp_path / "s.h5").exists()
 
 

@@ -300,3 +300,55 @@ def test_a_fault_is_one_message_and_an_exit_code(
     assert said in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert not list(workplace.glob("runs/**/*.h5"))
+
+
+def test_mc_takes_the_pileup_of_data(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    towers = random_towers(400, 1)
+    shifted = random_towers(400, 2)
+    shifted.mu[:] += 6
+    write_delphes(workplace / "mc.root", towers)
+    write_delphes(workplace / "data.root", shifted)
+    run()
+    assert "--match-mu resample" in capsys.readouterr().err
+    for mode in command.MuMatching:
+        run(match_mu=mode)
+        captured = capsys.readouterr()
+        assert f"match  mc to data by {mode.value}: ⟨μ⟩" in captured.out
+        assert "μ profiles differ" not in captured.err
+        images = ImageStore(workplace / "runs/trial/data/mc.h5").read()
+        assert np.average(images.mu, weights=images.weight) > towers.mu.mean() + 4
+        run(match_mu=mode)
+        assert capsys.readouterr().out.count("as is  ") == 2
+    run()
+    captured = capsys.readouterr()
+    assert "wrote  runs/trial/data/mc.h5" in captured.out
+    assert len(ImageStore(workplace / "runs/trial/data/mc.h5")) == 400
+
+
+def test_bad_files_are_named_and_counted(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (workplace / "mc_bad.root").write_bytes(b"root, but no more")
+    change_card(workplace, "mc", files=["mc.root", "mc_bad.root"])
+    with pytest.raises(UnreadableInputError, match=r"mc_bad\.root"):
+        run()
+    capsys.readouterr()
+    run(skip_bad=True)
+    captured = capsys.readouterr()
+    assert "mc_bad.root" in captured.err
+    assert "files skipped" in captured.out
+    store = ImageStore(workplace / "runs/trial/data/mc.h5")
+    assert len(store) == N_EVENTS
+    assert store.provenance["skipped"] == [
+        {"name": "mc_bad.root", "error": "UnreadableInputError", "n_events": 0}
+    ]
+    with pytest.raises(UnreadableInputError, match=r"mc_bad\.root"):
+        run()
+
+
+def test_workers_change_no_byte_of_the_stores(workplace: Path) -> None:
+    run()
+    stores = [workplace / f"runs/trial/data/{domain}.h5" for domain in ("mc", "data")]
+    before = [store.read_bytes() for store in stores]
+    run(force=True, workers=2)
+    assert [store.read_bytes() for store in stores] == before

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -144,6 +144,10 @@ class FileReader(ABC, Generic[F]):
         if self._held is not None:
             self._held[1].close()
             self._held = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the open file behind: another process opens its own."""
+        return {**self.__dict__, "_held": None}
 
     def _file(self, index: int) -> F:
         if self._held is None or self._held[0] != index:

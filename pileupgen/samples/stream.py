@@ -1,0 +1,312 @@
+"""A sample's events as images, in their order: read and drawn by one process or by several."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import signal
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pileupgen.calo.geometry import Grid
+from pileupgen.calo.imaging import Imager
+from pileupgen.errors import InputError, UnreadableInputError
+from pileupgen.samples.readers import Reader, Span
+
+_log = logging.getLogger("pileupgen")
+
+_SPAN_CHUNKS = 6
+"""Chunks that a process reads at a time; the baskets at their ends are unpacked twice."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Images of consecutive events, and sums over their towers.
+
+    Attributes
+    ----------
+    images : float32 array, shape (n, L, n_eta, n_phi)
+        GeV, after the zero suppression.
+    mu : float32 array, shape (n,)
+        Number of pileup interactions; NaN where unknown.
+    event_id : int64 array, shape (n,)
+        Position in the sample.
+    outside, before, energy : float64 arrays, shape (L,)
+        GeV of all events: outside the acceptance, inside it, and after the zero suppression.
+    n_before, n_filled : int64 arrays, shape (L,)
+        Cells with energy before and after the zero suppression.
+    sum_et : float64 array, shape (n,)
+        ΣE_T in GeV, with E_T = E / cosh η at the cell's centre.
+    n_towers, n_shared : int
+        Towers, and those that shared their energy among cells.
+    """
+
+    images: NDArray[np.float32]
+    mu: NDArray[np.float32]
+    event_id: NDArray[np.int64]
+    outside: NDArray[np.float64]
+    before: NDArray[np.float64]
+    energy: NDArray[np.float64]
+    n_before: NDArray[np.int64]
+    n_filled: NDArray[np.int64]
+    sum_et: NDArray[np.float64]
+    n_towers: int
+    n_shared: int
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file left out.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    error : InputError
+        What is wrong with it.
+    n_events : int
+        Events before the fault; they are kept.
+    """
+
+    path: Path
+    error: InputError
+    n_events: int
+
+
+@dataclass
+class Stream:
+    """Reads, draws and suppresses the events of a sample.
+
+    Parameters
+    ----------
+    reader : Reader
+        Yields the towers.
+    grid : Grid
+        Axes of the images.
+    zero_suppression : float
+        GeV; cells with less energy in a layer become 0. At 0 nothing is touched.
+    max_events : int or None
+        Stop after so many.
+    workers : int
+        Processes that read and draw; with 1 it is this one. The images do not depend on it.
+    skip_bad : bool
+        Leave out what cannot be read of a file, and go on with the next.
+
+    Attributes
+    ----------
+    skipped : list of Skipped
+        Files left out so far.
+    """
+
+    reader: Reader
+    grid: Grid
+    zero_suppression: float = 0.0
+    max_events: int | None = None
+    workers: int = 1
+    skip_bad: bool = False
+    skipped: list[Skipped] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[Drawn]:
+        """Yield images in the order of the sample.
+
+        Raises
+        ------
+        InputError
+            If a file cannot be used, unless it is to be skipped.
+        GeometryError
+            If the towers do not have the grid's layers.
+        """
+        with closing(self.reader):
+            yield from self._in_turn() if self.workers == 1 else self._spread()
+
+    def _files(self) -> Iterator[tuple[int, int, int]]:
+        """Yield number, events and first event of each file that opens."""
+        first_id = 0
+        for file, path in enumerate(self.reader.files):
+            rest = None if self.max_events is None else self.max_events - first_id
+            if rest is not None and rest <= 0:
+                return
+            try:
+                n = self.reader.n_events(file)
+            except InputError as error:
+                self._skip(Skipped(path, error, 0))
+                continue
+            n = n if rest is None else min(n, rest)
+            yield file, n, first_id
+            first_id += n
+
+    def _skip(self, skipped: Skipped) -> None:
+        if not self.skip_bad:
+            raise skipped.error
+        self.skipped.append(skipped)
+
+    def _in_turn(self) -> Iterator[Drawn]:
+        drawer = _Drawer(self.reader, self.grid, self.zero_suppression)
+        for file, n, first_id in self._files():
+            n_done = 0
+            pieces = drawer.draw(Span(file, 0, n, first_id))
+            while True:
+                try:
+                    drawn = next(pieces, None)
+                except InputError as error:
+                    self._skip(Skipped(self.reader.files[file], error, n_done))
+                    break
+                if drawn is None:
+                    break
+                n_done += len(drawn.images)
+                yield drawn
+
+    def _spread(self) -> Iterator[Drawn]:
+        context = multiprocessing.get_context(_START)
+        if _START == "forkserver":
+            context.set_forkserver_preload(["pileupgen.samples.stream"])
+        pending: deque[tuple[Span, Future[_Result]]] = deque()
+        warned: set[str] = set()
+        pool = ProcessPoolExecutor(
+            self.workers,
+            mp_context=context,
+            initializer=_begin,
+            initargs=(self.reader, self.grid, self.zero_suppression),
+        )
+        try:
+            for span in self._spans():
+                pending.append((span, pool.submit(_draw, span)))
+                if len(pending) > 2 * self.workers:
+                    yield from self._collect(*pending.popleft(), warned)
+            while pending:
+                yield from self._collect(*pending.popleft(), warned)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _spans(self) -> Iterator[Span]:
+        for file, n, first_id in self._files():
+            step = _SPAN_CHUNKS * self.reader.step(file) if n else 1
+            for begin in range(0, n, step):
+                yield Span(file, begin, min(begin + step, n), first_id)
+
+    def _collect(self, span: Span, future: Future[_Result], warned: set[str]) -> Iterator[Drawn]:
+        path = self.reader.files[span.file]
+        try:
+            result = future.result()
+        except BrokenProcessPool as error:
+            raise UnreadableInputError(
+                f"A process that read {path} ended without a word.",
+                "It may have run out of memory: use fewer --workers.",
+            ) from error
+        if any(skipped.path == path for skipped in self.skipped):
+            return
+        for message in result.warnings:
+            if message not in warned:
+                warned.add(message)
+                _log.warning("%s", message)
+        yield from result.drawn
+        if result.error is not None:
+            n_done = span.begin + sum(len(drawn.images) for drawn in result.drawn)
+            self._skip(Skipped(path, result.error, n_done))
+
+
+class _Drawer:
+    """Turns spans of a sample into images."""
+
+    def __init__(self, reader: Reader, grid: Grid, zero_suppression: float) -> None:
+        self._reader = reader
+        self._imager = Imager(grid)
+        self._zero_suppression = zero_suppression
+        self._per_energy = 1.0 / np.cosh(grid.eta_centres)
+
+    def draw(self, span: Span) -> Iterator[Drawn]:
+        imager = self._imager
+        for towers in self._reader.read(span):
+            n_towers, n_shared = imager.n_towers, imager.n_shared
+            images, outside = imager.draw(towers)
+            before = _rings(images)
+            n_before = _n_filled(images)
+            rings, n_filled = before, n_before
+            if self._zero_suppression > 0:
+                images[images < self._zero_suppression] = 0.0
+                rings, n_filled = _rings(images), _n_filled(images)
+            yield Drawn(
+                images=images,
+                mu=towers.mu,
+                event_id=towers.event_id,
+                outside=outside.sum(axis=0),
+                before=before.sum(axis=(0, 2)),
+                energy=rings.sum(axis=(0, 2)),
+                n_before=n_before,
+                n_filled=n_filled,
+                sum_et=rings.sum(axis=1) @ self._per_energy,
+                n_towers=imager.n_towers - n_towers,
+                n_shared=imager.n_shared - n_shared,
+            )
+
+
+def _rings(images: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Energy per ring in GeV, shape (N, L, n_eta)."""
+    return (images @ np.ones(images.shape[-1], dtype=np.float32)).astype(np.float64)
+
+
+def _n_filled(images: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Cells with energy, shape (L,)."""
+    filled = images != 0
+    return np.array([np.count_nonzero(filled[:, layer]) for layer in range(images.shape[1])])
+
+
+_START = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+
+
+@dataclass(frozen=True)
+class _Result:
+    """What a process makes of a span: images up to its end or to the first fault."""
+
+    drawn: list[Drawn]
+    error: InputError | None
+    warnings: list[str]
+
+
+class _Keeper(logging.Handler):
+    """Keeps a process's warnings for its caller."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+
+    def take(self) -> list[str]:
+        taken, self.messages = self.messages, []
+        return taken
+
+
+_process: tuple[_Drawer, _Keeper] | None = None
+
+
+def _begin(reader: Reader, grid: Grid, zero_suppression: float) -> None:
+    """Prepare a process."""
+    global _process
+    # Ctrl-C is the caller's.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    keeper = _Keeper()
+    _log.addHandler(keeper)
+    _log.propagate = False
+    _process = (_Drawer(reader, grid, zero_suppression), keeper)
+
+
+def _draw(span: Span) -> _Result:
+    if _process is None:
+        raise RuntimeError("the process was not prepared")
+    drawer, keeper = _process
+    drawn: list[Drawn] = []
+    try:
+        drawn.extend(drawer.draw(span))
+    except InputError as error:
+        return _Result(drawn, error, keeper.take())
+    return _Result(drawn, None, keeper.take())
