@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,41 @@ def write_whole(path: Path, content: str | bytes) -> None:
         if aside is not None:
             with suppress(OSError):
                 aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_written_whole(final: Path, hint: str = "Check space and permission.") -> Iterator[Path]:
+    """Fill a folder aside and give it its name, in place of an older one, when it is whole.
+
+    Parameters
+    ----------
+    final : Path
+        The folder's name.
+    hint : str
+        How to mend a failure.
+
+    Raises
+    ------
+    OutputError
+        If there is no space or permission; the older folder stays.
+    """
+    aside: Path | None = None
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{final.name}.", suffix=".part"))
+        aside.chmod(0o777 & ~_umask())
+        yield aside
+        if final.exists():
+            shutil.rmtree(final)
+        os.replace(aside, final)
+    except Exception as error:
+        # safetensors reports a full disk as an error of its own.
+        if not isinstance(error, OSError) and type(error).__name__ != "SafetensorError":
+            raise
+        raise OutputError(f"Cannot write {final}: {error}.", hint) from error
+    finally:
+        if aside is not None:
+            shutil.rmtree(aside, ignore_errors=True)
 
 
 def _umask() -> int:

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from pileupgen.config import Config, load_config, parse_config
-from pileupgen.errors import ConfigError, RunError
+from pileupgen.errors import ConfigError, OutputError, RunError
 from pileupgen.resources import find_file, resource_folder
-from pileupgen.run import RunDirectory
+from pileupgen.run import RunDirectory, folder_written_whole
 
 
 @pytest.mark.parametrize(
@@ -71,6 +71,23 @@ def test_a_stage_is_current_only_for_the_same_inputs_and_existing_outputs(tmp_pa
     assert not run.is_current("train", "a", [output])
     with pytest.raises(RunError, match="no finished 'translate'"):
         run.details("translate")
+
+
+def test_a_folder_takes_its_name_when_whole_and_not_before(tmp_path):
+    final = tmp_path / "model"
+    with folder_written_whole(final) as aside:
+        (aside / "a").write_text("1")
+        assert not final.exists()
+
+    def fail() -> None:
+        with folder_written_whole(final) as aside:
+            (aside / "a").write_text("2")
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OutputError, match="No space left"):
+        fail()
+    assert (final / "a").read_text() == "1"
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def test_no_shipped_file_names_an_absolute_path():

@@ -260,7 +260,7 @@ def _renewal(
 
     from pileupgen.cli.console import progress
     from pileupgen.models.renewal import MarginalRenewal
-    from pileupgen.run import fingerprint
+    from pileupgen.run import fingerprint, folder_written_whole
     from pileupgen.samples.store import ImageStore
 
     n_events = session.config.translate.n_renewal_events
@@ -276,7 +276,6 @@ def _renewal(
         renewal = pipeline.fit_renewal(
             images.energy, images.mu, np.asarray(images.event_id), seed, settings, advance
         )
-    aside = folder.with_name(f".{key}.part")
-    renewal.save_pretrained(aside)
-    aside.rename(folder)
+    with folder_written_whole(folder) as aside:
+        renewal.save_pretrained(aside)
     return renewal

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from pileupgen.errors import OutputError
+from pileupgen.run import folder_written_whole
 
 _KEPT = 2
 
@@ -48,27 +46,13 @@ def save_state(folder: Path, state: TrainingState, made_from: str) -> None:
     OutputError
         If there is no space or permission; earlier checkpoints stay.
     """
-    final = folder / f"step-{state.step:08d}"
-    aside: Path | None = None
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(dir=folder, prefix=".part-"))
+    hint = "Free space and repeat the command: training continues from the checkpoint before."
+    with folder_written_whole(folder / f"step-{state.step:08d}", hint) as aside:
         for group, tensors in state.tensors.items():
             contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
             save_file(contiguous, aside / f"{group}.safetensors")
         meta = {"step": state.step, "made_from": made_from, "history": state.history}
         (aside / "state.json").write_text(json.dumps(meta))
-        if final.exists():
-            shutil.rmtree(final)
-        os.replace(aside, final)
-    except (OSError, SafetensorError) as error:
-        raise OutputError(
-            f"Cannot write the checkpoint {final}: {error}.",
-            "Free space and repeat the command: training continues from the checkpoint before.",
-        ) from error
-    finally:
-        if aside is not None:
-            shutil.rmtree(aside, ignore_errors=True)
     for old in _checkpoints(folder)[:-_KEPT]:
         shutil.rmtree(old, ignore_errors=True)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -21,12 +20,17 @@ from pileupgen.config import Config
 from pileupgen.diffusion.pipeline import PileupTranslationPipeline
 from pileupgen.diffusion.release import ReleaseScan, scan_release
 from pileupgen.diffusion.schedule import alpha_sigma, make_scheduler
-from pileupgen.errors import OutputError, TrainingError
+from pileupgen.errors import TrainingError
 from pileupgen.models.autoencoder import Autoencoder
 from pileupgen.models.calibration import CellCalibration
 from pileupgen.models.denoiser import Denoiser
 from pileupgen.models.ratio import RatioClassifier
-from pileupgen.run import RunDirectory, training_fingerprint, write_whole
+from pileupgen.run import (
+    RunDirectory,
+    folder_written_whole,
+    training_fingerprint,
+    write_whole,
+)
 from pileupgen.samples.store import ImageStore
 from pileupgen.training.data import Augmentation, ScoreSample, require_finite
 from pileupgen.training.loop import Stage, train_stage
@@ -261,21 +265,10 @@ def _scan_release(
 
 
 def _save(pipeline: PileupTranslationPipeline, release: ReleaseScan, run: RunDirectory) -> None:
-    """Write the pipeline aside and put it in place of the old one when whole."""
-    aside = run.path / ".model.part"
-    shutil.rmtree(aside, ignore_errors=True)
-    try:
+    hint = "Free space and repeat 'pileupgen train': it continues at the end."
+    with folder_written_whole(run.model, hint) as aside:
         pipeline.save_pretrained(aside)
         write_whole(aside / "release.json", json.dumps(release.to_dict(), indent=2))
-        shutil.rmtree(run.model, ignore_errors=True)
-        aside.rename(run.model)
-    except OSError as error:
-        raise OutputError(
-            f"Cannot write the model {run.model}: {error}.",
-            "Free space and repeat 'pileupgen train': it continues at the end.",
-        ) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _divisor(n: int, at_most: int) -> int:
