@@ -34,6 +34,8 @@ class CellSummary:
         Mean energy per cell in GeV.
     occupancy, occupancy_error : float64 arrays, shape (L, n_eta, n_phi)
         Fraction of events with a hit in the cell.
+    ring_et, ring_et_error : float64 arrays, shape (L, n_eta)
+        Mean ΣE_T of each ring in GeV.
     spectrum, spectrum_error : float64 arrays, shape (L, len(SPECTRUM_EDGES) + 1)
         Hits per event in bins of log10(E/MeV), underflow first, overflow last. The error is from
         the spread over events, so that it holds what the cells of one event have in common.
@@ -43,6 +45,8 @@ class CellSummary:
     energy_error: Floats
     occupancy: Floats
     occupancy_error: Floats
+    ring_et: Floats
+    ring_et_error: Floats
     spectrum: Floats
     spectrum_error: Floats
 
@@ -166,6 +170,7 @@ class _Accumulator:
         n_bins = len(SPECTRUM_EDGES) + 1
         self._energy = [np.zeros(grid.shape) for _ in range(3)]
         self._occupancy = [np.zeros(grid.shape) for _ in range(3)]
+        self._ring_et = [np.zeros(grid.shape[:2]) for _ in range(3)]
         self._correlation = CorrelationAccumulator(grid)
         self._spectrum = [np.zeros((grid.n_layers, n_bins)) for _ in range(3)]
         self._weight_squares = 0.0
@@ -195,7 +200,9 @@ class _Accumulator:
         wide = energy.astype(np.float64)
         _add_moments(self._energy, wide, weight)
         _add_moments(self._occupancy, (energy > 0).astype(np.float64), weight)
-        self._correlation.add(wide / np.cosh(self._grid.eta_centres)[:, None], weight)
+        et = wide / np.cosh(self._grid.eta_centres)[:, None]
+        _add_moments(self._ring_et, et.sum(axis=3), weight)
+        self._correlation.add(et, weight)
         _add_moments(self._spectrum, _event_spectra(energy), weight)
 
     def finish(self, name: str, label: str) -> Sample:
@@ -213,6 +220,7 @@ class _Accumulator:
         cells = CellSummary(
             *self._mean_and_error(self._energy),
             *self._mean_and_error(self._occupancy),
+            *self._mean_and_error(self._ring_et),
             *self._mean_and_error(self._spectrum),
         )
         return Sample(

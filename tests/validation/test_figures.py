@@ -46,7 +46,7 @@ def test_every_figure_is_drawn_and_leaves_no_trace(validation, curve, tmp_path):
         assert all(path.stat().st_size > 2000 for path in paths)
         names.append(name)
     assert dict(mpl.rcParams) == before
-    assert names[:3] == ["event_display", "mean_maps", "cell_spectrum"]
+    assert names[:4] == ["event_display", "mean_maps", "eta_profile", "cell_spectrum"]
     assert names[-2:] == ["distances", "release"]
     assert sum(name.startswith("observables_") for name in names) == 3
 

@@ -36,6 +36,14 @@ def test_mean_map_and_its_error_are_those_of_numpy(toy):
     assert cells.energy_error == pytest.approx(energy.std(axis=0, dtype=float) / np.sqrt(80))
 
 
+def test_rings_sum_the_transverse_energy(toy):
+    energy = toy.energies(30)
+    sample = measure(toy, energy)
+    et = energy / np.cosh(toy.grid.eta_centres)[:, None]
+    assert sample.cells.ring_et == pytest.approx(et.sum(axis=3).mean(axis=0, dtype=float))
+    assert sample.cells.ring_et.sum() == pytest.approx(sample.observables["sum_et"].mean())
+
+
 def test_the_spectrum_holds_every_hit_also_out_of_range(toy):
     energy = toy.energies(40)
     energy[0, 0, 0, 0], energy[1, 0, 0, 0] = 1e-9, 1e9

@@ -4,7 +4,7 @@ from pileupgen.validation.figures.all import validation_figures
 from pileupgen.validation.figures.correlations import correlation_figure
 from pileupgen.validation.figures.displays import event_display_figure
 from pileupgen.validation.figures.jets import jet_figure
-from pileupgen.validation.figures.maps import mean_map_figure
+from pileupgen.validation.figures.maps import eta_profile_figure, mean_map_figure
 from pileupgen.validation.figures.observables import observable_figure
 from pileupgen.validation.figures.pileup import pileup_figure
 from pileupgen.validation.figures.release import release_figure
@@ -16,6 +16,7 @@ __all__ = [
     "cell_spectrum_figure",
     "correlation_figure",
     "distance_figure",
+    "eta_profile_figure",
     "event_display_figure",
     "jet_figure",
     "mean_map_figure",

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from pileupgen.validation.figures.correlations import correlation_figure
 from pileupgen.validation.figures.displays import event_display_figure
 from pileupgen.validation.figures.jets import jet_figure
-from pileupgen.validation.figures.maps import mean_map_figure
+from pileupgen.validation.figures.maps import eta_profile_figure, mean_map_figure
 from pileupgen.validation.figures.observables import N_PER_PAGE, observable_figure
 from pileupgen.validation.figures.pileup import pileup_figure
 from pileupgen.validation.figures.release import release_figure
@@ -46,6 +46,7 @@ def validation_figures(
     images = [display.source, display.translated, display.target]
     yield "event_display", partial(event_display_figure, images, titles, samples.target.grid)
     yield "mean_maps", partial(mean_map_figure, *trio)
+    yield "eta_profile", partial(eta_profile_figure, *trio)
     yield "cell_spectrum", partial(cell_spectrum_figure, *trio)
     records = validation.comparison.observables
     for number, begin in enumerate(range(0, len(records), N_PER_PAGE), start=1):

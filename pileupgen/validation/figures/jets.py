@@ -11,7 +11,7 @@ from pileupgen.validation.figures.observables import folded_histogram
 from pileupgen.validation.figures.style import (
     Contents,
     draw_with_ratio,
-    new_figure,
+    paired_panes,
     style,
     with_count,
 )
@@ -30,20 +30,7 @@ def jet_figure(samples: Sequence[JetSample]) -> Figure:
     """
     labels = {sample.name: with_count(sample.label, len(sample.n_jets)) for sample in samples}
     with style():
-        figure = new_figure(11.0, 5.4, arranged=False)
-        panes = figure.subplots(
-            2,
-            2,
-            height_ratios=[3, 1.1],
-            gridspec_kw={
-                "left": 0.075,
-                "right": 0.985,
-                "bottom": 0.105,
-                "top": 0.96,
-                "hspace": 0.03,
-                "wspace": 0.2,
-            },
-        )
+        figure, panes = paired_panes(2)
         edges = _count_edges(samples)
         multiplicity = {
             s.name: folded_histogram(s.n_jets.astype(np.float64), edges, s.weight) for s in samples

@@ -1,4 +1,4 @@
-"""Mean energy of each cell."""
+"""Mean energy of each cell and ring."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from pileupgen.validation.figures.displays import draw_map, label_axes
-from pileupgen.validation.figures.style import new_figure, style, with_count
+from pileupgen.validation.figures.style import (
+    Contents,
+    draw_with_ratio,
+    new_figure,
+    paired_panes,
+    style,
+    with_count,
+)
 from pileupgen.validation.sample import Sample
 
 
@@ -59,6 +66,40 @@ def mean_map_figure(target: Sample, source: Sample, translated: Sample) -> Figur
             mesh, ax=list(panes[:, 3:].ravel()), aspect=30, pad=0.01, extend="both"
         )
         bar.set_label("ratio of means")
+    return figure
+
+
+def eta_profile_figure(target: Sample, source: Sample, translated: Sample) -> Figure:
+    """Draw mean dE_T/dη, one column a layer, with a ratio pane; bands are standard errors.
+
+    Parameters
+    ----------
+    target, source, translated : Sample
+        On one grid.
+    """
+    samples = (target, source, translated)
+    labels = {sample.name: with_count(sample.label, len(sample)) for sample in samples}
+    grid = target.grid
+    edges = np.asarray(grid.eta_edges)
+    widths = np.diff(edges)
+    with style():
+        figure, panes = paired_panes(grid.n_layers)
+        for layer, name in enumerate(grid.layers):
+            main, below = panes[:, layer]
+            contents = {
+                sample.name: Contents(
+                    sample.cells.ring_et[layer] / widths, sample.cells.ring_et_error[layer] / widths
+                )
+                for sample in samples
+            }
+            draw_with_ratio(main, below, edges, contents, labels)
+            top = max(float(c.value.max()) for c in contents.values())
+            main.set_ylim(0.0, 1.35 * top if top > 0 else 1.0)
+            main.set_title(f"layer {name}", loc="left")
+            below.set_xlabel(r"$\eta$")
+        panes[0, 0].set_ylabel(r"$\langle dE_T/d\eta \rangle$ [GeV]")
+        panes[1, 0].set_ylabel(f"ratio to {target.label}")
+        panes[0, -1].legend(loc="upper center")
     return figure
 
 

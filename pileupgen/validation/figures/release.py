@@ -41,10 +41,12 @@ def release_figure(curve: ReleaseCurve, t_release: int | None = None) -> Figure:
             auc = float(np.interp(t_release, curve.t, curve.auc))
             top.plot(t_release, auc, "o", color=COLOURS["target"])
             right = t_release < 0.6 * curve.t[-1]
+            # The curve falls to the right, so that there is room below its high end.
+            height = auc + 0.02 if auc < 0.8 else 0.56
             top.annotate(
-                f"release at $t = {t_release}$\nAUC {auc:.2f}",
-                (t_release, auc),
-                xytext=(8 if right else -8, 8),
+                f"release at $t$ = {t_release}\nAUC {auc:.2f}",
+                (t_release, height),
+                xytext=(8 if right else -8, 0),
                 textcoords="offset points",
                 ha="left" if right else "right",
                 va="bottom",

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from pileupgen.validation.figures.style import (
     Contents,
     draw_with_ratio,
-    new_figure,
+    paired_panes,
     style,
     with_count,
 )
@@ -33,22 +33,7 @@ def cell_spectrum_figure(target: Sample, source: Sample, translated: Sample) -> 
     labels = {sample.name: with_count(sample.label, len(sample)) for sample in samples}
     layers = target.grid.layers
     with style():
-        width = 5.2 * len(layers) + 0.6
-        figure = new_figure(width, 5.4, arranged=False)
-        panes = figure.subplots(
-            2,
-            len(layers),
-            squeeze=False,
-            height_ratios=[3, 1.1],
-            gridspec_kw={
-                "left": 0.8 / width,
-                "right": 1 - 0.15 / width,
-                "bottom": 0.105,
-                "top": 0.94,
-                "hspace": 0.03,
-                "wspace": 0.16,
-            },
-        )
+        figure, panes = paired_panes(len(layers))
         for layer, name in enumerate(layers):
             main, below = panes[:, layer]
             first, last = _populated([sample.cells.spectrum[layer] for sample in samples])

@@ -49,6 +49,7 @@ _CHANGES = {
     "legend.borderpad": 0.4,
     "axes.formatter.limits": (-3, 5),
     "axes.formatter.use_mathtext": False,
+    "axes.unicode_minus": True,
     "axes.autolimit_mode": "data",
     "savefig.dpi": 150,
 }
@@ -74,6 +75,33 @@ def new_figure(width: float, height: float, *, arranged: bool = True) -> Figure:
     figure = Figure(figsize=(width, height), layout="constrained" if arranged else None)
     FigureCanvasAgg(figure)
     return figure
+
+
+def paired_panes(n_columns: int) -> tuple[Figure, NDArray[np.object_]]:
+    """Make a row of upper panes, each with a ratio pane below it.
+
+    Returns
+    -------
+    figure : matplotlib.figure.Figure
+    panes : array of matplotlib.axes.Axes, shape (2, n_columns)
+    """
+    width = 5.2 * n_columns + 0.6
+    figure = new_figure(width, 5.4, arranged=False)
+    panes = figure.subplots(
+        2,
+        n_columns,
+        squeeze=False,
+        height_ratios=[3, 1.1],
+        gridspec_kw={
+            "left": 0.8 / width,
+            "right": 1 - 0.15 / width,
+            "bottom": 0.105,
+            "top": 0.94,
+            "hspace": 0.03,
+            "wspace": 0.18,
+        },
+    )
+    return figure, panes
 
 
 def write_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
