@@ -183,6 +183,11 @@ class Stream:
                     yield from self._collect(*pending.popleft(), warned)
             while pending:
                 yield from self._collect(*pending.popleft(), warned)
+        except BrokenProcessPool as error:
+            raise UnreadableInputError(
+                "A process that reads ended without a word.",
+                "It may have run out of memory: use fewer --workers.",
+            ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -194,13 +199,7 @@ class Stream:
 
     def _collect(self, span: Span, future: Future[_Result], warned: set[str]) -> Iterator[Drawn]:
         path = self.reader.files[span.file]
-        try:
-            result = future.result()
-        except BrokenProcessPool as error:
-            raise UnreadableInputError(
-                f"A process that read {path} ended without a word.",
-                "It may have run out of memory: use fewer --workers.",
-            ) from error
+        result = future.result()
         if any(skipped.path == path for skipped in self.skipped):
             return
         for message in result.warnings:
