@@ -28,7 +28,7 @@ test: setup
 	ruff format --check .
 	mypy
 	lint-imports
-	pytest --cov --cov-report=term
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE pytest -n 2 --dist loadfile --cov --cov-report=term
 
 format: setup
 	ruff format .
