@@ -13,6 +13,7 @@ import typer
 
 from pileupgen import __version__
 from pileupgen.cli import cards
+from pileupgen.cli.export import export
 from pileupgen.cli.preprocess import preprocess
 from pileupgen.cli.simulate import simulate
 from pileupgen.cli.train import train
@@ -64,7 +65,7 @@ def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-for _command in (simulate, preprocess, train, translate, validate):
+for _command in (simulate, preprocess, train, translate, validate, export):
     app.command()(_interruptible(_command))
 
 _cards = typer.Typer(

@@ -167,7 +167,7 @@ class Stream:
     def _spread(self) -> Iterator[Drawn]:
         context = multiprocessing.get_context(_START)
         if _START == "forkserver":
-            context.set_forkserver_preload(["pileupgen.samples.stream"])
+            context.set_forkserver_preload(["pileupgen.samples.stream", "uproot", "awkward"])
         pending: deque[tuple[Span, Future[_Result]]] = deque()
         warned: set[str] = set()
         pool = ProcessPoolExecutor(

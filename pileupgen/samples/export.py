@@ -1,0 +1,239 @@
+"""Image stores as files for other people's software: Delphes-like ROOT, NumPy, Parquet."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pileupgen.calo.imaging import images_to_towers
+from pileupgen.calo.towers import Towers
+from pileupgen.errors import DependencyError, OutputError
+from pileupgen.samples.delphes_file import EDGES, Column, create_delphes_file
+from pileupgen.samples.store import COLUMNS, Images, ImageStore
+
+BATCH_EVENTS = 256
+_LEAVES = {"em": "Eem", "had": "Ehad"}
+
+
+class Advance(Protocol):
+    """Called with the number of events just done."""
+
+    def __call__(self, n: int = 1, note: str = "") -> None:
+        """Advance by ``n`` events."""
+
+
+def leaf_of(layer: str) -> str:
+    """Leaf with a layer's energy: Delphes' own name where it has one."""
+    return _LEAVES.get(layer, f"E_{layer}")
+
+
+def export_root(
+    store: ImageStore, rows: NDArray[np.int64], path: Path, advance: Advance | None = None
+) -> None:
+    """Write events as Delphes writes them: tree ``Delphes``, towers with ``Edges``.
+
+    Every cell with energy is a tower. ``Vertex_size`` is μ + 1, as Delphes has it, where μ is known
+    for all events and whole. What a store knows beside is there once an event: ``Mu``, ``Weight``,
+    ``SourceEvent``, ``Seed``.
+
+    Parameters
+    ----------
+    store : ImageStore
+        The events.
+    rows : int64 array, shape (n,)
+        Which of them.
+    path : Path
+        The file to write; takes its name when it is whole.
+    advance : callable, optional
+        Told of the events done.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    mu = store.columns["mu"][rows]
+    has_vertices = bool(len(mu)) and bool(np.all(np.isfinite(mu) & (mu == np.round(mu))))
+    layers = store.grid.layers
+    names = ["ET", "Eta", "Phi", "E", *(leaf_of(layer) for layer in layers)]
+    branches = {
+        "Event.Number": "var * int64",
+        **{f"Tower.{name}": "var * float32" for name in names},
+        EDGES: "var * float32",
+        "Mu": "float32",
+        "Weight": "float64",
+        **({"Vertex_size": "int32"} if has_vertices else {}),
+        **{
+            name: "int64"
+            for column, name in (("source_event", "SourceEvent"), ("seed", "Seed"))
+            if column in store.columns
+        },
+    }
+    record = {"geometry": store.grid.to_dict(), "provenance": store.provenance}
+    with create_delphes_file(path, branches, record) as file:
+        for images in store.batches(rows, BATCH_EVENTS):
+            columns = _tower_columns(_towers(images))
+            columns |= {"Mu": images.mu, "Weight": images.weight}
+            n = len(images)
+            columns["Event.Number"] = (np.arange(n + 1), images.event_id)
+            if has_vertices:
+                columns["Vertex_size"] = images.mu + 1
+            if "SourceEvent" in branches:
+                columns["SourceEvent"] = images.columns["source_event"]
+            if "Seed" in branches:
+                columns["Seed"] = images.columns["seed"]
+            file.append(n, {name: columns[name] for name in branches})
+            if advance is not None:
+                advance(n)
+
+
+def _towers(images: Images) -> Towers:
+    return images_to_towers(images.energy, images.grid, images.mu, images.event_id)
+
+
+def _tower_columns(towers: Towers) -> dict[str, Column]:
+    """Leaves of the towers, by branch."""
+    eta, phi = towers.edges[:, :2].mean(axis=1), towers.edges[:, 2:].mean(axis=1)
+    energy = towers.energy.sum(axis=1, dtype=np.float64)
+    leaves = {"ET": energy / np.cosh(eta), "Eta": eta, "Phi": phi, "E": energy}
+    leaves |= {leaf_of(layer): towers.energy[:, index] for index, layer in enumerate(towers.layers)}
+    columns: dict[str, Column] = {
+        f"Tower.{name}": (towers.offsets, values) for name, values in leaves.items()
+    }
+    columns[EDGES] = (4 * towers.offsets, towers.edges.ravel())
+    return columns
+
+
+def export_npz(
+    store: ImageStore, rows: NDArray[np.int64], path: Path, advance: Advance | None = None
+) -> None:
+    """Write events as one NumPy archive: images, a column for each number an event, the grid.
+
+    Memory does not grow with the number of events.
+
+    Parameters
+    ----------
+    store, rows, path, advance
+        As for :func:`export_root`.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    whole: dict[str, NDArray[Any]] = {
+        name: values[rows].astype(COLUMNS[name][0]) for name, values in store.columns.items()
+    }
+    whole["eta_edges"] = np.asarray(store.grid.eta_edges, dtype=np.float64)
+    whole["phi_edges"] = store.grid.phi_edges
+    whole["layers"] = np.array(store.grid.layers)
+    whole["provenance"] = np.array(json.dumps(store.provenance, sort_keys=True))
+    with (
+        _aside(path) as aside,
+        zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+    ):
+        with archive.open(_member("images"), "w", force_zip64=True) as file:
+            shape = (len(rows), *store.grid.shape)
+            np.lib.format.write_array_header_1_0(
+                file, {"descr": "<f4", "fortran_order": False, "shape": shape}
+            )
+            for images in store.batches(rows, BATCH_EVENTS):
+                file.write(np.ascontiguousarray(images.energy, dtype="<f4").tobytes())
+                if advance is not None:
+                    advance(len(images))
+        for name, values in whole.items():
+            with archive.open(_member(name), "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, np.asarray(values), allow_pickle=False)
+
+
+def _member(name: str) -> zipfile.ZipInfo:
+    """An entry of an archive, with a fixed date: the same events give the same bytes."""
+    info = zipfile.ZipInfo(f"{name}.npy")
+    info.compress_type = zipfile.ZIP_DEFLATED
+    return info
+
+
+def export_parquet(
+    store: ImageStore, rows: NDArray[np.int64], path: Path, advance: Advance | None = None
+) -> None:
+    """Write events as a Parquet table: one row an event, its towers as lists.
+
+    Columns ``tower_eta``, ``tower_phi`` and ``tower_<layer>`` in GeV, and the store's numbers an
+    event. Grid and provenance are in the schema's metadata under ``pileupgen``.
+
+    Parameters
+    ----------
+    store, rows, path, advance
+        As for :func:`export_root`.
+
+    Raises
+    ------
+    DependencyError
+        If pyarrow is not installed.
+    OutputError
+        If the file cannot be written.
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise DependencyError(
+            "Parquet takes pyarrow, which is not installed.", "pip install 'pileupgen[parquet]'"
+        ) from error
+    lists = ["tower_eta", "tower_phi", *(f"tower_{layer}" for layer in store.grid.layers)]
+    fields = [pa.field(name, pa.list_(pa.float32())) for name in lists]
+    fields += [
+        pa.field(name, pa.from_numpy_dtype(np.dtype(COLUMNS[name][0]))) for name in store.columns
+    ]
+    record = {"geometry": store.grid.to_dict(), "provenance": store.provenance}
+    schema = pa.schema(fields, metadata={"pileupgen": json.dumps(record, sort_keys=True)})
+    with _aside(path) as aside, pq.ParquetWriter(aside, schema, compression="zstd") as writer:
+        for images in store.batches(rows, BATCH_EVENTS):
+            writer.write_table(pa.table(_rows(images), schema=schema))
+            if advance is not None:
+                advance(len(images))
+
+
+def _rows(images: Images) -> dict[str, Any]:
+    import pyarrow as pa
+
+    towers = _towers(images)
+    offsets = pa.array(towers.offsets.astype(np.int32))
+    values = {
+        "tower_eta": towers.edges[:, :2].mean(axis=1),
+        "tower_phi": towers.edges[:, 2:].mean(axis=1),
+        **{f"tower_{layer}": towers.energy[:, i] for i, layer in enumerate(towers.layers)},
+    }
+    columns: dict[str, Any] = {
+        name: pa.ListArray.from_arrays(offsets, pa.array(np.asarray(numbers, dtype=np.float32)))
+        for name, numbers in values.items()
+    }
+    for name, numbers in images.columns.items():
+        columns[name] = pa.array(numbers.astype(COLUMNS[name][0]))
+    return columns
+
+
+@contextmanager
+def _aside(path: Path) -> Iterator[Path]:
+    """Write aside, and give the file its name once it is whole."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield aside
+        os.replace(aside, path)
+    except OSError as error:
+        raise OutputError(
+            f"Cannot write {path}: {error.strerror or error}.",
+            "Check space and permission; nothing was put under the final name.",
+        ) from error
+    finally:
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)

@@ -1,0 +1,260 @@
+"""Overlay libraries: pileup events to be mixed into hard scatters, each with its record of use.
+
+The tree is documented in ``data_cards/FORMAT.md``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from pileupgen.calo.geometry import Grid
+from pileupgen.errors import MissingInputError, OutputError, StoreError, UnreadableInputError
+from pileupgen.samples.export import BATCH_EVENTS, Advance
+from pileupgen.samples.steadyfile import SteadyFile
+from pileupgen.samples.store import Images, ImageStore
+
+SCHEMA = "pileupgen-overlay"
+SCHEMA_VERSION = 1
+_CHUNK = 1 << 14
+
+COLUMNS: dict[str, tuple[str, str]] = {
+    # name: (dtype, meaning)
+    "mu": ("f4", "number of pileup interactions; NaN where unknown"),
+    "weight": ("f8", "event weight"),
+    "event_id": ("i8", "position of the event in its sample"),
+    "source_event": ("i8", "event_id of the event it was translated from; -1 for none"),
+    "seed": ("i8", "seed that, with source_event, fixes the event's noise; -1 for none"),
+    "t_release": ("f8", "timestep at which the translation let go; NaN for none"),
+}
+
+
+def export_overlay(
+    store: ImageStore,
+    rows: NDArray[np.int64],
+    path: Path,
+    seed: int = 0,
+    advance: Advance | None = None,
+) -> None:
+    """Write events as an overlay library.
+
+    Parameters
+    ----------
+    store : ImageStore
+        The events.
+    rows : int64 array, shape (n,)
+        Which of them.
+    path : Path
+        The library to write; takes its name when it is whole, its counters at zero.
+    seed : int
+        Of the order in which events are dealt.
+    advance : callable, optional
+        Told of the events done.
+
+    Raises
+    ------
+    StoreError
+        If there are no events.
+    OutputError
+        If the file cannot be written.
+    """
+    n = len(rows)
+    if n == 0:
+        raise StoreError(f"{store.path} has no events to export.", "Choose another --split.")
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            SteadyFile(aside) as sink,
+            h5py.File(sink, "w", libver="v110", track_order=True) as file,
+        ):
+            file.attrs["schema"], file.attrs["schema_version"] = SCHEMA, SCHEMA_VERSION
+            file.attrs["domain"], file.attrs["order_seed"] = store.domain, seed
+            for group, record in (
+                ("geometry", store.grid.to_dict()),
+                ("provenance", store.provenance),
+            ):
+                file.create_group(group).attrs["json"] = json.dumps(record, sort_keys=True)
+            order = np.random.default_rng([seed, n]).permutation(n)
+            file.create_dataset("order", data=order.astype("i8"))
+            events = file.create_group("events")
+            for name, values in _columns(store, rows).items():
+                dtype, meaning = COLUMNS[name]
+                events.create_dataset(name, data=values.astype(dtype)).attrs["meaning"] = meaning
+            events.create_dataset("n_used", data=np.zeros(n, dtype="u8"))
+            offsets = _write_cells(file, store, rows, advance)
+            events.create_dataset("offsets", data=offsets)
+        sink.check()
+        os.replace(aside, path)
+    except OSError as error:
+        raise OutputError(
+            f"Cannot write {path}: {error.strerror or error}.",
+            "Check space and permission; nothing was put under the final name.",
+        ) from error
+    finally:
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
+
+
+def _columns(store: ImageStore, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    none = np.full(len(rows), -1, dtype=np.int64)
+    known = {name: values[rows] for name, values in store.columns.items()}
+    t_release = store.provenance.get("t_release")
+    return {
+        "mu": known["mu"],
+        "weight": known["weight"],
+        "event_id": known["event_id"],
+        "source_event": known.get("source_event", none),
+        "seed": known.get("seed", none),
+        "t_release": np.full(len(rows), np.nan if t_release is None else float(t_release)),
+    }
+
+
+def _write_cells(
+    file: h5py.File, store: ImageStore, rows: NDArray[np.int64], advance: Advance | None
+) -> NDArray[np.int64]:
+    """Write the cells with energy; the events' offsets among them."""
+    n_layers, width = store.grid.n_layers, store.grid.n_eta * store.grid.n_phi
+    cells = file.create_group("cells")
+    options: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+    index = cells.create_dataset("index", (0,), "i4", maxshape=(None,), chunks=(_CHUNK,), **options)
+    energy = cells.create_dataset(
+        "energy",
+        (0, n_layers),
+        "f4",
+        maxshape=(None, n_layers),
+        chunks=(_CHUNK, n_layers),
+        **options,
+    )
+    energy.attrs["unit"] = "GeV"
+    counts = [np.zeros(1, dtype=np.int64)]
+    for images in store.batches(rows, BATCH_EVENTS):
+        flat = images.energy.reshape(len(images), n_layers, width)
+        event, cell = np.nonzero(np.any(flat != 0, axis=1))
+        begin = len(index)
+        index.resize(begin + len(cell), axis=0)
+        energy.resize(begin + len(cell), axis=0)
+        index[begin:] = cell
+        energy[begin:] = flat[event, :, cell]
+        counts.append(np.bincount(event, minlength=len(images)))
+        if advance is not None:
+            advance(len(images))
+    return np.cumsum(np.concatenate(counts)).astype(np.int64)
+
+
+class OverlayLibrary:
+    """An overlay library, opened for dealing events.
+
+    Parameters
+    ----------
+    path : Path
+        An HDF5 file written by :func:`export_overlay`.
+
+    Raises
+    ------
+    MissingInputError
+        If there is no such file.
+    UnreadableInputError
+        If it is not HDF5 or is truncated.
+    StoreError
+        If it is HDF5 of another schema or schema version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.is_file():
+            raise MissingInputError(
+                f"No overlay library at {path}.", "Make one with 'pileupgen export'."
+            )
+        try:
+            with h5py.File(path, "r") as file:
+                schema, version = file.attrs.get("schema"), file.attrs.get("schema_version")
+                if (schema, version) != (SCHEMA, SCHEMA_VERSION):
+                    raise StoreError(
+                        f"{path} is no overlay library of version {SCHEMA_VERSION} "
+                        f"(schema {schema!r}, version {version}).",
+                        "Make it anew with 'pileupgen export --format overlay'.",
+                    )
+                self.domain = str(file.attrs["domain"])
+                self.grid = Grid.from_dict(json.loads(file["geometry"].attrs["json"]))
+                self.provenance: dict[str, Any] = json.loads(file["provenance"].attrs["json"])
+                self.order: NDArray[np.int64] = file["order"][:]
+                self._offsets: NDArray[np.int64] = file["events"]["offsets"][:]
+                self.columns: Mapping[str, NDArray[Any]] = {
+                    name: file["events"][name][:] for name in COLUMNS
+                }
+        except (OSError, KeyError, ValueError, RuntimeError) as error:
+            raise UnreadableInputError(
+                f"{path} cannot be read as an overlay library: {error}.",
+                "It may be truncated; delete it and make it anew.",
+            ) from error
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    @property
+    def n_used(self) -> NDArray[np.int64]:
+        """How often each event was dealt, shape (N,); as the file has it now."""
+        with h5py.File(self.path, "r") as file:
+            return np.asarray(file["events"]["n_used"][:], dtype=np.int64)
+
+    def rows(self, first: int, n: int) -> NDArray[np.int64]:
+        """Rows of the events dealt ``first``, ``first + 1``, … in the library's fixed order.
+
+        Each event comes once before any comes again. A job that takes numbers of its own takes
+        events of its own, whatever other jobs do.
+
+        Raises
+        ------
+        StoreError
+            If a number is negative.
+        """
+        if first < 0 or n < 0:
+            raise StoreError(f"Events are dealt by numbers from 0, not {first} and {n} of them.")
+        return np.asarray(self.order[np.arange(first, first + n) % len(self)], dtype=np.int64)
+
+    def read(self, rows: NDArray[np.int64]) -> Images:
+        """Images of the given rows, in their order; does not count as use."""
+        energy = np.zeros((len(rows), self.grid.n_layers, self.grid.n_eta * self.grid.n_phi), "f4")
+        try:
+            with h5py.File(self.path, "r") as file:
+                index, cells = file["cells"]["index"], file["cells"]["energy"]
+                for image, row in zip(energy, rows, strict=True):
+                    begin, end = int(self._offsets[row]), int(self._offsets[row + 1])
+                    image[:, index[begin:end]] = cells[begin:end].T
+        except (OSError, IndexError) as error:
+            raise UnreadableInputError(
+                f"{self.path} holds a damaged chunk: {error}.", "Delete it and make it anew."
+            ) from error
+        columns = {name: values[rows] for name, values in self.columns.items()}
+        return Images(energy.reshape(len(rows), *self.grid.shape), self.grid, columns)
+
+    def deal(self, first: int, n: int) -> Images:
+        """Images of the events dealt ``first``, ``first + 1``, …, and count their use.
+
+        Raises
+        ------
+        OutputError
+            If the counters cannot be written, or another process is writing them.
+        """
+        rows = self.rows(first, n)
+        images = self.read(rows)
+        times = np.bincount(rows, minlength=len(self)).astype(np.uint64)
+        try:
+            with h5py.File(self.path, "r+") as file:
+                n_used = file["events"]["n_used"]
+                n_used[:] = n_used[:] + times
+        except OSError as error:
+            raise OutputError(
+                f"The counters of {self.path} cannot be written: {error}.",
+                "Another process may be writing them; try again, or read() without counting.",
+            ) from error
+        return images
