@@ -27,6 +27,10 @@ class Grid:
         Layer names, in the order of the image's layer axis.
     phi_min, phi_max : float
         Azimuth covered, in rad. A full turn makes the grid periodic.
+    ring_n_phi : tuple of int, length n_eta, or None
+        Cells in φ that the detector has in each ring, where they are fewer than ``n_phi``; each
+        divides it. Images stay rectangular: a wide cell's energy is spread evenly over the cells
+        it covers, and brought together on the way back to towers.
 
     Raises
     ------
@@ -40,6 +44,7 @@ class Grid:
     layers: tuple[str, ...] = ("em", "had")
     phi_min: float = -np.pi
     phi_max: float = np.pi
+    ring_n_phi: tuple[int, ...] | None = None
     name: str = field(default="custom", compare=False)
 
     def __post_init__(self) -> None:
@@ -60,6 +65,30 @@ class Grid:
             raise GeometryError(
                 f"Grid '{self.name}': φ window of {width:.4g} rad, must be in (0, 2π]."
             )
+        self._check_rings()
+
+    def _check_rings(self) -> None:
+        if self.ring_n_phi is None:
+            return
+        if len(self.ring_n_phi) != self.n_eta:
+            raise GeometryError(
+                f"Grid '{self.name}': ring_n_phi has {len(self.ring_n_phi)} numbers for "
+                f"{self.n_eta} rings.",
+                "Give one for each ring.",
+            )
+        odd = [n for n in self.ring_n_phi if n < 1 or self.n_phi % n]
+        if odd:
+            raise GeometryError(
+                f"Grid '{self.name}': a ring of {odd[0]} cells in φ does not divide n_phi = "
+                f"{self.n_phi}.",
+                "Choose as n_phi a common multiple of the rings' counts.",
+            )
+
+    @property
+    def cell_widths(self) -> NDArray[np.int64]:
+        """How many image cells a cell of the detector is wide in φ, shape ``(n_eta,)``."""
+        counts = (self.n_phi,) * self.n_eta if self.ring_n_phi is None else self.ring_n_phi
+        return self.n_phi // np.asarray(counts, dtype=np.int64)
 
     @property
     def n_eta(self) -> int:
@@ -85,7 +114,9 @@ class Grid:
     def is_eta_symmetric(self) -> bool:
         """Whether the rings at η and −η are alike."""
         edges = np.asarray(self.eta_edges)
-        return bool(np.allclose(edges, -edges[::-1], atol=1e-6))
+        widths = self.cell_widths
+        is_alike = np.array_equal(widths, widths[::-1])
+        return bool(is_alike and np.allclose(edges, -edges[::-1], atol=1e-6))
 
     @property
     def phi_edges(self) -> NDArray[np.float64]:
@@ -106,7 +137,10 @@ class Grid:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and strings, for HDF5 attributes, YAML and JSON."""
+        # Named only where it says something: grids without it keep their fingerprints.
+        rings = {} if self.ring_n_phi is None else {"ring_n_phi": list(self.ring_n_phi)}
         return {
+            **rings,
             "name": self.name,
             "eta_edges": [float(edge) for edge in self.eta_edges],
             "n_phi": self.n_phi,
@@ -118,7 +152,7 @@ class Grid:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Grid:
         """Inverse of :meth:`to_dict`; an unknown key is an error."""
-        known = ("name", "eta_edges", "n_phi", "layers", "phi_min", "phi_max")
+        known = ("name", "eta_edges", "n_phi", "layers", "phi_min", "phi_max", "ring_n_phi")
         for key in values:
             if key not in known:
                 raise GeometryError(f"Unknown geometry key '{key}'.", did_you_mean(key, known))
@@ -128,8 +162,10 @@ class Grid:
                 f"Geometry lacks {', '.join(missing)}.", "Give them, or name a preset."
             )
         rest = {key: values[key] for key in ("name", "phi_min", "phi_max") if key in values}
+        rings = values.get("ring_n_phi")
         try:
             return cls(
+                ring_n_phi=None if rings is None else tuple(int(n) for n in rings),
                 eta_edges=tuple(float(edge) for edge in values["eta_edges"]),
                 n_phi=int(values["n_phi"]),
                 layers=tuple(values.get("layers", ("em", "had"))),
@@ -143,11 +179,55 @@ def _uniform(low: float, high: float, n: int) -> tuple[float, ...]:
     return tuple(float(edge) for edge in np.round(np.linspace(low, high, n + 1), 6))
 
 
+def _mirrored(rings: list[tuple[float, int]], **rest: Any) -> Grid:
+    """Grid of rings at ±η, each given by its outer edge and its cells in φ."""
+    upper = [edge for edge, _ in rings]
+    counts = [count for _, count in rings]
+    return Grid(
+        eta_edges=(*(-edge for edge in reversed(upper)), 0.0, *upper),
+        n_phi=max(counts),
+        ring_n_phi=(*reversed(counts), *counts),
+        **rest,
+    )
+
+
+def _edges(text: str, n_phi: int) -> list[tuple[float, int]]:
+    return [(float(edge), n_phi) for edge in text.split()]
+
+
+_ATLAS_FULL = [
+    *((round(0.1 * ring, 6), 36) for ring in range(1, 27)),
+    *_edges("2.8 3.0 3.2", 18),
+    *_edges("3.3", 36),
+    *_edges("3.5 3.7 3.9 4.1 4.3 4.5 4.7 4.9", 18),
+]
+_CMS_FULL = [
+    *((round(0.087 * ring, 6), 72) for ring in range(1, 20)),
+    *_edges("1.74 1.83 1.93 2.043 2.172 2.322 2.5 2.65 2.868 2.95 3.125 3.3 3.475", 36),
+    *_edges("3.65 3.825 4.0 4.175 4.35 4.525", 36),
+    *_edges("4.7 5.0", 18),
+]
+
 PRESETS: dict[str, Grid] = {
     # Delphes' ATLAS card, |η| < 2.5: towers of 0.1 × 10°.
     "atlas": Grid(_uniform(-2.5, 2.5, 50), 36, name="atlas"),
     # The same cells in |η| < 1.6: a quick look on a small machine.
     "atlas_barrel": Grid(_uniform(-1.6, 1.6, 32), 36, name="atlas_barrel"),
+    # All 2340 towers of Delphes' ATLAS card, of 10° and 20°.
+    "atlas_full": _mirrored(_ATLAS_FULL, name="atlas_full"),
+    # Delphes' CMS card: towers of 5°, 10° and 20°.
+    "cms_full": _mirrored(_CMS_FULL, name="cms_full"),
+    # Its towers of 5°, in |η| < 1.653.
+    "cms_barrel": Grid(_uniform(-1.653, 1.653, 38), 72, name="cms_barrel"),
+    # As sPHENIX has it: 24 × 64 towers in |η| < 1.1, in one layer.
+    "sphenix": Grid(_uniform(-1.1, 1.1, 24), 64, layers=("em",), name="sphenix"),
+    # CaloChallenge data set 2 (2410.21611): 45 layers × 16 α × 9 r; r stands where η does.
+    "calochallenge_2": Grid(
+        _uniform(0, 9, 9),
+        16,
+        layers=tuple(f"layer_{index}" for index in range(45)),
+        name="calochallenge_2",
+    ),
 }
 
 
@@ -174,7 +254,7 @@ def require_same_grid(found: Grid, expected: Grid, what: str, expected_by: str) 
     GeometryError
         Naming the first property that differs.
     """
-    for name in ("layers", "n_phi", "n_eta", "eta_edges", "phi_min", "phi_max"):
+    for name in ("layers", "n_phi", "n_eta", "eta_edges", "phi_min", "phi_max", "cell_widths"):
         ours, theirs = getattr(found, name), getattr(expected, name)
         same = (
             ours == theirs

@@ -206,6 +206,8 @@ def images_to_towers(
 ) -> Towers:
     """Every cell with energy in any layer as one tower; the inverse of :func:`towers_to_images`.
 
+    Cells that are wider in φ than the image's (``grid.ring_n_phi``) are one tower each.
+
     Parameters
     ----------
     images : float32 array, shape (N, L, n_eta, n_phi)
@@ -223,12 +225,20 @@ def images_to_towers(
     if images.shape[1:] != grid.shape:
         raise GeometryError(f"Images of shape {images.shape[1:]} on a grid of {grid.shape}.")
     n_events = len(images)
+    width = grid.cell_widths
+    images = _gather(images, width)
     event, i_eta, i_phi = np.nonzero(np.any(images != 0, axis=1))
     offsets = np.zeros(n_events + 1, dtype=np.int64)
     np.cumsum(np.bincount(event, minlength=n_events), out=offsets[1:])
     eta_edges, phi_edges = np.asarray(grid.eta_edges, dtype=np.float64), grid.phi_edges
     edges = np.stack(
-        [eta_edges[i_eta], eta_edges[i_eta + 1], phi_edges[i_phi], phi_edges[i_phi + 1]], axis=1
+        [
+            eta_edges[i_eta],
+            eta_edges[i_eta + 1],
+            phi_edges[i_phi],
+            phi_edges[i_phi + width[i_eta]],
+        ],
+        axis=1,
     )
     return Towers(
         offsets=offsets,
@@ -238,3 +248,16 @@ def images_to_towers(
         mu=np.full(n_events, np.nan, dtype=np.float32) if mu is None else mu,
         event_id=np.arange(n_events, dtype=np.int64) if event_id is None else event_id,
     )
+
+
+def _gather(images: NDArray[np.float32], width: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Bring the energy of cells that are wider than the image's to the first cell of each."""
+    if np.all(width == 1):
+        return images
+    gathered = images.copy()
+    for ring in np.flatnonzero(width > 1):
+        cells = images[:, :, ring]
+        wide = cells.reshape(*cells.shape[:2], -1, width[ring]).sum(axis=-1, dtype=np.float64)
+        gathered[:, :, ring] = 0.0
+        gathered[:, :, ring, :: width[ring]] = wide
+    return gathered

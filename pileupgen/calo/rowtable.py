@@ -114,8 +114,9 @@ def _hash(words: NDArray[np.uint64], level: int) -> NDArray[np.uint64]:
     mixed = np.zeros(len(words), dtype=np.uint64)
     for column in range(n_words):
         word = words[:, column]
-        if n_words > 2:
-            # Round doubles have bits in their upper half only; a product passes bits upwards only.
+        if n_words > 2 or column == 0:
+            # Round doubles have bits in their upper half only; a product passes bits upwards only,
+            # so that the top bits of two words (two signs) would cancel.
             word = word ^ (word >> np.uint64(32))
         mixed += word * _MULTIPLIERS[level, column]
     return mixed

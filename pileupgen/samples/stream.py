@@ -219,6 +219,8 @@ class _Drawer:
         self._reader = reader
         self._imager = Imager(grid)
         self._zero_suppression = zero_suppression
+        # A cell of the detector is compared as a whole, its energy spread over so many.
+        self._limits = np.float32(zero_suppression) / grid.cell_widths[:, None].astype(np.float32)
         self._per_energy = 1.0 / np.cosh(grid.eta_centres)
 
     def draw(self, span: Span) -> Iterator[Drawn]:
@@ -230,7 +232,7 @@ class _Drawer:
             n_before = _n_filled(images)
             rings, n_filled = before, n_before
             if self._zero_suppression > 0:
-                images[images < self._zero_suppression] = 0.0
+                images[images < self._limits] = 0.0
                 rings, n_filled = _rings(images), _n_filled(images)
             yield Drawn(
                 images=images,

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pileupgen.calo.geometry import PRESETS, Grid, get_grid, require_same_grid
@@ -25,6 +25,7 @@ def test_a_grid_survives_being_written_as_plain_values(name: str) -> None:
     assert get_grid(grid.to_dict()) == grid
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.floats(-6, 6, allow_nan=False).map(lambda x: round(x, 3)),

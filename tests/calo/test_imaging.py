@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
@@ -51,6 +51,7 @@ images_of_small_grid = hnp.arrays(
 )
 
 
+@settings(deadline=None)
 @given(images_of_small_grid)
 def test_images_to_towers_and_back_is_exact(images: NDArray[np.float32]) -> None:
     towers = images_to_towers(images, SMALL)
@@ -83,6 +84,7 @@ def test_atlas_towers_to_images_to_towers_is_exact(dtype: type, turn: float) -> 
     assert np.array_equal(back.offsets, towers.offsets)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32), st.lists(st.integers(0, 30), max_size=5), st.booleans())
 def test_energy_is_conserved_to_a_millionth(seed: int, counts: list[int], single: bool) -> None:
     towers = make_towers(
@@ -95,6 +97,7 @@ def test_energy_is_conserved_to_a_millionth(seed: int, counts: list[int], single
     assert np.all(images >= 0)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32))
 def test_image_sums_are_tower_sums_inside_the_acceptance(seed: int) -> None:
     towers = make_towers(np.random.default_rng(seed), [20, 20], eta_max=2.5, max_width=0.4)

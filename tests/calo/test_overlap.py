@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -35,6 +35,7 @@ def test_a_cell_lies_in_itself(grid: Grid) -> None:
         assert np.count_nonzero(shares) == 1
 
 
+@settings(deadline=None)
 @given(towers)
 def test_shares_are_the_fractions_of_area(tower: tuple[float, float, float, float]) -> None:
     eta, d_eta, phi, d_phi = tower
@@ -49,6 +50,7 @@ def test_shares_are_the_fractions_of_area(tower: tuple[float, float, float, floa
     assert np.allclose(shares, np.outer(in_eta, in_phi), atol=2.5 / n)
 
 
+@settings(deadline=None)
 @given(towers, st.sampled_from([ATLAS, UNEVEN]))
 def test_a_tower_inside_the_acceptance_is_shared_without_loss(
     tower: tuple[float, float, float, float], grid: Grid
@@ -60,6 +62,7 @@ def test_a_tower_inside_the_acceptance_is_shared_without_loss(
     assert shares_of(grid, low, high, phi, phi + d_phi).sum() == pytest.approx(1.0, abs=1e-12)
 
 
+@settings(deadline=None)
 @given(towers, st.integers(-2, 2), st.sampled_from([ATLAS, UNEVEN, WINDOW]))
 def test_whole_turns_change_nothing(
     tower: tuple[float, float, float, float], turns: int, grid: Grid
@@ -70,6 +73,7 @@ def test_whole_turns_change_nothing(
     assert np.allclose(here, there, atol=1e-9)
 
 
+@settings(deadline=None)
 @given(towers, st.integers(0, 35))
 def test_a_rotated_tower_is_a_rotated_share(
     tower: tuple[float, float, float, float], n_cells: int
@@ -82,6 +86,7 @@ def test_a_rotated_tower_is_a_rotated_share(
     assert np.allclose(np.roll(here, n_cells, axis=1), there, atol=1e-3 * 10 / min(d_phi, 1))
 
 
+@settings(deadline=None)
 @given(towers)
 def test_edges_out_of_order_are_put_in_order(tower: tuple[float, float, float, float]) -> None:
     eta, d_eta, phi, d_phi = tower
@@ -108,6 +113,7 @@ def test_what_leaves_a_window_on_either_side_is_lost() -> None:
     assert shares_of(WINDOW, 0.5, 1.5, 0.0, 0.1).sum() == pytest.approx(0.5)
 
 
+@settings(deadline=None)
 @given(st.floats(-2.49, 2.49), st.floats(-7, 7))
 def test_a_point_goes_whole_to_the_cell_that_holds_it(eta: float, phi: float) -> None:
     shares = shares_of(ATLAS, eta, eta, phi, phi)

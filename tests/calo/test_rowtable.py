@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pileupgen.calo.rowtable import RowTable
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(*[st.integers(-3, 3)] * 4), max_size=60),
     st.sampled_from([np.float32, np.float64]),
@@ -46,3 +47,11 @@ def test_no_more_than_max_rows_are_kept() -> None:
     assert table.is_full
     assert np.count_nonzero(table.find(rows) >= 0) == 100
     assert len(table.add(rows[400:])) == 0
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_signs_do_not_cancel(dtype: type) -> None:
+    rows = np.array(
+        [(a, b, c, d) for a in (1, -1) for b in (2, -2) for c in (3, -3) for d in (4, -4)]
+    )
+    assert len(RowTable().add(rows.astype(dtype))) == 16

@@ -115,3 +115,13 @@ def test_warnings_of_processes_are_given_once(
     with caplog.at_level(logging.WARNING, "pileupgen"):
         joined(Stream(reader_of(files[:1]), ATLAS, workers=2))
     assert caplog.text.count("has no Tower.Edges") == 1
+
+
+def test_a_wide_cell_is_suppressed_as_a_whole(tmp_path: Path) -> None:
+    grid = get_grid("atlas_full")
+    path = tmp_path / "f.root"
+    write_delphes(path, random_towers(N, 1, grid))
+    towers = next(iter(reader_of([path]).chunks()))
+    found = joined(Stream(reader_of([path]), grid, 1.0))
+    kept = np.where(towers.energy >= 1.0, towers.energy, 0).sum(dtype=float)
+    np.testing.assert_allclose(found["energy"].sum(), kept, rtol=1e-6)
