@@ -116,8 +116,8 @@ def _hash(words: NDArray[np.uint64], level: int) -> NDArray[np.uint64]:
         word = words[:, column]
         if n_words > 2 or column == 0:
             # Round doubles have bits in their upper half only; a product passes bits upwards only,
-            # so that the top bits of two words (two signs) would cancel.
-            word = word ^ (word >> np.uint64(32))
+            # so that the top bits of two words (two signs) would cancel. 29: no sign meets a sign.
+            word = word ^ (word >> np.uint64(29))
         mixed += word * _MULTIPLIERS[level, column]
     return mixed
 
