@@ -90,7 +90,7 @@ def validate(
     Reads the run's data, mc and translated stores.
     Compares events that no stage was trained on.
     Floor is real against other real events, source is simulation as it is.
-    Writes validation/metrics.json and figures.
+    Writes validation/report.html, one page with verdict, tables and figures; metrics.json; figures.
 
     \b
     Examples:
@@ -183,6 +183,7 @@ def _current_or_new(
         with suppress(OSError, ValueError, KeyError):
             metrics = dict(json.loads(path.read_text(encoding="utf-8")))
             if all((folder / name).is_file() for name in metrics["figures"]):
+                _report(metrics, folder, anew=False)
                 say_current(stage, path)
                 return metrics
     metrics = _compare(session, stores, settings, hashes, folder)
@@ -238,7 +239,17 @@ def _compare(
     write_whole(path, json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     say_wrote(path)
     say_wrote(folder / "figures", f"{len(figures) // 2} figures, PNG and PDF")
+    _report(metrics, folder, anew=True)
     return metrics
+
+
+def _report(metrics: dict[str, Any], folder: Path, *, anew: bool) -> None:
+    """Write the page, unless it is there and nothing is new."""
+    from pileupgen.cli.console import say_wrote
+    from pileupgen.validation.report import NAME, write_report
+
+    if anew or not (folder / NAME).is_file():
+        say_wrote(write_report(metrics, folder), "open it in a browser")
 
 
 def _draw(
@@ -277,6 +288,6 @@ def _summarise(metrics: dict[str, Any], conditions: list[Condition]) -> None:
     if closed is not None and closed < 0.5:
         say_next("pileupgen translate --t-release auto, then pileupgen validate")
     elif "auc_cells" not in metrics["headline"]:
-        say_next("pileupgen validate --cells, for the test on cells; and look at the figures")
+        say_next("pileupgen validate --cells, for the test on cells; and look at the report")
     else:
-        say_next("look at the figures")
+        say_next("look at the report; pileupgen compare RUN… puts runs side by side")

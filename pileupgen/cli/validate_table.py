@@ -6,11 +6,11 @@ from typing import Any
 
 from rich.table import Table
 
-CLEAR = 3.0
-"""Significance in σ above which a difference is told."""
-LIMIT = 37.0
-"""Largest significance that is computed."""
+from pileupgen.validation.report_text import CLEAR, auc_error, sigma_text, standing
+
 ROWS = ("floor", "source", "translated")
+COLOURS = {"floor": "green", "nearer": "default", "farther": "red", "unknown": "dim"}
+"""Styles of a translated sample's distance by where it lies."""
 
 
 def comparison_table(metrics: dict[str, Any]) -> Table:
@@ -62,7 +62,9 @@ def comparison_table(metrics: dict[str, Any]) -> Table:
             texts = [_with_error(metrics["truth"][row][key]) for row in ("source", "translated")]
             table.add_row(f"to the truth, {label}", "–", *texts)
     verdicts = [metrics["verdicts"].get(row) for row in ROWS]
-    texts = ["–" if verdict is None else _sigma(verdict["significance"]) for verdict in verdicts]
+    texts = [
+        "–" if verdict is None else sigma_text(verdict["significance"]) for verdict in verdicts
+    ]
     table.add_row("significance", *texts)
     table.add_row("ESS of weights", "–", "–", f"{metrics['headline']['ess']:.3f}")
     table.add_row("events", *(_count(rows[row]) for row in ROWS))
@@ -105,31 +107,14 @@ def findings(metrics: dict[str, Any], n: int = 3) -> list[str]:
     if not clear:
         return [f"[bold green]agrees[/] in all of {verdict['n_tests']:,} tests within {CLEAR:g} σ"]
     return [
-        f"[bold]differs[/] {_sigma(found['significance'])} in {found['name']}" for found in clear
+        f"[bold]differs[/] {sigma_text(found['significance'])} in {found['name']}"
+        for found in clear
     ]
-
-
-def _sigma(value: float) -> str:
-    return f"> {LIMIT:g} σ" if value >= LIMIT else f"{value:.1f} σ"
 
 
 def _cells(distances: list[dict[str, float | None]]) -> list[str]:
     floor, source, translated = (_with_error(distance) for distance in distances)
-    return [floor, source, f"[{_colour(*distances)}]{translated}[/]"]
-
-
-def _colour(
-    floor: dict[str, float | None],
-    source: dict[str, float | None],
-    translated: dict[str, float | None],
-) -> str:
-    """Green within the floor's reach, red further off than the source, else plain."""
-    value, reach, before = translated["value"], floor["high"], source["value"]
-    if value is None or reach is None or before is None:
-        return "dim"
-    if (translated["low"] or 0.0) <= reach:
-        return "green"
-    return "red" if value > before else "default"
+    return [floor, source, f"[{COLOURS[standing(*distances)]}]{translated}[/]"]
 
 
 def _with_error(estimate: dict[str, float | None]) -> str:
@@ -144,9 +129,7 @@ def _with_error(estimate: dict[str, float | None]) -> str:
 def _test(test: dict[str, float] | None, value: str, error: str) -> str:
     if test is None:
         return "–"
-    spread = test[error]
-    if value == "auc":
-        spread = (test["error"] ** 2 + test["spread"] ** 2) ** 0.5
+    spread = auc_error(test) if value == "auc" else test[error]
     return f"{test[value]:.3f} ± {spread:.3f}"
 
 
