@@ -13,6 +13,7 @@ import typer
 
 from pileupgen import __version__
 from pileupgen.cli import cards
+from pileupgen.cli.compare import compare
 from pileupgen.cli.export import export
 from pileupgen.cli.preprocess import preprocess
 from pileupgen.cli.simulate import simulate
@@ -65,7 +66,7 @@ def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-for _command in (simulate, preprocess, train, translate, validate, export):
+for _command in (simulate, preprocess, train, translate, validate, compare, export):
     app.command()(_interruptible(_command))
 
 _cards = typer.Typer(
