@@ -26,7 +26,7 @@ def test_importing_loads_nothing_heavy(what):
 def test_help_lists_the_commands():
     done = run("--help")
     assert done.returncode == 0
-    for command in ("simulate", "preprocess", "train", "translate", "validate"):
+    for command in ("simulate", "preprocess", "cards", "train", "translate", "validate", "export"):
         assert command in done.stdout
 
 
