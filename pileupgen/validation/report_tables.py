@@ -95,8 +95,8 @@ def findings_table(metrics: Mapping[str, Any]) -> str:
             escape(found["name"]),
             escape(found["family"]),
             escape(row),
-            sigma_text(found["local"]),
-            sigma_text(found["significance"]),
+            _sigma(found["local"]),
+            _sigma(found["significance"]),
         ]
         for row, n_shown in (("translated", 10), ("source", 5), ("floor", 3))
         for found in metrics["verdicts"].get(row, {"findings": []})["findings"][:n_shown]
@@ -235,12 +235,14 @@ def _plus_minus(
     return f"{number(found[value], scale, decimals)} <small>± {error_text}</small>"
 
 
+def _sigma(value: float) -> str:
+    return escape(sigma_text(value)).replace(" ", "&nbsp;")
+
+
 def _significance(verdict: Mapping[str, Any] | None) -> str:
     if verdict is None:
         return NONE
-    return (
-        f"{escape(sigma_text(verdict['significance']))} <small>{verdict['n_tests']:,} tests</small>"
-    )
+    return f"{_sigma(verdict['significance'])} <small>{verdict['n_tests']:,} tests</small>"
 
 
 def _count(row: Mapping[str, Any]) -> str:
