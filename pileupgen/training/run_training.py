@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -100,7 +101,7 @@ def train_pipeline(
     held_out = ScoreSample(stores, calibration, "validation")
     patch = config.autoencoder.patch
     augmentation = Augmentation(
-        phi_step=patch[1] if config.training.phi_roll and roll else 0,
+        phi_step=_phi_step(patch[1], grid) if config.training.phi_roll and roll else 0,
         eta_mirror=mirror and config.training.eta_mirror,
     )
     histories: dict[str, list[dict[str, float]]] = {}
@@ -175,6 +176,12 @@ def train_pipeline(
         name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()
     }
     return TrainingSummary(histories, parameters, release, sample.n_events)
+
+
+def _phi_step(patch: int, grid: Grid) -> int:
+    """Smallest roll in φ, in image cells, that keeps patches and the detector's cells whole."""
+    step = math.lcm(patch, int(grid.cell_widths.max()))
+    return step if grid.n_phi % step == 0 else 0
 
 
 def _allows(store: ImageStore, symmetry: str) -> bool:
