@@ -137,7 +137,7 @@ class RunDirectory:
         checkpoints/             training state
         logs/                    loss curves
         translated/<name>.h5     translated stores
-        validation/              metrics.json and figures
+        validation/              metrics.json, report.html and figures
 
     Parameters
     ----------
