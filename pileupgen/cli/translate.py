@@ -137,6 +137,7 @@ def translate(
     )
     directory = session.run
     trained = directory.details("train")
+    session.adopt()
     store = open_store(source or directory.images("mc"), f"pileupgen preprocess{session.arguments}")
     target = output or directory.translated
     chosen = seed if seed is not None else session.config.seed

@@ -216,7 +216,7 @@ def test_commands_out_of_order_name_the_one_to_run_first(chain):
 
 def test_a_run_of_another_config_is_refused(chain):
     (chain / "other.yaml").write_text(yaml.safe_dump({**CONFIG, "denoiser": {"width": 16}}))
-    for command in ("preprocess", "train"):
+    for command in ("preprocess", "train", "translate", "validate"):
         out = pileupgen(chain, command, "--config", "other.yaml", "--run", "runs/small", code=5)
         assert "denoiser.width: 8 → 16" in out
 
