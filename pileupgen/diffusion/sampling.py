@@ -60,7 +60,7 @@ def solve(
     sampler : str
         ``ancestral`` (Ho et al. 2006.11239, eq. 7, on any grid: DDIM's η = 1), ``ddim``
         (Song et al. 2010.02502, eq. 12), ``dpmsolver++`` and ``sde-dpmsolver++`` (second order,
-        multistep: Lu et al. 2211.01095, algorithms 2 and eq. SDE-2M).
+        multistep, and its SDE form: Lu et al. 2211.01095).
     normal : callable
         Gives standard normal noise of the shape of ``x_t``; needed by stochastic samplers.
     eta : float

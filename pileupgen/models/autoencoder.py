@@ -26,7 +26,7 @@ LOG_VARIANCE_RANGE = (-9.0, 3.0)
 class Autoencoder(ModelMixin, ConfigMixin):
     """A U-Net-shaped encoder and decoder with space-to-channel shortcuts.
 
-    The shortcuts (Chen et al., 2410.10733, sec. 3.1) carry each patch of cells straight into the
+    The shortcuts (Chen et al., 2410.10733) carry each patch of cells straight into the
     channels of its latent position; convolutions, attention over all positions and
     cross-attention to domain and μ learn what is to be added. With as many channels as a patch
     has cells nothing need be lost, and a roll in φ by whole patches commutes with both halves.

@@ -2,7 +2,7 @@
 
 Each cell's energy becomes Φ⁻¹ of its rank among the training events of its own domain, per layer,
 ring and μ, and, layer after layer (deepest first), given the layer before: chained quantile
-morphing (Daumann et al., 2403.18582, sec. 3, lists its ancestors). The marginals are then N(0, 1)
+morphing. The marginals are then N(0, 1)
 in both domains, so that encoding with the source's quantiles and decoding with the target's is
 the classical calibration, and what is left to learn is what cells do together.
 

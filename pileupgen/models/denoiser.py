@@ -87,7 +87,7 @@ class Denoiser(ModelMixin, ConfigMixin):
         mu : Tensor, shape (N,)
             Number of pileup interactions; NaN where it is not known.
         x_0 : Tensor, shape (N, C, H, W)
-            Self-conditioning x̃_0 (Chen et al. 2208.04202, sec. 3.2); zeros where there is none.
+            Self-conditioning x̃_0 (Chen et al. 2208.04202); zeros where there is none.
         alpha, sigma : Tensor, shape (N,)
             √ᾱ_t and √(1 − ᾱ_t).
 

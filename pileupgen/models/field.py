@@ -77,8 +77,8 @@ class StationaryField(ModelMixin, ConfigMixin):
         """Estimate mean and covariance per domain and for both together.
 
         The empirical covariance less its leading long-range modes is tapered with distance
-        (Gaspari & Cohn 1999 call it localisation); the range is the one with the best likelihood
-        on every fifth event, which the estimate does not see.
+        (localisation, as data assimilation calls it); the range is the one with the best Gaussian
+        score on every fifth event, which the estimate does not see.
 
         Parameters
         ----------
@@ -154,7 +154,7 @@ class StationaryField(ModelMixin, ConfigMixin):
         return out
 
     def velocity(self, x_t: Tensor, alpha: Tensor, sigma: Tensor, label: int) -> Tensor:
-        """E[v | x_t] of the Gaussian field, v = α ε − σ z (Salimans & Ho 2202.00512, eq. 9).
+        """E[v | x_t] of the Gaussian field, v = α ε − σ z (Salimans & Ho 2202.00512).
 
         In eigen-coordinates c of the centred field, with x_t = α z + σ ε and α² + σ² = 1,
         E[v] = α σ (1 − λ) c / (α² λ + σ²), to which a mean m adds −σ m (c counts from α m).
@@ -210,7 +210,7 @@ def _real_fourier(width: int) -> tuple[Tensor, Tensor]:
 
 
 def _log_likelihood(model: Tensor, observed: Tensor) -> float:
-    """Mean Gaussian log-likelihood of data with covariance ``observed``; −∞ if not positive."""
+    """−Σ_k (ln det C_k + tr C_k⁻¹ S_k), each frequency once; −∞ if C is not positive."""
     factor, info = torch.linalg.cholesky_ex(model)
     if bool(info.any()):
         return -float("inf")

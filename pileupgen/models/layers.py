@@ -121,7 +121,7 @@ class AttentionBlock(nn.Module):
     """Global self-attention over positions and cross-attention to condition tokens.
 
     Keys and values are means over groups of up to five rings (spatial reduction, Wang et al.
-    2102.12122, sec. 3.3), each column in φ for itself; positions carry a learned embedding of
+    2102.12122), each column in φ for itself; positions carry a learned embedding of
     their ring only. So a roll in φ commutes.
     """
 

@@ -67,7 +67,7 @@ class Denoising:
 
     With ``prediction_type`` "epsilon" the loss is ‖ε − ε_θ‖² = ᾱ_t ‖v − v_θ‖², the network being
     the same. Half of the events (``self_conditioning``), chosen one by one, see the network's own
-    first estimate of z with its gradient stopped (Chen et al. 2208.04202, sec. 3.2); a part
+    first estimate of z with its gradient stopped (Chen et al. 2208.04202); a part
     (``label_dropout``) sees the null label (Ho & Salimans 2207.12598).
     """
 
