@@ -12,7 +12,8 @@ from pileupgen.cli.session import ConfigOption, DeviceOption, RunOption, SeedOpt
 
 if TYPE_CHECKING:
     from pileupgen.cli.session import Session
-    from pileupgen.diffusion.pipeline import PileupTranslationPipeline, Settings
+    from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+    from pileupgen.diffusion.settings import Settings
     from pileupgen.models.renewal import MarginalRenewal
     from pileupgen.samples.store import ImageStore
 
@@ -182,8 +183,9 @@ def _run(
 
     from pileupgen.calo.geometry import require_same_grid
     from pileupgen.cli.console import console, progress
-    from pileupgen.diffusion.pipeline import PileupTranslationPipeline, Settings
+    from pileupgen.diffusion.pipeline import PileupTranslationPipeline
     from pileupgen.diffusion.release import ReleaseScan
+    from pileupgen.diffusion.settings import Settings
     from pileupgen.errors import RunError
     from pileupgen.run import versions
     from pileupgen.samples.store import create_store

@@ -1,23 +1,147 @@
-"""From the denoiser's velocity to guided estimates of noise and clean latents."""
+"""From the denoiser's velocity to guided estimates of noise and clean latents.
+
+Guidance is a sum of terms w(t) · direction added to the velocity v. At fixed x_t, ε = σ x_t + α v
+and x̃_0 = α x_t − σ v are linear in v: a difference of velocities is a difference of ε over α.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Literal, Protocol
 
 import torch
 from diffusers import DDPMScheduler
 from torch import Tensor
 
 from pileupgen.diffusion.schedule import alpha_sigma
-from pileupgen.models.denoiser import NULL, Denoiser
+from pileupgen.models.denoiser import Denoiser
+from pileupgen.models.ratio import RatioClassifier
+
+GuidanceKind = Literal["classifier-free", "ratio", "classifier"]
+GUIDANCES: tuple[GuidanceKind, ...] = ("classifier-free", "ratio", "classifier")
+WeightSchedule = Literal["constant", "linear", "cosine"]
+SCHEDULES: tuple[WeightSchedule, ...] = ("constant", "linear", "cosine")
+
+
+@dataclass(frozen=True)
+class Strength:
+    """w over the decoding.
+
+    With u = t / t_start: ``constant`` w; ``linear`` 2 w (1 − u); ``cosine`` w (1 + cos πu). The
+    latter two rise from 0 at the start to 2 w at the clean end; the mean over t is w for all three.
+
+    Attributes
+    ----------
+    w : float
+    schedule : str
+    t_start : int
+        Where the decoding starts.
+    interval : (int, int) or None
+        Timesteps lo ≤ t ≤ hi outside of which w is 0.
+    """
+
+    w: float
+    schedule: WeightSchedule = "constant"
+    t_start: int = 1
+    interval: tuple[int, int] | None = None
+
+    def __call__(self, t: int) -> float:
+        """W at a timestep."""
+        if self.interval is not None and not self.interval[0] <= t <= self.interval[1]:
+            return 0.0
+        u = min(t / max(self.t_start, 1), 1.0)
+        if self.schedule == "linear":
+            return 2 * self.w * (1 - u)
+        if self.schedule == "cosine":
+            return self.w * (1 + math.cos(math.pi * u))
+        return self.w
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where the network is asked.
+
+    Attributes
+    ----------
+    x_t, x_0 : Tensor, shape (N, C, H, W)
+        Noised latents, and the last estimate of the clean ones.
+    t : int64 Tensor, shape (N,)
+    mu : Tensor, shape (N,)
+    alpha, sigma : Tensor, shape (N,)
+        √ᾱ_t and √(1 − ᾱ_t).
+    """
+
+    x_t: Tensor
+    x_0: Tensor
+    t: Tensor
+    mu: Tensor
+    alpha: Tensor
+    sigma: Tensor
+
+
+class Velocity(Protocol):
+    """v_θ at a point with a class label."""
+
+    def __call__(self, point: Point, label: int) -> Tensor:
+        """The velocity, (N, C, H, W)."""
+
+
+class Guide(Protocol):
+    """One term of the guidance."""
+
+    @property
+    def strength(self) -> Strength:
+        """Its w over t."""
+
+    def direction(self, point: Point, velocity: Tensor, of_label: Velocity) -> Tensor:
+        """What is added to the velocity (N, C, H, W) for w = 1."""
+
+
+@dataclass(frozen=True)
+class LabelContrast:
+    """v_y − v_other: away from another label.
+
+    With the null label classifier-free guidance, ε̄ = (w + 1) ε_θ(x_t, t, y, x̃_0) −
+    w ε_θ(x_t, t, ∅, x̃_0) (Ho & Salimans 2207.12598, eq. 6). With mc against data it follows
+    ∇ ln r, since ε_data − ε_mc = −σ ∇ ln r for a perfect denoiser.
+    """
+
+    strength: Strength
+    other: int
+
+    def direction(self, point: Point, velocity: Tensor, of_label: Velocity) -> Tensor:
+        """v_y − v_other."""
+        return velocity - of_label(point, self.other)
+
+
+@dataclass(frozen=True)
+class RatioGradient:
+    """Classifier guidance ε̄ = ε − w σ ∇ ln r(x_t, t) (Dhariwal & Nichol 2105.05233, algorithm 2).
+
+    The gradient is that of the ratio network by x_t.
+    """
+
+    strength: Strength
+    ratio: RatioClassifier
+
+    def direction(self, point: Point, velocity: Tensor, of_label: Velocity) -> Tensor:  # noqa: ARG002
+        """−(σ/α) ∇ ln r."""
+        scale = (point.sigma / point.alpha)[:, None, None, None]
+        return -scale * self.gradient(point)
+
+    def gradient(self, point: Point) -> Tensor:
+        """∇ ln r(x_t, t) by x_t, (N, C, H, W)."""
+        with torch.enable_grad():
+            x_t = point.x_t.detach().float().requires_grad_()
+            log_ratio = self.ratio(x_t, point.t, point.mu, point.alpha, point.sigma)
+            (gradient,) = torch.autograd.grad(log_ratio.sum(), x_t)
+        return gradient.detach()
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """ε̄ and x̃_0 of one class, with classifier-free guidance.
-
-    ε̄ = (w + 1) ε_θ(x_t, t, y, x̃_0) − w ε_θ(x_t, t, ∅, x̃_0) (Ho & Salimans 2207.12598, eq. 6);
-    w = 0 asks the network once.
+    """ε̄ and x̃_0 of one class, guided.
 
     Parameters
     ----------
@@ -27,8 +151,8 @@ class Predictor:
         Class y: 0 mc, 1 data.
     mu : Tensor, shape (N,)
         Number of pileup interactions.
-    w : float
-        Guidance; diffusers' ``guidance_scale`` is w + 1.
+    guides : tuple of Guide
+        Terms of the guidance; a term whose w is 0 at a timestep costs nothing there.
     bf16 : bool
         Run the network's residual in bfloat16; the closed form stays in single precision.
     """
@@ -37,7 +161,7 @@ class Predictor:
     scheduler: DDPMScheduler
     label: int
     mu: Tensor
-    w: float = 0.0
+    guides: tuple[Guide, ...] = ()
     bf16: bool = True
 
     @torch.no_grad()
@@ -45,15 +169,20 @@ class Predictor:
         """ε̄ and the clean latents it implies, both (N, C, H, W), at one timestep for all."""
         times = torch.full((len(x_t),), t, device=x_t.device)
         alpha, sigma = alpha_sigma(self.scheduler, times)
-        velocity = self._velocity(x_t, times, self.label, x_0, alpha, sigma)
-        if self.w:
-            free = self._velocity(x_t, times, NULL, x_0, alpha, sigma)
-            velocity = velocity + self.w * (velocity - free)
+        point = Point(x_t, x_0, times, self.mu, alpha, sigma)
+        velocity = self.velocity(point, self.label)
+        guided = velocity
+        for guide in self.guides:
+            w = guide.strength(t)
+            if w:
+                guided = guided + w * guide.direction(point, velocity, self.velocity)
         a, s = alpha[:, None, None, None], sigma[:, None, None, None]
-        return s * x_t + a * velocity, a * x_t - s * velocity
+        return s * x_t + a * guided, a * x_t - s * guided
 
-    def _velocity(
-        self, x_t: Tensor, t: Tensor, label: int, x_0: Tensor, alpha: Tensor, sigma: Tensor
-    ) -> Tensor:
-        with torch.autocast(x_t.device.type, torch.bfloat16, enabled=self.bf16):
-            return self.denoiser(x_t, t, torch.full_like(t, label), self.mu, x_0, alpha, sigma)
+    def velocity(self, point: Point, label: int) -> Tensor:
+        """v_θ with one label for all events."""
+        labels = torch.full_like(point.t, label)
+        with torch.autocast(point.x_t.device.type, torch.bfloat16, enabled=self.bf16):
+            return self.denoiser(
+                point.x_t, point.t, labels, point.mu, point.x_0, point.alpha, point.sigma
+            )

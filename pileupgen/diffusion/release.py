@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from pileupgen.diffusion.weights import effective_fraction
 from pileupgen.errors import ConfigError
 
 
@@ -90,12 +91,6 @@ def auc(mc: NDArray[np.float64], data: NDArray[np.float64]) -> float:
     ranks = rankdata(np.concatenate([mc, data]))
     n_mc, n_data = len(mc), len(data)
     return float((ranks[n_mc:].sum() - n_data * (n_data + 1) / 2) / (n_mc * n_data))
-
-
-def effective_fraction(log_ratio: NDArray[np.float64]) -> float:
-    """(Σr)² / (N Σr²), in (0, 1]."""
-    r = np.exp(log_ratio - log_ratio.max())
-    return float(r.sum() ** 2 / (len(r) * (r**2).sum()))
 
 
 def scan_release(

@@ -36,6 +36,11 @@ def timesteps_between(t_release: int, num_inference_steps: int) -> list[int]:
     return [int(t) for t in dict.fromkeys(grid.tolist())]
 
 
+def is_stochastic(sampler: Sampler, eta: float = 0.0) -> bool:
+    """Whether a sampler adds noise on its way down."""
+    return sampler in ("ancestral", "sde-dpmsolver++") or (sampler == "ddim" and eta > 0)
+
+
 def solve(
     x_t: Tensor,
     timesteps: Sequence[int],
@@ -79,8 +84,8 @@ def solve(
     if sampler not in SAMPLERS:
         raise ConfigError(f"No sampler '{sampler}'.", f"Known: {', '.join(SAMPLERS)}.")
     eta = 1.0 if sampler == "ancestral" else eta
-    is_stochastic = sampler == "sde-dpmsolver++" or (sampler in ("ancestral", "ddim") and eta > 0)
-    if is_stochastic and normal is None:
+    noisy = is_stochastic(sampler, eta)
+    if noisy and normal is None:
         raise ConfigError(f"Sampler '{sampler}' needs noise.")
     alphas, sigmas = (values.tolist() for values in alpha_sigma(scheduler, torch.tensor(timesteps)))
     x, x_0, history = x_t, torch.zeros_like(x_t), _History()
@@ -89,7 +94,7 @@ def solve(
         eps, x_0 = predict(x, max(timesteps[index], 0), x_0)
         here = (alphas[index], sigmas[index])
         there = (alphas[index + 1], sigmas[index + 1])
-        noise = normal() if is_stochastic and normal is not None and there[1] > 0 else None
+        noise = normal() if noisy and normal is not None and there[1] > 0 else None
         if sampler in ("ancestral", "ddim"):
             x = _ddim_step(eps, x_0, here, there, eta, noise)
         else:

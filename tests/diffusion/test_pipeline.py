@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from pileupgen.diffusion.guidance import Predictor
-from pileupgen.diffusion.pipeline import PileupTranslationPipeline, Settings, Translation
+from pileupgen.diffusion.guidance import LabelContrast, Predictor, Strength
+from pileupgen.diffusion.pipeline import PileupTranslationPipeline
 from pileupgen.diffusion.sampling import solve, timesteps_between
 from pileupgen.diffusion.schedule import make_scheduler
+from pileupgen.diffusion.settings import Settings
+from pileupgen.diffusion.translator import Translation
 from pileupgen.errors import ConfigError, RunError
 from pileupgen.models.autoencoder import Autoencoder
 from pileupgen.models.calibration import CellCalibration
@@ -94,7 +96,9 @@ def test_guidance_extrapolates_from_the_null_label(pipeline):
     x, mu, nothing = torch.randn(10, 8, 4, 6), torch.full((10,), 60.0), torch.zeros(10, 8, 4, 6)
     eps = {}
     for w in (0.0, 1.5):
-        eps[w], x_0 = Predictor(pipeline.denoiser, pipeline.scheduler, DATA, mu, w)(x, 300, nothing)
+        guides = (LabelContrast(Strength(w), NULL),)
+        predict = Predictor(pipeline.denoiser, pipeline.scheduler, DATA, mu, guides)
+        eps[w], x_0 = predict(x, 300, nothing)
         alpha_bar = pipeline.scheduler.alphas_cumprod[300]
         torch.testing.assert_close(alpha_bar.sqrt() * x_0 + (1 - alpha_bar).sqrt() * eps[w], x)
     free, _ = Predictor(pipeline.denoiser, pipeline.scheduler, NULL, mu)(x, 300, nothing)
@@ -119,9 +123,10 @@ def test_release_at_zero_is_the_calibration(pipeline, events):
 
 
 def test_weights_are_clipped():
-    assert Translation(np.zeros((1, 1, 1, 1), np.float32), np.array([50.0])).weight[0] == (
-        pytest.approx(np.exp(5))
-    )
+    image, t = np.zeros((1, 1, 1, 1), np.float32), np.array([300])
+    for limit in (5.0, 2.0):
+        weight = Translation(image, np.array([50.0]), t, limit).weight
+        assert weight[0] == pytest.approx(np.exp(limit))
 
 
 def test_renewal_mends_the_marginals_of_over_guided_events(pipeline, events):

@@ -1,0 +1,248 @@
+"""From images to translated scores, a few events at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from diffusers import DDPMScheduler
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pileupgen.diffusion.guidance import Guide, LabelContrast, Predictor, RatioGradient, Strength
+from pileupgen.diffusion.sampling import CLEAN, solve, timesteps_between
+from pileupgen.diffusion.schedule import alpha_sigma
+from pileupgen.diffusion.settings import LOG_WEIGHT_LIMIT, Settings
+from pileupgen.diffusion.weights import clipped_weights
+from pileupgen.models.autoencoder import Autoencoder
+from pileupgen.models.calibration import CellCalibration
+from pileupgen.models.codec import Codec, EventNoise
+from pileupgen.models.denoiser import DATA, MC, NULL, Denoiser
+from pileupgen.models.ratio import RatioClassifier
+
+MICRO_BATCH = 50
+"""Events per network call, always: shorter batches are filled up, so that the kernels chosen, and
+with them the last bits of an event, do not depend on how many events share its batch."""
+
+
+@dataclass(frozen=True)
+class Translation:
+    """Translated events.
+
+    Attributes
+    ----------
+    energy : float32 array, shape (N, L, n_eta, n_phi)
+        GeV.
+    log_ratio : float64 array, shape (N,)
+        ln r(x_t, t_release) of each event; its exponential is the weight that removes what
+        divergence is left at the release. 0 where there is none (calibrate, generate).
+    t_release : int64 array, shape (N,)
+        Where each event was released; −1 where it was not (calibrate, generate).
+    log_weight_limit : float
+        Of the clipping.
+    """
+
+    energy: NDArray[np.float32]
+    log_ratio: NDArray[np.float64]
+    t_release: NDArray[np.int64]
+    log_weight_limit: float = LOG_WEIGHT_LIMIT
+
+    @property
+    def weight(self) -> NDArray[np.float64]:
+        """exp(log_ratio), log_ratio clipped to ∓ the limit."""
+        return clipped_weights(self.log_ratio, self.log_weight_limit)
+
+
+@dataclass(frozen=True)
+class EventKeys:
+    """What fixes the random numbers of events: their numbers, shape (N,), seed and draw."""
+
+    event_id: NDArray[np.int64]
+    seed: int
+    draw: int = 0
+
+    def noise(self, rows: NDArray[np.int64]) -> EventNoise:
+        """The generators of some events, from their beginning."""
+        return EventNoise(self.seed, self.event_id[rows], self.draw)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some translated events: rows (n,), scores, μ (n,), ln r (n,), and their release."""
+
+    rows: NDArray[np.int64]
+    scores: Tensor
+    mu: Tensor
+    log_ratio: Tensor
+    t_release: int
+
+
+def micro_batches(
+    rows: NDArray[np.int64],
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """At most ``MICRO_BATCH`` rows at a time, as they are and filled up."""
+    for begin in range(0, len(rows), MICRO_BATCH):
+        chosen = rows[begin : begin + MICRO_BATCH]
+        yield chosen, np.resize(chosen, MICRO_BATCH)
+
+
+@dataclass(frozen=True)
+class Translator:
+    """The networks of a pipeline at work.
+
+    Attributes
+    ----------
+    calibration, autoencoder, denoiser, ratio : models
+    scheduler : DDPMScheduler
+    calibrate_before : bool
+        Whether mc events are encoded with their own quantiles or with those of data.
+    """
+
+    calibration: CellCalibration
+    autoencoder: Autoencoder
+    denoiser: Denoiser
+    ratio: RatioClassifier
+    scheduler: DDPMScheduler
+    calibrate_before: bool = True
+
+    @property
+    def codec(self) -> Codec:
+        """Energies to latents and back."""
+        return Codec(self.calibration, self.autoencoder)
+
+    def parts(
+        self,
+        energy: NDArray[np.float32],
+        mu: NDArray[np.float32],
+        keys: EventKeys,
+        settings: Settings,
+    ) -> Iterator[Part]:
+        """Translated scores of some events after others, in any order."""
+        rows = np.arange(len(energy))
+        if settings.release == "common":
+            yield from self._at_once(rows, energy, mu, keys, settings)
+            return
+        t_release = self._own_releases(energy, mu, keys, settings)
+        for t in np.unique(t_release).tolist():
+            chosen = rows[t_release == t]
+            yield from self._at_once(chosen, energy, mu, keys, settings.at(t))
+
+    def _at_once(
+        self,
+        rows: NDArray[np.int64],
+        energy: NDArray[np.float32],
+        mu: NDArray[np.float32],
+        keys: EventKeys,
+        settings: Settings,
+    ) -> Iterator[Part]:
+        for chosen, filled in micro_batches(rows):
+            mus = torch.from_numpy(np.asarray(mu[filled], dtype=np.float32))
+            images = torch.from_numpy(energy[filled])
+            scores, logs = self._translate(images, mus, keys.noise(filled), settings)
+            n = len(chosen)
+            released = settings.mode not in ("calibrate", "generate")
+            t = settings.t_release if released else -1
+            yield Part(chosen, scores[:n], mus[:n], logs[:n], t)
+
+    def _own_releases(
+        self,
+        energy: NDArray[np.float32],
+        mu: NDArray[np.float32],
+        keys: EventKeys,
+        settings: Settings,
+    ) -> NDArray[np.int64]:
+        """Each event's first time where its |ln r| is within tolerance, else the latest, (N,)."""
+        times = settings.release_times()
+        found = np.full(len(energy), times[-1])
+        for chosen, filled in micro_batches(np.arange(len(energy))):
+            mus = torch.from_numpy(np.asarray(mu[filled], dtype=np.float32))
+            noise = keys.noise(filled)
+            latents, mus, _ = self._encode(torch.from_numpy(energy[filled]), mus, noise)
+            eps = noise.normal(tuple(latents.shape[1:])).to(latents)
+            open_ = np.ones(len(filled), dtype=bool)
+            for t in times:
+                logs = self.log_ratio(self._noised(latents, eps, t), t, mus).abs().cpu().numpy()
+                let_go = open_ & (logs <= settings.release_tolerance)
+                found[chosen[let_go[: len(chosen)]]] = t
+                open_ &= ~let_go
+                if not open_[: len(chosen)].any():
+                    break
+        return found
+
+    def _encode(
+        self, energy: Tensor, mu: Tensor, noise: EventNoise
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Latents and μ on the device, and the scores."""
+        device = self.denoiser.device
+        uniform = noise.uniform(tuple(energy.shape[1:]))
+        domain = MC if self.calibrate_before else DATA
+        scores = self.calibration.encode(energy, domain, mu, uniform)
+        mu = mu.to(device)
+        return self.codec.encode_scores(scores.to(device), MC, mu), mu, scores
+
+    @torch.no_grad()
+    def _translate(
+        self, energy: Tensor, mu: Tensor, noise: EventNoise, settings: Settings
+    ) -> tuple[Tensor, Tensor]:
+        no_ratio = torch.zeros(len(energy), dtype=torch.float64)
+        if settings.mode == "calibrate":
+            uniform = noise.uniform(tuple(energy.shape[1:]))
+            return self.calibration.encode(energy, MC, mu, uniform), no_ratio
+        shape = self.autoencoder.latent_shape
+        latents, mu, _ = self._encode(energy, mu, noise)
+        if settings.mode == "generate":
+            t = int(self.scheduler.config.num_train_timesteps) - 1
+            x_t, log_ratio = noise.normal(shape).to(latents), no_ratio
+        else:
+            t = settings.t_release
+            x_t = self._release(latents, mu, noise, settings)
+            log_ratio = self.log_ratio(x_t, t, mu).double().cpu()
+        if settings.mode == "generate" or t > 0:
+            guides = self._guides(settings, t)
+            predict = Predictor(self.denoiser, self.scheduler, DATA, mu, guides)
+            x_t = solve(
+                x_t,
+                timesteps_between(t, settings.num_inference_steps),
+                predict,
+                self.scheduler,
+                settings.decoding_sampler,
+                lambda: noise.normal(shape).to(latents),
+                settings.eta,
+            )
+        return self.codec.decode_scores(x_t, DATA, mu).cpu(), log_ratio
+
+    def _guides(self, settings: Settings, t_start: int) -> tuple[Guide, ...]:
+        if settings.w == 0:
+            return ()
+        strength = Strength(
+            settings.w, settings.guidance_schedule, t_start, settings.guidance_interval
+        )
+        if settings.guidance == "classifier":
+            return (RatioGradient(strength, self.ratio),)
+        return (LabelContrast(strength, MC if settings.guidance == "ratio" else NULL),)
+
+    def _release(
+        self, latents: Tensor, mu: Tensor, noise: EventNoise, settings: Settings
+    ) -> Tensor:
+        """Latents at the release time: noised forward, or inverted as mc."""
+        t = settings.t_release
+        if t == 0:
+            return latents
+        if settings.inverts:
+            predict = Predictor(self.denoiser, self.scheduler, MC, mu)
+            steps = timesteps_between(t, settings.num_inference_steps)[::-1]
+            return solve(latents, steps, predict, self.scheduler, settings.inversion_sampler)
+        return self._noised(latents, noise.normal(tuple(latents.shape[1:])).to(latents), t)
+
+    def _noised(self, latents: Tensor, eps: Tensor, t: int) -> Tensor:
+        times = torch.full((len(latents),), t, device=latents.device)
+        return self.scheduler.add_noise(latents, eps, times)
+
+    @torch.no_grad()
+    def log_ratio(self, x_t: Tensor, t: int, mu: Tensor) -> Tensor:
+        """Ln p_data(x_t) / p_mc(x_t) at one timestep, shape (N,), from latents (N, C, H, W)."""
+        times = torch.full((len(x_t),), max(t, CLEAN + 1), device=x_t.device)
+        alpha, sigma = alpha_sigma(self.scheduler, times)
+        return self.ratio(x_t, times, mu, alpha, sigma)

@@ -1,0 +1,55 @@
+"""Release weights: r(x_t, t_release), clipped, and what the clipping did."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+def clipped_weights(log_ratio: Floats, limit: float) -> Floats:
+    """exp(ln r), ln r clipped to ∓ ``limit``, shape (N,)."""
+    return np.asarray(np.exp(np.clip(log_ratio, -limit, limit)))
+
+
+def effective_fraction(log_ratio: Floats) -> float:
+    """(Σr)² / (N Σr²), in (0, 1].
+
+    >>> effective_fraction(np.zeros(3))
+    1.0
+    """
+    r = np.exp(log_ratio - log_ratio.max())
+    return float(r.sum() ** 2 / (len(r) * (r**2).sum()))
+
+
+@dataclass(frozen=True)
+class WeightSummary:
+    """What a sample's weights are worth.
+
+    Attributes
+    ----------
+    ess : float
+        (Σw)² / (N Σw²) of the clipped weights.
+    clipped : float
+        Fraction of events whose ln r was clipped.
+    limit : float
+        \\|ln r\\| at which.
+    """
+
+    ess: float
+    clipped: float
+    limit: float
+
+    @classmethod
+    def of(cls, log_ratio: Floats, limit: float) -> WeightSummary:
+        """Summarise ln r of N ≥ 1 events."""
+        clipped = float(np.mean(np.abs(log_ratio) > limit))
+        return cls(effective_fraction(np.clip(log_ratio, -limit, limit)), clipped, limit)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
