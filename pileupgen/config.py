@@ -14,6 +14,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from pileupgen.errors import ConfigError, did_you_mean
 
+FEATURES = "features"
+"""Geometry of feature tables."""
+FEATURE_DEFAULTS: dict[str, dict[str, Any]] = {
+    "preprocess": {"zero_suppression": 0.0},
+    # No feature is the layer behind another: their correlations are left to the diffusion.
+    "calibration": {"n_layer_bins": 1},
+    # Latents are the features' scores themselves.
+    "autoencoder": {"patch": [1, 1], "latent_channels": None, "n_heads": 0, "steps": 0},
+}
+"""Settings that a table of features takes where the config says nothing."""
+
 
 class Section(BaseModel):
     """A part of the config: immutable, unknown keys refused."""
@@ -31,7 +42,9 @@ class SampleConfig(Section):
 class PreprocessConfig(Section):
     """Towers to images."""
 
-    geometry: str | dict[str, Any] = Field("atlas", description="preset name, or a grid's numbers")
+    geometry: str | dict[str, Any] = Field(
+        "atlas", description="preset name, a grid's numbers, or 'features' for feature tables"
+    )
     zero_suppression: float = Field(
         0.5, ge=0, description="GeV; cells below become 0 in both domains alike; 0 is off"
     )
@@ -44,6 +57,12 @@ class PreprocessConfig(Section):
     def _fractions_sum_to_one(self) -> PreprocessConfig:
         if abs(sum(self.fractions) - 1) > 1e-6 or min(self.fractions) <= 0:
             raise ValueError("fractions must be positive and sum to 1")
+        return self
+
+    @model_validator(mode="after")
+    def _features_are_not_suppressed(self) -> PreprocessConfig:
+        if self.geometry == FEATURES and self.zero_suppression > 0:
+            raise ValueError("zero_suppression is for cells; a table of features takes 0")
         return self
 
 
@@ -61,7 +80,9 @@ class AutoencoderConfig(Section):
     patch: tuple[int, int] = Field(
         (2, 2), description="cells in η × φ that make one latent position"
     )
-    latent_channels: int = Field(8, ge=1, description="layers × patch cells keeps all information")
+    latent_channels: int | None = Field(
+        8, ge=1, description="layers × patch cells keeps all information; null takes so many"
+    )
     width: int = Field(32, ge=4, description="channels of the convolutions")
     n_blocks: int = Field(2, ge=0, description="residual blocks on each side")
     n_heads: int = Field(4, ge=0, description="heads of the global attention; 0 is none")
@@ -163,6 +184,20 @@ class Config(Section):
     model_config = ConfigDict(
         extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _features_have_defaults_of_their_own(cls, values: Any) -> Any:
+        """Fill in what a table of features takes where the config says nothing."""
+        if not isinstance(values, dict) or not isinstance(values.get("preprocess"), dict):
+            return values
+        if values["preprocess"].get("geometry") != FEATURES:
+            return values
+        filled = dict(values)
+        for section, defaults in FEATURE_DEFAULTS.items():
+            given = filled.get(section) or {}
+            filled[section] = {**defaults, **given} if isinstance(given, dict) else given
+        return filled
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as they are written to a run directory."""

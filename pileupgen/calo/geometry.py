@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 from pileupgen.errors import GeometryError, did_you_mean
 
 TWO_PI = 2.0 * np.pi
+FEATURES = "features"
+"""Name of the grid of a feature table, and the geometry by which a config asks for it."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,10 @@ class Grid:
         Cells in φ that the detector has in each ring, where they are fewer than ``n_phi``; each
         divides it. Images stay rectangular: a wide cell's energy is spread evenly over the cells
         it covers, and brought together on the way back to towers.
+    units : tuple of str, length L, or None
+        Given where the layers are features of an event, each a number with this unit ("" for
+        none), and the grid is a single cell; see :meth:`of_features`. None for calorimeters,
+        whose cells hold GeV.
 
     Raises
     ------
@@ -46,6 +53,7 @@ class Grid:
     phi_max: float = np.pi
     ring_n_phi: tuple[int, ...] | None = None
     name: str = field(default="custom", compare=False)
+    units: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         edges = np.asarray(self.eta_edges, dtype=np.float64)
@@ -66,6 +74,35 @@ class Grid:
                 f"Grid '{self.name}': φ window of {width:.4g} rad, must be in (0, 2π]."
             )
         self._check_rings()
+        if self.units is not None and (
+            len(self.units) != len(self.layers) or self.n_eta * self.n_phi != 1
+        ):
+            raise GeometryError(
+                f"Grid '{self.name}': {len(self.units)} units for {len(self.layers)} features in "
+                f"{self.n_eta} × {self.n_phi} cells.",
+                "A table of features has one cell, and a unit for each feature.",
+            )
+
+    @classmethod
+    def of_features(cls, names: Sequence[str], units: Sequence[str]) -> Grid:
+        """Make the grid of a feature table: F features as layers, in one cell that has no place.
+
+        Parameters
+        ----------
+        names, units : sequences of str, length F
+            ``""`` where a feature has no unit.
+
+        Examples
+        --------
+        >>> Grid.of_features(["pt", "tau21"], ["GeV", ""]).shape
+        (2, 1, 1)
+        """
+        return cls((0.0, 1.0), 1, tuple(names), 0.0, 1.0, name=FEATURES, units=tuple(units))
+
+    @property
+    def is_feature_table(self) -> bool:
+        """Whether the layers are features of an event, with units of their own."""
+        return self.units is not None
 
     def _check_rings(self) -> None:
         if self.ring_n_phi is None:
@@ -139,8 +176,10 @@ class Grid:
         """Plain numbers and strings, for HDF5 attributes, YAML and JSON."""
         # Named only where it says something: grids without it keep their fingerprints.
         rings = {} if self.ring_n_phi is None else {"ring_n_phi": list(self.ring_n_phi)}
+        units = {} if self.units is None else {"units": list(self.units)}
         return {
             **rings,
+            **units,
             "name": self.name,
             "eta_edges": [float(edge) for edge in self.eta_edges],
             "n_phi": self.n_phi,
@@ -152,7 +191,10 @@ class Grid:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Grid:
         """Inverse of :meth:`to_dict`; an unknown key is an error."""
-        known = ("name", "eta_edges", "n_phi", "layers", "phi_min", "phi_max", "ring_n_phi")
+        known = (
+            *("name", "eta_edges", "n_phi", "layers", "phi_min", "phi_max"),
+            *("ring_n_phi", "units"),
+        )
         for key in values:
             if key not in known:
                 raise GeometryError(f"Unknown geometry key '{key}'.", did_you_mean(key, known))
@@ -162,9 +204,10 @@ class Grid:
                 f"Geometry lacks {', '.join(missing)}.", "Give them, or name a preset."
             )
         rest = {key: values[key] for key in ("name", "phi_min", "phi_max") if key in values}
-        rings = values.get("ring_n_phi")
+        rings, units = values.get("ring_n_phi"), values.get("units")
         try:
             return cls(
+                units=None if units is None else tuple(str(unit) for unit in units),
                 ring_n_phi=None if rings is None else tuple(int(n) for n in rings),
                 eta_edges=tuple(float(edge) for edge in values["eta_edges"]),
                 n_phi=int(values["n_phi"]),
@@ -241,6 +284,11 @@ def get_grid(geometry: str | dict[str, Any]) -> Grid:
     """
     if isinstance(geometry, dict):
         return Grid.from_dict(geometry)
+    if geometry == FEATURES:
+        raise GeometryError(
+            "The geometry 'features' is for cards of feature tables.",
+            "Name such cards (format: features), or another geometry.",
+        )
     if geometry not in PRESETS:
         raise GeometryError(f"No geometry preset '{geometry}'.", did_you_mean(geometry, PRESETS))
     return PRESETS[geometry]
@@ -254,11 +302,20 @@ def require_same_grid(found: Grid, expected: Grid, what: str, expected_by: str) 
     GeometryError
         Naming the first property that differs.
     """
-    for name in ("layers", "n_phi", "n_eta", "eta_edges", "phi_min", "phi_max", "cell_widths"):
+    for name in (
+        "layers",
+        "units",
+        "n_phi",
+        "n_eta",
+        "eta_edges",
+        "phi_min",
+        "phi_max",
+        "cell_widths",
+    ):
         ours, theirs = getattr(found, name), getattr(expected, name)
         same = (
             ours == theirs
-            if isinstance(ours, int) or name == "layers"
+            if isinstance(ours, int) or name in ("layers", "units")
             else np.allclose(ours, theirs, atol=1e-6)
         )
         if not same:

@@ -109,7 +109,8 @@ def check_card(
 
     The files exist and fit their checksums, every file opens and has the
     branches the card names, and the first events are read. A generated sample
-    is drawn if it was made before; else its settings are checked.
+    is drawn if it was made before; else its settings are checked. Of a table of
+    features 2,000 events are read and a histogram of each feature is drawn.
 
     \b
     Examples:
@@ -119,12 +120,12 @@ def check_card(
     from rich.markup import escape
 
     from pileupgen.calo.geometry import get_grid
-    from pileupgen.samples import check
+    from pileupgen.samples import check, check_features
     from pileupgen.samples.ingest import describe_inputs
 
     card = _load(name)
     say_read(escape(str(card.path)))
-    grid = get_grid(geometry or card.detector.grid or "atlas")
+    grid = card.grid or get_grid(geometry or card.detector.grid or "atlas")
     if card.generate is not None:
         made = _generated(card)
         if made is None:
@@ -138,10 +139,15 @@ def check_card(
         n_sums = sum(entry["name"] in card.checksum for entry in inputs)
         console.print(f"{len(files):,} files are there, {n_sums:,} fit their checksum")
     with warnings_on_console(), progress(f"read {card.name}", len(files), "files") as advance:
-        found = check.check_card(card, files, grid, n_events, advance)
-    _report(found)
+        n_read = check_features.N_EVENTS if grid.is_feature_table else n_events
+        found = check.check_card(card, files, grid, n_read, advance)
     path = figure or Path("runs") / "cards" / f"{card.name}.png"
-    _write_figure(check.draw_events(found, f"{card.name} on {grid.name}"), path)
+    if grid.is_feature_table:
+        _report_features(found)
+        _write_figure(check_features.draw_features(found, card.name), path)
+    else:
+        _report(found)
+        _write_figure(check.draw_events(found, f"{card.name} on {grid.name}"), path)
     say_wrote(path, f"{len(found.images)} events")
     say_next(f"pileupgen preprocess, with samples.{card.domain}: {card.name} in the config")
 
@@ -207,6 +213,23 @@ def _report(found: CardCheck) -> None:
     for layer, image in zip(found.grid.layers, found.images.swapaxes(0, 1), strict=True):
         table.add_row(f"occupancy {layer}", f"{np.count_nonzero(image) / image.size:.4f}")
     table.add_row("energy outside the grid", f"{found.energy_outside:.1%}")
+    console.print(table)
+
+
+def _report_features(found: CardCheck) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from pileupgen.samples.check_features import feature_label
+
+    grid, values = found.grid, found.images[:, :, 0, 0].astype("float64")
+    table = Table(title=f"the first {len(values):,} events", title_justify="left")
+    for column in ("feature", "mean", "sd", "min", "max"):
+        table.add_column(column, justify="left" if column == "feature" else "right")
+    for name, unit, column in zip(grid.layers, grid.units or (), values.T, strict=True):
+        numbers = (column.mean(), column.std(), column.min(), column.max())
+        table.add_row(escape(feature_label(name, unit)), *(f"{number:.4g}" for number in numbers))
+    console.print(f"{found.n_events:,} events in all files, about")
     console.print(table)
 
 

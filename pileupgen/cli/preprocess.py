@@ -30,6 +30,7 @@ from pileupgen.cli.session import (
 )
 
 if TYPE_CHECKING:
+    from pileupgen.calo.geometry import Grid
     from pileupgen.samples.cards import DataCard
     from pileupgen.samples.ingest import IngestSummary
     from pileupgen.simulate.spec import SampleSpec
@@ -91,6 +92,7 @@ def preprocess(
     how = _How(force, workers, skip_bad, match_mu)
     with warnings_on_console():
         cards = {domain: find_card(session, domain) for domain in DOMAINS}
+        _require_same_features(cards)
         # mc may take its μ profile from data.
         order = DOMAINS[::-1] if match_mu else DOMAINS
         done = {domain: _preprocess_domain(session, domain, cards[domain], how) for domain in order}
@@ -150,6 +152,16 @@ class _Source:
         return describe_inputs(self.card, self.files)
 
 
+def _require_same_features(cards: dict[str, DataCard]) -> None:
+    """Refuse two tables of other features, before anything is read."""
+    from pileupgen.calo.geometry import require_same_grid
+
+    grids = [cards[domain].grid for domain in DOMAINS]
+    if grids[0] is not None and grids[1] is not None:
+        names = [f"card '{cards[domain].name}'" for domain in DOMAINS]
+        require_same_grid(grids[0], grids[1], names[0].capitalize(), names[1])
+
+
 def find_card(session: Session, domain: str) -> DataCard:
     """Load a domain's card and check its files or settings, before anything is begun."""
     from pileupgen.resources import find_file
@@ -169,13 +181,12 @@ def find_card(session: Session, domain: str) -> DataCard:
 
 
 def _preprocess_domain(session: Session, domain: str, card: DataCard, how: _How) -> IngestSummary:
-    from pileupgen.calo.geometry import get_grid
     from pileupgen.run import fingerprint, versions
     from pileupgen.samples.ingest import IngestSummary, ingest
     from pileupgen.samples.store import SCHEMA_VERSION
 
     settings, store = session.config.preprocess, session.run.images(domain)
-    grid = get_grid(settings.geometry)
+    grid = find_grid(card, settings.geometry)
     source = _find_source(session, domain, card)
     made_of = {
         "card": source.card.to_dict(),
@@ -219,8 +230,33 @@ def _preprocess_domain(session: Session, domain: str, card: DataCard, how: _How)
         summary = match_to_data(session, summary, how.match_mu)
     session.run.finish(stage, made_from, {"card": source.card.name, "summary": summary.to_dict()})
     size = store.stat().st_size / 1e6
-    say_wrote(store, f"{summary.n_events:,} images of {grid.shape}, {size:.1f} MB")
+    what = f"images of {grid.shape}"
+    if grid.is_feature_table:
+        what = f"events of {grid.n_layers} features"
+    say_wrote(store, f"{summary.n_events:,} {what}, {size:.1f} MB")
     return summary
+
+
+def find_grid(card: DataCard, geometry: str | dict[str, Any]) -> Grid:
+    """Grid that a card's events are drawn on: the config's, or of features the card's own.
+
+    Raises
+    ------
+    GeometryError
+        If there is no such geometry, or card and config are not both of features.
+    """
+    from pileupgen.calo.geometry import FEATURES, get_grid
+    from pileupgen.errors import GeometryError
+
+    own = card.grid
+    if own is None:
+        return get_grid(geometry)
+    if geometry != FEATURES:
+        raise GeometryError(
+            f"Card '{card.name}' is a table of features, but the geometry is of a calorimeter.",
+            "Set preprocess.geometry: features in the config.",
+        )
+    return own
 
 
 def _find_source(session: Session, domain: str, card: DataCard) -> _Source:

@@ -40,11 +40,30 @@ def show_comparison(
     for label in dict.fromkeys(key for column in columns for key in column):
         table.add_row(label, *(column.get(label, "") for column in columns))
     console.print(table)
-    if not is_matched:
+    is_features = any(summary.units for summary in summaries.values())
+    known = all(summary.mean_mu == summary.mean_mu for summary in summaries.values())
+    if not is_matched and (known or not is_features):
         _compare_mu(run, summaries)
 
 
 def _numbers(summary: IngestSummary) -> dict[str, str]:
+    return _of_features(summary) if summary.units else _of_images(summary)
+
+
+def _of_features(summary: IngestSummary) -> dict[str, str]:
+    rows = {"events": f"{summary.n_events:,}"}
+    if summary.mean_mu == summary.mean_mu:
+        rows["⟨μ⟩ ± sd"] = f"{summary.mean_mu:.2f} ± {summary.sd_mu:.2f}"
+    for name, unit, mean, sd in zip(
+        summary.layers, summary.units, summary.energy, summary.sd, strict=True
+    ):
+        rows[f"{name} / {unit}" if unit else name] = f"{mean:.4g} ± {sd:.4g}"
+    if summary.skipped:
+        rows["files skipped"] = f"{len(summary.skipped):,}"
+    return rows
+
+
+def _of_images(summary: IngestSummary) -> dict[str, str]:
     total, outside = sum(summary.energy), sum(summary.energy_outside)
     mu = f"{summary.mean_mu:.2f} ± {summary.sd_mu:.2f}"
     error = summary.sd_sum_et / summary.n_events**0.5

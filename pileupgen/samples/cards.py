@@ -22,9 +22,10 @@ from pydantic import (
     model_validator,
 )
 
-from pileupgen.calo.geometry import PRESETS
+from pileupgen.calo.geometry import PRESETS, Grid
 from pileupgen.errors import CardError, MissingInputError, did_you_mean
 from pileupgen.samples.readers import FORMATS, MuSource, Reader
+from pileupgen.samples.readers.features import FeatureOptions
 
 _GEV = {"GeV": 1.0, "MeV": 1e-3, "TeV": 1e3}
 _VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?::-(?P<default>[^}]*))?\}")
@@ -164,6 +165,12 @@ class DataCard(Part):
         if not matched:
             raise MissingInputError(f"Nothing matches {path} (card '{self.name}').", mend)
         return matched
+
+    @property
+    def grid(self) -> Grid | None:
+        """Grid that the card itself sets: that of its features; None for images."""
+        options = FORMATS[self.format].options(**self.options)
+        return options.grid if isinstance(options, FeatureOptions) else None
 
     def open(self, files: list[Path]) -> Reader:
         """Reader of the card's format for the given files; nothing is opened yet."""

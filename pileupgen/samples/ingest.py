@@ -53,6 +53,11 @@ class IngestSummary:
         Mean and standard deviation of μ over events; NaN where it is not known.
     skipped : tuple of str
         Names of the files left out, wholly or from a fault on.
+    units : tuple of str
+        Units of the features, where the layers are such; else empty. ``energy`` is then the mean
+        of each feature in its unit.
+    sd : tuple of float
+        Standard deviation over events of each feature; empty for calorimeters.
     """
 
     n_events: int
@@ -69,6 +74,8 @@ class IngestSummary:
     mean_mu: float
     sd_mu: float
     skipped: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
+    sd: tuple[float, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a stage's record."""
@@ -231,6 +238,7 @@ class _Tally:
         self._n_towers = self._n_shared = 0
         self._sum_et = _Moments()
         self._mu = _Moments()
+        self._features = [_Moments() for _ in grid.units or ()]
 
     def add(self, drawn: Drawn) -> None:
         self._energy += drawn.energy
@@ -242,6 +250,8 @@ class _Tally:
         self._n_shared += drawn.n_shared
         self._sum_et.add(drawn.sum_et)
         self._mu.add(drawn.mu.astype(np.float64))
+        for feature, moments in enumerate(self._features):
+            moments.add(drawn.images[:, feature, 0, 0].astype(np.float64))
 
     def summary(self, skipped: tuple[str, ...]) -> IngestSummary:
         n = self._sum_et.n
@@ -262,6 +272,8 @@ class _Tally:
             mean_mu=self._mu.mean,
             sd_mu=self._mu.sd,
             skipped=skipped,
+            units=self._grid.units or (),
+            sd=tuple(moments.sd for moments in self._features),
         )
 
 

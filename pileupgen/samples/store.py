@@ -314,7 +314,8 @@ def create_store(
                 fletcher32=True,
                 **hdf5plugin.Zstd(clevel=1),
             )
-            images.attrs["unit"], images.attrs["axes"] = "GeV", "event, layer, eta, phi"
+            images.attrs["unit"] = "GeV" if grid.units is None else "geometry.units, by layer"
+            images.attrs["axes"] = "event, layer, eta, phi"
             writer = StoreWriter(file, grid, sink)
             yield writer
             writer.finish()
@@ -342,3 +343,5 @@ def _write_geometry(group: h5py.Group, grid: Grid) -> None:
     ):
         group.create_dataset(name, data=np.asarray(edges, dtype="f8")).attrs["unit"] = unit
     group.attrs["layers"] = list(grid.layers)
+    if grid.units is not None:
+        group.attrs["units"] = list(grid.units)

@@ -230,7 +230,7 @@ def _new_autoencoder(config: Config, grid: Grid) -> Autoencoder:
         grid.n_eta,
         grid.n_phi,
         patch=settings.patch,
-        latent_channels=settings.latent_channels,
+        latent_channels=settings.latent_channels or grid.n_layers * math.prod(settings.patch),
         width=settings.width,
         n_blocks=settings.n_blocks,
         n_heads=settings.n_heads,

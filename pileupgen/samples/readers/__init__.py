@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from pileupgen.samples.readers.base import MuSource
 from pileupgen.samples.readers.cms_ig import CmsIgOptions, CmsIgReader
 from pileupgen.samples.readers.delphes import DelphesOptions, DelphesReader
+from pileupgen.samples.readers.features import FeatureOptions, FeatureReader
 from pileupgen.samples.readers.files import FileReader, Span
 from pileupgen.samples.readers.hdf5 import CaloChallengeOptions, Hdf5Options, ImageArrayReader
 from pileupgen.samples.readers.tree import TreeOptions, TreeReader
@@ -46,5 +47,6 @@ FORMATS: dict[str, Format] = {
     "root": Format(TreeOptions, "unknown", TreeReader),
     "hdf5": Format(Hdf5Options, "unknown", ImageArrayReader),
     "calochallenge": Format(CaloChallengeOptions, "unknown", ImageArrayReader),
+    "features": Format(FeatureOptions, "unknown", FeatureReader),
     "cms_ig": Format(CmsIgOptions, "unknown", CmsIgReader),
 }

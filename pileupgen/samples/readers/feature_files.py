@@ -1,0 +1,407 @@
+"""Files that hold feature tables: columns of numbers, one an event."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pileupgen.errors import (
+    CardError,
+    DependencyError,
+    MissingFieldError,
+    MissingInputError,
+    PileupgenError,
+    UnreadableInputError,
+    did_you_mean,
+)
+from pileupgen.samples.readers.root import RootBranch, RootTree
+
+Column = NDArray[np.float64]
+
+_PLACE = re.compile(r"(?P<name>[^\[\]]+?)\s*(?:\[(?P<index>[^\[\]]+)\])?\s*")
+_KINDS = {
+    ".h5": "HDF5",
+    ".hdf5": "HDF5",
+    ".hdf": "HDF5",
+    ".parquet": "Parquet",
+    ".pq": "Parquet",
+    ".root": "ROOT",
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a number of each event is: a column, and which of its numbers if it has several.
+
+    Parameters
+    ----------
+    name : str
+        Dataset, column or branch.
+    index : tuple of int or str
+        Along the axes after the event's; a name stands for the number of the column so called.
+    """
+
+    name: str
+    index: tuple[int | str, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Place:
+        """Read a card's column.
+
+        Raises
+        ------
+        ValueError
+            If it is none.
+
+        Examples
+        --------
+        >>> Place.parse("jets/features[2]")
+        Place(name='jets/features', index=(2,))
+        >>> Place.parse("table[mass]")
+        Place(name='table', index=('mass',))
+        """
+        match = _PLACE.fullmatch(text)
+        if match is None:
+            raise ValueError(f"'{text}' must be a column, or column[index]")
+        parts = [part.strip() for part in (match["index"] or "").split(",")]
+        index = tuple(int(part) if part.isdigit() else part for part in parts if part)
+        return cls(match["name"].strip(), index)
+
+    def __str__(self) -> str:
+        index = ", ".join(map(str, self.index))
+        return f"{self.name}[{index}]" if index else self.name
+
+    def pick(self, values: NDArray[Any], path: Path) -> Column:
+        """Take the place's number of each event out of an array, its first axis the event."""
+        if values.dtype.kind not in "fiub":
+            raise UnreadableInputError(
+                f"{path}: '{self.name}' holds {values.dtype}, not numbers.",
+                "Name another column in the card's options.features.",
+            )
+        if any(isinstance(part, str) for part in self.index):
+            raise MissingFieldError(
+                f"{path}: '{self.name}' does not name its columns, so {self} cannot be found.",
+                "Give its number: [0] is the first.",
+            )
+        if values.ndim - 1 != len(self.index) or any(
+            int(part) >= size for part, size in zip(self.index, values.shape[1:], strict=True)
+        ):
+            raise MissingFieldError(
+                f"{path}: '{self.name}' has shape {('N', *values.shape[1:])}; {self} is not one "
+                "number an event.",
+                "Correct the card: [i] picks of an array's axes after the first.",
+            )
+        index: tuple[Any, ...] = (slice(None), *self.index)
+        return np.asarray(values[index], dtype=np.float64)
+
+
+class FeatureFile(ABC):
+    """A file with some of its columns opened.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    places : sequence of Place
+        The columns.
+    """
+
+    def __init__(self, path: Path, places: Sequence[Place]) -> None:
+        self.path = path
+        self.places = tuple(places)
+
+    @property
+    def n_columns(self) -> int:
+        """Number of columns."""
+        return len(self.places)
+
+    @property
+    @abstractmethod
+    def n_entries(self) -> int:
+        """Number of events."""
+
+    @abstractmethod
+    def read(self, begin: int, end: int) -> list[Column]:
+        """Columns of events ``begin … end − 1``, each shape (end − begin,)."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the file."""
+
+
+def open_feature_file(path: Path, places: Sequence[Place], tree: str | None) -> FeatureFile:
+    """Open a file by the end of its name.
+
+    Raises
+    ------
+    InputError
+        If it cannot be used: missing, damaged, without a column.
+    CardError
+        If its name does not tell what it is, or it is ROOT and the card names no tree.
+    DependencyError
+        If it is Parquet and pyarrow is not installed.
+    """
+    kind = _KINDS.get(Path(path.name).suffix.lower())
+    if kind == "HDF5":
+        return _Hdf5Features(path, places)
+    if kind == "Parquet":
+        return _ParquetFeatures(path, places)
+    if kind == "ROOT" and tree is not None:
+        return _RootFeatures(path, places, tree)
+    if kind == "ROOT":
+        raise CardError(f"{path} is ROOT, and the card names no tree.", "Give options.tree.")
+    raise CardError(
+        f"{path}: a table of features is HDF5, Parquet or ROOT, and this name does not say which.",
+        f"Let it end in one of {', '.join(_KINDS)}.",
+    )
+
+
+class _Hdf5Features(FeatureFile):
+    """Datasets; fields of compound datasets as ``dataset/field``."""
+
+    def __init__(self, path: Path, places: Sequence[Place]) -> None:
+        import h5py
+
+        super().__init__(path, places)
+        if not path.exists():
+            raise MissingInputError(f"No input file {path}.", "Check the card's files.")
+        with _reading(path, "HDF5"):
+            self._file = h5py.File(path, "r")
+        try:
+            self._datasets = [self._find(place) for place in places]
+            lengths = {int(dataset.shape[0]) for dataset, _, _ in self._datasets}
+            if len(lengths) != 1:
+                raise UnreadableInputError(
+                    f"{path}: the card's columns have {' and '.join(map(str, sorted(lengths)))} "
+                    "events.",
+                    "Name columns of one table in the card.",
+                )
+            self._n_entries = lengths.pop()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def n_entries(self) -> int:
+        return self._n_entries
+
+    def close(self) -> None:
+        self._file.close()
+
+    def read(self, begin: int, end: int) -> list[Column]:
+        columns, held = [], dict[str, NDArray[Any]]()
+        for dataset, field, place in self._datasets:
+            with _reading(self.path, f"'{place.name}' from event {begin}"):
+                if dataset.name not in held:
+                    held[dataset.name] = np.asarray(dataset[begin:end])
+            rows = held[dataset.name]
+            columns.append(place.pick(rows[field] if field else rows, self.path))
+        return columns
+
+    def _find(self, place: Place) -> tuple[Any, str, Place]:
+        """Dataset, its field if it is compound, and the place with names made numbers."""
+        import h5py
+
+        with _reading(self.path, f"'{place.name}'"):
+            found, field = self._file.get(place.name), ""
+            if found is None and "/" in place.name:
+                group, name = place.name.rsplit("/", 1)
+                owner = self._file.get(group)
+                if isinstance(owner, h5py.Dataset) and name in (owner.dtype.names or ()):
+                    found, field = owner, name
+        if not isinstance(found, h5py.Dataset) or not found.shape:
+            raise MissingFieldError(
+                f"{self.path} has no dataset '{place.name}'.",
+                did_you_mean(place.name, self._known()),
+            )
+        return found, field, _numbered(place, found, self.path)
+
+    def _known(self) -> list[str]:
+        import h5py
+
+        known: list[str] = []
+
+        def note(name: str, found: Any) -> None:
+            if isinstance(found, h5py.Dataset):
+                known.extend(f"{name}/{field}" for field in found.dtype.names or ())
+                known.append(name)
+
+        self._file.visititems(note)
+        return known
+
+
+def _numbered(place: Place, dataset: Any, path: Path) -> Place:
+    """Replace a column's name by its number, from an attribute that lists the columns."""
+    if len(place.index) != 1 or not isinstance(place.index[0], str):
+        return place
+    lists = []
+    for value in dataset.attrs.values():
+        words = np.asarray(value).ravel()
+        if dataset.ndim == 2 and len(words) == dataset.shape[1] and words.dtype.kind in "OSU":
+            lists.append([w.decode() if isinstance(w, bytes) else str(w) for w in words])
+    for names in lists:
+        if place.index[0] in names:
+            return Place(place.name, (names.index(place.index[0]),))
+    if lists:
+        raise MissingFieldError(
+            f"{path}: '{place.name}' has no column '{place.index[0]}'.",
+            did_you_mean(place.index[0], lists[0]),
+        )
+    return place
+
+
+class _ParquetFeatures(FeatureFile):
+    """Columns of a Parquet file; lists of equal length are arrays."""
+
+    def __init__(self, path: Path, places: Sequence[Place]) -> None:
+        try:
+            import pyarrow.parquet as parquet
+        except ImportError as error:
+            raise DependencyError(
+                f"{path} is Parquet, which needs pyarrow.", "pip install 'pileupgen[parquet]'"
+            ) from error
+        super().__init__(path, places)
+        if not path.exists():
+            raise MissingInputError(f"No input file {path}.", "Check the card's files.")
+        with _reading(path, "Parquet"):
+            self._file = parquet.ParquetFile(path)
+            known = self._file.schema_arrow.names
+        for place in places:
+            if place.name not in known:
+                self.close()
+                raise MissingFieldError(
+                    f"{path} has no column '{place.name}'.", did_you_mean(place.name, known)
+                )
+        metadata = self._file.metadata
+        sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+        self._starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        self._batches: Iterator[Any] = iter(())
+        self._begin = self._end = -1
+        self._held: list[Any] = []
+
+    @property
+    def n_entries(self) -> int:
+        return int(self._starts[-1])
+
+    def close(self) -> None:
+        self._file.close()
+
+    def read(self, begin: int, end: int) -> list[Column]:
+        import pyarrow as pa
+
+        with _reading(self.path, f"from event {begin}"):
+            if begin < self._begin or begin > self._end or self._end < 0:
+                self._seek(begin)
+            while self._end < end:
+                batch = next(self._batches)
+                self._held.append(batch)
+                self._end += batch.num_rows
+            whole = pa.Table.from_batches(self._held)
+            rows = whole.slice(begin - self._begin, end - begin)
+            rest = whole.slice(end - self._begin)
+            self._begin, self._held = end, rest.to_batches()
+        return [
+            place.pick(_array(rows[place.name], place, self.path), self.path)
+            for place in self.places
+        ]
+
+    def _seek(self, begin: int) -> None:
+        """Begin with the row group that holds an event."""
+        group = int(np.searchsorted(self._starts, begin, side="right")) - 1
+        names = sorted({place.name for place in self.places})
+        groups = list(range(group, len(self._starts) - 1))
+        self._batches = self._file.iter_batches(4096, row_groups=groups, columns=names)
+        self._begin = self._end = int(self._starts[group])
+        self._held = []
+
+
+def _array(column: Any, place: Place, path: Path) -> NDArray[Any]:
+    """A column as an array; lists of equal length give its second axis."""
+    import pyarrow as pa
+
+    merged = column.combine_chunks()
+    if merged.null_count:
+        raise UnreadableInputError(
+            f"{path}: column '{place.name}' has {merged.null_count} nulls.",
+            "Fill or remove them.",
+        )
+    kind = merged.type
+    if not (
+        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    ):
+        return np.asarray(merged.to_numpy(zero_copy_only=False))
+    counts = merged.value_lengths().to_numpy(zero_copy_only=False)
+    if len(counts) and np.any(counts != counts[0]):
+        raise UnreadableInputError(
+            f"{path}: column '{place.name}' has lists of {counts.min()} to {counts.max()} numbers.",
+            "A feature is one number an event: fill the lists up to equal length.",
+        )
+    flat = np.asarray(merged.flatten().to_numpy(zero_copy_only=False))
+    return flat.reshape(len(counts), -1)
+
+
+class _RootFeatures(FeatureFile):
+    """Branches of a ROOT tree with one number an event, or arrays of them."""
+
+    def __init__(self, path: Path, places: Sequence[Place], tree: str) -> None:
+        super().__init__(path, places)
+        self._tree = RootTree(path, tree)
+        try:
+            self._branches = self._opened()
+        except BaseException:
+            self.close()
+            raise
+        self._end = 0
+
+    def _opened(self) -> dict[str, RootBranch]:
+        return {place.name: self._tree.branch(place.name) for place in self.places}
+
+    @property
+    def n_entries(self) -> int:
+        return self._tree.n_entries
+
+    def close(self) -> None:
+        self._tree.close()
+
+    def read(self, begin: int, end: int) -> list[Column]:
+        if begin < self._end:
+            # Branches only go forward.
+            self._branches = self._opened()
+        self._end = end
+        held = {name: self._of(branch, begin, end) for name, branch in self._branches.items()}
+        return [place.pick(held[place.name], self.path) for place in self.places]
+
+    def _of(self, branch: RootBranch, begin: int, end: int) -> NDArray[Any]:
+        flat = branch.read(begin, end)
+        if flat.counts is None:
+            return flat.values
+        if len(flat.counts) and np.any(flat.counts != flat.counts[0]):
+            raise UnreadableInputError(
+                f"{self.path}: branch '{branch.name}' has {flat.counts.min()} to "
+                f"{flat.counts.max()} numbers an event.",
+                "A feature is one number an event: write such a branch.",
+            )
+        return flat.values.reshape(end - begin, -1, *flat.values.shape[1:])
+
+
+@contextmanager
+def _reading(path: Path, what: str) -> Iterator[None]:
+    """Turn what a damaged file makes a library raise into an UnreadableInputError."""
+    try:
+        yield
+    except (PileupgenError, MemoryError):
+        raise
+    except Exception as error:
+        said = str(error).strip().split("\n", 1)[0] or type(error).__name__
+        raise UnreadableInputError(
+            f"{path} cannot be read ({what}): {said.rstrip('.')}.",
+            "It may be truncated or damaged: compare its size and checksum with the original.",
+        ) from error

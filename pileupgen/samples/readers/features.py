@@ -1,0 +1,148 @@
+"""Feature tables: N events × F named numbers, in HDF5, Parquet or ROOT."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+
+from pileupgen.calo.geometry import Grid
+from pileupgen.calo.towers import Towers
+from pileupgen.errors import CardError, UnreadableInputError
+from pileupgen.samples.readers.base import MuSource
+from pileupgen.samples.readers.feature_files import FeatureFile, Place, open_feature_file
+from pileupgen.samples.readers.files import FileReader
+
+_NAME = re.compile(r"[A-Za-z]\w*")
+_CELL = (0.0, 1.0, 0.0, 1.0)
+"""The only cell of :meth:`Grid.of_features`: η from 0 to 1, φ from 0 to 1."""
+
+
+class Feature(BaseModel):
+    """Where a feature is in the files, and its unit."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    column: str = Field(
+        min_length=1, description="dataset, column or branch; [i], [i, j], [name] picks of an array"
+    )
+    unit: str = Field("", description="as on an axis; empty where there is none")
+
+    @field_validator("column")
+    @classmethod
+    def _column_is_readable(cls, column: str) -> str:
+        Place.parse(column)
+        return column
+
+
+def _long_form(value: Any) -> Any:
+    return {"column": value} if isinstance(value, str) else value
+
+
+class FeatureOptions(BaseModel):
+    """What a card says of a feature table."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    features: dict[str, Annotated[Feature, BeforeValidator(_long_form)]] = Field(
+        min_length=1, description="feature: its column, or its column and unit"
+    )
+    tree: str | None = Field(None, description="the tree, in ROOT files")
+
+    @field_validator("features")
+    @classmethod
+    def _names_are_words(cls, features: dict[str, Feature]) -> dict[str, Feature]:
+        for name in features:
+            if not _NAME.fullmatch(name):
+                raise ValueError(f"'{name}' must be letters, digits and _, a letter first")
+        return features
+
+    @property
+    def grid(self) -> Grid:
+        """Grid of the table."""
+        units = [feature.unit for feature in self.features.values()]
+        return Grid.of_features(list(self.features), units)
+
+
+class FeatureReader(FileReader[FeatureFile]):
+    """Events of a feature table: each is one tower, its features the layers.
+
+    Parameters
+    ----------
+    files : sequence of Path
+        HDF5, Parquet or ROOT files, told apart by their names' ends, read in this order.
+    options : FeatureOptions
+        Names of the columns.
+    mu : MuSource
+        Where μ comes from: another column, or a constant.
+    gev : float
+        Must be 1: features have units of their own.
+
+    Raises
+    ------
+    CardError
+        If the card gives an energy unit.
+    """
+
+    def __init__(
+        self, files: Sequence[Path], options: FeatureOptions, mu: MuSource, gev: float = 1.0
+    ) -> None:
+        if gev != 1.0:
+            raise CardError(
+                "units.energy does not apply to a table of features.",
+                "Give each feature its unit under options.features.",
+            )
+        super().__init__(files, tuple(options.features), mu, gev)
+        self._options = options
+
+    def _open(self, path: Path) -> FeatureFile:
+        places = [Place.parse(feature.column) for feature in self._options.features.values()]
+        if self._mu.branch is not None:
+            places.append(Place.parse(self._mu.branch))
+        return open_feature_file(path, places, self._options.tree)
+
+    def _event_bytes(self, file: FeatureFile) -> float:
+        return 8.0 * file.n_columns
+
+    def _read(
+        self, file: FeatureFile, pieces: Sequence[tuple[int, int]], first_id: int
+    ) -> Iterator[Towers]:
+        n_features = len(self.layers)
+        for begin, end in pieces:
+            columns = file.read(begin, end)
+            values = _as_float32(columns[:n_features])
+            _require_finite(values, self.layers, file.path, begin, first_id)
+            mu = columns[n_features] if self._mu.branch is not None else np.zeros(end - begin)
+            yield Towers(
+                offsets=np.arange(end - begin + 1, dtype=np.int64),
+                edges=np.tile(np.array(_CELL), (end - begin, 1)),
+                energy=values,
+                layers=self.layers,
+                mu=(mu + self._mu.offset).astype(np.float32),
+                event_id=np.arange(first_id + begin, first_id + end, dtype=np.int64),
+            )
+
+
+def _as_float32(columns: Sequence[NDArray[np.float64]]) -> NDArray[np.float32]:
+    """Columns side by side; what is too large for float32 becomes infinite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.stack(columns, axis=1).astype(np.float32)
+
+
+def _require_finite(
+    values: NDArray[np.float32], names: Sequence[str], path: Path, begin: int, first_id: int
+) -> None:
+    if np.isfinite(values).all():
+        return
+    row, column = (int(place) for place in np.argwhere(~np.isfinite(values))[0])
+    entry = begin + row
+    same = "" if first_id == 0 else f" (event {first_id + entry} of the sample)"
+    raise UnreadableInputError(
+        f"{path}, event {entry}{same}: {names[column]} = {values[row, column]:g}.",
+        "Remove such events from the table, or leave the feature out of the card.",
+    )
