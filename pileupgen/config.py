@@ -46,7 +46,7 @@ class PreprocessConfig(Section):
         "atlas", description="preset name, a grid's numbers, or 'features' for feature tables"
     )
     zero_suppression: float = Field(
-        0.5, ge=0, description="GeV; cells below become 0 in both domains alike; 0 is off"
+        0.5, ge=0, description="GeV; cells of smaller |E| become 0 in both domains alike; 0 is off"
     )
     max_events: int | None = Field(None, ge=1, description="events per domain; null takes all")
     fractions: tuple[float, float, float] = Field(

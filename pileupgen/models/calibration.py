@@ -6,7 +6,9 @@ morphing. The marginals are then N(0, 1)
 in both domains, so that encoding with the source's quantiles and decoding with the target's is
 the classical calibration, and what is left to learn is what cells do together.
 
-A null cell (exactly zero) takes a rank within the mass of the null cells, from a uniform number
+Real cells go negative, and so do features of tables: negative hits come first in rank, then the
+null cells (exactly zero), then the positive hits. A null cell takes a rank within the mass of the
+null cells, and a value that comes again and again one within its own mass, from a uniform number
 that the caller provides.
 """
 
@@ -21,12 +23,11 @@ from diffusers.models.modeling_utils import ModelMixin
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pileupgen.models.quantiles import S_MAX, QuantileTables, extend_tail
+from pileupgen.models.quantile_fit import condition_bins, find_alive, fit_knots, mu_binning
+from pileupgen.models.quantiles import QuantileTables
+from pileupgen.models.ranks import CellRanks, Negatives
+from pileupgen.models.ties import Ties, find_ties
 
-_S_LOWEST = -4.5
-"""Lowest score of a hit: far enough from the null cells to stay a hit in single precision."""
-_MIN_EXPECTED_HITS = 20
-"""A cell without hits where its ring has this many on average is dead: e⁻²⁰ by chance."""
 _MIN_MASS = 1e-6
 
 
@@ -46,13 +47,22 @@ class CellCalibration(ModelMixin, ConfigMixin):
         mass for the rest. 1 is plain morphing, layer by layer.
     is_eta_symmetric : bool
         Whether rings at η and −η share their tables.
+    is_signed : bool
+        Whether there are tables for negative hits; :meth:`fit` finds out.
+    n_ties : int
+        Room for tied values, T; :meth:`fit` finds out.
 
     Attributes
     ----------
     log_energy : Tensor, shape (2, L, R, M, B, K)
-        ln(E / GeV) at the knots, by domain (0 mc, 1 data), layer, table ring, μ and condition.
+        ln(E / GeV) of positive hits at the knots, by domain (0 mc, 1 data), layer, table ring, μ
+        and condition.
     null_mass : Tensor, shape (2, L, R, M, B)
         Probability of a null cell.
+    log_negative, negative_mass : Tensors
+        The same of negative hits, ln(|E| / GeV) and their probability; only if ``is_signed``.
+    ties : float64 Tensor, shape (2, L, T, 3)
+        See :func:`~pileupgen.models.ties.find_ties`; padded with NaN; only if ``n_ties`` > 0.
     mu_centres : Tensor, shape (M,)
     is_alive : bool Tensor, shape (2, L, n_eta, n_phi)
         False where a cell never had energy though its ring did: a dead cell. It counts for no
@@ -71,15 +81,17 @@ class CellCalibration(ModelMixin, ConfigMixin):
         n_mu_bins: int = 3,
         n_layer_bins: int = 8,
         is_eta_symmetric: bool = True,
+        is_signed: bool = False,
+        n_ties: int = 0,
     ) -> None:
         super().__init__()
         n_rings = (n_eta + 1) // 2 if is_eta_symmetric else n_eta
-        shape = (2, n_layers, n_rings, n_mu_bins, n_layer_bins)
+        self._shape = (2, n_layers, n_rings, n_mu_bins, n_layer_bins)
         self.log_energy: Tensor
         self.null_mass: Tensor
         self.mu_centres: Tensor
-        self.register_buffer("log_energy", torch.zeros(*shape, n_knots))
-        self.register_buffer("null_mass", torch.ones(shape))
+        self.register_buffer("log_energy", torch.zeros(*self._shape, n_knots))
+        self.register_buffer("null_mass", torch.ones(self._shape))
         self.register_buffer("mu_centres", torch.zeros(n_mu_bins))
         self.is_alive: Tensor
         self.register_buffer("is_alive", torch.ones(2, n_layers, n_eta, n_phi, dtype=torch.bool))
@@ -89,6 +101,25 @@ class CellCalibration(ModelMixin, ConfigMixin):
         self._ring = torch.from_numpy(ring)
         self.n_layers, self.n_knots = n_layers, n_knots
         self.n_mu_bins, self.n_layer_bins = n_mu_bins, n_layer_bins
+        self._make_room(is_signed, n_ties)
+
+    def _make_room(self, is_signed: bool, n_ties: int) -> None:
+        """Tables that only some samples need; a model of none but null and positive has none."""
+        self.is_signed, self.n_ties = is_signed, n_ties
+        if is_signed:
+            self.log_negative: Tensor
+            self.negative_mass: Tensor
+            self.register_buffer("log_negative", torch.zeros(*self._shape, self.n_knots))
+            self.register_buffer("negative_mass", torch.zeros(self._shape))
+        if n_ties:
+            self.ties: Tensor
+            shape = (2, self.n_layers, n_ties, 3)
+            self.register_buffer("ties", torch.full(shape, torch.nan, dtype=torch.float64))
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether null cells alone take ranks at random, from the lowest on."""
+        return not self.is_signed and not self.n_ties
 
     # -- fitting ---------------------------------------------------------------------------------
 
@@ -102,41 +133,40 @@ class CellCalibration(ModelMixin, ConfigMixin):
         Parameters
         ----------
         energies : two float32 arrays, shape (N, L, n_eta, n_phi)
-            Images in GeV of mc and of data.
+            Images in GeV of mc and of data; negative values are welcome.
         mus : two float arrays, shape (N,)
             Number of pileup interactions; NaN counts as the middle bin.
         """
-        pooled = np.concatenate([np.asarray(mu, dtype=np.float64) for mu in mus])
-        pooled = pooled[np.isfinite(pooled)]
-        if self.n_mu_bins > 1 and len(pooled):
-            edges = np.quantile(pooled, np.linspace(0, 1, self.n_mu_bins + 1))
-        else:
-            edges = np.array([0.0] * self.n_mu_bins + [1.0])
-        edges[0], edges[-1] = -np.inf, np.inf
-        levels = torch.special.ndtr(
-            torch.linspace(-S_MAX, S_MAX, self.n_knots, dtype=torch.float64)
-        )
-        centres = np.zeros(self.n_mu_bins)
-        for index in range(self.n_mu_bins):
-            inside = pooled[(pooled >= edges[index]) & (pooled < edges[index + 1])]
-            centres[index] = (
-                inside.mean() if len(inside) else (centres[index - 1] if index else 0.0)
-            )
-        self.mu_centres.copy_(torch.from_numpy(np.maximum.accumulate(centres)))
+        edges, centres = mu_binning(mus, self.n_mu_bins)
+        self.mu_centres.copy_(torch.from_numpy(centres))
+        self._find_kind(energies)
         for domain, (energy, mu) in enumerate(zip(energies, mus, strict=True)):
             middle = float(self.mu_centres[self.n_mu_bins // 2])
             known = np.where(np.isfinite(mu), mu, middle)
             mu_bin = np.clip(np.searchsorted(edges, known, side="right") - 1, 0, self.n_mu_bins - 1)
-            self._fit_domain(domain, energy, mu_bin, levels.numpy())
+            self._fit_domain(domain, energy, mu_bin)
+
+    def _find_kind(self, energies: Sequence[NDArray[np.float32]]) -> None:
+        """Find out whether there are negative hits and tied values, and keep the latter."""
+        ties = [
+            [find_ties(energy[:, layer]) for layer in range(self.n_layers)] for energy in energies
+        ]
+        is_signed = any(bool(np.any(energy < 0)) for energy in energies)
+        n_ties = max(len(found) for of_domain in ties for found in of_domain)
+        self._make_room(is_signed, n_ties)
+        self.register_to_config(is_signed=is_signed, n_ties=n_ties)
+        for domain, of_domain in enumerate(ties):
+            for layer, found in enumerate(of_domain):
+                if len(found):
+                    self.ties[domain, layer, : len(found)] = torch.from_numpy(found)
 
     def _fit_domain(
         self,
         domain: int,
         energy: NDArray[np.float32],
         mu_bin: NDArray[np.int64],
-        levels: NDArray[np.float64],
     ) -> None:
-        alive = _find_alive(energy)
+        alive = find_alive(energy)
         self.is_alive[domain] = torch.from_numpy(alive)
         ring = self._ring.numpy()
         for table_ring in range(self.log_energy.shape[2]):
@@ -149,33 +179,39 @@ class CellCalibration(ModelMixin, ConfigMixin):
                     values = cells[:, layer]
                     for part in range(self.n_layer_bins):
                         chosen = values[(condition == part) & used[:, layer]]
-                        if not np.any(chosen > 0) and part:
+                        if not np.any(chosen != 0) and part:
                             # Too rare to have a table: as all cells of the ring.
                             chosen = values[used[:, layer]]
-                        self._fit_table((domain, layer, table_ring, mu, part), chosen, levels)
-                    condition = self._fit_condition(values)
+                        index = (domain, layer, table_ring, mu, part)
+                        self._fit_table(index, chosen, values[used[:, layer]])
+                    condition = condition_bins(
+                        values, self.n_layer_bins - 1, has_ties=self.n_ties > 0
+                    )
 
     def _fit_table(
-        self, index: tuple[int, ...], values: NDArray[np.float32], levels: NDArray[np.float64]
+        self, index: tuple[int, ...], values: NDArray[np.float32], ring: NDArray[np.float32]
     ) -> None:
-        positive = np.log(values[values > 0].astype(np.float64))
-        mass = 1.0 - len(positive) / max(len(values), 1)
-        self.null_mass[index] = float(np.clip(mass, 0.0, 1.0 - _MIN_MASS))
-        if len(positive):
-            knots = extend_tail(np.quantile(positive, levels), len(positive))
-            knots += 1e-6 * np.arange(self.n_knots)  # strictly ascending, so that the map inverts
-            self.log_energy[index] = torch.from_numpy(knots)
+        """Knots and masses from the values of a table; ``ring`` are those of all its tables."""
+        positive, n = values[values > 0], max(len(values), 1)
+        if not self.is_signed:
+            self._fit_knots(self.log_energy, index, positive)
+            null = 1.0 - len(positive) / n
+            self.null_mass[index] = float(np.clip(null, 0.0, 1.0 - _MIN_MASS))
+            return
+        negative = -values[values < 0]
+        # A table without hits of a sign is mixed with others that have some.
+        self._fit_knots(self.log_energy, index, positive if len(positive) else ring[ring > 0])
+        self._fit_knots(self.log_negative, index, negative if len(negative) else -ring[ring < 0])
+        below = float(np.clip(len(negative) / n, 0.0, 1.0 - _MIN_MASS))
+        null = (n - len(positive) - len(negative)) / n
+        self.negative_mass[index] = below
+        self.null_mass[index] = float(np.clip(null, 0.0, 1.0 - _MIN_MASS - below))
 
-    def _fit_condition(self, values: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Condition bin of the next layer: 0 for null cells, else by rank among the others."""
-        condition = np.zeros(values.shape, dtype=np.int64)
-        n_parts = self.n_layer_bins - 1
-        hit = values > 0
-        if n_parts > 0 and np.any(hit):
-            ordered = np.sort(values[hit])
-            rank = (np.searchsorted(ordered, values[hit], side="right") - 0.5) / len(ordered)
-            condition[hit] = 1 + np.minimum((rank * n_parts).astype(np.int64), n_parts - 1)
-        return condition
+    def _fit_knots(self, table: Tensor, index: tuple[int, ...], sizes: NDArray[np.float32]) -> None:
+        tied = self.ties[index[:2]][:, 0].numpy() if self.n_ties else None
+        if len(sizes):
+            knots = fit_knots(sizes, self.n_knots, is_signed=self.is_signed, tied=tied)
+            table[index] = torch.from_numpy(knots)
 
     # -- applying --------------------------------------------------------------------------------
 
@@ -186,13 +222,13 @@ class CellCalibration(ModelMixin, ConfigMixin):
         Parameters
         ----------
         energy : Tensor, shape (N, L, n_eta, n_phi)
-            GeV, not negative.
+            GeV, of either sign.
         domain : int
             0 mc, 1 data: whose quantiles.
         mu : Tensor, shape (N,)
             Number of pileup interactions; NaN takes the middle table.
         uniform : Tensor, shape (N, L, n_eta, n_phi)
-            Numbers in [0, 1): the place of a null cell within the mass of null cells.
+            Numbers in [0, 1): the place of a null cell, or of a tied value, within its mass.
 
         Returns
         -------
@@ -202,16 +238,9 @@ class CellCalibration(ModelMixin, ConfigMixin):
         condition: Tensor | None = None
         for layer in reversed(range(self.n_layers)):
             value = energy[:, layer].double()
-            tables = self._tables(domain, layer, mu, condition, value.shape)
-            hit = value > 0
-            s = tables.score_of(torch.log(value.clamp_min(1e-30))).clamp_min(_S_LOWEST)
-            null = tables.null_mass
-            mass = torch.where(self.is_alive[domain, layer], null, 1.0)
-            upper = torch.where(
-                hit, (1 - null) * torch.special.ndtr(-s), 1 - mass * uniform[:, layer].double()
-            )
-            scores[:, layer] = -torch.special.ndtri(upper.clamp(1e-60, 1 - 1e-12)).float()
-            condition = torch.where(hit, torch.special.ndtr(s), -1.0)
+            ranks = self._ranks(domain, layer, mu, condition, value.shape)
+            score, condition = ranks.encode(value, uniform[:, layer].double())
+            scores[:, layer] = score.float()
         return scores
 
     @torch.no_grad()
@@ -233,20 +262,15 @@ class CellCalibration(ModelMixin, ConfigMixin):
         energy = torch.empty_like(scores, dtype=torch.float32)
         condition: Tensor | None = None
         for layer in reversed(range(self.n_layers)):
-            tables = self._tables(domain, layer, mu, condition, scores[:, layer].shape)
-            upper = torch.special.ndtr(-scores[:, layer].double())
-            tail = upper / (1 - tables.null_mass)
-            hit = (tail < 1) & self.is_alive[domain, layer]
-            s = -torch.special.ndtri(tail.clamp(1e-60, 1 - 1e-12))
-            value = torch.exp(tables.log_energy_of(s))
-            energy[:, layer] = torch.where(hit, value, 0.0).float()
-            condition = torch.where(hit, torch.special.ndtr(s), -1.0)
+            ranks = self._ranks(domain, layer, mu, condition, scores[:, layer].shape)
+            value, condition = ranks.decode(scores[:, layer].double())
+            energy[:, layer] = value.float()
         return energy
 
-    def _tables(
+    def _ranks(
         self, domain: int, layer: int, mu: Tensor, condition: Tensor | None, shape: torch.Size
-    ) -> QuantileTables:
-        """Tables of every cell of one layer, interpolated in μ and in the layer before.
+    ) -> CellRanks:
+        """Ranks of every cell of one layer, interpolated in μ and in the layer before.
 
         ``condition`` is the rank, in (0, 1), of the hit cells of the layer before; −1 where it is
         null, None for the first of the chain.
@@ -257,8 +281,27 @@ class CellCalibration(ModelMixin, ConfigMixin):
             for part, part_share in self._condition_corners(condition, ring):
                 index = (ring * self.n_mu_bins + mu_bin) * self.n_layer_bins + part
                 corners.append((index, mu_share * part_share))
-        knots, null = self.log_energy[domain, layer], self.null_mass[domain, layer].double()
-        return QuantileTables(knots.flatten(), null.flatten(), corners, self.n_knots)
+        negatives = None
+        if self.is_signed:
+            tables = self._tables("log_negative", "negative_mass", domain, layer, corners)
+            negatives = Negatives(tables, tables.null_mass)
+        return CellRanks(
+            self._tables("log_energy", "null_mass", domain, layer, corners),
+            self.is_alive[domain, layer],
+            negatives,
+            Ties(self.ties[domain, layer] if self.n_ties else torch.empty(0, 3)),
+        )
+
+    def _tables(
+        self,
+        knots: str,
+        mass: str,
+        domain: int,
+        layer: int,
+        corners: list[tuple[Tensor, Tensor]],
+    ) -> QuantileTables:
+        flat = [getattr(self, name)[domain, layer] for name in (knots, mass)]
+        return QuantileTables(flat[0].flatten(), flat[1].double().flatten(), corners, self.n_knots)
 
     def _mu_corners(self, mu: Tensor) -> list[tuple[Tensor, Tensor]]:
         centres = self.mu_centres.double()
@@ -286,10 +329,3 @@ class CellCalibration(ModelMixin, ConfigMixin):
         first = torch.where(null, 0, 1 + low.long())
         second = torch.where(null, 0, torch.clamp(2 + low.long(), max=n_parts))
         return [(first, 1 - share), (second, share)]
-
-
-def _find_alive(energy: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Cells that ever had energy, or of whose ring too few had any to tell, (L, n_eta, n_phi)."""
-    hits = (energy > 0).sum(axis=0)
-    expected = hits.mean(axis=2, keepdims=True)
-    return np.asarray((hits > 0) | (expected < _MIN_EXPECTED_HITS))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import ndtri
+from scipy.special import log_ndtr, ndtri
 from torch import Tensor
 
 S_MAX = 4.0
@@ -23,6 +23,22 @@ def extend_tail(knots: NDArray[np.float64], n: int) -> NDArray[np.float64]:
     begin = min(begin, end - 1)
     slope = max((knots[end] - knots[begin]) / (s[end] - s[begin]), 1e-3)
     return np.where(s > s[end], knots[end] + slope * (s - s[end]), knots)
+
+
+def extend_to_zero(knots: NDArray[np.float64], n: int) -> NDArray[np.float64]:
+    """Replace the knots, shape (K,), below the first few of n events by a power law of the rank.
+
+    Its power is that of the lowest twentieth: 1 where the density at zero is finite, as electronic
+    noise has it, and 0 at a threshold.
+    """
+    s = np.linspace(-S_MAX, S_MAX, len(knots))
+    lower = np.array([min(0.1, 3 / n), max(0.05, min(0.3, 60 / n))])
+    begin, end = np.clip(np.searchsorted(s, ndtri(lower)), 1, len(s) - 1)
+    end = max(end, begin + 1) if begin < len(s) - 1 else end
+    log_rank = log_ndtr(s)
+    rise = log_rank[end] - log_rank[begin]
+    power = np.clip((knots[end] - knots[begin]) / max(rise, 1e-9), 0.0, 1.0)
+    return np.where(s < s[begin], knots[begin] + power * (log_rank - log_rank[begin]), knots)
 
 
 class QuantileTables:

@@ -151,7 +151,7 @@ def ingest(
     inputs : sequence of mappings
         From :func:`describe_inputs`, or what a generated sample was made from.
     zero_suppression : float
-        GeV; cells with less energy in a layer become 0. At 0 nothing is touched.
+        GeV; cells with less |energy| in a layer become 0. At 0 nothing is touched.
     fractions : three floats
         Train, validation and test.
     seed : int

@@ -92,7 +92,7 @@ class Stream:
     grid : Grid
         Axes of the images.
     zero_suppression : float
-        GeV; cells with less energy in a layer become 0. At 0 nothing is touched.
+        GeV; cells with less |energy| in a layer become 0. At 0 nothing is touched.
     max_events : int or None
         Stop after so many.
     workers : int
@@ -232,7 +232,7 @@ class _Drawer:
             n_before = _n_filled(images)
             rings, n_filled = before, n_before
             if self._zero_suppression > 0:
-                images[images < self._limits] = 0.0
+                images[np.abs(images) < self._limits] = 0.0
                 rings, n_filled = _rings(images), _n_filled(images)
             yield Drawn(
                 images=images,

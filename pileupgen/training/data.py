@@ -58,7 +58,7 @@ class Augmentation:
 
 
 class ScoreSample:
-    """Scores of one split of both domains, with null ranks drawn anew each time.
+    """Scores of one split of both domains, ranks of null and tied cells drawn anew each time.
 
     Batches are a function of (seed, step) alone: half mc, half data, each domain shuffled anew
     every pass. So a resumed run continues with the very batch it would have had, and processes
@@ -83,7 +83,9 @@ class ScoreSample:
         self, stores: tuple[ImageStore, ImageStore], calibration: CellCalibration, split: str
     ) -> None:
         self._hits: list[Tensor] = []
-        self._null_mass: list[Tensor] = []
+        # Null and tied cells have ranks from a bottom on, within a mass; hits have no mass.
+        self._bottom: list[Tensor] = []
+        self._mass: list[Tensor] = []
         self._mu: list[Tensor] = []
         for domain, store in enumerate(stores):
             rows = store.indices(split)
@@ -92,18 +94,19 @@ class ScoreSample:
                     f"{store.path} has {len(rows)} {split} events; {MIN_EVENTS} are needed.",
                     "Preprocess more events.",
                 )
-            hits, masses, mus = [], [], []
+            hits, bottoms, masses, mus = [], [], [], []
             for images in store.batches(rows, _ENCODE):
                 require_finite(images.energy, images.event_id, str(store.path))
                 energy, mu = torch.from_numpy(images.energy), torch.from_numpy(images.mu)
-                # uniform = 1 puts a null cell at the top of its mass: its score tells the mass.
-                scores = calibration.encode(energy, domain, mu, torch.ones_like(energy))
-                null = energy <= 0
-                masses.append(torch.where(null, torch.special.ndtr(scores), 0.0).half())
-                hits.append(torch.where(null, 0.0, scores).half())
+                score, bottom, mass = _spread(calibration, energy, domain, mu)
+                hits.append(torch.where(mass > 0, 0.0, score).half())
+                bottoms.append(bottom)
+                masses.append(mass)
                 mus.append(mu)
             self._hits.append(torch.cat(hits))
-            self._null_mass.append(torch.cat(masses))
+            self._mass.append(torch.cat(masses))
+            nothing = torch.zeros(()).expand_as(self._mass[-1])
+            self._bottom.append(nothing if calibration.is_plain else torch.cat(bottoms))
             self._mu.append(torch.cat(mus))
 
     @property
@@ -148,10 +151,27 @@ class ScoreSample:
         return np.concatenate(orders)[offset : offset + n]
 
     def _scores(self, domain: int, rows: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
-        hits, mass = self._hits[domain][rows].float(), self._null_mass[domain][rows].float()
+        hits, mass = self._hits[domain][rows].float(), self._mass[domain][rows].float()
+        bottom = self._bottom[domain][rows]
         uniform = torch.from_numpy(rng.random(hits.shape, dtype=np.float32))
-        null = torch.special.ndtri((mass * uniform).clamp(1e-7, 1 - 1e-6))
-        return torch.where(mass > 0, null, hits)
+        drawn = torch.special.ndtri((bottom + mass * uniform).clamp(1e-7, 1 - 1e-6))
+        return torch.where(mass > 0, drawn, hits)
+
+
+def _spread(
+    calibration: CellCalibration, energy: Tensor, domain: int, mu: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Scores of a batch, and lowest rank and mass of the cells that have any within a mass."""
+    # At uniform = 1 a null or tied cell is at the top of its mass, at 0 at the bottom.
+    top = calibration.encode(energy, domain, mu, torch.ones_like(energy))
+    if calibration.is_plain:
+        mass = torch.where(energy <= 0, torch.special.ndtr(top), 0.0).half()
+        return top, torch.zeros_like(mass), mass
+    bottom = calibration.encode(energy, domain, mu, torch.zeros_like(energy))
+    is_spread = top > bottom
+    low = torch.special.ndtr(bottom)
+    mass = torch.where(is_spread, torch.special.ndtr(top) - low, 0.0)
+    return top, torch.where(is_spread, low, 0.0), mass
 
 
 def require_finite(energy: NDArray[np.float32], event_id: NDArray[np.int64], where: str) -> None:

@@ -1,0 +1,147 @@
+"""Values of one layer's cells to Gaussian scores and back, by their ranks.
+
+In ascending order come the negative hits, the mass of null cells (exactly 0), the positive hits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pileupgen.models.quantiles import QuantileTables
+from pileupgen.models.ties import Ties
+
+_S_LOWEST = -4.5
+"""Lowest score of a hit: far enough from the null cells to stay a hit in single precision."""
+_TINY, _ALMOST_ONE = 1e-60, 1 - 1e-12
+
+
+@dataclass(frozen=True)
+class Negatives:
+    """Negative hits of one layer.
+
+    Attributes
+    ----------
+    tables : QuantileTables
+        Of ln(|E| / GeV).
+    mass : float64 Tensor
+        Probability of a negative hit in each cell.
+    """
+
+    tables: QuantileTables
+    mass: Tensor
+
+
+@dataclass(frozen=True)
+class CellRanks:
+    """Ranks of one layer's cells, given tables for every cell.
+
+    Attributes
+    ----------
+    tables : QuantileTables
+        Of ln(E / GeV) of positive hits, with the mass of null cells.
+    is_alive : bool Tensor, shape (n_eta, n_phi)
+        A dead cell takes any rank when encoded, and is null when decoded.
+    negatives : Negatives or None
+        None where no cell is ever negative.
+    ties : Ties
+        A tied value takes any rank within its mass.
+    """
+
+    tables: QuantileTables
+    is_alive: Tensor
+    negatives: Negatives | None
+    ties: Ties
+
+    def encode(self, value: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+        """Values to scores.
+
+        Parameters
+        ----------
+        value : float64 Tensor, shape (N, n_eta, n_phi)
+            GeV.
+        uniform : float64 Tensor, shape (N, n_eta, n_phi)
+            In [0, 1]: the place of a null or tied cell within its mass.
+
+        Returns
+        -------
+        score, condition : float64 Tensors, shape (N, n_eta, n_phi)
+            The condition is the rank among hits, that of a tied value the middle of its mass; −1
+            for null cells.
+        """
+        hit = value > 0
+        null = self.tables.null_mass
+        tail = self._tail(value, 1 - uniform)
+        mass = torch.where(self.is_alive, null, 1.0)
+        if self.negatives is None:
+            upper = torch.where(hit, (1 - null) * tail, 1 - mass * uniform)
+            score = -torch.special.ndtri(upper.clamp(_TINY, _ALMOST_ONE))
+            return score, self._condition(value, tail, tail)
+        below = self.negatives.mass
+        above_null = 1 - torch.where(self.is_alive, below, 0.0) - mass * uniform
+        upper = torch.where(hit, (1 - null - below) * tail, above_null)
+        score = -torch.special.ndtri(upper.clamp(_TINY, _ALMOST_ONE))
+        negative_tail = self._negative_tail(value, uniform)
+        negative = torch.special.ndtri((below * negative_tail).clamp(_TINY, _ALMOST_ONE))
+        score = torch.where(value < 0, negative, score)
+        return score, self._condition(value, tail, negative_tail)
+
+    def decode(self, score: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores to values; ``(value, condition)``, the inverse of :meth:`encode`."""
+        null = self.tables.null_mass
+        below = torch.zeros_like(null) if self.negatives is None else self.negatives.mass
+        tail = torch.special.ndtr(-score) / (1 - null - below)
+        hit = (tail < 1) & self.is_alive
+        value = torch.where(hit, torch.exp(self.tables.log_energy_of(_score(tail))), 0.0)
+        negative_tail = tail
+        if self.negatives is not None:
+            negative_tail = torch.special.ndtr(score) / below.clamp_min(_TINY)
+            hit = (negative_tail < 1) & self.is_alive & (value == 0)
+            size = torch.exp(self.negatives.tables.log_energy_of(_score(negative_tail)))
+            value = torch.where(hit, -size, value)
+        if len(self.ties):
+            value = self.ties.snap(value)
+        return value, self._condition(value, tail, negative_tail)
+
+    def _condition(self, value: Tensor, tail: Tensor, negative_tail: Tensor) -> Tensor:
+        """Rank among hits, given the probabilities to be larger or lower; −1 for null cells."""
+        if len(self.ties):
+            tail = self._tail(value, 0.5)
+        if self.negatives is None:
+            return torch.where(value > 0, 1 - tail, -1.0)
+        if len(self.ties):
+            negative_tail = self._negative_tail(value, 0.5)
+        below = self.negatives.mass
+        above = 1 - self.tables.null_mass - below
+        rank = torch.where(value > 0, below + above * (1 - tail), below * negative_tail)
+        return torch.where(value != 0, rank / (below + above), -1.0)
+
+    def _tail(self, value: Tensor, share: Tensor | float) -> Tensor:
+        """Probability that a positive hit is larger; of a tie, this share of the way from above."""
+        if not len(self.ties):
+            return _tail_of(self.tables, value)
+        low, high = self.ties.reach(value)
+        far, near = _tail_of(self.tables, high), _tail_of(self.tables, low)
+        return far + share * (near - far)
+
+    def _negative_tail(self, value: Tensor, share: Tensor | float) -> Tensor:
+        """Probability that a negative hit is lower; of a tie, this share of the way from below."""
+        if self.negatives is None:
+            raise RuntimeError("no negative hits are known")
+        if not len(self.ties):
+            return _tail_of(self.negatives.tables, -value)
+        low, high = self.ties.reach(value)
+        tables = self.negatives.tables
+        far, near = _tail_of(tables, -low), _tail_of(tables, -high)
+        return far + share * (near - far)
+
+
+def _tail_of(tables: QuantileTables, size: Tensor) -> Tensor:
+    s = tables.score_of(torch.log(size.clamp(1e-30, 1e30)))
+    return torch.special.ndtr(-s.clamp_min(_S_LOWEST))
+
+
+def _score(tail: Tensor) -> Tensor:
+    return -torch.special.ndtri(tail.clamp(_TINY, _ALMOST_ONE))
