@@ -3,10 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy.stats import kstest
 
 from pileupgen.errors import TrainingError
+from pileupgen.models.calibration import CellCalibration
+from pileupgen.samples.store import ImageStore, assign_splits, create_store
 from pileupgen.training.data import Augmentation, ScoreSample, require_finite
-from tests.conftest import write_sample
+from tests.conftest import SMALL_GRID, make_energies, write_sample
 
 
 def test_a_batch_is_a_function_of_seed_and_step(sample):
@@ -44,8 +47,35 @@ def test_domains_are_balanced_and_scores_standard_normal(sample):
 def test_null_ranks_are_drawn_anew_and_hits_are_not(sample):
     one, two = sample.in_order(50, seed=1), sample.in_order(50, seed=2)
     same = one.scores == two.scores
-    null_fraction = float((sample._null_mass[0][:50] > 0).float().mean())
+    null_fraction = float((sample._mass[0][:50] > 0).float().mean())
     assert float(same[one.label == 0].float().mean()) == pytest.approx(1 - null_fraction, abs=0.01)
+
+
+def test_signed_and_tied_cells_are_drawn_within_their_mass(tmp_path):
+    stores, energies = [], []
+    for domain in (0, 1):
+        energy, mu = make_energies(400, domain, 3)
+        energy -= np.float32(1.0) * (energy > 0)
+        energy[:, 1] = np.round(energy[:, 1])
+        columns = {"mu": mu, "event_id": np.arange(400), "weight": np.ones(400)}
+        split = assign_splits(0, 400, (0.6, 0.15, 0.25), 1)
+        with create_store(tmp_path / f"{domain}.h5", SMALL_GRID, "mc", {}) as writer:
+            writer.append(energy, {**columns, "split": split})
+        stores.append(ImageStore(tmp_path / f"{domain}.h5"))
+        energies.append((energy, mu))
+    calibration = CellCalibration(2, 8, 12, n_knots=64, n_mu_bins=1, n_layer_bins=4)
+    calibration.fit([energy for energy, _ in energies], [mu for _, mu in energies])
+    sample = ScoreSample((stores[0], stores[1]), calibration, "train")
+    batch = sample.in_order(240, seed=1)
+    again = sample.in_order(240, seed=2)
+    images = stores[0].read(stores[0].indices("train"))
+    drawn = (batch.scores != again.scores)[batch.label == 0].numpy()
+    is_spread = np.stack([images.energy[:, 0] == 0, np.ones_like(images.energy[:, 1], bool)], 1)
+    assert (drawn == is_spread).mean() > 0.99
+    assert kstest(batch.scores.numpy().ravel(), "norm").statistic < 0.01
+    scores = batch.scores[batch.label == 0]
+    back = calibration.decode(scores, 0, batch.mu[batch.label == 0]).numpy()
+    assert (np.abs(back - images.energy) < 1e-2 * (1 + np.abs(images.energy))).mean() > 0.99
 
 
 def test_augmentation_rolls_by_whole_patches_and_mirrors(sample):
