@@ -190,11 +190,10 @@ def _state(card: DataCard) -> str:
 
 def _generated(card: DataCard) -> Path | None:
     """Check the settings of a generated sample; its file, if the default cache has it."""
-    from pileupgen.simulate.produce import is_current
-    from pileupgen.simulate.spec import SampleSpec
+    from pileupgen.simulate.kinds import is_current, parse_spec, suffix
 
-    spec = SampleSpec.parse(card.generate or {}, f"{card.path}: generate", folder=card.path.parent)
-    path = Path("runs") / "cache" / f"{spec.fingerprint()}.root"
+    spec = parse_spec(card.generate or {}, f"{card.path}: generate", folder=card.path.parent)
+    path = Path("runs") / "cache" / f"{spec.fingerprint()}{suffix(spec)}"
     return path if is_current(spec, path) else None
 
 

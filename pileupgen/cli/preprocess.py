@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pileupgen.calo.geometry import Grid
     from pileupgen.samples.cards import DataCard
     from pileupgen.samples.ingest import IngestSummary
-    from pileupgen.simulate.spec import SampleSpec
+    from pileupgen.simulate.kinds import Spec
 
 
 def preprocess(
@@ -277,11 +277,11 @@ def _shown(path: Path) -> str:
     return min((os.path.normpath(path), os.path.relpath(path)), key=len)
 
 
-def _sample_spec(session: Session, card: DataCard) -> SampleSpec:
-    from pileupgen.simulate.spec import SampleSpec
+def _sample_spec(session: Session, card: DataCard) -> Spec:
+    from pileupgen.simulate.kinds import parse_spec
 
     where = f"{card.path}: generate"
-    spec = SampleSpec.parse(card.generate or {}, where, folder=card.path.parent)
+    spec = parse_spec(card.generate or {}, where, folder=card.path.parent)
     wanted = session.config.preprocess.max_events
     if wanted is None or wanted >= spec.n_events:
         return spec
@@ -291,17 +291,18 @@ def _sample_spec(session: Session, card: DataCard) -> SampleSpec:
 
 def generate_sample(session: Session, card: DataCard) -> _Source:
     """Make the sample that a card asks for, unless the cache beside the runs has it."""
-    from pileupgen.simulate.produce import default_cache, is_current, make_sample, n_units
+    from pileupgen.simulate.kinds import is_current, make, n_units, suffix
+    from pileupgen.simulate.produce import default_cache
 
     spec = _sample_spec(session, card)
     made = spec.fingerprint()
-    path = session.run.path.parent / "cache" / f"{made}.root"
+    path = session.run.path.parent / "cache" / f"{made}{suffix(spec)}"
     if is_current(spec, path):
         say_current(f"sample of '{card.name}'", path)
     else:
         with progress(f"simulate {card.name}", n_units(spec), "units") as advance:
-            summary = make_sample(spec, path, advance, cache=default_cache())
-        say_wrote(path, f"{summary.n_events:,} events, {summary.n_towers:,} towers")
+            summary = make(spec, path, advance, cache=default_cache())
+        say_wrote(path, summary.note)
     return _Source(card, [path], made)
 
 

@@ -1,4 +1,4 @@
-"""`pileupgen simulate`: generators, pileup and a fast calorimeter, to a Delphes-like ROOT file."""
+"""`pileupgen simulate`: generators, pileup and a fast calorimeter, or jets; to a file."""
 
 from __future__ import annotations
 
@@ -10,16 +10,22 @@ import typer
 from pileupgen.cli.session import ConfigOption, DeviceOption, RunOption
 
 if TYPE_CHECKING:
-    from pileupgen.simulate.spec import SampleSpec
+    from pileupgen.simulate.jet_spec import JetSpec
+    from pileupgen.simulate.kinds import Spec
+    from pileupgen.simulate.produce import SampleSummary
+    from pileupgen.simulate.produce_jets import JetSummary
 
-DEFAULT_OUTPUT = Path("simulated.root")
+DEFAULT_NAME = "simulated"
 
 
 def simulate(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="ROOT file. (default: simulated.root)", show_default=False
+            "--output",
+            "-o",
+            help="ROOT file; of jets HDF5. (default: simulated.root, or top.h5)",
+            show_default=False,
         ),
     ] = None,
     card: Annotated[
@@ -54,7 +60,10 @@ def simulate(
     ] = None,
     process: Annotated[
         str | None,
-        typer.Option("--process", help="inelastic, nondiffractive, nsd, all. (default: inelastic)"),
+        typer.Option(
+            "--process",
+            help="Pileup: inelastic, nondiffractive, nsd, all. Jets: top, w. (default: inelastic)",
+        ),
     ] = None,
     sqrt_s: Annotated[
         float | None, typer.Option("--sqrt-s", help="GeV, proton on proton. (default: 13000)")
@@ -87,28 +96,26 @@ def simulate(
     run: RunOption = None,
     device: DeviceOption = None,  # noqa: ARG001 - every command takes it; generators need none
 ) -> None:
-    """Simulate pileup events: generator, overlay, fast calorimeter.
+    """Simulate pileup events: generator, overlay, fast calorimeter. Or jets.
 
     Writes a ROOT file with Delphes' own tree and branch names. The towers depend on the options
     and the seed alone. Samples that differ in --response only hold the same interactions.
+
+    With --process top or w it makes jets of boosted tops or W bosons (p_T near 1 TeV, anti-k_t
+    R = 0.8, 30 leading particles) and writes HDF5 in JetNet's layout.
 
     \b
     Examples:
       pileupgen simulate
       pileupgen simulate --tune 21 --response data --seed 2 -o data.root
       pileupgen simulate -g sibyll --mu 30 -n 1000 -o sibyll.root
+      pileupgen simulate --process top -n 5000 -o top.h5
       pileupgen simulate --card demo_mc
       pileupgen simulate --config demo
     """
-    from pileupgen.cli.console import (
-        console,
-        progress,
-        say_current,
-        say_next,
-        say_read,
-        say_wrote,
-    )
-    from pileupgen.simulate.produce import default_cache, is_current, make_sample, n_units
+    from pileupgen.cli.console import console, progress, say_current, say_next
+    from pileupgen.simulate.kinds import is_current, make, n_units, suffix
+    from pileupgen.simulate.produce import default_cache
 
     options: dict[str, Any] = {
         "n_events": n_events,
@@ -128,28 +135,39 @@ def simulate(
         _samples_of_a_config(config, run, [*given, *(["card"] if card else [])])
         return
     spec = _from_card(card, given) if card is not None else _from_options(given)
-    path = output or (Path(f"{Path(card).stem}.root") if card is not None else DEFAULT_OUTPUT)
+    path = output or Path(f"{_default_name(card, spec)}{suffix(spec)}")
     console.print(f"[bold]make[/]   {describe(spec)}", soft_wrap=True)
     if not force and is_current(spec, path):
         say_current("simulate", path)
     else:
         with progress("simulate", n_units(spec)) as advance:
-            summary = make_sample(spec, path, advance, cache=default_cache(), workers=workers)
-        if summary.pool is not None and summary.pool_was_cached:
-            say_read(f"{summary.pool} (minimum-bias pool)")
-        elif summary.pool is not None:
-            say_wrote(summary.pool, "minimum-bias pool, kept for the next sample")
-        say_wrote(
-            path,
-            f"{summary.n_events} events, μ {summary.mean_mu:.2f}, "
-            f"{summary.n_towers / summary.n_events:.0f} towers and "
-            f"ΣE_T {summary.mean_sum_et:.0f} GeV an event",
-        )
+            summary = make(spec, path, advance, cache=default_cache(), workers=workers)
+        _say_made(summary)
     say_next(
         "pileupgen preprocess"
         if card is not None
         else f"name {path} under 'files' in a data card, then pileupgen preprocess"
     )
+
+
+def _default_name(card: str | None, spec: Spec) -> str:
+    from pileupgen.simulate.jet_spec import JetSpec
+
+    if card is not None:
+        return Path(card).stem
+    return spec.process if isinstance(spec, JetSpec) else DEFAULT_NAME
+
+
+def _say_made(summary: SampleSummary | JetSummary) -> None:
+    from pileupgen.cli.console import say_read, say_wrote
+    from pileupgen.simulate.produce import SampleSummary
+
+    if isinstance(summary, SampleSummary) and summary.pool is not None:
+        if summary.pool_was_cached:
+            say_read(f"{summary.pool} (minimum-bias pool)")
+        else:
+            say_wrote(summary.pool, "minimum-bias pool, kept for the next sample")
+    say_wrote(summary.path, summary.note)
 
 
 def _samples_of_a_config(config: Path | None, run: Path | None, others: list[str]) -> None:
@@ -175,8 +193,12 @@ def _samples_of_a_config(config: Path | None, run: Path | None, others: list[str
     say_next(f"pileupgen preprocess{session.arguments}")
 
 
-def describe(spec: SampleSpec) -> str:
+def describe(spec: Spec) -> str:
     """One line that says what will be made."""
+    from pileupgen.simulate.jet_spec import JetSpec
+
+    if isinstance(spec, JetSpec):
+        return _describe_jets(spec)
     tune = "" if spec.tune is None else f" tune {spec.tune}"
     mu = f"⟨μ⟩ = {spec.mu:g}" if spec.mu_profile is None else "a given μ profile"
     return (
@@ -186,17 +208,25 @@ def describe(spec: SampleSpec) -> str:
     )
 
 
-def _from_options(given: dict[str, Any]) -> SampleSpec:
-    from pileupgen.simulate.spec import SampleSpec
+def _describe_jets(spec: JetSpec) -> str:
+    return (
+        f"{spec.n_events} {spec.process} jets of p_T near {spec.pt:g} GeV, {spec.generator} tune "
+        f"{spec.tune} at {spec.sqrt_s / 1000:g} TeV, anti-k_t R = {spec.radius:g}, "
+        f"{spec.n_constituents} leading particles, seed {spec.seed}"
+    )
 
-    return SampleSpec.parse(given, "pileupgen simulate")
+
+def _from_options(given: dict[str, Any]) -> Spec:
+    from pileupgen.simulate.kinds import parse_spec
+
+    return parse_spec(given, "pileupgen simulate")
 
 
-def _from_card(name: str, given: dict[str, Any]) -> SampleSpec:
+def _from_card(name: str, given: dict[str, Any]) -> Spec:
     from pileupgen.errors import CardError
     from pileupgen.resources import find_file
     from pileupgen.samples.cards import load_card
-    from pileupgen.simulate.spec import SampleSpec
+    from pileupgen.simulate.kinds import parse_spec
 
     card = load_card(find_file(name, "data_cards"))
     if card.generate is None:
@@ -204,6 +234,6 @@ def _from_card(name: str, given: dict[str, Any]) -> SampleSpec:
             f"Card '{card.name}' ({card.path}) names files; it has no 'generate'.",
             "Take a card of a generated sample, or give the options yourself.",
         )
-    return SampleSpec.parse(
+    return parse_spec(
         {**card.generate, **given}, f"'generate' in {card.path}", folder=card.path.parent
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import socket
 import warnings
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Protocol
 
@@ -28,6 +29,9 @@ PYTHIA_PROCESSES: dict[str, tuple[str, ...]] = {
     "all": ("SoftQCD:all",),
 }
 """Process → Pythia switches. ``nsd`` is all but single-diffractive, ``all`` adds elastic."""
+
+JET_PROCESSES = ("top", "w")
+"""Hard processes that give samples of jets; of Pythia 8."""
 
 PROCESS_ALIASES = {"minbias": "inelastic"}
 
@@ -124,7 +128,14 @@ def make_generator(generator: str, process: str, tune: int | None, sqrt_s: float
     return Chromo(generator, sqrt_s)
 
 
-def _import(module: str) -> Any:
+def import_package(module: str) -> Any:
+    """Import a package that an extra brings.
+
+    Raises
+    ------
+    DependencyError
+        If it is installed but broken.
+    """
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -132,6 +143,55 @@ def _import(module: str) -> Any:
             f"The package {module} is installed but does not load: {error}.",
             "pip install --force-reinstall 'pileupgen[simulate]'",
         ) from error
+
+
+def start_pythia(process: str, switches: Mapping[str, str], tune: int | None, sqrt_s: float) -> Any:
+    """Initialise Pythia 8 for a pair of protons.
+
+    Parameters
+    ----------
+    process : str
+        What error messages call it.
+    switches : mapping
+        Settings of the process, by Pythia's names.
+    tune : int or None
+        ``Tune:pp``; None leaves Pythia's default.
+    sqrt_s : float
+        GeV.
+
+    Raises
+    ------
+    GeneratorError
+        If Pythia refuses a setting or does not initialise.
+    """
+    pythia = import_package("pythia8mc").Pythia("", False)
+    settings = {
+        "Print:quiet": "on",
+        "Beams:eCM": f"{sqrt_s:.10g}",
+        **({} if tune is None else {"Tune:pp": str(tune)}),
+        **switches,
+        "ParticleDecays:limitTau0": "on",
+        "ParticleDecays:tau0Max": f"{STABLE_MM:g}",
+        "Random:setSeed": "on",
+        "Random:seed": "1",
+    }
+    for name, value in settings.items():
+        if not pythia.readString(f"{name} = {value}"):
+            raise GeneratorError(
+                f"Pythia 8 refuses '{name} = {value}'.",
+                "See the tunes and beam settings in Pythia's manual.",
+            )
+    if not pythia.init():
+        raise GeneratorError(
+            f"Pythia 8 does not initialise: {process}, tune {tune}, √s = {sqrt_s:g} GeV.",
+            "Some tunes need LHAPDF, which the Python wheel lacks; 14 and 21 do not.",
+        )
+    return pythia
+
+
+def reseed(pythia: Any, seed: int) -> None:
+    """Begin Pythia's random numbers anew, from any seed ≥ 0."""
+    pythia.rndm.init(1 + seed % 900_000_000)
 
 
 class Pythia8:
@@ -149,31 +209,10 @@ class Pythia8:
     """
 
     def __init__(self, process: str, tune: int | None, sqrt_s: float) -> None:
-        pythia8 = _import("pythia8mc")
         # Loaded here, so that the processes forked later need not.
-        self._ak = _import("awkward")
-        self._pythia = pythia8.Pythia("", False)
-        settings = {
-            "Print:quiet": "on",
-            "Beams:eCM": f"{sqrt_s:.10g}",
-            **({} if tune is None else {"Tune:pp": str(tune)}),
-            **dict.fromkeys(PYTHIA_PROCESSES[process], "on"),
-            "ParticleDecays:limitTau0": "on",
-            "ParticleDecays:tau0Max": f"{STABLE_MM:g}",
-            "Random:setSeed": "on",
-            "Random:seed": "1",
-        }
-        for name, value in settings.items():
-            if not self._pythia.readString(f"{name} = {value}"):
-                raise GeneratorError(
-                    f"Pythia 8 refuses '{name} = {value}'.",
-                    "See the tunes and beam settings in Pythia's manual.",
-                )
-        if not self._pythia.init():
-            raise GeneratorError(
-                f"Pythia 8 does not initialise: {process}, tune {tune}, √s = {sqrt_s:g} GeV.",
-                "Some tunes need LHAPDF, which the Python wheel lacks; 14 and 21 do not.",
-            )
+        self._ak = import_package("awkward")
+        switches = dict.fromkeys(PYTHIA_PROCESSES[process], "on")
+        self._pythia = start_pythia(process, switches, tune, sqrt_s)
 
     def generate(self, n: int, seed: int) -> Interactions:
         """Make ``n`` interactions, from Pythia's random generator seeded anew.
@@ -184,7 +223,7 @@ class Pythia8:
             If Pythia gives up.
         """
         ak = self._ak
-        self._pythia.rndm.init(1 + seed % 900_000_000)
+        reseed(self._pythia, seed)
         parts: list[dict[str, Any]] = []
         missing = n
         while missing > 0:
@@ -231,7 +270,7 @@ class Chromo:
     """
 
     def __init__(self, name: str, sqrt_s: float) -> None:
-        chromo = _import("chromo")
+        chromo = import_package("chromo")
         self._name = name
         try:
             model = getattr(chromo.models, CHROMO_MODELS[name])

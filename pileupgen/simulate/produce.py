@@ -59,6 +59,15 @@ class SampleSummary:
     pool: Path | None
     pool_was_cached: bool
 
+    @property
+    def note(self) -> str:
+        """What there is to say of it."""
+        return (
+            f"{self.n_events} events, μ {self.mean_mu:.2f}, "
+            f"{self.n_towers / self.n_events:.0f} towers and "
+            f"ΣE_T {self.mean_sum_et:.0f} GeV an event"
+        )
+
 
 def default_cache() -> Path:
     """Folder for pools: ``$PILEUPGEN_CACHE``, else pileupgen's folder in the user's cache."""
@@ -132,7 +141,7 @@ def make_sample(
     fingerprint = spec.fingerprint()
     n_workers = workers or default_workers()
     report = advance or _silent
-    with _scratch_folder(path.parent) as scratch:
+    with scratch_folder(path.parent) as scratch:
         pool, was_cached = _provide_pool(spec, cache, scratch, n_workers, report)
         task = {
             "task": "overlay",
@@ -207,7 +216,7 @@ def _make_folder(folder: Path) -> None:
 
 
 @contextmanager
-def _scratch_folder(beside: Path) -> Iterator[Path]:
+def scratch_folder(beside: Path) -> Iterator[Path]:
     """Make a folder for work under way; it is gone afterwards."""
     _make_folder(beside)
     try:

@@ -14,6 +14,7 @@ from pileupgen.run import fingerprint, versions
 from pileupgen.simulate.checks import parse_model
 from pileupgen.simulate.generators import (
     GENERATORS,
+    JET_PROCESSES,
     PROCESS_ALIASES,
     generator_version,
     package,
@@ -122,7 +123,7 @@ class SampleSpec(BaseModel):
         if self.process not in offered:
             raise ValueError(
                 f"{self.generator} has no process '{self.process}'. "
-                f"{did_you_mean(self.process, offered)}"
+                f"{did_you_mean(self.process, (*offered, *JET_PROCESSES))}"
             )
         return self
 

@@ -53,9 +53,23 @@ def prepare_overlay(job: Mapping[str, Any]) -> Work:
     return work
 
 
+def prepare_jets(job: Mapping[str, Any]) -> Work:
+    """Initialise hard collisions; a chunk is ``{"n": …, "seed": …}``."""
+    from pileupgen.simulate.jet_spec import JetSpec
+    from pileupgen.simulate.jets import HardJets
+
+    jets = HardJets(JetSpec.model_validate(job["spec"]))
+
+    def work(chunk: Mapping[str, Any]) -> Mapping[str, NDArray[Any]]:
+        return jets.generate(chunk["n"], chunk["seed"])
+
+    return work
+
+
 TASKS: dict[str, Callable[[Mapping[str, Any]], Work]] = {
     "pool": prepare_pool,
     "overlay": prepare_overlay,
+    "jets": prepare_jets,
 }
 
 
