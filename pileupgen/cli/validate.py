@@ -273,7 +273,8 @@ def _summarise(metrics: dict[str, Any], conditions: list[Condition]) -> None:
     from pileupgen.cli.validate_table import comparison_table, findings, pileup_table
 
     console.print(comparison_table(metrics))
-    console.print(pileup_table(metrics))
+    if metrics["pileup"]:
+        console.print(pileup_table(metrics))
     for text in findings(metrics):
         console.print(text, soft_wrap=True)
     for note in metrics["notes"]:
@@ -287,7 +288,7 @@ def _summarise(metrics: dict[str, Any], conditions: list[Condition]) -> None:
     closed = metrics["headline"].get("gap_closed")
     if closed is not None and closed < 0.5:
         say_next("pileupgen translate --t-release auto, then pileupgen validate")
-    elif "auc_cells" not in metrics["headline"]:
+    elif metrics.get("kind") != "features" and "auc_cells" not in metrics["headline"]:
         say_next("pileupgen validate --cells, for the test on cells; and look at the report")
     else:
         say_next("look at the report; pileupgen compare RUN… puts runs side by side")

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
-from pileupgen.validation.report_text import CLEAR, auc_error, sigma_text, standing
+from pileupgen.validation.report_text import CLEAR, auc_error, places, sigma_text, standing
 
 ROWS = ("floor", "source", "translated")
 COLOURS = {"floor": "green", "nearer": "default", "farther": "red", "unknown": "dim"}
@@ -53,12 +53,12 @@ def comparison_table(metrics: dict[str, Any]) -> Table:
         distances = [rows[row][key] for row in ROWS]
         if any(distances):
             table.add_row(f"{label} × 1000", *map(_in_thousandths, distances))
-    for key, label in (("block", "blocks"), ("cell", "cells")):
+    for key, label in places(metrics):
         values = [rows[row]["faithfulness"] for row in ROWS]
         texts = ["–" if value is None else _with_error(value[key]) for value in values]
         table.add_row(f"faithful in {label}", *texts)
     if metrics["truth"] is not None:
-        for key, label in (("block", "blocks"), ("cell", "cells")):
+        for key, label in places(metrics):
             texts = [_with_error(metrics["truth"][row][key]) for row in ("source", "translated")]
             table.add_row(f"to the truth, {label}", "–", *texts)
     verdicts = [metrics["verdicts"].get(row) for row in ROWS]

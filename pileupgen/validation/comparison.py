@@ -11,8 +11,8 @@ from pileupgen.validation.bootstrap import Estimate, effective_size
 from pileupgen.validation.distance_table import DistanceTable, separations
 from pileupgen.validation.draws import Draws, Samples
 from pileupgen.validation.faithfulness import Faithfulness, block_faithfulness, cell_faithfulness
+from pileupgen.validation.features import feature_faithfulness, observables_of
 from pileupgen.validation.mu_bins import compare_in_mu
-from pileupgen.validation.observables import ObservableSet
 from pileupgen.validation.pileup_physics import pileup_quantities
 from pileupgen.validation.records import Comparison, Row
 from pileupgen.validation.row_tests import feature_tests, physics_distances
@@ -84,7 +84,8 @@ def compare(
         notes = (*notes, f"fewer than {MIN_TEST_EVENTS} events: no two-sample test")
     tested = bool(n_seeds) and enough
     bins = compare_in_mu(samples, source_of, n_bins=n_mu_bins, seed=seed)
-    if not all(np.isfinite(part.mu).all() for part in (target, samples.source)):
+    is_table = target.grid.is_feature_table
+    if not is_table and not all(np.isfinite(p.mu).all() for p in (target, samples.source)):
         notes = (*notes, "μ is unknown for some events: nothing is given in bins of μ")
     linked = _faithfulness(samples, source_of, draws, image_pairs)
     tick(1)
@@ -112,9 +113,10 @@ def compare(
         notes = (*notes, f"constant in the target, so not in the mean: {names}")
     release_weight = samples.translated.weight if release_weight is None else release_weight
     return Comparison(
+        kind="features" if is_table else "images",
         target_label=target.label,
         n_target=len(target),
-        observables=ObservableSet(target.grid).records,
+        observables=observables_of(target.grid).records,
         floor=rows["floor"],
         source=rows["source"],
         translated=rows["translated"],
@@ -123,7 +125,7 @@ def compare(
         null=_null_control(samples, source_of, draws),
         verdicts={name: judge(target, parts[0]) for name, parts in samples.rows().items()},
         mu_bins=bins,
-        pileup=pileup_quantities(samples, draws),
+        pileup=() if is_table else pileup_quantities(samples, draws),
         notes=notes,
         settings={"n_bootstrap": n_bootstrap, "n_seeds": n_seeds, "seed": seed},
     )
@@ -147,10 +149,19 @@ def _faithfulness(
     if image_pairs is not None:
         means = source.cells.energy, translated.cells.energy
         cell = cell_faithfulness(image_pairs(), *means, counts)
-    block = block_faithfulness(source.blocks[source_of], translated.blocks, counts)
+    blocks = source.blocks[source_of], translated.blocks
+    block = block_faithfulness(*blocks, counts)
+    if not source.grid.is_feature_table:
+        return {
+            "source": Faithfulness(identity, identity, len(source)),
+            "translated": Faithfulness(block, cell, len(translated)),
+        }
+    names = source.grid.layers
+    each = feature_faithfulness(names, *blocks, counts)
+    same = dict.fromkeys(names, identity)
     return {
-        "source": Faithfulness(identity, identity, len(source)),
-        "translated": Faithfulness(block, cell, len(translated)),
+        "source": Faithfulness(identity, cell, len(source), same),
+        "translated": Faithfulness(block, cell, len(translated), each),
     }
 
 

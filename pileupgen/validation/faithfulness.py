@@ -10,7 +10,7 @@ have nothing to do with each other give 0.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,14 +27,18 @@ class Faithfulness:
     Attributes
     ----------
     block, cell : Estimate
-        Of block and of cell energies.
+        Of block and of cell energies; of a feature table ``block`` is the mean over features, and
+        ``cell`` is NaN.
     n_pairs : int
         Linked events.
+    features : dict of Estimate
+        Of each feature, of a feature table.
     """
 
     block: Estimate
     cell: Estimate
     n_pairs: int
+    features: dict[str, Estimate] = field(default_factory=dict)
 
 
 def pair_terms(

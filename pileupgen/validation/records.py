@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from pileupgen.validation.bootstrap import LEVEL, Estimate
 from pileupgen.validation.faithfulness import Faithfulness
@@ -31,7 +31,8 @@ DEFINITIONS = {
     "kpd": "kernel physics distance on the observables, JetNet's definition (2211.10295)",
     "jsd": "Jensen-Shannon divergence over ln 2 from calibrated probabilities",
     "faithfulness": "correlation over events of energies in blocks (about 0.5 × 60°) or cells with "
-    "the linked source event, layers summed, each place's mean removed",
+    "the linked source event, layers summed, each place's mean removed; for tables of features "
+    "block is the mean of the features' correlations",
     "ess": "effective sample size (Σw)² / Σw² of the translated events' weights over their number",
     "significance": "most extreme of tests on observables, blocks, cells, spectrum and "
     "correlations in σ, after the number of tests (Bonferroni)",
@@ -108,6 +109,8 @@ class Comparison:
 
     Attributes
     ----------
+    kind : str
+        What is compared: calorimeter images or tables of features, which are then the observables.
     target_label : str
         What figures call the target.
     n_target : int
@@ -137,6 +140,7 @@ class Comparison:
         Numbers of bootstrap draws and seeds, and the seed.
     """
 
+    kind: Literal["images", "features"]
     target_label: str
     n_target: int
     observables: tuple[Observable, ...]
@@ -186,6 +190,7 @@ class Comparison:
         values: dict[str, Any] = {
             "schema": SCHEMA,
             "schema_version": SCHEMA_VERSION,
+            "kind": self.kind,
             "definitions": DEFINITIONS,
             "settings": {**self.settings, "weighted": self.weighted, "level": LEVEL},
             "headline": self.headline(),

@@ -136,8 +136,10 @@ def blocks_of(energy: NDArray[np.float32], grid: Grid) -> NDArray[np.float32]:
     Returns
     -------
     float32 array, shape (N, n_blocks)
-        GeV.
+        GeV; of a feature table, which has no place for blocks, the features.
     """
+    if grid.is_feature_table:
+        return energy[:, :, 0, 0]
     towers = energy.sum(axis=1, dtype=np.float64)
     rings = np.add.reduceat(towers, _first_of_blocks(np.asarray(grid.eta_edges), BLOCK_ETA), axis=1)
     blocks = np.add.reduceat(rings, _first_of_blocks(grid.phi_edges, BLOCK_PHI), axis=2)

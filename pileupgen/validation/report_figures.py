@@ -68,6 +68,13 @@ CAPTIONS = {
         "The fall from one cell to the next is the size of showers. Above the points means too "
         "smooth, below means too grainy. Bars are jackknife errors.",
     ),
+    "feature_correlations": Caption(
+        "How features depend on each other",
+        "Correlation matrix of the real events' features, and beside it the differences to it of "
+        "simulated and of translated events.",
+        "The last pane should be pale. Bold numbers are beyond 3 σ by themselves; of many "
+        "pairs a few are by chance.",
+    ),
     "pileup": Caption(
         "What pileup does to an analysis",
         "Six panes: density of transverse energy against μ, ρ against μ, random cones less ρA, "

@@ -12,6 +12,7 @@ from pileupgen.validation.report_text import (
     has_interval,
     label_html,
     number,
+    places,
     sigma_text,
     standings,
 )
@@ -69,12 +70,12 @@ def headline_table(metrics: Mapping[str, Any]) -> str:
         if any(distances):
             cells = (_plus_minus(found, "value", "error", 1000, 1) for found in distances)
             lines.append([f"{what} × 1000", *cells])
-    for key, what in (("block", "blocks"), ("cell", "cells")):
+    for key, what in places(metrics):
         found = [rows[row]["faithfulness"] for row in ROWS]
         cells = (NONE if one is None else _estimate(one[key]) for one in found)
         lines.append([f"faithfulness in {what}", *cells])
     if metrics["truth"] is not None:
-        for key, what in (("block", "blocks"), ("cell", "cells")):
+        for key, what in places(metrics):
             cells = (_estimate(metrics["truth"][row][key]) for row in ROWS[1:])
             lines.append([f"correlation with the truth in {what}", NONE, *cells])
     verdicts = [metrics["verdicts"].get(row) for row in ROWS]
@@ -109,12 +110,14 @@ def observables_table(metrics: Mapping[str, Any]) -> str:
     """W1/σ and separation power of every observable."""
     rows = metrics["rows"]
     found = standings(metrics)
+    kept = (rows["translated"]["faithfulness"] or {}).get("features") or {}
     lines = [
         [
             f"{label_html(record['label'], record['unit'])}<br><code>{escape(name)}</code>",
             *(_estimate(rows[row]["observables"][name]["w1"]) for row in ROWS),
             f'<span class="{found[name]}">{STANDING_WORDS[found[name]]}</span>',
             *(number(rows[row]["observables"][name]["separation"]) for row in ROWS),
+            *([_estimate(kept[name])] if kept else []),
         ]
         for name, record in metrics["observables"].items()
     ]
@@ -123,6 +126,7 @@ def observables_table(metrics: Mapping[str, Any]) -> str:
         *(f"W<sub>1</sub>/σ, {row}" for row in ROWS),
         "translated is",
         *(f"separation, {row}" for row in ROWS),
+        *(["faithfulness"] if kept else []),
     ]
     caption = "Distances of each observable to the target. At the floor: the intervals touch."
     return table(caption, columns, lines, "numbers")
@@ -146,7 +150,7 @@ def mu_table(metrics: Mapping[str, Any]) -> str:
         "μ",
         *(f"mean W<sub>1</sub>/σ, {row}" for row in ROWS),
         "gap closed",
-        "faithfulness in blocks",
+        f"faithfulness in {places(metrics)[0][1]}",
         "events, target / translated",
     ]
     return table("The headline in bins of μ.", columns, lines, "numbers")

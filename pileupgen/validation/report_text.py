@@ -32,6 +32,13 @@ _MACROS = {
 _UPRIGHT = ("mathrm", "text", "mathregular")
 
 
+def places(metrics: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Give what faithfulness is judged in: its keys in ``metrics.json``, and words for them."""
+    if metrics.get("kind") == "features":
+        return (("block", "features"),)
+    return (("block", "blocks"), ("cell", "cells"))
+
+
 def sigma_text(value: float) -> str:
     """Give a significance with its unit.
 

@@ -13,6 +13,7 @@ from pileupgen.validation.report_text import (
     has_interval,
     number,
     percent,
+    places,
     sigma_text,
     standings,
 )
@@ -177,7 +178,7 @@ def _faithfulness(metrics: Mapping[str, Any]) -> list[str]:
         return []
     text = (
         "Translated events remain their source events: correlation "
-        f"{number(found['block']['value'])} in blocks"
+        f"{number(found['block']['value'])} in {places(metrics)[0][1]}"
     )
     if found["cell"]["value"] is not None:
         text += f", {number(found['cell']['value'])} in cells"

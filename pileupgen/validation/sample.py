@@ -13,7 +13,8 @@ from pileupgen.errors import InputError
 from pileupgen.samples.store import Images
 from pileupgen.validation.bootstrap import effective_size, require_weights
 from pileupgen.validation.cell_correlation import CellCorrelation, CorrelationAccumulator
-from pileupgen.validation.observables import MEV, ObservableSet
+from pileupgen.validation.features import in_spreads, observables_of
+from pileupgen.validation.observables import MEV
 from pileupgen.validation.regions import blocks_of
 
 Floats = NDArray[np.float64]
@@ -72,9 +73,10 @@ class Sample:
     event_id : int64 array, shape (N,)
         Number of the event, or of its source event where it was translated.
     blocks : float32 array, shape (N, n_blocks)
-        Energy in GeV of blocks of cells, layers summed.
+        Energy in GeV of blocks of cells, layers summed; of a feature table each feature over its
+        standard deviation.
     cells : CellSummary
-        Averages over the events.
+        Averages over the events; of a feature table only ``energy`` means something.
     correlation : CellCorrelation
         How cells fluctuate together.
     n_empty : int
@@ -160,7 +162,7 @@ def measure_sample(
 class _Accumulator:
     def __init__(self, grid: Grid, where: str) -> None:
         self._grid, self._where = grid, where
-        self._observables = ObservableSet(grid)
+        self._observables = observables_of(grid)
         self._columns: dict[str, list[NDArray[np.generic]]] = {}
         self._n_events = 0
         self._n_bad = 0
@@ -223,6 +225,9 @@ class _Accumulator:
             *self._mean_and_error(self._ring_et),
             *self._mean_and_error(self._spectrum),
         )
+        blocks = np.asarray(joined.pop("/blocks"), dtype=np.float32)
+        if self._grid.is_feature_table:
+            blocks = in_spreads(blocks, weight)
         return Sample(
             name=name,
             label=label,
@@ -230,7 +235,7 @@ class _Accumulator:
             weight=weight,
             mu=np.asarray(joined.pop("/mu"), dtype=np.float32),
             event_id=np.asarray(joined.pop("/event_id"), dtype=np.int64),
-            blocks=np.asarray(joined.pop("/blocks"), dtype=np.float32),
+            blocks=blocks,
             observables={key: np.asarray(values) for key, values in joined.items()},
             cells=cells,
             correlation=self._correlation.finish(),

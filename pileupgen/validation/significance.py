@@ -17,6 +17,7 @@ from scipy.special import kolmogorov
 from scipy.stats import norm
 
 from pileupgen.calo.geometry import Grid
+from pileupgen.validation.features import correlations
 from pileupgen.validation.sample import SPECTRUM_EDGES, Sample
 
 Floats = NDArray[np.float64]
@@ -80,13 +81,11 @@ def judge(target: Sample, sample: Sample) -> Verdict:
     target, sample : Sample
         Independent samples on one grid.
     """
-    families = [
-        ("observable", *_observables(target, sample)),
-        ("block", *_blocks(target, sample)),
-        ("cell", *_cells(target, sample)),
-        ("spectrum", *_spectrum(target, sample)),
-        ("correlation", *_correlations(target, sample)),
-    ]
+    families: list[tuple[str, list[str], Floats]] = [("observable", *_observables(target, sample))]
+    if target.grid.is_feature_table:
+        families.append(("correlation", *_feature_correlations(target, sample)))
+    else:
+        families += _image_families(target, sample)
     families = [family for family in families if len(family[2])]
     found = []
     for family, names, chances in families:
@@ -100,6 +99,15 @@ def judge(target: Sample, sample: Sample) -> Verdict:
         n_tests=sum(len(chances) for _, _, chances in families),
         findings=tuple(found[:N_SHOWN]),
     )
+
+
+def _image_families(target: Sample, sample: Sample) -> list[tuple[str, list[str], Floats]]:
+    return [
+        ("block", *_blocks(target, sample)),
+        ("cell", *_cells(target, sample)),
+        ("spectrum", *_spectrum(target, sample)),
+        ("correlation", *_correlations(target, sample)),
+    ]
 
 
 def in_sigma(chance: float) -> float:
@@ -215,6 +223,18 @@ def _correlations(target: Sample, sample: Sample) -> tuple[list[str], Floats]:
             for row, step in np.argwhere(usable)
         ]
     return names, np.concatenate(chances)
+
+
+def _feature_correlations(target: Sample, sample: Sample) -> tuple[list[str], Floats]:
+    """Correlation of every two features."""
+    numbers = [
+        number for part in (target, sample) for number in correlations(part.matrix(), part.weight)
+    ]
+    pairs = np.triu_indices(len(numbers[0]), 1)
+    chances = difference_of_means(*(number[pairs] for number in numbers))
+    names = target.grid.layers
+    labels = [f"correlation of {names[i]} and {names[j]}" for i, j in zip(*pairs, strict=True)]
+    return labels, chances
 
 
 def _mean_and_error(x: Floats, weight: Floats) -> tuple[Floats, Floats]:

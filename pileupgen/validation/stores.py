@@ -15,8 +15,8 @@ from pileupgen.validation.bootstrap import require_weights
 from pileupgen.validation.comparison import compare, n_steps
 from pileupgen.validation.display import Display, choose_display
 from pileupgen.validation.draws import Samples
+from pileupgen.validation.features import observables_of
 from pileupgen.validation.jets import JetSample, find_jets, jet_quantities
-from pileupgen.validation.observables import ObservableSet
 from pileupgen.validation.records import Comparison
 from pileupgen.validation.sample import Sample, measure_sample
 from pileupgen.validation.selection import Rows, Selection, paired_batches, select_events
@@ -85,15 +85,15 @@ class Validation:
         The numbers.
     samples : Samples
         The measured samples.
-    display : Display
-        Images of single events.
+    display : Display or None
+        Images of single events; none of tables of features.
     jets : tuple of JetSample
         Pileup jets of target, source and translated, where they were asked for.
     """
 
     comparison: Comparison
     samples: Samples
-    display: Display
+    display: Display | None
     jets: tuple[JetSample, ...] = ()
 
 
@@ -134,20 +134,25 @@ def validate_stores(
     release_weight = np.asarray(translated.columns["weight"], dtype=np.float64)
     release_weight = release_weight[selection.translated]
     require_weights(release_weight, str(translated.path))
+    notes: tuple[str, ...] = ()
+    is_table = target.grid.is_feature_table
+    if is_table and (settings.cells or settings.jets):
+        settings = replace(settings, cells=False, jets=False)
+        notes = ("a table of features has neither cells nor jets: no tests on them",)
     samples = _measure(target, source, translated, selection, settings, bars)
     tests = {}
     if settings.cells:
         tests = _cell_tests(target, source, translated, samples, selection, settings, bars)
     source_rows = selection.source[selection.source_of]
-    n_observables = len(ObservableSet(target.grid).names)
+    n_observables = len(observables_of(target.grid).names)
     total = n_steps(n_observables, settings.n_seeds, len(samples.floor))
     with bars("compare", total, "steps") as advance:
         comparison = compare(
             samples,
             selection.source_of,
-            image_pairs=lambda: paired_batches(
-                source, source_rows, translated, selection.translated
-            ),
+            image_pairs=None
+            if is_table
+            else lambda: paired_batches(source, source_rows, translated, selection.translated),
             cell_tests=tests,
             release_weight=release_weight,
             n_bootstrap=settings.n_bootstrap,
@@ -155,7 +160,7 @@ def validate_stores(
             n_mu_bins=settings.n_mu_bins,
             seed=settings.seed,
             weighted=settings.weighted,
-            notes=selection.notes + _notes(samples),
+            notes=selection.notes + notes + (() if is_table else _notes(samples)),
             advance=advance,
         )
     if comparison.ess < LOW_ESS:
@@ -177,7 +182,11 @@ def validate_stores(
         jets = _find_jets(target, source, translated, samples, selection, bars)
         extra = jet_quantities(jets, settings.n_bootstrap, settings.seed)
         comparison = replace(comparison, pileup=comparison.pileup + extra)
-    display = choose_display(target, source, translated, selection, samples.source, settings.seed)
+    display = None
+    if not is_table:
+        display = choose_display(
+            target, source, translated, selection, samples.source, settings.seed
+        )
     return Validation(comparison=comparison, samples=samples, display=display, jets=jets)
 
 

@@ -7,8 +7,9 @@ import numpy as np
 from pileupgen.calo.geometry import require_same_grid
 from pileupgen.errors import InputError
 from pileupgen.samples.store import ImageStore
-from pileupgen.validation.bootstrap import resample
+from pileupgen.validation.bootstrap import Estimate, resample
 from pileupgen.validation.faithfulness import Faithfulness, block_faithfulness, cell_faithfulness
+from pileupgen.validation.features import feature_faithfulness
 from pileupgen.validation.records import PairedTruth
 from pileupgen.validation.sample import Sample, measure_sample
 from pileupgen.validation.selection import Selection, paired_batches, rows_of_events
@@ -67,9 +68,15 @@ def paired_truth(
         true = rows[found][of[linked]]
         counts = resample(len(linked), n_bootstrap, np.random.default_rng([seed, 4]))
         counts = np.concatenate([np.ones((len(linked), 1)), counts], axis=1)
+        blocks = own.blocks[linked], known.blocks[of[linked]]
+        if truth.grid.is_feature_table:
+            block, unknown = block_faithfulness(*blocks, counts), Estimate(*[float("nan")] * 3)
+            each = feature_faithfulness(truth.grid.layers, *blocks, counts)
+            pairs.append(Faithfulness(block, unknown, len(linked), each))
+            continue
         pairs.append(
             Faithfulness(
-                block_faithfulness(own.blocks[linked], known.blocks[of[linked]], counts),
+                block_faithfulness(*blocks, counts),
                 cell_faithfulness(
                     paired_batches(store, own_rows[linked], truth, true),
                     own.cells.energy,

@@ -3,6 +3,7 @@
 from pileupgen.validation.figures.all import validation_figures
 from pileupgen.validation.figures.correlations import correlation_figure
 from pileupgen.validation.figures.displays import event_display_figure
+from pileupgen.validation.figures.features import feature_correlation_figure
 from pileupgen.validation.figures.jets import jet_figure
 from pileupgen.validation.figures.maps import eta_profile_figure, mean_map_figure
 from pileupgen.validation.figures.observables import observable_figure
@@ -18,6 +19,7 @@ __all__ = [
     "distance_figure",
     "eta_profile_figure",
     "event_display_figure",
+    "feature_correlation_figure",
     "jet_figure",
     "mean_map_figure",
     "observable_figure",

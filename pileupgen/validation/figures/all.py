@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from pileupgen.validation.figures.correlations import correlation_figure
 from pileupgen.validation.figures.displays import event_display_figure
+from pileupgen.validation.figures.features import feature_correlation_figure
 from pileupgen.validation.figures.jets import jet_figure
 from pileupgen.validation.figures.maps import eta_profile_figure, mean_map_figure
 from pileupgen.validation.figures.observables import N_PER_PAGE, observable_figure
@@ -36,7 +37,32 @@ def validation_figures(
     t_release : int, optional
         Where the translated events were released.
     """
+    samples, comparison = validation.samples, validation.comparison
+    trio = (samples.target, samples.source, samples.translated)
+    is_table = comparison.kind == "features"
+    if not is_table:
+        yield from _image_figures(validation)
+    records = comparison.observables
+    for number, begin in enumerate(range(0, len(records), N_PER_PAGE), start=1):
+        page = records[begin : begin + N_PER_PAGE]
+        yield f"observables_{number}", partial(observable_figure, *trio, page)
+    if is_table:
+        yield "feature_correlations", partial(feature_correlation_figure, *trio)
+    else:
+        yield "correlations", partial(correlation_figure, *trio)
+        yield "pileup", partial(pileup_figure, *trio, comparison.pileup, comparison.mu_bins)
+    if validation.jets:
+        yield "jets", partial(jet_figure, validation.jets)
+    yield "distances", partial(distance_figure, comparison)
+    if curve is not None:
+        yield "release", partial(release_figure, curve, t_release)
+
+
+def _image_figures(validation: Validation) -> Iterator[tuple[str, Draw]]:
+    """Figures of the images themselves."""
     samples, display = validation.samples, validation.display
+    if display is None:
+        return
     trio = (samples.target, samples.source, samples.translated)
     titles = [
         f"{samples.source.label}, event {display.source_event}",
@@ -48,15 +74,3 @@ def validation_figures(
     yield "mean_maps", partial(mean_map_figure, *trio)
     yield "eta_profile", partial(eta_profile_figure, *trio)
     yield "cell_spectrum", partial(cell_spectrum_figure, *trio)
-    records = validation.comparison.observables
-    for number, begin in enumerate(range(0, len(records), N_PER_PAGE), start=1):
-        page = records[begin : begin + N_PER_PAGE]
-        yield f"observables_{number}", partial(observable_figure, *trio, page)
-    yield "correlations", partial(correlation_figure, *trio)
-    comparison = validation.comparison
-    yield "pileup", partial(pileup_figure, *trio, comparison.pileup, comparison.mu_bins)
-    if validation.jets:
-        yield "jets", partial(jet_figure, validation.jets)
-    yield "distances", partial(distance_figure, comparison)
-    if curve is not None:
-        yield "release", partial(release_figure, curve, t_release)
