@@ -15,6 +15,7 @@ from pathlib import Path
 import uproot
 
 from pileupgen.calo.geometry import get_grid
+from pileupgen.farm import local_executor
 from pileupgen.samples.readers import FORMATS, MuSource, Reader
 from pileupgen.samples.stream import Stream
 
@@ -77,7 +78,7 @@ def read_towers(files: list[Path]) -> int:
 
 
 def draw(files: list[Path], workers: int) -> int:
-    stream = Stream(reader_of(files), get_grid("atlas"), 0.5, workers=workers)
+    stream = Stream(reader_of(files), get_grid("atlas"), 0.5, executor=local_executor(workers))
     return sum(len(drawn.images) for drawn in stream)
 
 

@@ -16,6 +16,7 @@
     ├── DependencyError            an optional package is needed and not installed
     ├── GeneratorError             an event generator failed or needs a download that failed
     ├── OutputError                a result cannot be written (permission, space)
+    ├── FarmError                  workers that cannot be reached, differ or die
     └── InterruptedRunError        the user pressed Ctrl-C
 
 Every message says what is wrong, where, and (in ``hint``) how to mend it.
@@ -119,6 +120,12 @@ class OutputError(PileupgenError):
     """A result cannot be written."""
 
     exit_code = 9
+
+
+class FarmError(PileupgenError):
+    """Workers cannot be reached, differ from this process, or die over and over."""
+
+    exit_code = 11
 
 
 class InterruptedRunError(PileupgenError):

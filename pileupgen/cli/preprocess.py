@@ -17,6 +17,14 @@ from pileupgen.cli.console import (
     say_wrote,
     warn,
 )
+from pileupgen.cli.farm_options import (
+    ClusterOption,
+    ExecutorOption,
+    Farm,
+    JobOption,
+    SchedulerOption,
+    WorkersOption,
+)
 from pileupgen.cli.library_log import warnings_on_console
 from pileupgen.cli.mu_matching import MuMatching, match_to_data
 from pileupgen.cli.sample_table import DOMAINS, show_comparison
@@ -34,6 +42,9 @@ if TYPE_CHECKING:
     from pileupgen.samples.cards import DataCard
     from pileupgen.samples.ingest import IngestSummary
     from pileupgen.simulate.kinds import Spec
+
+_PRELOAD = ("pileupgen.samples.stream", "uproot", "awkward")
+"""Modules that processes which read and draw load once for all."""
 
 
 def preprocess(
@@ -54,9 +65,11 @@ def preprocess(
     force: Annotated[
         bool, typer.Option("--force", help="Do it again, even if the inputs are unchanged.")
     ] = False,
-    workers: Annotated[
-        int, typer.Option("--workers", "-j", min=1, help="Processes that read and draw.")
-    ] = 1,
+    workers: WorkersOption = 1,
+    executor: ExecutorOption = None,
+    scheduler: SchedulerOption = None,
+    cluster: ClusterOption = None,
+    job: JobOption = None,
     skip_bad: Annotated[
         bool,
         typer.Option("--skip-bad", help="Leave out what cannot be read of a file, and name it."),
@@ -86,11 +99,13 @@ def preprocess(
       PILEUPGEN_DATA=~/data pileupgen preprocess --config delphes_mild --run runs/mild
       pileupgen preprocess --config my.yaml --max-events 500 --run runs/quick
       pileupgen preprocess --config my.yaml --workers 8 --skip-bad --match-mu resample
+      pileupgen preprocess --config my.yaml --cluster slurm --workers 50 --job queue=short
     """
     session = open_session(config, run, seed, preprocess={"max_events": max_events})
     session.adopt()
-    how = _How(force, workers, skip_bad, match_mu)
-    with warnings_on_console():
+    farm = Farm(executor, scheduler, cluster, workers, job, _PRELOAD)
+    with warnings_on_console(), farm:
+        how = _How(force, farm, skip_bad, match_mu)
         cards = {domain: find_card(session, domain) for domain in DOMAINS}
         _require_same_features(cards)
         # mc may take its μ profile from data.
@@ -109,7 +124,7 @@ class _How:
     """What the command line asks for beside the config."""
 
     force: bool
-    workers: int
+    farm: Farm
     skip_bad: bool
     match_mu: MuMatching | None
 
@@ -208,7 +223,12 @@ def _preprocess_domain(session: Session, domain: str, card: DataCard, how: _How)
         say_current(domain, store)
         return IngestSummary.from_dict(session.run.details(stage)["summary"])
     inputs = source.inputs()
-    reader = source.card.open(source.files)
+    files = source.files
+    executor = how.farm.executor
+    if executor.is_remote:
+        files = [file.absolute() for file in files]
+        executor.require_visible(files)
+    reader = source.card.open(files)
     estimate = min(reader.estimate_events(), settings.max_events or 1 << 62)
     with progress(f"{domain}: towers to images", estimate) as advance:
         summary = ingest(
@@ -222,7 +242,7 @@ def _preprocess_domain(session: Session, domain: str, card: DataCard, how: _How)
             fractions=settings.fractions,
             seed=session.config.seed,
             max_events=settings.max_events,
-            workers=how.workers,
+            executor=executor,
             skip_bad=how.skip_bad,
             advance=advance,
         )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pileupgen.calo.geometry import Grid
 from pileupgen.errors import CardError, UnreadableInputError, did_you_mean
+from pileupgen.farm import Executor, Serial
 from pileupgen.run import hash_file, versions
 from pileupgen.samples.cards import DataCard
 from pileupgen.samples.readers import Reader
@@ -130,7 +131,7 @@ def ingest(
     fractions: tuple[float, float, float] = (0.6, 0.15, 0.25),
     seed: int = 0,
     max_events: int | None = None,
-    workers: int = 1,
+    executor: Executor | None = None,
     skip_bad: bool = False,
     advance: Advance | None = None,
 ) -> IngestSummary:
@@ -158,8 +159,8 @@ def ingest(
         Of the split.
     max_events : int or None
         Stop after so many.
-    workers : int
-        Processes that read and draw; the store does not depend on it.
+    executor : Executor, optional
+        Where towers are read and drawn; the store does not depend on it.
     skip_bad : bool
         Leave out what cannot be read of a file, say so in the provenance, and go on.
     advance : callable, optional
@@ -191,7 +192,7 @@ def ingest(
         "settings": settings,
         "versions": versions("numpy", "uproot", "awkward", "h5py", "hdf5plugin"),
     }
-    stream = Stream(reader, grid, zero_suppression, max_events, workers, skip_bad)
+    stream = Stream(reader, grid, zero_suppression, max_events, executor or Serial(), skip_bad)
     tally = _Tally(grid)
     with create_store(path, grid, domain, provenance) as writer:
         for drawn in stream:

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-import multiprocessing
-import signal
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +13,9 @@ from numpy.typing import NDArray
 
 from pileupgen.calo.geometry import Grid
 from pileupgen.calo.imaging import Imager
-from pileupgen.errors import InputError, UnreadableInputError
+from pileupgen.errors import InputError
+from pileupgen.farm import Executor, Serial
 from pileupgen.samples.readers import Reader, Span
-
-_log = logging.getLogger("pileupgen")
 
 _SPAN_CHUNKS = 6
 """Chunks that a process reads at a time; the baskets at their ends are unpacked twice."""
@@ -95,8 +89,8 @@ class Stream:
         GeV; cells with less |energy| in a layer become 0. At 0 nothing is touched.
     max_events : int or None
         Stop after so many.
-    workers : int
-        Processes that read and draw; with 1 it is this one. The images do not depend on it.
+    executor : Executor
+        Where towers are read and drawn. The images do not depend on it.
     skip_bad : bool
         Leave out what cannot be read of a file, and go on with the next.
 
@@ -110,7 +104,7 @@ class Stream:
     grid: Grid
     zero_suppression: float = 0.0
     max_events: int | None = None
-    workers: int = 1
+    executor: Executor = field(default_factory=Serial)
     skip_bad: bool = False
     skipped: list[Skipped] = field(default_factory=list)
 
@@ -125,7 +119,8 @@ class Stream:
             If the towers do not have the grid's layers.
         """
         with closing(self.reader):
-            yield from self._in_turn() if self.workers == 1 else self._spread()
+            is_alone = isinstance(self.executor, Serial)
+            yield from self._in_turn() if is_alone else self._spread(self.executor)
 
     def _files(self) -> Iterator[tuple[int, int, int]]:
         """Yield number, events and first event of each file that opens."""
@@ -164,32 +159,10 @@ class Stream:
                 n_done += len(drawn.images)
                 yield drawn
 
-    def _spread(self) -> Iterator[Drawn]:
-        context = multiprocessing.get_context(_START)
-        if _START == "forkserver":
-            context.set_forkserver_preload(["pileupgen.samples.stream", "uproot", "awkward"])
-        pending: deque[tuple[Span, Future[_Result]]] = deque()
-        warned: set[str] = set()
-        pool = ProcessPoolExecutor(
-            self.workers,
-            mp_context=context,
-            initializer=_begin,
-            initargs=(self.reader, self.grid, self.zero_suppression),
-        )
-        try:
-            for span in self._spans():
-                pending.append((span, pool.submit(_draw, span)))
-                if len(pending) > 2 * self.workers:
-                    yield from self._collect(*pending.popleft(), warned)
-            while pending:
-                yield from self._collect(*pending.popleft(), warned)
-        except BrokenProcessPool as error:
-            raise UnreadableInputError(
-                "A process that reads ended without a word.",
-                "It may have run out of memory: use fewer --workers.",
-            ) from error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    def _spread(self, executor: Executor) -> Iterator[Drawn]:
+        drawing = _Drawing(self.reader, self.grid, self.zero_suppression)
+        for result in executor.map(_draw, drawing, self._spans()):
+            yield from self._keep(result)
 
     def _spans(self) -> Iterator[Span]:
         for file, n, first_id in self._files():
@@ -197,18 +170,13 @@ class Stream:
             for begin in range(0, n, step):
                 yield Span(file, begin, min(begin + step, n), first_id)
 
-    def _collect(self, span: Span, future: Future[_Result], warned: set[str]) -> Iterator[Drawn]:
-        path = self.reader.files[span.file]
-        result = future.result()
+    def _keep(self, result: _Result) -> Iterator[Drawn]:
+        path = self.reader.files[result.span.file]
         if any(skipped.path == path for skipped in self.skipped):
             return
-        for message in result.warnings:
-            if message not in warned:
-                warned.add(message)
-                _log.warning("%s", message)
         yield from result.drawn
         if result.error is not None:
-            n_done = span.begin + sum(len(drawn.images) for drawn in result.drawn)
+            n_done = result.span.begin + sum(len(drawn.images) for drawn in result.drawn)
             self._skip(Skipped(path, result.error, n_done))
 
 
@@ -260,54 +228,32 @@ def _n_filled(images: NDArray[np.float32]) -> NDArray[np.int64]:
     return np.array([np.count_nonzero(filled[:, layer]) for layer in range(images.shape[1])])
 
 
-_START = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-
-
 @dataclass(frozen=True)
 class _Result:
-    """What a process makes of a span: images up to its end or to the first fault."""
+    """What a task makes of a span: images up to its end or to the first fault."""
 
+    span: Span
     drawn: list[Drawn]
     error: InputError | None
-    warnings: list[str]
 
 
-class _Keeper(logging.Handler):
-    """Keeps a process's warnings for its caller."""
+@dataclass
+class _Drawing:
+    """What a worker draws with; pickled without its drawer, which it makes itself."""
 
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.messages: list[str] = []
+    reader: Reader
+    grid: Grid
+    zero_suppression: float
 
-    def emit(self, record: logging.LogRecord) -> None:
-        self.messages.append(record.getMessage())
-
-    def take(self) -> list[str]:
-        taken, self.messages = self.messages, []
-        return taken
+    @cached_property
+    def drawer(self) -> _Drawer:
+        return _Drawer(self.reader, self.grid, self.zero_suppression)
 
 
-_process: tuple[_Drawer, _Keeper] | None = None
-
-
-def _begin(reader: Reader, grid: Grid, zero_suppression: float) -> None:
-    """Prepare a process."""
-    global _process
-    # Ctrl-C is the caller's.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    keeper = _Keeper()
-    _log.addHandler(keeper)
-    _log.propagate = False
-    _process = (_Drawer(reader, grid, zero_suppression), keeper)
-
-
-def _draw(span: Span) -> _Result:
-    if _process is None:
-        raise RuntimeError("the process was not prepared")
-    drawer, keeper = _process
+def _draw(drawing: _Drawing, span: Span) -> _Result:
     drawn: list[Drawn] = []
     try:
-        drawn.extend(drawer.draw(span))
+        drawn.extend(drawing.drawer.draw(span))
     except InputError as error:
-        return _Result(drawn, error, keeper.take())
-    return _Result(drawn, None, keeper.take())
+        return _Result(span, drawn, error)
+    return _Result(span, drawn, None)

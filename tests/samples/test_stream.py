@@ -10,6 +10,7 @@ from sample_files import EDGES, random_towers, write_delphes
 
 from pileupgen.calo.geometry import get_grid
 from pileupgen.errors import GeometryError, MissingFieldError, UnreadableInputError
+from pileupgen.farm import local_executor
 from pileupgen.samples.readers import MuSource
 from pileupgen.samples.readers.delphes import DelphesOptions, DelphesReader
 from pileupgen.samples.stream import Drawn, Stream
@@ -63,7 +64,7 @@ def break_basket(path: Path) -> None:
 @pytest.mark.parametrize("max_events", [None, 41])
 def test_workers_do_not_show(files: list[Path], max_events: int | None) -> None:
     alone = joined(Stream(reader_of(files), ATLAS, 0.5, max_events))
-    spread = joined(Stream(reader_of(files), ATLAS, 0.5, max_events, workers=2))
+    spread = joined(Stream(reader_of(files), ATLAS, 0.5, max_events, executor=local_executor(2)))
     assert len(alone["images"]) == (max_events or 3 * N)
     assert alone["event_id"].tolist() == list(range(len(alone["images"])))
     assert_same(alone, spread)
@@ -74,7 +75,7 @@ def test_workers_do_not_show(files: list[Path], max_events: int | None) -> None:
 def test_bad_files_are_skipped_from_the_fault_on(files: list[Path], workers: int) -> None:
     files[0].write_bytes(files[0].read_bytes()[:500])
     break_basket(files[1])
-    stream = Stream(reader_of(files), ATLAS, workers=workers, skip_bad=True)
+    stream = Stream(reader_of(files), ATLAS, executor=local_executor(workers), skip_bad=True)
     found = joined(stream)
     # Chunks of four: events 0 … 15 of the second file came before the fault.
     assert [(item.path.name, item.n_events) for item in stream.skipped] == [
@@ -90,7 +91,7 @@ def test_bad_files_are_skipped_from_the_fault_on(files: list[Path], workers: int
 def test_without_being_asked_nothing_is_skipped(files: list[Path], workers: int) -> None:
     break_basket(files[1])
     with pytest.raises(UnreadableInputError, match=r"1\.root, event 17") as caught:
-        joined(Stream(reader_of(files), ATLAS, workers=workers))
+        joined(Stream(reader_of(files), ATLAS, executor=local_executor(workers)))
     assert caught.value.hint
 
 
@@ -98,7 +99,7 @@ def test_without_being_asked_nothing_is_skipped(files: list[Path], workers: int)
 def test_a_fault_of_the_card_is_no_fault_of_a_file(files: list[Path], workers: int) -> None:
     reader = reader_of(files, layers={"em": "Eem"})
     with pytest.raises(GeometryError, match="had"):
-        joined(Stream(reader, ATLAS, workers=workers, skip_bad=True))
+        joined(Stream(reader, ATLAS, executor=local_executor(workers), skip_bad=True))
 
 
 def test_a_file_without_a_branch_is_skipped_too(files: list[Path]) -> None:
@@ -113,7 +114,7 @@ def test_warnings_of_processes_are_given_once(
 ) -> None:
     write_delphes(files[0], random_towers(N, 0), EDGES)
     with caplog.at_level(logging.WARNING, "pileupgen"):
-        joined(Stream(reader_of(files[:1]), ATLAS, workers=2))
+        joined(Stream(reader_of(files[:1]), ATLAS, executor=local_executor(2)))
     assert caplog.text.count("has no Tower.Edges") == 1
 
 

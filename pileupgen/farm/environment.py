@@ -1,0 +1,72 @@
+"""What a worker has to have in common with the process that asks it."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pileupgen
+from pileupgen.errors import FarmError
+from pileupgen.run import versions
+
+PACKAGES = ("numpy", "scipy", "h5py", "hdf5plugin", "uproot", "awkward", "scikit-learn", "torch")
+"""Packages that results can depend on."""
+
+
+@functools.cache
+def environment() -> dict[str, str]:
+    """Versions of Python and of what results depend on, and a hash of pileupgen's own code."""
+    python = ".".join(platform.python_version_tuple()[:2])
+    return {"python": python, **versions(*PACKAGES), "pileupgen code": _hash_code()}
+
+
+def processor() -> str:
+    """The vector instructions that NumPy finds, on which the last bits of results can depend."""
+    import numpy as np
+
+    shown: Any = np.show_config(mode="dicts")
+    return " ".join(shown.get("SIMD Extensions", {}).get("found", []))
+
+
+def require_same_environment(expected: Mapping[str, str], who: str = "") -> None:
+    """Refuse to work where the software is another.
+
+    Parameters
+    ----------
+    expected : mapping
+        :func:`environment` of the process that asks.
+    who : str
+        The worker's name.
+
+    Raises
+    ------
+    FarmError
+        Naming what differs.
+    """
+    require_equal(expected, environment(), who or platform.node())
+
+
+def require_equal(expected: Mapping[str, str], found: Mapping[str, str], who: str) -> None:
+    """Compare two environments, see :func:`require_same_environment`."""
+    differing = [
+        f"{name} {found.get(name, 'missing')}, here {expected.get(name, 'missing')}"
+        for name in sorted({*expected, *found})
+        if found.get(name) != expected.get(name)
+    ]
+    if differing:
+        raise FarmError(
+            f"The worker on {who} has other software: {'; '.join(differing)}.",
+            "Start workers from the environment that this command runs in.",
+        )
+
+
+def _hash_code() -> str:
+    folder = Path(pileupgen.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:12]

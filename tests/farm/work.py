@@ -1,0 +1,43 @@
+"""What the tests have workers do; workers import it by name."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from pathlib import Path
+
+from pileupgen.errors import StoreError
+
+
+def square(offset: int, task: int) -> int:
+    return offset + task * task
+
+
+def square_slowly(folder: Path, task: int) -> int:
+    """Leave a mark before and after."""
+    (folder / f"begun-{task}-{os.getpid()}").touch()
+    time.sleep(0.1)
+    (folder / f"done-{task}-{os.getpid()}").touch()
+    return task * task
+
+
+def die_once(folder: Path, task: int) -> int:
+    mark = folder / "died"
+    if task == 3 and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return task * task
+
+
+def die(_: None, task: int) -> int:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return task
+
+
+def fail(_: None, task: int) -> int:
+    logging.getLogger("pileupgen").warning("task number %d", task // 2)
+    if task == 5:
+        raise StoreError("Number 5 is bad.", "Leave it out.")
+    return task
