@@ -75,7 +75,7 @@ class CalibrationConfig(Section):
 
 
 class AutoencoderConfig(Section):
-    """Images to latents."""
+    """Images to latents; the patch holds for either codec, the rest for the learned one."""
 
     patch: tuple[int, int] = Field(
         (2, 2), description="cells in η × φ that make one latent position"
@@ -142,6 +142,9 @@ class TranslateConfig(Section):
     mode: Literal["partial", "invert", "generate", "calibrate"] = "partial"
     num_inference_steps: int = Field(15, ge=1, description="network evaluations from the release")
     sampler: Literal["ancestral", "ddim", "dpmsolver++", "sde-dpmsolver++"] = "sde-dpmsolver++"
+    decode: Literal["mean", "sample"] = Field(
+        "mean", description="the learned decoder's density of a score: its mean, or drawn from it"
+    )
     auto_auc: float = Field(
         0.55, gt=0.5, lt=1, description="t_release auto: first t with AUC below"
     )
@@ -173,6 +176,9 @@ class Config(Section):
     samples: SampleConfig = SampleConfig()
     preprocess: PreprocessConfig = PreprocessConfig()
     calibration: CalibrationConfig = CalibrationConfig()
+    codec: Literal["latent", "cells"] = Field(
+        "latent", description="latent: learned autoencoder; cells: patches of scores, lossless"
+    )
     autoencoder: AutoencoderConfig = AutoencoderConfig()
     denoiser: DenoiserConfig = DenoiserConfig()
     ratio: RatioConfig = RatioConfig()

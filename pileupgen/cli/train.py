@@ -11,6 +11,12 @@ import typer
 from pileupgen.cli.session import ConfigOption, DeviceOption, RunOption, SeedOption
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pileupgen.calo.geometry import Grid
+    from pileupgen.models.reconstruction import ReconstructionTest
+    from pileupgen.training.reconstruction import Judge
     from pileupgen.training.run_training import TrainingSummary
 
 
@@ -62,12 +68,41 @@ def train(
     def bar(name: str, total: int) -> AbstractContextManager[Callable[..., None]]:
         return progress(f"{name:<12}", total, "stores" if name == "calibration" else "steps")
 
-    summary = train_pipeline(session.config, directory, choose_device(device), bar)
+    judge = _judge(stores["mc"].grid, session.config.seed)
+    summary = train_pipeline(session.config, directory, choose_device(device), bar, judge)
     _show(summary)
     directory.finish("train", made_from, {"parameters": summary.parameters})
     say_wrote(directory.model, "diffusers layout, safetensors")
     say_wrote(directory.logs, "loss curves")
     say_next(follow_up)
+
+
+def _judge(grid: Grid, seed: int) -> Judge:
+    """The two-sample test of reconstructions, told on the console as soon as it is known."""
+    from pileupgen.cli.console import console, warn
+    from pileupgen.validation.reconstruction import reconstruction_test
+
+    def judge(
+        domain: str,
+        original: NDArray[np.float32],
+        reconstructed: NDArray[np.float32],
+        event_id: NDArray[np.int64],
+    ) -> ReconstructionTest:
+        test = reconstruction_test(grid, domain, original, reconstructed, event_id, seed)
+        console.print(
+            f"reconstruction of {test.n_events} held-out {domain} events: AUC {test.auc:.3f} "
+            f"[{test.auc_low:.3f}, {test.auc_high:.3f}], "
+            f"floor [{test.floor_low:.3f}, {test.floor_high:.3f}]",
+            markup=False,
+        )
+        if test.is_limit:
+            warn(
+                f"The codec alone tells {domain} events from themselves; no denoiser mends that. "
+                "Train the autoencoder longer, give it more latent_channels, or set codec: cells."
+            )
+        return test
+
+    return judge
 
 
 def _show(summary: TrainingSummary) -> None:

@@ -209,7 +209,12 @@ def _run(
     else:
         t_release = options.t_release
     settings = Settings(
-        options.mode, t_release, options.w, options.num_inference_steps, options.sampler
+        options.mode,
+        t_release,
+        options.w,
+        options.num_inference_steps,
+        options.sampler,
+        decode=options.decode,
     )
     pipeline.check(settings)
     renewal = None
@@ -224,6 +229,7 @@ def _run(
         "w": settings.w,
         "num_inference_steps": settings.num_inference_steps,
         "sampler": settings.sampler,
+        "decode": settings.decode,
         "renew_marginals": options.renew_marginals,
         "seed": seed,
         "split": split,

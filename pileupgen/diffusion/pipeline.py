@@ -20,6 +20,7 @@ from pileupgen.diffusion.translator import EventKeys, Part, Translation, Transla
 from pileupgen.errors import ConfigError, RunError
 from pileupgen.models.autoencoder import Autoencoder
 from pileupgen.models.calibration import CellCalibration
+from pileupgen.models.cell_patches import CellPatches
 from pileupgen.models.codec import Codec
 from pileupgen.models.denoiser import DATA, Denoiser
 from pileupgen.models.ratio import RatioClassifier
@@ -35,7 +36,7 @@ class PileupTranslationPipeline(DiffusionPipeline):
     Parameters
     ----------
     calibration, autoencoder, denoiser, ratio : models
-        Trained networks.
+        Trained networks; the autoencoder is a learned one or the lossless ``CellPatches``.
     scheduler : DDPMScheduler
         The noise schedule.
     grid : dict
@@ -48,7 +49,7 @@ class PileupTranslationPipeline(DiffusionPipeline):
     def __init__(
         self,
         calibration: CellCalibration,
-        autoencoder: Autoencoder,
+        autoencoder: Autoencoder | CellPatches,
         denoiser: Denoiser,
         ratio: RatioClassifier,
         scheduler: DDPMScheduler,

@@ -14,6 +14,8 @@ Mode = Literal["partial", "invert", "invert+sde", "generate", "calibrate"]
 MODES: tuple[Mode, ...] = ("partial", "invert", "invert+sde", "generate", "calibrate")
 Release = Literal["common", "per-event"]
 RELEASES: tuple[Release, ...] = ("common", "per-event")
+Decode = Literal["mean", "sample"]
+DECODES: tuple[Decode, ...] = ("mean", "sample")
 LOG_WEIGHT_LIMIT = 5.0
 PER_EVENT_TIMES = 20
 """Release times that a per-event release chooses from, even in t."""
@@ -57,6 +59,9 @@ class Settings:
         Of the per-event release.
     log_weight_limit : float
         Weights are clipped to e^∓ of this.
+    decode : str
+        Scores are the ``mean`` of the learned decoder's density or a ``sample`` of it; a lossless
+        codec knows no difference.
     """
 
     mode: Mode = "partial"
@@ -71,6 +76,7 @@ class Settings:
     release: Release = "common"
     release_tolerance: float = 0.2
     log_weight_limit: float = LOG_WEIGHT_LIMIT
+    decode: Decode = "mean"
 
     @property
     def inverts(self) -> bool:
@@ -129,6 +135,7 @@ class Settings:
         _require_known("guidance", self.guidance, GUIDANCES)
         _require_known("guidance schedule", self.guidance_schedule, SCHEDULES)
         _require_known("release", self.release, RELEASES)
+        _require_known("decode", self.decode, DECODES)
         last = num_train_timesteps - 1
         if not 0 <= self.t_release <= last:
             raise ConfigError(

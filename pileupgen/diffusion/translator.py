@@ -16,9 +16,8 @@ from pileupgen.diffusion.sampling import CLEAN, solve, timesteps_between
 from pileupgen.diffusion.schedule import alpha_sigma
 from pileupgen.diffusion.settings import LOG_WEIGHT_LIMIT, Settings
 from pileupgen.diffusion.weights import clipped_weights
-from pileupgen.models.autoencoder import Autoencoder
 from pileupgen.models.calibration import CellCalibration
-from pileupgen.models.codec import Codec, EventNoise
+from pileupgen.models.codec import Codec, EventNoise, LatentModel
 from pileupgen.models.denoiser import DATA, MC, NULL, Denoiser
 from pileupgen.models.ratio import RatioClassifier
 
@@ -101,7 +100,7 @@ class Translator:
     """
 
     calibration: CellCalibration
-    autoencoder: Autoencoder
+    autoencoder: LatentModel
     denoiser: Denoiser
     ratio: RatioClassifier
     scheduler: DDPMScheduler
@@ -211,7 +210,8 @@ class Translator:
                 lambda: noise.normal(shape).to(latents),
                 settings.eta,
             )
-        return self.codec.decode_scores(x_t, DATA, mu).cpu(), log_ratio
+        normal = noise.normal(tuple(energy.shape[1:])) if settings.decode == "sample" else None
+        return self.codec.decode_scores(x_t, DATA, mu, normal).cpu(), log_ratio
 
     def _guides(self, settings: Settings, t_start: int) -> tuple[Guide, ...]:
         if settings.w == 0:

@@ -15,6 +15,7 @@ from pileupgen.models.layers import (
     PeriodicConv2d,
     ResidualBlock,
     patchify,
+    require_patch,
     unpatchify,
     zero_,
 )
@@ -65,11 +66,7 @@ class Autoencoder(ModelMixin, ConfigMixin):
         n_heads: int = 4,
     ) -> None:
         super().__init__()
-        if n_eta % patch[0] or n_phi % patch[1]:
-            raise ConfigError(
-                f"autoencoder.patch {tuple(patch)} does not divide an image of {n_eta} × {n_phi}.",
-                "Choose divisors of both.",
-            )
+        require_patch(patch, n_eta, n_phi)
         if n_heads and width % n_heads:
             raise ConfigError(f"autoencoder.width {width} is not a multiple of n_heads {n_heads}.")
         self.patch = (int(patch[0]), int(patch[1]))

@@ -1,16 +1,44 @@
-"""Energies to latents and back: calibration and autoencoder as one."""
+"""Energies to latents and back: calibration and autoencoder as one.
+
+Two autoencoders stand side by side under one interface, :class:`LatentModel`: the learned
+:class:`~pileupgen.models.autoencoder.Autoencoder` and the lossless
+:class:`~pileupgen.models.cell_patches.CellPatches`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pileupgen.models.autoencoder import Autoencoder
 from pileupgen.models.calibration import CellCalibration
+
+
+class LatentModel(Protocol):
+    """Scores to latents and back.
+
+    Attributes
+    ----------
+    latent_shape : (int, int, int)
+        (C, H, W) of the latents.
+    patch, field_patch : (int, int)
+        Cells in η and φ per latent position, and per position of the Gaussian field of the
+        closed form: (1, 1) where channels no longer are cells.
+    """
+
+    latent_shape: tuple[int, int, int]
+    patch: tuple[int, int]
+    field_patch: tuple[int, int]
+
+    def encode(self, scores: Tensor, domain: Tensor, mu: Tensor) -> Tensor:
+        """Scores (N, L, n_eta, n_phi), domain (N,) and μ (N,) to latents (N, C, H, W)."""
+
+    def decode(self, latents: Tensor, domain: Tensor, mu: Tensor) -> tuple[Tensor, Tensor]:
+        """Latents (N, C, H, W) to mean and ln variance of each score, (N, L, n_eta, n_phi)."""
 
 
 class EventNoise:
@@ -55,7 +83,7 @@ class Codec:
     """
 
     calibration: CellCalibration
-    autoencoder: Autoencoder
+    autoencoder: LatentModel
 
     @torch.no_grad()
     def encode(self, energy: Tensor, domain: int, mu: Tensor, uniform: Tensor) -> Tensor:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pileupgen.errors import ConfigError
+
 
 class PeriodicConv2d(nn.Module):
     """A convolution that wraps around in φ (the last axis) and pads with zeros in η.
@@ -166,6 +168,21 @@ def zero_(module: nn.Module) -> None:
     """Set all parameters to zero, so that a residual branch begins as nothing."""
     for parameter in module.parameters():
         nn.init.zeros_(parameter)
+
+
+def require_patch(patch: tuple[int, int], n_eta: int, n_phi: int) -> None:
+    """Refuse patches that do not tile the image.
+
+    Raises
+    ------
+    ConfigError
+        If the patch does not divide it.
+    """
+    if n_eta % patch[0] or n_phi % patch[1]:
+        raise ConfigError(
+            f"autoencoder.patch {tuple(patch)} does not divide an image of {n_eta} × {n_phi}.",
+            "Choose divisors of both.",
+        )
 
 
 def patchify(x: Tensor, patch: tuple[int, int]) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pileupgen.diffusion.schedule import alpha_sigma
-from pileupgen.models.autoencoder import Autoencoder
+from pileupgen.models.codec import LatentModel
 from pileupgen.models.denoiser import NULL
 from pileupgen.training.data import Batch
 
@@ -71,7 +71,7 @@ class Denoising:
     (``label_dropout``) sees the null label (Ho & Salimans 2207.12598).
     """
 
-    autoencoder: Autoencoder
+    autoencoder: LatentModel
     scheduler: DDPMScheduler
     label_dropout: float
     self_conditioning: float
@@ -120,7 +120,7 @@ class Denoising:
 class DensityRatio:
     """L_DRE = −Σ p_c ln p̂_c(x_t, t), with as many mc as data events."""
 
-    autoencoder: Autoencoder
+    autoencoder: LatentModel
     scheduler: DDPMScheduler
     name: str = "ratio"
 

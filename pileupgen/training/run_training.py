@@ -24,6 +24,8 @@ from pileupgen.diffusion.schedule import alpha_sigma, make_scheduler
 from pileupgen.errors import TrainingError
 from pileupgen.models.autoencoder import Autoencoder
 from pileupgen.models.calibration import CellCalibration
+from pileupgen.models.cell_patches import CellPatches
+from pileupgen.models.codec import Codec, LatentModel
 from pileupgen.models.denoiser import Denoiser
 from pileupgen.models.ratio import RatioClassifier
 from pileupgen.run import (
@@ -36,6 +38,7 @@ from pileupgen.samples.store import ImageStore
 from pileupgen.training.data import Augmentation, ScoreSample, require_finite
 from pileupgen.training.loop import Stage, train_stage
 from pileupgen.training.objectives import Denoising, DensityRatio, Objective, Reconstruction
+from pileupgen.training.reconstruction import Judge, judge_reconstruction
 
 RELEASE_TIMES = [0, *range(25, 1000, 25), 999]
 StageBar = Callable[[str, int], AbstractContextManager[Callable[..., None]]]
@@ -64,11 +67,12 @@ class TrainingSummary:
 
 
 def train_pipeline(
-    config: Config, run: RunDirectory, device: str, bar: StageBar
+    config: Config, run: RunDirectory, device: str, bar: StageBar, judge: Judge | None = None
 ) -> TrainingSummary:
-    """Fit the calibration, train the three networks, scan the release, save the pipeline.
+    """Fit the calibration, train the networks, scan the release, save the pipeline.
 
-    Every stage continues from its newest checkpoint in ``run.checkpoints``.
+    The lossless codec has nothing to train. Every stage continues from its newest checkpoint in
+    ``run.checkpoints``.
 
     Parameters
     ----------
@@ -78,6 +82,8 @@ def train_pipeline(
     device : str
     bar : callable
         Opens a progress bar.
+    judge : callable
+        Two-sample test of reconstructed validation events, asked before the denoiser is trained.
 
     Raises
     ------
@@ -124,12 +130,22 @@ def train_pipeline(
             )
 
     autoencoder = _new_autoencoder(config, grid)
-    block = (_divisor(grid.n_eta, 5), _divisor(grid.n_phi, 6))
-    reconstruction = Reconstruction(
-        autoencoder.latent_shape, config.autoencoder.latent_noise, block
-    )
-    fit(autoencoder, reconstruction, config.autoencoder.steps)
-    autoencoder.requires_grad_(False)
+    if isinstance(autoencoder, Autoencoder):
+        block = (_divisor(grid.n_eta, 5), _divisor(grid.n_phi, 6))
+        reconstruction = Reconstruction(
+            autoencoder.latent_shape, config.autoencoder.latent_noise, block
+        )
+        fit(autoencoder, reconstruction, config.autoencoder.steps)
+    if judge is not None and accelerator.is_main_process:
+        judge_reconstruction(
+            Codec(calibration, autoencoder.to("cpu")),
+            stores,
+            judge,
+            config.seed,
+            config.translate.decode == "sample",
+            run.logs / "reconstruction.json",
+        )
+    autoencoder.to(accelerator.device).requires_grad_(False)
 
     scheduler = make_scheduler(
         config.schedule.num_train_timesteps, config.schedule.power, config.schedule.s
@@ -222,8 +238,10 @@ def _calibration(
     return calibration
 
 
-def _new_autoencoder(config: Config, grid: Grid) -> Autoencoder:
+def _new_autoencoder(config: Config, grid: Grid) -> Autoencoder | CellPatches:
     settings = config.autoencoder
+    if config.codec == "cells":
+        return CellPatches(grid.n_layers, grid.n_eta, grid.n_phi, settings.patch)
     torch.manual_seed(config.seed)
     return Autoencoder(
         grid.n_layers,
@@ -239,7 +257,7 @@ def _new_autoencoder(config: Config, grid: Grid) -> Autoencoder:
 
 @torch.no_grad()
 def _latents(
-    sample: ScoreSample, autoencoder: Autoencoder, seed: int, device: torch.device
+    sample: ScoreSample, autoencoder: LatentModel, seed: int, device: torch.device
 ) -> list[Tensor]:
     batch = sample.in_order(max(sample.n_events), seed)
     parts = []

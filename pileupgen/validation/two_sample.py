@@ -76,28 +76,57 @@ def feature_test(
     advance : callable, optional
         Called with 1 after each seed.
     """
-    from sklearn.ensemble import HistGradientBoostingClassifier
-
     features = quantile_codes(np.concatenate([x, y]), MAX_BINS)
     is_second, weight = labels_and_weights(len(x), len(y), wx, wy)
 
     def predict(train: NDArray[np.int64], test: NDArray[np.int64], fold_seed: int) -> Floats:
-        classifier = HistGradientBoostingClassifier(
-            max_iter=MAX_ITER,
-            max_bins=MAX_BINS,
-            learning_rate=0.08,
-            max_leaf_nodes=12,
-            min_samples_leaf=20,
-            l2_regularization=1.0,
-            early_stopping=False,
-            random_state=fold_seed,
+        return boosted_log_odds(
+            features[train], is_second[train], features[test], fold_seed, weight[train]
         )
-        classifier.fit(features[train], is_second[train], sample_weight=weight[train])
-        return np.asarray(classifier.decision_function(features[test]), dtype=np.float64)
 
     return cross_fitted_test(
         is_second, weight, predict, n_seeds=n_seeds, seed=seed, advance=advance
     )
+
+
+def boosted_log_odds(
+    features: Floats,
+    is_second: NDArray[np.bool_],
+    judged: Floats,
+    seed: int,
+    weight: Floats | None = None,
+) -> Floats:
+    """Train gradient boosting on some events and return the log-odds of others.
+
+    Parameters
+    ----------
+    features, judged : float64 arrays, shape (n, k) and (m, k)
+        Observables of the training events and of the others, as :func:`quantile_codes` makes them.
+    is_second : bool array, shape (n,)
+        Which sample a training event is from.
+    seed : int
+        Of the classifier.
+    weight : float64 array, shape (n,), optional
+        Weights ≥ 0.
+
+    Returns
+    -------
+    float64 array, shape (m,)
+    """
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    classifier = HistGradientBoostingClassifier(
+        max_iter=MAX_ITER,
+        max_bins=MAX_BINS,
+        learning_rate=0.08,
+        max_leaf_nodes=12,
+        min_samples_leaf=20,
+        l2_regularization=1.0,
+        early_stopping=False,
+        random_state=seed,
+    )
+    classifier.fit(features, is_second, sample_weight=weight)
+    return np.asarray(classifier.decision_function(judged), dtype=np.float64)
 
 
 def quantile_codes(features: Floats, n_bins: int) -> Floats:
