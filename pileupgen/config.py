@@ -93,9 +93,16 @@ class AutoencoderConfig(Section):
 class DenoiserConfig(Section):
     """The latent denoiser."""
 
+    kind: Literal["residual", "transformer"] = Field(
+        "residual", description="convolutions, or attention over latent positions"
+    )
     width: int = Field(96, ge=8)
     n_blocks: int = Field(4, ge=1)
+    n_heads: int = Field(4, ge=1, description="heads of the transformer")
     prediction_type: Literal["epsilon", "v_prediction"] = "v_prediction"
+    loss_weighting: Literal["none", "min_snr"] = Field(
+        "none", description="min_snr: min(α²/σ², 5) ‖z − z̃‖², whatever is predicted"
+    )
     label_dropout: float = Field(
         0.15, ge=0, lt=1, description="chance of the null label in training"
     )

@@ -15,7 +15,7 @@ from diffusers import DDPMScheduler
 from torch import Tensor
 
 from pileupgen.diffusion.schedule import alpha_sigma
-from pileupgen.models.denoiser import Denoiser
+from pileupgen.models.denoiser import FieldDenoiser
 from pileupgen.models.ratio import RatioClassifier
 
 GuidanceKind = Literal["classifier-free", "ratio", "classifier"]
@@ -145,7 +145,7 @@ class Predictor:
 
     Parameters
     ----------
-    denoiser : Denoiser
+    denoiser : FieldDenoiser
     scheduler : DDPMScheduler
     label : int
         Class y: 0 mc, 1 data.
@@ -157,7 +157,7 @@ class Predictor:
         Run the network's residual in bfloat16; the closed form stays in single precision.
     """
 
-    denoiser: Denoiser
+    denoiser: FieldDenoiser
     scheduler: DDPMScheduler
     label: int
     mu: Tensor

@@ -22,7 +22,7 @@ from pileupgen.models.autoencoder import Autoencoder
 from pileupgen.models.calibration import CellCalibration
 from pileupgen.models.cell_patches import CellPatches
 from pileupgen.models.codec import Codec
-from pileupgen.models.denoiser import DATA, Denoiser
+from pileupgen.models.denoiser import DATA, FieldDenoiser
 from pileupgen.models.ratio import RatioClassifier
 from pileupgen.models.renewal import MarginalRenewal
 
@@ -50,7 +50,7 @@ class PileupTranslationPipeline(DiffusionPipeline):
         self,
         calibration: CellCalibration,
         autoencoder: Autoencoder | CellPatches,
-        denoiser: Denoiser,
+        denoiser: FieldDenoiser,
         ratio: RatioClassifier,
         scheduler: DDPMScheduler,
         grid: dict[str, Any] | None = None,

@@ -18,7 +18,7 @@ from pileupgen.diffusion.settings import LOG_WEIGHT_LIMIT, Settings
 from pileupgen.diffusion.weights import clipped_weights
 from pileupgen.models.calibration import CellCalibration
 from pileupgen.models.codec import Codec, EventNoise, LatentModel
-from pileupgen.models.denoiser import DATA, MC, NULL, Denoiser
+from pileupgen.models.denoiser import DATA, MC, NULL, FieldDenoiser
 from pileupgen.models.ratio import RatioClassifier
 
 MICRO_BATCH = 50
@@ -101,7 +101,7 @@ class Translator:
 
     calibration: CellCalibration
     autoencoder: LatentModel
-    denoiser: Denoiser
+    denoiser: FieldDenoiser
     ratio: RatioClassifier
     scheduler: DDPMScheduler
     calibrate_before: bool = True

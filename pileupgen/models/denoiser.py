@@ -1,4 +1,4 @@
-"""The latent denoiser: a residual network on top of the closed-form Gaussian one."""
+"""Latent denoisers on top of the closed-form Gaussian one, and the residual network among them."""
 
 from __future__ import annotations
 
@@ -21,50 +21,20 @@ MC, DATA, NULL = 0, 1, 2
 """Class labels: the two domains and the null label ∅ of classifier-free guidance."""
 
 
-class Denoiser(ModelMixin, ConfigMixin):
+class FieldDenoiser(ModelMixin, ConfigMixin):
     """v_θ(x_t, t, y, μ, x̃_0), the velocity of self-conditioned, class-guided diffusion.
 
-    A residual network as in the talk (embedding of time and class, short and long residual
-    connections, dense blocks) that learns what the stationary Gaussian field, whose denoiser is
-    known in closed form, leaves over. With all its last weights at zero, as at the start, it is
-    that closed form.
+    What all denoisers share: the closed form of a stationary Gaussian field, to which a network
+    adds what that leaves over. With its last weights at zero, as at the start, a denoiser is the
+    closed form.
 
-    Parameters
+    Attributes
     ----------
-    n_channels, height, width_phi : int
-        Shape (C, H, W) of the latents.
-    width : int
-        Channels of the convolutions.
-    n_blocks : int
-        Residual blocks on each side of the dense block.
-    patch : (int, int)
-        Of the closed form's :class:`StationaryField`.
+    field : StationaryField
     """
 
     config_name = "config.json"
-
-    @register_to_config
-    def __init__(
-        self,
-        n_channels: int,
-        height: int,
-        width_phi: int,
-        width: int = 96,
-        n_blocks: int = 4,
-        patch: tuple[int, int] = (1, 1),
-    ) -> None:
-        super().__init__()
-        condition = 2 * width
-        self.field = StationaryField(n_channels, height, width_phi, patch)
-        self.condition = ConditionEmbedding(condition)
-        self.first = PeriodicConv2d(2 * n_channels, width)
-        self.ring = nn.Parameter(torch.zeros(width, height, 1))
-        self.before = nn.ModuleList(ResidualBlock(width, condition) for _ in range(n_blocks))
-        self.middle = DenseBlock(width, height)
-        self.join = nn.ModuleList(nn.Conv2d(2 * width, width, 1) for _ in range(n_blocks))
-        self.after = nn.ModuleList(ResidualBlock(width, condition) for _ in range(n_blocks))
-        self.last = PeriodicConv2d(width, n_channels)
-        zero_(self.last)
+    field: StationaryField
 
     def forward(
         self,
@@ -108,6 +78,51 @@ class Denoiser(ModelMixin, ConfigMixin):
                     x_t[rows].float(), alpha[rows], sigma[rows], int(value)
                 )
         return velocity
+
+    def residual(self, x_t: Tensor, t: Tensor, label: Tensor, mu: Tensor, x_0: Tensor) -> Tensor:
+        """What the network adds to the closed form."""
+        raise NotImplementedError
+
+
+class Denoiser(FieldDenoiser):
+    """The talk's residual network on top of the closed form.
+
+    Embedding of time and class, short and long residual connections, dense blocks.
+
+    Parameters
+    ----------
+    n_channels, height, width_phi : int
+        Shape (C, H, W) of the latents.
+    width : int
+        Channels of the convolutions.
+    n_blocks : int
+        Residual blocks on each side of the dense block.
+    patch : (int, int)
+        Of the closed form's :class:`StationaryField`.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        n_channels: int,
+        height: int,
+        width_phi: int,
+        width: int = 96,
+        n_blocks: int = 4,
+        patch: tuple[int, int] = (1, 1),
+    ) -> None:
+        super().__init__()
+        condition = 2 * width
+        self.field = StationaryField(n_channels, height, width_phi, patch)
+        self.condition = ConditionEmbedding(condition)
+        self.first = PeriodicConv2d(2 * n_channels, width)
+        self.ring = nn.Parameter(torch.zeros(width, height, 1))
+        self.before = nn.ModuleList(ResidualBlock(width, condition) for _ in range(n_blocks))
+        self.middle = DenseBlock(width, height)
+        self.join = nn.ModuleList(nn.Conv2d(2 * width, width, 1) for _ in range(n_blocks))
+        self.after = nn.ModuleList(ResidualBlock(width, condition) for _ in range(n_blocks))
+        self.last = PeriodicConv2d(width, n_channels)
+        zero_(self.last)
 
     def residual(self, x_t: Tensor, t: Tensor, label: Tensor, mu: Tensor, x_0: Tensor) -> Tensor:
         """What the network adds to the closed form."""

@@ -15,6 +15,9 @@ from pileupgen.models.codec import LatentModel
 from pileupgen.models.denoiser import NULL
 from pileupgen.training.data import Batch
 
+MIN_SNR_GAMMA = 5.0
+"""γ of min-SNR weighting: the paper's."""
+
 
 class Objective(Protocol):
     """A per-event loss; ``draw`` makes the random numbers of a whole global batch."""
@@ -68,7 +71,9 @@ class Denoising:
     With ``prediction_type`` "epsilon" the loss is ‖ε − ε_θ‖² = ᾱ_t ‖v − v_θ‖², the network being
     the same. Half of the events (``self_conditioning``), chosen one by one, see the network's own
     first estimate of z with its gradient stopped (Chen et al. 2208.04202); a part
-    (``label_dropout``) sees the null label (Ho & Salimans 2207.12598).
+    (``label_dropout``) sees the null label (Ho & Salimans 2207.12598). ``loss_weighting``
+    "min_snr" is min(SNR, 5) ‖z − z̃‖², SNR = ᾱ_t / (1 − ᾱ_t), whatever is predicted (Hang et al.
+    2303.09556, sec. 3.4).
     """
 
     autoencoder: LatentModel
@@ -77,6 +82,7 @@ class Denoising:
     self_conditioning: float
     prediction_type: str
     name: str = "denoiser"
+    loss_weighting: str = "none"
 
     def draw(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         """Timesteps, noise and the coins of label dropout and self-conditioning."""
@@ -113,7 +119,16 @@ class Denoising:
                 x_0[rows] = a[rows] * x_t[rows] - s[rows] * velocity
         velocity = network(x_t, t, label, batch.mu, x_0, alpha, sigma)
         error = ((velocity - (a * eps - s * z)) ** 2).flatten(1).mean(1)
-        return alpha**2 * error if self.prediction_type == "epsilon" else error
+        return self.weight(alpha, sigma) * error
+
+    def weight(self, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Factor of ‖v − v_θ‖² at √ᾱ_t and √(1 − ᾱ_t), of their shape.
+
+        ‖z − z̃‖² = σ² ‖v − v_θ‖² and ‖ε − ε_θ‖² = α² ‖v − v_θ‖².
+        """
+        if self.loss_weighting == "min_snr":
+            return torch.minimum(alpha**2, MIN_SNR_GAMMA * sigma**2)
+        return alpha**2 if self.prediction_type == "epsilon" else torch.ones_like(alpha)
 
 
 @dataclass(frozen=True)

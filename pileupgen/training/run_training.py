@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pileupgen.calo.geometry import Grid, require_same_grid
-from pileupgen.config import Config
+from pileupgen.config import Config, DenoiserConfig
 from pileupgen.diffusion.pipeline import PileupTranslationPipeline
 from pileupgen.diffusion.release import ReleaseScan, scan_release
 from pileupgen.diffusion.schedule import alpha_sigma, make_scheduler
@@ -26,8 +26,9 @@ from pileupgen.models.autoencoder import Autoencoder
 from pileupgen.models.calibration import CellCalibration
 from pileupgen.models.cell_patches import CellPatches
 from pileupgen.models.codec import Codec, LatentModel
-from pileupgen.models.denoiser import Denoiser
+from pileupgen.models.denoiser import Denoiser, FieldDenoiser
 from pileupgen.models.ratio import RatioClassifier
+from pileupgen.models.transformer import TransformerDenoiser
 from pileupgen.run import (
     RunDirectory,
     folder_written_whole,
@@ -150,12 +151,7 @@ def train_pipeline(
     scheduler = make_scheduler(
         config.schedule.num_train_timesteps, config.schedule.power, config.schedule.s
     )
-    denoiser = Denoiser(
-        *autoencoder.latent_shape,
-        width=config.denoiser.width,
-        n_blocks=config.denoiser.n_blocks,
-        patch=autoencoder.field_patch,
-    )
+    denoiser = _new_denoiser(config.denoiser, autoencoder)
     latents = _latents(sample, autoencoder, config.seed, accelerator.device)
     denoiser.field.fit(latents, mirror_eta=mirror and autoencoder.field_patch == autoencoder.patch)
     fit(
@@ -166,6 +162,7 @@ def train_pipeline(
             config.denoiser.label_dropout,
             config.denoiser.self_conditioning,
             config.denoiser.prediction_type,
+            loss_weighting=config.denoiser.loss_weighting,
         ),
         config.denoiser.steps,
     )
@@ -253,6 +250,15 @@ def _new_autoencoder(config: Config, grid: Grid) -> Autoencoder | CellPatches:
         n_blocks=settings.n_blocks,
         n_heads=settings.n_heads,
     )
+
+
+def _new_denoiser(settings: DenoiserConfig, codec: LatentModel) -> FieldDenoiser:
+    sizes = {"width": settings.width, "n_blocks": settings.n_blocks}
+    if settings.kind == "transformer":
+        return TransformerDenoiser(
+            *codec.latent_shape, **sizes, n_heads=settings.n_heads, patch=codec.field_patch
+        )
+    return Denoiser(*codec.latent_shape, **sizes, patch=codec.field_patch)
 
 
 @torch.no_grad()

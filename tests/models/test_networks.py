@@ -11,13 +11,14 @@ from pileupgen.models.denoiser import Denoiser
 from pileupgen.models.layers import patchify, unpatchify
 from pileupgen.models.ratio import RatioClassifier
 from pileupgen.models.renewal import MarginalRenewal
+from pileupgen.models.transformer import TransformerDenoiser, rotary_angles, rotate
 
 
-def scramble(network: nn.Module, seed: int = 0) -> None:
+def scramble(network: nn.Module, seed: int = 0, std: float = 0.2) -> None:
     """Random weights everywhere: a law must hold for them all, not only at the start."""
     torch.manual_seed(seed)
     for parameter in network.parameters():
-        nn.init.normal_(parameter, std=0.2)
+        nn.init.normal_(parameter, std=std)
         parameter.requires_grad_(False)
 
 
@@ -56,22 +57,27 @@ def test_a_patch_that_does_not_divide_the_image_is_refused():
         Autoencoder(2, 9, 12)
 
 
-def test_denoiser_commutes_with_rolls_and_begins_as_the_closed_form():
-    network = Denoiser(8, 4, 6, width=16, n_blocks=2)
+DENOISERS = [Denoiser, TransformerDenoiser]
+
+
+@pytest.mark.parametrize("kind", DENOISERS)
+def test_denoiser_commutes_with_rolls_and_begins_as_the_closed_form(kind):
+    network = kind(8, 4, 6, width=16, n_blocks=2)
     x, t, label, mu = inputs()
     alpha, sigma = torch.full((4,), 0.6), torch.full((4,), 0.8)
     first = network(x, t, label, mu, torch.zeros_like(x), alpha, sigma)
     assert torch.equal(first, network.closed_form(x, label, alpha, sigma))
-    scramble(network)
+    scramble(network, std=0.1)
     x_0 = torch.randn_like(x)
     out = network(x, t, label, mu, x_0, alpha, sigma)
     rolled = network(x.roll(2, 3), t, label, mu, x_0.roll(2, 3), alpha, sigma)
     torch.testing.assert_close(rolled, out.roll(2, 3), atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.parametrize("kind", DENOISERS)
 @pytest.mark.parametrize("changed", ["t", "label", "mu", "x_0"])
-def test_denoiser_uses_every_condition(changed):
-    network = Denoiser(8, 4, 6, width=16, n_blocks=2)
+def test_denoiser_uses_every_condition(kind, changed):
+    network = kind(8, 4, 6, width=16, n_blocks=2)
     scramble(network)
     x, t, label, mu = inputs()
     known = {"t": t, "label": label, "mu": mu, "x_0": torch.zeros_like(x)}
@@ -79,6 +85,28 @@ def test_denoiser_uses_every_condition(changed):
     before = network.residual(x, **known)
     after = network.residual(x, **{**known, changed: other[changed]})
     assert float((after - before).abs().max()) > 1e-3
+
+
+def test_attention_sees_distances_around_the_ring_and_not_places():
+    angles = rotary_angles(3, 6, 16).view(3, 6, 8)
+    rng = torch.Generator().manual_seed(2)
+    query, key = torch.randn(2, 16, generator=rng).double()
+
+    def product(one: tuple[int, int], other: tuple[int, int]) -> float:
+        turned = [
+            rotate(x[None, None, None], angles[place][None])
+            for x, place in ((query, one), (key, other))
+        ]
+        return float((turned[0] * turned[1]).sum())
+
+    assert product((0, 1), (1, 3)) == pytest.approx(product((1, 4), (2, 0)), abs=1e-4)
+    assert product((0, 5), (0, 0)) == pytest.approx(product((2, 0), (2, 1)), abs=1e-4)
+    assert product((0, 1), (0, 2)) != pytest.approx(product((0, 1), (0, 4)), abs=1e-2)
+
+
+def test_a_transformer_whose_heads_do_not_fit_is_refused():
+    with pytest.raises(ConfigError, match="not a multiple of 4 × n_heads"):
+        TransformerDenoiser(8, 4, 6, width=24, n_heads=4)
 
 
 def test_ratio_is_invariant_under_rolls():
