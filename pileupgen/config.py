@@ -129,7 +129,13 @@ class ScheduleConfig(Section):
 class TrainingConfig(Section):
     """The loop that all three networks share."""
 
-    batch_size: int = Field(64, ge=2)
+    batch_size: int = Field(64, ge=2, description="events of a step, over all processes")
+    micro_batch: int | None = Field(
+        None,
+        ge=1,
+        description="events a process holds at once, the gradients of its share being accumulated; "
+        "null takes the share whole",
+    )
     learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(1e-2, ge=0)
     warmup: float = Field(0.05, ge=0, lt=1, description="fraction of the steps")
@@ -137,6 +143,17 @@ class TrainingConfig(Section):
     grad_clip: float = Field(1.0, gt=0)
     mixed_precision: Literal["no", "bf16"] = "bf16"
     checkpoint_every: int = Field(250, ge=1, description="steps")
+    keep_checkpoints: int = Field(2, ge=1, description="the last so many, beside the best")
+    evaluate_every: int | None = Field(
+        None, ge=1, description="steps between held-out losses; null: a sixth of the stage"
+    )
+    patience: int = Field(
+        0, ge=0, description="evaluations without a lower held-out loss before stopping; 0 is off"
+    )
+    keep: Literal["best", "last"] = Field(
+        "best", description="weights of the lowest held-out loss, or of the last step"
+    )
+    tensorboard: bool | None = Field(None, description="null: if it is installed")
     phi_roll: bool = Field(True, description="roll in φ by whole latent positions")
     eta_mirror: bool = Field(True, description="mirror in η where grid and detector allow it")
 

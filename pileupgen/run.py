@@ -16,8 +16,16 @@ from typing import Any
 from pileupgen import __version__
 from pileupgen.errors import OutputError, RunError
 
-OPERATIONAL = ("name", "translate", "validate")
-"""Config sections that may change between two commands on the same run."""
+OPERATIONAL = (
+    "name",
+    "translate",
+    "validate",
+    "training.micro_batch",
+    "training.checkpoint_every",
+    "training.keep_checkpoints",
+    "training.tensorboard",
+)
+"""Config sections and settings that may change between two commands on the same run."""
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -103,8 +111,20 @@ def training_fingerprint(
     config: Mapping[str, Any], provenances: Sequence[Mapping[str, Any]]
 ) -> str:
     """What a training's result is determined by: its settings and its image stores."""
-    settings = {key: value for key, value in config.items() if key not in OPERATIONAL}
-    return fingerprint([settings, list(provenances)])
+    return fingerprint([determining(config), list(provenances)])
+
+
+def determining(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A config without what is operational.
+
+    >>> determining({"name": "demo", "seed": 1, "training": {"tensorboard": True, "keep": "last"}})
+    {'seed': 1, 'training': {'keep': 'last'}}
+    """
+    return {
+        key: determining(value, f"{prefix}{key}.") if isinstance(value, Mapping) else value
+        for key, value in config.items()
+        if f"{prefix}{key}" not in OPERATIONAL
+    }
 
 
 def hash_file(path: Path) -> str:
@@ -264,14 +284,14 @@ class RunDirectory:
 
 
 def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Settings that differ, as ``section.key: old → new``; operational sections are left out.
+    """Settings that differ, as ``section.key: old → new``; operational ones are left out.
 
     >>> differing_keys({"a": {"b": 1}}, {"a": {"b": 2}})
     ['a.b: 1 → 2']
     """
     found = []
     for key in sorted({*old, *new}):
-        if not prefix and key in OPERATIONAL:
+        if f"{prefix}{key}" in OPERATIONAL:
             continue
         before, after = old.get(key), new.get(key)
         if isinstance(before, Mapping) and isinstance(after, Mapping):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,6 +76,16 @@ def progress(description: str, total: int | None, unit: str = "events") -> Itera
                 bar.update(task, advance=n)
 
         yield advance
+
+
+def is_main_process() -> bool:
+    """Whether this is the first of the processes that a launcher has started, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def quiet_unless_main() -> None:
+    """Leave telling, other than of errors, to the first of several processes."""
+    console.quiet = not is_main_process()
 
 
 def say_read(what: object) -> None:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pileupgen.cli.console import warn
+from pileupgen.cli.console import is_main_process, warn
 
 
 class _ConsoleHandler(logging.Handler):
@@ -20,8 +20,9 @@ class _ConsoleHandler(logging.Handler):
 
 @contextmanager
 def warnings_on_console() -> Iterator[None]:
-    """Show the library's warnings while a command runs."""
-    logger, handler = logging.getLogger("pileupgen"), _ConsoleHandler(logging.WARNING)
+    """Show the library's warnings while a command runs, of the first process if there are more."""
+    logger = logging.getLogger("pileupgen")
+    handler = _ConsoleHandler(logging.WARNING) if is_main_process() else logging.NullHandler()
     logger.addHandler(handler)
     try:
         yield

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -40,10 +38,19 @@ def train(
     """
     import shutil
 
-    from pileupgen.cli.console import progress, say_current, say_next, say_read, say_wrote
+    from pileupgen.cli.console import (
+        is_main_process,
+        quiet_unless_main,
+        say_current,
+        say_next,
+        say_read,
+        say_wrote,
+    )
+    from pileupgen.cli.library_log import warnings_on_console
     from pileupgen.cli.session import choose_device, open_session, open_store
     from pileupgen.run import training_fingerprint
 
+    quiet_unless_main()
     session = open_session(config, run, seed)
     directory = session.run
     first = f"pileupgen preprocess{session.arguments}"
@@ -60,16 +67,18 @@ def train(
         say_current("train", directory.model)
         say_next(follow_up)
         return
-    if force:
+    if force and is_main_process():
         shutil.rmtree(directory.checkpoints, ignore_errors=True)
 
+    from pileupgen.cli.training_view import live_stage
     from pileupgen.training.run_training import train_pipeline
 
-    def bar(name: str, total: int) -> AbstractContextManager[Callable[..., None]]:
-        return progress(f"{name:<12}", total, "stores" if name == "calibration" else "steps")
-
     judge = _judge(stores["mc"].grid, session.config.seed)
-    summary = train_pipeline(session.config, directory, choose_device(device), bar, judge)
+    chosen = choose_device(device)
+    with warnings_on_console():
+        summary = train_pipeline(session.config, directory, chosen, live_stage, judge)
+    if not is_main_process():
+        return
     _show(summary)
     directory.finish("train", made_from, {"parameters": summary.parameters})
     say_wrote(directory.model, "diffusers layout, safetensors")

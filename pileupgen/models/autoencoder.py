@@ -97,11 +97,11 @@ class Autoencoder(ModelMixin, ConfigMixin):
     ) -> tuple[Tensor, Tensor]:
         """Encode, add noise, decode: mean and ln variance of each score.
 
-        ``latent_noise`` (N, C, H, W) is in units of each channel's root mean square, so that
-        nothing is gained by latents that grow.
+        ``latent_noise`` (N, C, H, W) is in units of each channel's root mean square in the event,
+        so that nothing is gained by latents that grow; no event knows of the others in its batch.
         """
         latents = self.encode(scores, domain, mu)
-        scale = latents.square().mean(dim=(0, 2, 3), keepdim=True).sqrt()
+        scale = latents.square().mean(dim=(2, 3), keepdim=True).sqrt()
         return self.decode(latents + scale * latent_noise, domain, mu)
 
     def encode(self, scores: Tensor, domain: Tensor, mu: Tensor) -> Tensor:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,30 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from pileupgen.run import folder_written_whole
+from pileupgen.errors import RunError
+from pileupgen.run import differing_keys, folder_written_whole
 
-_KEPT = 2
+_log = logging.getLogger(__name__)
+
+BEST = "best"
+_HINT = "Free space and repeat the command: training continues from the checkpoint before."
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, SafetensorError)
+
+
+@dataclass(frozen=True)
+class Making:
+    """What a training's result is determined by.
+
+    Attributes
+    ----------
+    fingerprint : str
+        Of all of it; only checkpoints of the same one are continued.
+    settings : mapping
+        Config and grid, so that a message can name what differs.
+    """
+
+    fingerprint: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -31,43 +53,106 @@ class TrainingState:
         Named groups: network, ema, optimizer.
     history : list of dict
         Logged losses so far.
+    running : float
+        Smoothed training loss.
     """
 
     step: int
     tensors: dict[str, dict[str, Tensor]]
     history: list[dict[str, float]]
+    running: float = 0.0
 
 
-def save_state(folder: Path, state: TrainingState, made_from: str) -> None:
-    """Write ``folder/step-<n>`` and drop all but the last two.
+def save_state(folder: Path, state: TrainingState, making: Making, n_kept: int = 2) -> None:
+    """Write ``folder/step-<n>`` and drop all but the last ``n_kept``.
 
     Raises
     ------
     OutputError
         If there is no space or permission; earlier checkpoints stay.
     """
-    hint = "Free space and repeat the command: training continues from the checkpoint before."
-    with folder_written_whole(folder / f"step-{state.step:08d}", hint) as aside:
-        for group, tensors in state.tensors.items():
-            contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-            save_file(contiguous, aside / f"{group}.safetensors")
-        meta = {"step": state.step, "made_from": made_from, "history": state.history}
-        (aside / "state.json").write_text(json.dumps(meta))
-    for old in _checkpoints(folder)[:-_KEPT]:
+    _write(folder / f"step-{state.step:08d}", state, making)
+    for old in _checkpoints(folder)[:-n_kept]:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def load_state(folder: Path, made_from: str) -> TrainingState | None:
-    """The newest checkpoint that is whole and of the same making, or None."""
+def save_best(folder: Path, state: TrainingState, making: Making) -> None:
+    """Write ``folder/best``, the weights with the lowest held-out loss, in place of the older.
+
+    Raises
+    ------
+    OutputError
+        If there is no space or permission; the older stays.
+    """
+    _write(folder / BEST, state, making)
+
+
+def load_state(folder: Path, making: Making) -> TrainingState | None:
+    """The newest checkpoint that is whole, or None; what is passed over is logged as a warning.
+
+    Raises
+    ------
+    RunError
+        If that checkpoint is of another making: another config, geometry or sample.
+    """
     for path in reversed(_checkpoints(folder)):
-        with suppress(OSError, ValueError, KeyError, SafetensorError):
-            meta: dict[str, Any] = json.loads((path / "state.json").read_text())
-            if meta["made_from"] != made_from:
-                continue
-            tensors = {file.stem: load_file(file) for file in sorted(path.glob("*.safetensors"))}
-            if {"network", "ema"} <= tensors.keys():
-                return TrainingState(int(meta["step"]), tensors, meta["history"])
+        state = _read(path, making, {"network", "ema"})
+        if state is not None:
+            return state
     return None
+
+
+def load_best(folder: Path, making: Making) -> TrainingState | None:
+    """What :func:`save_best` wrote, or None if there is none that is whole.
+
+    Raises
+    ------
+    RunError
+        If it is of another making.
+    """
+    path = folder / BEST
+    return _read(path, making, {"ema"}) if path.is_dir() else None
+
+
+def _write(path: Path, state: TrainingState, making: Making) -> None:
+    with folder_written_whole(path, _HINT) as aside:
+        for group, tensors in state.tensors.items():
+            contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+            save_file(contiguous, aside / f"{group}.safetensors")
+        meta = {
+            "step": state.step,
+            "made_from": making.fingerprint,
+            "settings": making.settings,
+            "history": state.history,
+            "running": state.running,
+        }
+        (aside / "state.json").write_text(json.dumps(meta))
+
+
+def _read(path: Path, making: Making, needed: set[str]) -> TrainingState | None:
+    try:
+        meta: dict[str, Any] = json.loads((path / "state.json").read_text())
+        made_from, settings = str(meta["made_from"]), dict(meta["settings"])
+        tensors = {file.stem: load_file(file) for file in sorted(path.glob("*.safetensors"))}
+        state = TrainingState(
+            int(meta["step"]), tensors, list(meta["history"]), float(meta["running"])
+        )
+        missing = needed - tensors.keys()
+    except _DAMAGE as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        _log.warning("%s is damaged (%s); going on from the checkpoint before.", path, first)
+        return None
+    if missing:
+        _log.warning("%s lacks %s; going on from the checkpoint before.", path, min(missing))
+        return None
+    if made_from != making.fingerprint:
+        differing = differing_keys(settings, making.settings)
+        shown = "; ".join(differing[:5]) if differing else "the image stores are other ones"
+        raise RunError(
+            f"{path} was made from something else: {shown}.",
+            "Give --force to train anew, or choose another --run.",
+        )
+    return state
 
 
 def _checkpoints(folder: Path) -> list[Path]:

@@ -14,6 +14,7 @@ from pileupgen.models.calibration import CellCalibration
 from pileupgen.samples.store import ImageStore
 
 MIN_EVENTS = 10
+DOMAINS = ("mc", "data")
 _ENCODE = 256
 
 
@@ -29,24 +30,33 @@ class Batch:
         0 mc, 1 data.
     mu : Tensor, shape (N,)
         Number of pileup interactions; NaN where it is not known.
+    event_id : int64 Tensor, shape (N,)
+        Position of the event in its sample.
     """
 
     scores: Tensor
     label: Tensor
     mu: Tensor
+    event_id: Tensor
 
     def __len__(self) -> int:
         return len(self.scores)
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device."""
-        return Batch(self.scores.to(device), self.label.to(device), self.mu.to(device))
-
-    def part(self, index: int, n_parts: int) -> Batch:
-        """Every ``n_parts``-th event from ``index``: a process's share."""
         return Batch(
-            self.scores[index::n_parts], self.label[index::n_parts], self.mu[index::n_parts]
+            self.scores.to(device), self.label.to(device), self.mu.to(device), self.event_id
         )
+
+    def rows(self, part: slice | Tensor) -> Batch:
+        """Some of the events."""
+        return Batch(self.scores[part], self.label[part], self.mu[part], self.event_id[part])
+
+    def names(self, n: int = 5) -> str:
+        """Domain and number of the first events, as a message names them."""
+        pairs = zip(self.label[:n].tolist(), self.event_id[:n].tolist(), strict=True)
+        shown = [f"{DOMAINS[label]} {event}" for label, event in pairs]
+        return ", ".join(shown) + (", …" if len(self) > n else "")
 
 
 @dataclass(frozen=True)
@@ -87,6 +97,7 @@ class ScoreSample:
         self._bottom: list[Tensor] = []
         self._mass: list[Tensor] = []
         self._mu: list[Tensor] = []
+        self._event_id: list[Tensor] = []
         for domain, store in enumerate(stores):
             rows = store.indices(split)
             if len(rows) < MIN_EVENTS:
@@ -94,7 +105,7 @@ class ScoreSample:
                     f"{store.path} has {len(rows)} {split} events; {MIN_EVENTS} are needed.",
                     "Preprocess more events.",
                 )
-            hits, bottoms, masses, mus = [], [], [], []
+            hits, bottoms, masses, mus, event_ids = [], [], [], [], []
             for images in store.batches(rows, _ENCODE):
                 require_finite(images.energy, images.event_id, str(store.path))
                 energy, mu = torch.from_numpy(images.energy), torch.from_numpy(images.mu)
@@ -103,11 +114,13 @@ class ScoreSample:
                 bottoms.append(bottom)
                 masses.append(mass)
                 mus.append(mu)
+                event_ids.append(torch.from_numpy(images.event_id))
             self._hits.append(torch.cat(hits))
             self._mass.append(torch.cat(masses))
             nothing = torch.zeros(()).expand_as(self._mass[-1])
             self._bottom.append(nothing if calibration.is_plain else torch.cat(bottoms))
             self._mu.append(torch.cat(mus))
+            self._event_id.append(torch.cat(event_ids))
 
     @property
     def n_events(self) -> tuple[int, int]:
@@ -120,16 +133,19 @@ class ScoreSample:
         """The global batch of a step, mc and data in turn."""
         rng = np.random.default_rng([seed, 1, step])
         labels = np.arange(batch_size) % 2
-        scores, mus = [], []
+        scores, mus, event_ids = [], [], []
         for domain in (0, 1):
             rows = self._rows(domain, step, int(np.sum(labels == domain)), seed)
             scores.append(self._scores(domain, rows, rng))
             mus.append(self._mu[domain][rows])
+            event_ids.append(self._event_id[domain][rows])
         order = np.argsort(labels, kind="stable").argsort(kind="stable")
-        joined, mu = torch.cat(scores)[order], torch.cat(mus)[order]
+        joined = torch.cat(scores)[order]
         if augmentation is not None:
             joined = _augment(joined, augmentation, rng)
-        return Batch(joined, torch.from_numpy(labels), mu)
+        return Batch(
+            joined, torch.from_numpy(labels), torch.cat(mus)[order], torch.cat(event_ids)[order]
+        )
 
     def in_order(self, n_per_domain: int, seed: int) -> Batch:
         """The first events of each domain, for judging; mc first."""
@@ -137,9 +153,11 @@ class ScoreSample:
         counts = [min(n_per_domain, n) for n in self.n_events]
         scores = [self._scores(d, np.arange(counts[d]), rng) for d in (0, 1)]
         labels = torch.cat([torch.full((counts[d],), d) for d in (0, 1)])
-        return Batch(
-            torch.cat(scores), labels, torch.cat([self._mu[d][: counts[d]] for d in (0, 1)])
+        mu, event_id = (
+            torch.cat([values[d][: counts[d]] for d in (0, 1)])
+            for values in (self._mu, self._event_id)
         )
+        return Batch(torch.cat(scores), labels, mu, event_id)
 
     def _rows(self, domain: int, step: int, n: int, seed: int) -> NDArray[np.int64]:
         """Rows of a domain at a step: consecutive pieces of one endless shuffled sequence."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import torch
 from accelerate import Accelerator
@@ -15,21 +15,40 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
 from pileupgen.config import TrainingConfig
-from pileupgen.errors import TrainingError
-from pileupgen.run import write_whole
+from pileupgen.errors import RunError
 from pileupgen.training.checkpoints import (
+    Making,
     TrainingState,
+    load_best,
     load_state,
     optimizer_tensors,
     restore_optimizer,
+    save_best,
     save_state,
 )
 from pileupgen.training.data import Augmentation, Batch, ScoreSample
+from pileupgen.training.log import LossLog
 from pileupgen.training.objectives import Objective
+from pileupgen.training.step import optimise, pieces, require_divisible, share
 
 HELD_OUT_EVENTS = 128
 """Validation events per domain on which the held-out loss is taken."""
 _N_EVALUATIONS = 6
+_N_ROWS = 100
+_PIECE = 64
+
+History = list[dict[str, float]]
+
+
+class Advance(Protocol):
+    """Told the steps just done and the latest ``loss``, ``held_out`` and ``samples_per_second``."""
+
+    def __call__(self, n: int = 1, **figures: float) -> None:
+        """Advance by ``n``."""
+
+
+def _tell_nobody(n: int = 1, **figures: float) -> None:
+    pass
 
 
 @dataclass(frozen=True)
@@ -48,8 +67,8 @@ class Stage:
         Checkpoints.
     log : Path
         Loss curve, one JSON object a line.
-    made_from : str
-        Fingerprint of all that determines the result; other checkpoints are not continued.
+    making : Making
+        All that determines the result; checkpoints of another making are refused.
     """
 
     network: nn.Module
@@ -60,7 +79,7 @@ class Stage:
     augmentation: Augmentation
     folder: Path
     log: Path
-    made_from: str
+    making: Making
 
 
 def train_stage(
@@ -68,13 +87,13 @@ def train_stage(
     config: TrainingConfig,
     seed: int,
     accelerator: Accelerator,
-    advance: Callable[..., None] = lambda n=1, note="": None,
-) -> list[dict[str, float]]:
+    advance: Advance = _tell_nobody,
+) -> History:
     """Train a network; at the end it holds the moving average of its weights.
 
-    Continues from the newest whole checkpoint of the same making. The random numbers of a step
-    are a function of (seed, step) alone, so a continued run equals an uninterrupted one and the
-    order of events does not depend on the number of processes.
+    Continues from the newest whole checkpoint. The random numbers of a step are a function of
+    (seed, step) alone, so a continued run equals an uninterrupted one and the order of events does
+    not depend on the number of processes.
 
     Parameters
     ----------
@@ -83,66 +102,150 @@ def train_stage(
     seed : int
     accelerator : Accelerator
     advance : callable
-        Told the steps done and a note with the losses.
+        Told the steps done and the losses.
 
     Returns
     -------
     list of dict
-        step, loss, held_out and learning_rate, as logged.
+        step, loss, learning_rate, gradient_norm and, where it was taken, held_out, as logged.
 
     Raises
     ------
     TrainingError
-        If the loss is not finite.
+        If a loss or gradient is not finite.
+    RunError
+        If the checkpoints are of another config, geometry or sample.
     OutputError
         If a checkpoint cannot be written.
     """
-    optimizer = torch.optim.AdamW(
-        stage.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-    )
-    network, optimizer = accelerator.prepare(stage.network, optimizer)
-    average = EMAModel(
-        stage.network.parameters(), decay=config.ema_decay, use_ema_warmup=True, power=0.75
-    )
-    average.to(accelerator.device)
-    step, history = _continue(stage, optimizer, average)
-    advance(step)
-    running, every = 0.0, max(stage.steps // _N_EVALUATIONS, 1)
-    network.train()
-    while step < stage.steps:
-        rate = learning_rate(step, stage.steps, config)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        loss = _step_loss(stage, network, step, config.batch_size, seed, accelerator)
-        accelerator.backward(loss)
-        accelerator.clip_grad_norm_(network.parameters(), config.grad_clip)
-        optimizer.step()
-        optimizer.zero_grad()
-        average.step(stage.network.parameters())
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"The {stage.objective.name}'s loss is {value} at step {step}.",
-                "Lower training.learning_rate; the last good checkpoint is kept.",
-            )
-        running = value if step == 0 else 0.95 * running + 0.05 * value
-        step += 1
-        if step % every == 0 or step == stage.steps:
-            held_out = evaluate(stage, average, seed, accelerator)
-            history.append(
-                {"step": step, "loss": running, "held_out": held_out, "learning_rate": rate}
-            )
-        note = f"loss {running:.4f}" + (
-            f" held-out {history[-1]['held_out']:.4f}" if history else ""
+    return _Training(stage, config, seed, accelerator).run(advance)
+
+
+class _Training:
+    """A stage in the making: what changes from step to step."""
+
+    def __init__(
+        self, stage: Stage, config: TrainingConfig, seed: int, accelerator: Accelerator
+    ) -> None:
+        require_divisible(config.batch_size, accelerator)
+        self.stage, self.config, self.seed, self.accelerator = stage, config, seed, accelerator
+        optimizer = torch.optim.AdamW(
+            stage.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
-        advance(1, note)
-        if step % config.checkpoint_every == 0 or step == stage.steps:
-            _save(stage, step, optimizer, average, history, accelerator)
-    average.copy_to(stage.network.parameters())
-    stage.network.eval()
-    if accelerator.is_main_process:
-        write_whole(stage.log, "".join(json.dumps(row) + "\n" for row in history))
-    return history
+        self.network, self.optimizer = accelerator.prepare(stage.network, optimizer)
+        self.average = EMAModel(
+            stage.network.parameters(), decay=config.ema_decay, use_ema_warmup=True, power=0.75
+        )
+        self.average.to(accelerator.device)
+        self.log = LossLog(stage.log, config.tensorboard)
+        self.step, self.running, self.history = 0, 0.0, History()
+        self._resume()
+
+    def run(self, advance: Advance) -> History:
+        stage, config = self.stage, self.config
+        every = config.evaluate_every or max(stage.steps // _N_EVALUATIONS, 1)
+        each_row = max(stage.steps // _N_ROWS, 1)
+        is_main = self.accelerator.is_main_process
+        advance(self.step, **_latest(self.history))
+        if is_main:
+            self.log.begin(self.step)
+        begun, first = time.perf_counter(), self.step
+        self.network.train()
+        while self.step < stage.steps and not gave_up(self.history, config.patience):
+            row = self._take_step()
+            if self.step % every == 0 or self.step == stage.steps:
+                row["held_out"] = evaluate(stage, self.average, self.seed, self.accelerator)
+            if "held_out" in row or self.step % each_row == 0:
+                self.history.append(row)
+                if is_main:
+                    self.log.write(self.history)
+            if "held_out" in row and is_main and lowest(self.history) == row:
+                weights = {"ema": self._averaged()}
+                save_best(stage.folder, TrainingState(self.step, weights, []), stage.making)
+            is_end = self.step == stage.steps or gave_up(self.history, config.patience)
+            if self.step % config.checkpoint_every == 0 or is_end:
+                self._save()
+            rate = (self.step - first) * config.batch_size / (time.perf_counter() - begun)
+            advance(1, **_latest(self.history), loss=self.running, samples_per_second=rate)
+        self.log.close()
+        self._finish()
+        return self.history
+
+    def _take_step(self) -> dict[str, float]:
+        stage, config = self.stage, self.config
+        rate = learning_rate(self.step, stage.steps, config)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        batch, drawn = global_batch(stage, self.step, config.batch_size, self.seed)
+        result = optimise(
+            self.network,
+            stage.objective,
+            self.optimizer,
+            batch,
+            drawn,
+            self.accelerator,
+            grad_clip=config.grad_clip,
+            micro_batch=config.micro_batch,
+        )
+        self.average.step(stage.network.parameters())
+        self.running = result.loss if self.step == 0 else 0.95 * self.running + 0.05 * result.loss
+        self.step += 1
+        return {
+            "step": self.step,
+            "loss": self.running,
+            "learning_rate": rate,
+            "gradient_norm": result.gradient_norm,
+        }
+
+    def _finish(self) -> None:
+        """Give the network its averaged weights, of the best evaluation if that is wanted."""
+        self.accelerator.wait_for_everyone()
+        stage, row = self.stage, lowest(self.history)
+        if self.config.keep == "best" and row is not None and row["step"] < self.step:
+            best = load_best(stage.folder, stage.making)
+            if best is not None and best.step == row["step"]:
+                self._take_average(best)
+        self.average.copy_to(stage.network.parameters())
+        stage.network.eval()
+
+    def _resume(self) -> None:
+        stage = self.stage
+        state = load_state(stage.folder, stage.making)
+        if state is None or state.step > stage.steps:
+            return
+        try:
+            stage.network.load_state_dict(state.tensors["network"])
+            inner = getattr(self.optimizer, "optimizer", self.optimizer)
+            restore_optimizer(inner, state.tensors.get("optimizer", {}))
+            self._take_average(state)
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise RunError(
+                f"The checkpoint in {stage.folder} does not fit the {stage.objective.name}.",
+                "It was written by another version; give --force to train anew.",
+            ) from error
+        self.average.optimization_step = state.step
+        self.step, self.running, self.history = state.step, state.running, state.history
+
+    def _take_average(self, state: TrainingState) -> None:
+        kept = state.tensors["ema"]
+        old = self.average.shadow_params
+        self.average.shadow_params = [kept[str(i)].to(p) for i, p in enumerate(old)]
+
+    def _averaged(self) -> dict[str, Tensor]:
+        return {str(i): p for i, p in enumerate(self.average.shadow_params)}
+
+    def _save(self) -> None:
+        self.accelerator.wait_for_everyone()
+        if not self.accelerator.is_main_process:
+            return
+        inner = getattr(self.optimizer, "optimizer", self.optimizer)
+        tensors = {
+            "network": dict(self.stage.network.state_dict()),
+            "ema": self._averaged(),
+            "optimizer": optimizer_tensors(inner),
+        }
+        state = TrainingState(self.step, tensors, self.history, self.running)
+        save_state(self.stage.folder, state, self.stage.making, self.config.keep_checkpoints)
 
 
 def learning_rate(step: int, steps: int, config: TrainingConfig) -> float:
@@ -154,27 +257,30 @@ def learning_rate(step: int, steps: int, config: TrainingConfig) -> float:
     return config.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
-def _share(
-    batch: Batch, drawn: dict[str, Tensor], accelerator: Accelerator
+def lowest(history: Sequence[dict[str, float]]) -> dict[str, float] | None:
+    """The row with the lowest held-out loss, the first of equals."""
+    judged = [row for row in history if "held_out" in row]
+    return min(judged, key=lambda row: row["held_out"]) if judged else None
+
+
+def gave_up(history: Sequence[dict[str, float]], patience: int) -> bool:
+    """Whether the last ``patience`` held-out losses were not below the lowest before them.
+
+    >>> rows = [{"held_out": value} for value in (3.0, 2.0, 2.5, 2.0)]
+    >>> gave_up(rows, 2), gave_up(rows, 3), gave_up(rows, 0)
+    (True, False, False)
+    """
+    losses = [row["held_out"] for row in history if "held_out" in row]
+    return 0 < patience < len(losses) and min(losses[-patience:]) >= min(losses[:-patience])
+
+
+def global_batch(
+    stage: Stage, step: int, batch_size: int, seed: int
 ) -> tuple[Batch, dict[str, Tensor]]:
-    index, n = accelerator.process_index, accelerator.num_processes
-    device = accelerator.device
-    return batch.part(index, n).to(device), {k: v[index::n].to(device) for k, v in drawn.items()}
-
-
-def _step_loss(
-    stage: Stage,
-    network: nn.Module,
-    step: int,
-    batch_size: int,
-    seed: int,
-    accelerator: Accelerator,
-) -> Tensor:
+    """Batch and random numbers of a step, the same in every process."""
     batch = stage.sample.batch(step, batch_size, seed, stage.augmentation)
     rng = torch.Generator().manual_seed(_mix(seed, step))
-    batch, drawn = _share(batch, stage.objective.draw(batch, rng), accelerator)
-    with accelerator.autocast():
-        return stage.objective.loss(network, batch, drawn).mean()
+    return batch, stage.objective.draw(batch, rng)
 
 
 @torch.no_grad()
@@ -186,55 +292,20 @@ def evaluate(stage: Stage, average: EMAModel, seed: int, accelerator: Accelerato
     stage.network.eval()
     everything = stage.held_out.in_order(HELD_OUT_EVENTS, seed)
     drawn = stage.objective.draw(everything, torch.Generator().manual_seed(_mix(seed, -1)))
-    total = 0.0
-    for begin in range(0, len(everything), 64):
-        rows = slice(begin, begin + 64)
-        batch = Batch(everything.scores[rows], everything.label[rows], everything.mu[rows])
-        device = accelerator.device
+    total = torch.zeros((), dtype=torch.float32, device=accelerator.device)
+    own, own_drawn = share(everything, drawn, accelerator)
+    for batch, batch_drawn in pieces(own, own_drawn, _PIECE, accelerator.device):
         with accelerator.autocast():
-            loss = stage.objective.loss(
-                stage.network, batch.to(device), {k: v[rows].to(device) for k, v in drawn.items()}
-            )
-        total += float(loss.sum())
+            total += stage.objective.loss(stage.network, batch, batch_drawn).sum()
     average.restore(parameters)
     stage.network.train()
-    return total / len(everything)
+    return float(accelerator.reduce(total, "sum")) / len(everything)
+
+
+def _latest(history: Sequence[dict[str, float]]) -> dict[str, float]:
+    judged = [row["held_out"] for row in history if "held_out" in row]
+    return {"held_out": judged[-1]} if judged else {}
 
 
 def _mix(seed: int, step: int) -> int:
     return (seed * 1_000_003 + step + 1) & 0x7FFF_FFFF_FFFF_FFFF
-
-
-def _continue(
-    stage: Stage, optimizer: Any, average: EMAModel
-) -> tuple[int, list[dict[str, float]]]:
-    state = load_state(stage.folder, stage.made_from)
-    if state is None or state.step > stage.steps:
-        return 0, []
-    stage.network.load_state_dict(state.tensors["network"])
-    inner = getattr(optimizer, "optimizer", optimizer)
-    restore_optimizer(inner, state.tensors.get("optimizer", {}))
-    kept = state.tensors["ema"]
-    average.shadow_params = [kept[str(i)].to(p) for i, p in enumerate(average.shadow_params)]
-    average.optimization_step = state.step
-    return state.step, state.history
-
-
-def _save(
-    stage: Stage,
-    step: int,
-    optimizer: Any,
-    average: EMAModel,
-    history: list[dict[str, float]],
-    accelerator: Accelerator,
-) -> None:
-    accelerator.wait_for_everyone()
-    if not accelerator.is_main_process:
-        return
-    inner = getattr(optimizer, "optimizer", optimizer)
-    tensors = {
-        "network": dict(stage.network.state_dict()),
-        "ema": {str(i): p for i, p in enumerate(average.shadow_params)},
-        "optimizer": optimizer_tensors(inner),
-    }
-    save_state(stage.folder, TrainingState(step, tensors, history), stage.made_from)

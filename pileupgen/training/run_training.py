@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -31,18 +31,20 @@ from pileupgen.models.ratio import RatioClassifier
 from pileupgen.models.transformer import TransformerDenoiser
 from pileupgen.run import (
     RunDirectory,
+    determining,
     folder_written_whole,
     training_fingerprint,
     write_whole,
 )
 from pileupgen.samples.store import ImageStore
+from pileupgen.training.checkpoints import Making
 from pileupgen.training.data import Augmentation, ScoreSample, require_finite
-from pileupgen.training.loop import Stage, train_stage
+from pileupgen.training.loop import Advance, History, Stage, train_stage
 from pileupgen.training.objectives import Denoising, DensityRatio, Objective, Reconstruction
 from pileupgen.training.reconstruction import Judge, judge_reconstruction
 
 RELEASE_TIMES = [0, *range(25, 1000, 25), 999]
-StageBar = Callable[[str, int], AbstractContextManager[Callable[..., None]]]
+StageBar = Callable[[str, int], AbstractContextManager[Advance]]
 """Opens a progress bar for a stage of so many steps."""
 
 
@@ -61,7 +63,7 @@ class TrainingSummary:
         Training events of mc and data.
     """
 
-    histories: dict[str, list[dict[str, float]]]
+    histories: dict[str, History]
     parameters: dict[str, int]
     release: ReleaseScan
     n_train: tuple[int, int]
@@ -98,9 +100,12 @@ def train_pipeline(
     stores = (ImageStore(run.images("mc")), ImageStore(run.images("data")))
     grid = stores[0].grid
     require_same_grid(stores[1].grid, grid, str(stores[1].path), str(stores[0].path))
-    accelerator = Accelerator(cpu=device == "cpu", mixed_precision=config.training.mixed_precision)
+    accelerator = _accelerator(device, config.training.mixed_precision)
     set_seed(config.seed)
-    made_from = training_fingerprint(config.to_dict(), [store.provenance for store in stores])
+    making = Making(
+        training_fingerprint(config.to_dict(), [store.provenance for store in stores]),
+        {"config": determining(config.to_dict()), "grid": grid.to_dict()},
+    )
     mirror = grid.is_eta_symmetric and all(_allows(store, "eta_symmetric") for store in stores)
     roll = grid.is_periodic and all(_allows(store, "phi_symmetric") for store in stores)
     calibration = _calibration(config, stores, grid, mirror, bar)
@@ -111,7 +116,7 @@ def train_pipeline(
         phi_step=_phi_step(patch[1], grid) if config.training.phi_roll and roll else 0,
         eta_mirror=mirror and config.training.eta_mirror,
     )
-    histories: dict[str, list[dict[str, float]]] = {}
+    histories: dict[str, History] = {}
 
     def fit(network: nn.Module, objective: Objective, steps: int) -> None:
         stage = Stage(
@@ -123,7 +128,7 @@ def train_pipeline(
             augmentation,
             run.checkpoints / objective.name,
             run.logs / f"{objective.name}.jsonl",
-            made_from,
+            making,
         )
         with bar(objective.name, steps) as advance:
             histories[objective.name] = train_stage(
@@ -189,6 +194,15 @@ def train_pipeline(
         name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()
     }
     return TrainingSummary(histories, parameters, release, sample.n_events)
+
+
+def _accelerator(device: str, mixed_precision: str) -> Accelerator:
+    # A process evaluates the network as often as its events need: nothing may wait for the others
+    # in forward, so buffers, which are constant, are not sent around.
+    handlers = [DistributedDataParallelKwargs(broadcast_buffers=False)]
+    return Accelerator(
+        cpu=device == "cpu", mixed_precision=mixed_precision, kwargs_handlers=handlers
+    )
 
 
 def _phi_step(patch: int, grid: Grid) -> int:

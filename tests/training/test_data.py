@@ -19,15 +19,6 @@ def test_a_batch_is_a_function_of_seed_and_step(sample):
     assert not torch.equal(first.scores, sample.batch(7, 16, seed=4).scores)
 
 
-def test_processes_share_a_batch_without_overlap(sample):
-    whole = sample.batch(0, 16, seed=1)
-    parts = [whole.part(index, 2) for index in (0, 1)]
-    assert [len(part) for part in parts] == [8, 8]
-    joined = torch.empty_like(whole.scores)
-    joined[0::2], joined[1::2] = parts[0].scores, parts[1].scores
-    assert torch.equal(joined, whole.scores)
-
-
 def test_every_event_is_seen_once_a_pass(sample):
     n_mc, n_data = sample.n_events
     assert n_mc == n_data == 240

@@ -1,22 +1,28 @@
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 import torch
 from accelerate import Accelerator
+from diffusers.training_utils import EMAModel
 from torch import nn
 
 from pileupgen.config import TrainingConfig
 from pileupgen.diffusion.schedule import make_scheduler
-from pileupgen.errors import TrainingError
+from pileupgen.errors import OutputError, RunError, TrainingError
 from pileupgen.models.autoencoder import Autoencoder
 from pileupgen.models.denoiser import Denoiser
 from pileupgen.models.ratio import RatioClassifier
+from pileupgen.training import checkpoints
+from pileupgen.training.checkpoints import Making
 from pileupgen.training.data import Augmentation
-from pileupgen.training.loop import Stage, learning_rate, train_stage
+from pileupgen.training.loop import Stage, evaluate, learning_rate, lowest, train_stage
 from pileupgen.training.objectives import (
     Denoising,
     DensityRatio,
@@ -24,7 +30,8 @@ from pileupgen.training.objectives import (
     stratified_timesteps,
 )
 
-CONFIG = TrainingConfig(batch_size=16, checkpoint_every=4, mixed_precision="no")
+CONFIG = TrainingConfig(batch_size=16, checkpoint_every=4, mixed_precision="no", tensorboard=False)
+MAKING = Making("made", {"config": {"denoiser": {"width": 8}}})
 
 
 class InterruptionError(Exception):
@@ -42,9 +49,9 @@ def autoencoder() -> Autoencoder:
     return Autoencoder(2, 8, 12, width=8, n_blocks=1, n_heads=2).requires_grad_(False)
 
 
-def denoiser_stage(autoencoder, sample, held_out, folder, steps=10) -> Stage:
+def denoiser_stage(autoencoder, sample, held_out, folder, steps=10, width=8) -> Stage:
     torch.manual_seed(1)
-    network = Denoiser(8, 4, 6, width=8, n_blocks=1, patch=(2, 2))
+    network = Denoiser(8, 4, 6, width=width, n_blocks=1, patch=(2, 2))
     objective = Denoising(autoencoder, make_scheduler(1000), 0.2, 0.5, "v_prediction")
     return Stage(
         network,
@@ -55,7 +62,7 @@ def denoiser_stage(autoencoder, sample, held_out, folder, steps=10) -> Stage:
         Augmentation(2, True),
         folder / "checkpoints",
         folder / "log.jsonl",
-        "made",
+        MAKING,
     )
 
 
@@ -63,54 +70,78 @@ def weights(network: nn.Module) -> torch.Tensor:
     return torch.cat([parameter.flatten() for parameter in network.parameters()]).detach().clone()
 
 
-def test_a_killed_run_continues_bit_for_bit(autoencoder, sample, held_out, tmp_path, accelerator):
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"micro_batch": 4}, {"patience": 1, "evaluate_every": 2, "learning_rate": 0.05}],
+    ids=["plain", "accumulated", "stopped early"],
+)
+def test_a_killed_run_continues_bit_for_bit(
+    autoencoder, sample, held_out, tmp_path, accelerator, changes
+):
+    config = CONFIG.model_copy(update=changes)
     whole = denoiser_stage(autoencoder, sample, held_out, tmp_path / "whole")
-    history = train_stage(whole, CONFIG, 1, accelerator)
+    history = train_stage(whole, config, 1, accelerator)
     killed = denoiser_stage(autoencoder, sample, held_out, tmp_path / "killed")
     steps = []
 
-    def die_at_seven(n=1, note=""):
+    def die_at_seven(n=1, **_):
         steps.append(n)
         if sum(steps) == 7:
             raise InterruptionError
 
     with pytest.raises(InterruptionError):
-        train_stage(killed, CONFIG, 1, accelerator, die_at_seven)
+        train_stage(killed, config, 1, accelerator, die_at_seven)
     continued = denoiser_stage(autoencoder, sample, held_out, tmp_path / "killed")
     first = []
-    again = train_stage(continued, CONFIG, 1, accelerator, lambda n=1, note="": first.append(n))
+    again = train_stage(continued, config, 1, accelerator, lambda n=1, **_: first.append(n))
     assert first[0] == 4  # the newest checkpoint before the kill
     assert torch.equal(weights(whole.network), weights(continued.network))
-    assert [row["held_out"] for row in again] == [row["held_out"] for row in history]
+    assert again == history
 
 
+@pytest.mark.parametrize("file", ["ema.safetensors", "network.safetensors", "state.json"])
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(
-    autoencoder, sample, held_out, tmp_path, accelerator
+    autoencoder, sample, held_out, tmp_path, accelerator, caplog, file
 ):
     stage = denoiser_stage(autoencoder, sample, held_out, tmp_path)
     train_stage(stage, CONFIG, 1, accelerator)
     newest = sorted((tmp_path / "checkpoints").glob("step-*"))[-1]
-    (newest / "ema.safetensors").write_bytes(b"broken")
+    (newest / file).write_bytes(b"broken")
     begun = []
     train_stage(
         denoiser_stage(autoencoder, sample, held_out, tmp_path),
         CONFIG,
         1,
         accelerator,
-        lambda n=1, note="": begun.append(n),
+        lambda n=1, **_: begun.append(n),
     )
     assert begun[0] == 8
+    assert "step-00000010 is damaged" in caplog.text
 
 
-def test_a_checkpoint_of_another_making_is_not_continued(
+def test_a_checkpoint_of_another_making_is_refused_and_what_differs_is_named(
     autoencoder, sample, held_out, tmp_path, accelerator
 ):
     stage = denoiser_stage(autoencoder, sample, held_out, tmp_path, steps=4)
     train_stage(stage, CONFIG, 1, accelerator)
-    other = Stage(**{**stage.__dict__, "made_from": "other"})
-    begun = []
-    train_stage(other, CONFIG, 1, accelerator, lambda n=1, note="": begun.append(n))
-    assert begun[0] == 0
+    for settings, words in (
+        ({"config": {"denoiser": {"width": 16}}}, r"denoiser.width: 8 → 16"),
+        (MAKING.settings, "image stores"),
+    ):
+        other = replace(stage, making=Making("other", settings))
+        with pytest.raises(RunError, match=words):
+            train_stage(other, CONFIG, 1, accelerator)
+
+
+def test_a_checkpoint_of_another_network_is_one_message(
+    autoencoder, sample, held_out, tmp_path, accelerator
+):
+    train_stage(
+        denoiser_stage(autoencoder, sample, held_out, tmp_path, steps=4), CONFIG, 1, accelerator
+    )
+    wider = denoiser_stage(autoencoder, sample, held_out, tmp_path, steps=4, width=16)
+    with pytest.raises(RunError, match="does not fit the denoiser"):
+        train_stage(wider, CONFIG, 1, accelerator)
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(
@@ -118,14 +149,80 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(
 ):
     stage = denoiser_stage(autoencoder, sample, held_out, tmp_path)
 
-    def spoil(n=1, note=""):
+    def spoil(n=1, **_):
         if n and len(list((tmp_path / "checkpoints").glob("step-*"))):
             with torch.no_grad():
                 stage.network.last.conv.weight.fill_(float("nan"))
 
     with pytest.raises(TrainingError, match="loss is nan"):
         train_stage(stage, CONFIG, 1, accelerator, spoil)
-    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["step-00000004"]
+    kept = [path.name for path in (tmp_path / "checkpoints").glob("step-*")]
+    assert kept == ["step-00000004"]
+
+
+def test_a_full_disk_is_one_message_and_keeps_what_was_finished(
+    autoencoder, sample, held_out, tmp_path, accelerator, monkeypatch
+):
+    stage = denoiser_stage(autoencoder, sample, held_out, tmp_path)
+    whole = checkpoints.save_file
+
+    def full_at_eight(tensors, path):
+        if "step-00000008" in str(path):
+            path.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        whole(tensors, path)
+
+    monkeypatch.setattr(checkpoints, "save_file", full_at_eight)
+    with pytest.raises(OutputError, match="No space left on device"):
+        train_stage(stage, CONFIG, 1, accelerator)
+    assert [p.name for p in (tmp_path / "checkpoints").glob("*step*")] == ["step-00000004"]
+    monkeypatch.undo()
+    begun = []
+    again = denoiser_stage(autoencoder, sample, held_out, tmp_path)
+    train_stage(again, CONFIG, 1, accelerator, lambda n=1, **_: begun.append(n))
+    assert begun[0] == 4
+    assert sum(begun) == 10
+
+
+def test_the_last_checkpoints_and_the_best_are_kept(
+    autoencoder, sample, held_out, tmp_path, accelerator
+):
+    stage = denoiser_stage(autoencoder, sample, held_out, tmp_path, steps=20)
+    config = CONFIG.model_copy(update={"keep_checkpoints": 3})
+    train_stage(stage, config, 1, accelerator)
+    kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert kept == ["best", "step-00000012", "step-00000016", "step-00000020"]
+
+
+def test_the_best_weights_become_the_final_ones(
+    autoencoder, sample, held_out, tmp_path, accelerator
+):
+    config = CONFIG.model_copy(
+        update={"learning_rate": 0.1, "evaluate_every": 2, "ema_decay": 0.0, "warmup": 0.5}
+    )
+    finals = {}
+    for keep in ("best", "last"):
+        stage = denoiser_stage(autoencoder, sample, held_out, tmp_path / keep, steps=12)
+        history = train_stage(stage, config.model_copy(update={"keep": keep}), 1, accelerator)
+        average = EMAModel(stage.network.parameters())
+        finals[keep] = evaluate(stage, average, 1, accelerator)
+    best = lowest(history)["held_out"]
+    assert best < history[-1]["held_out"] - 0.01
+    assert finals["best"] == pytest.approx(best, abs=1e-6)
+    assert finals["last"] == pytest.approx(history[-1]["held_out"], abs=1e-6)
+
+
+def test_a_stage_stops_when_the_held_out_loss_has_ceased_to_fall(
+    autoencoder, sample, held_out, tmp_path, accelerator
+):
+    config = CONFIG.model_copy(
+        update={"learning_rate": 0.1, "evaluate_every": 2, "ema_decay": 0.0, "patience": 2}
+    )
+    stage = denoiser_stage(autoencoder, sample, held_out, tmp_path, steps=200)
+    history = train_stage(stage, config, 1, accelerator)
+    losses = [row["held_out"] for row in history if "held_out" in row]
+    assert history[-1]["step"] < 200
+    assert min(losses[-2:]) >= min(losses[:-2])
 
 
 def fit(network, objective, sample, held_out, folder, accelerator, steps=40):
@@ -138,9 +235,11 @@ def fit(network, objective, sample, held_out, folder, accelerator, steps=40):
         Augmentation(),
         folder / "c",
         folder / "log.jsonl",
-        "made",
+        MAKING,
     )
-    return train_stage(stage, TrainingConfig(mixed_precision="no"), 1, accelerator)
+    return train_stage(
+        stage, TrainingConfig(mixed_precision="no", tensorboard=False), 1, accelerator
+    )
 
 
 def test_the_autoencoder_learns_to_reconstruct(sample, held_out, tmp_path, accelerator):
@@ -148,7 +247,8 @@ def test_the_autoencoder_learns_to_reconstruct(sample, held_out, tmp_path, accel
     network = Autoencoder(2, 8, 12, latent_channels=4, width=16, n_blocks=1, n_heads=2)
     objective = Reconstruction((4, 4, 6), 0.1, (4, 6))
     history = fit(network, objective, sample, held_out, tmp_path, accelerator)
-    assert history[-1]["held_out"] < history[0]["held_out"] - 0.05
+    judged = [row["held_out"] for row in history if "held_out" in row]
+    assert judged[-1] < judged[0] - 0.05
     logged = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert logged == history
 

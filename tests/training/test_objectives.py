@@ -27,7 +27,7 @@ def objective(**changed) -> Denoising:
 def made_batch(n: int = 64) -> tuple[Batch, torch.Generator]:
     rng = torch.Generator().manual_seed(3)
     scores = torch.randn(n, 2, 8, 12, generator=rng)
-    return Batch(scores, torch.arange(n) % 2, torch.full((n,), 60.0)), rng
+    return Batch(scores, torch.arange(n) % 2, torch.full((n,), 60.0), torch.arange(n)), rng
 
 
 class Spy(nn.Module):
@@ -81,7 +81,7 @@ def test_every_denoiser_learns_what_the_closed_form_leaves(kind):
     rng = torch.Generator().manual_seed(5)
     scale = torch.where(torch.rand(96, 1, 1, 1, generator=rng) < 0.5, 0.1, 1.4)
     scores = scale * torch.randn(96, 2, 8, 12, generator=rng)
-    batch = Batch(scores, torch.arange(96) % 2, torch.full((96,), 60.0))
+    batch = Batch(scores, torch.arange(96) % 2, torch.full((96,), 60.0), torch.arange(96))
     torch.manual_seed(0)
     network = kind(8, 4, 6, width=16, n_blocks=1, patch=(2, 2))
     z = CODEC.encode(batch.scores, batch.label, batch.mu)

@@ -1,0 +1,130 @@
+"""One optimiser step: the global batch shared out, its gradients summed as if it were whole."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch import Tensor, nn
+
+from pileupgen.errors import ConfigError, TrainingError
+from pileupgen.training.data import Batch
+from pileupgen.training.objectives import Objective
+
+Drawn = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """Mean loss of the global batch and the norm of its gradient before clipping."""
+
+    loss: float
+    gradient_norm: float
+
+
+def require_divisible(batch_size: int, accelerator: Accelerator) -> None:
+    """Refuse a batch that processes cannot share alike.
+
+    Raises
+    ------
+    ConfigError
+        If the batch size is not a multiple of the number of processes.
+    """
+    n = accelerator.num_processes
+    if batch_size % n:
+        raise ConfigError(
+            f"training.batch_size {batch_size} cannot be shared among {n} processes.",
+            f"Choose a multiple of {n}.",
+        )
+
+
+def share(batch: Batch, drawn: Drawn, accelerator: Accelerator) -> tuple[Batch, Drawn]:
+    """Consecutive part, for this process, of a global batch and of its random numbers."""
+    n = -(-len(batch) // accelerator.num_processes)
+    rows = slice(accelerator.process_index * n, (accelerator.process_index + 1) * n)
+    return batch.rows(rows), {name: values[rows] for name, values in drawn.items()}
+
+
+def pieces(
+    batch: Batch, drawn: Drawn, size: int, device: torch.device
+) -> Iterator[tuple[Batch, Drawn]]:
+    """Consecutive parts of at most ``size`` events, on the device one after another."""
+    for begin in range(0, len(batch), size):
+        rows = slice(begin, begin + size)
+        yield (
+            batch.rows(rows).to(device),
+            {name: values[rows].to(device) for name, values in drawn.items()},
+        )
+
+
+def optimise(
+    network: nn.Module,
+    objective: Objective,
+    optimizer: Any,
+    batch: Batch,
+    drawn: Drawn,
+    accelerator: Accelerator,
+    *,
+    grad_clip: float,
+    micro_batch: int | None = None,
+) -> StepResult:
+    """Take a step on the mean loss of a global batch.
+
+    Over how many processes and pieces the batch is spread changes the result by rounding only.
+    Nothing is changed if loss or gradient is not finite.
+
+    Parameters
+    ----------
+    network : nn.Module
+        As ``accelerator.prepare`` gives it.
+    objective : Objective
+    optimizer : accelerate's optimizer
+    batch, drawn : Batch, dict of Tensor
+        The global batch and its random numbers.
+    accelerator : Accelerator
+    grad_clip : float
+        Largest norm of the gradient.
+    micro_batch : int or None
+        Events held at once; None takes this process's share whole.
+
+    Raises
+    ------
+    TrainingError
+        If loss or gradient is not finite; names the events.
+    """
+    own, own_drawn = share(batch, drawn, accelerator)
+    losses = []
+    parts = list(pieces(own, own_drawn, micro_batch or len(own), accelerator.device))
+    for index, (part, part_drawn) in enumerate(parts):
+        is_last = index + 1 == len(parts)
+        with contextlib.nullcontext() if is_last else accelerator.no_sync(network):
+            with accelerator.autocast():
+                loss = objective.loss(network, part, part_drawn)
+            # Processes' gradients are averaged, pieces' are summed.
+            accelerator.backward(loss.sum() * (accelerator.num_processes / len(batch)))
+        losses.append(loss.detach())
+    per_event = torch.cat(losses)
+    total = accelerator.reduce(per_event.sum(), "sum")
+    value = float(total) / len(batch)
+    if not math.isfinite(value):
+        _stop(f"{objective.name}'s loss is {value}", own.rows(~torch.isfinite(per_event).cpu()))
+    norm = float(accelerator.clip_grad_norm_(network.parameters(), grad_clip))
+    if not math.isfinite(norm):
+        _stop(f"{objective.name}'s gradient is {norm}", own)
+    optimizer.step()
+    optimizer.zero_grad()
+    return StepResult(value, norm)
+
+
+def _stop(what: str, bad: Batch) -> None:
+    named = [part for part in gather_object([bad.names()]) if part]
+    raise TrainingError(
+        f"The {what} for events {'; '.join(named)}.",
+        "Look at these events, or lower training.learning_rate; the last good checkpoint is kept.",
+    )
