@@ -72,6 +72,9 @@ class CalibrationConfig(Section):
     n_knots: int = Field(256, ge=8, description="quantiles per ring, layer and condition bin")
     n_mu_bins: int = Field(3, ge=1, description="bins in μ; 1 is off")
     n_layer_bins: int = Field(8, ge=1, description="bins in the deeper layer's score; 1 is off")
+    shared: bool = Field(
+        False, description="one table for both domains: the diffusion has to do the calibration too"
+    )
 
 
 class AutoencoderConfig(Section):

@@ -29,6 +29,10 @@ class PeriodicConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, n_in, H, W) to (N, n_out, H, W)."""
+        if x.shape[2:] == (1, 1):
+            # All that a lone cell sees in its row is itself.
+            weight = self.conv.weight[:, :, self.pad].sum(dim=2)
+            return F.linear(x.flatten(1), weight, self.conv.bias)[:, :, None, None]
         if self.pad:
             x = F.pad(x, (self.pad, self.pad, 0, 0), mode="circular")
         return self.conv(x)

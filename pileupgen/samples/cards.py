@@ -26,6 +26,7 @@ from pileupgen.calo.geometry import PRESETS, Grid
 from pileupgen.errors import CardError, MissingInputError, did_you_mean
 from pileupgen.samples.readers import FORMATS, MuSource, Reader
 from pileupgen.samples.readers.features import FeatureOptions
+from pileupgen.samples.readers.jetnet import JetNetOptions
 
 _GEV = {"GeV": 1.0, "MeV": 1e-3, "TeV": 1e3}
 _VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?::-(?P<default>[^}]*))?\}")
@@ -170,7 +171,7 @@ class DataCard(Part):
     def grid(self) -> Grid | None:
         """Grid that the card itself sets: that of its features; None for images."""
         options = FORMATS[self.format].options(**self.options)
-        return options.grid if isinstance(options, FeatureOptions) else None
+        return options.grid if isinstance(options, FeatureOptions | JetNetOptions) else None
 
     def open(self, files: list[Path]) -> Reader:
         """Reader of the card's format for the given files; nothing is opened yet."""

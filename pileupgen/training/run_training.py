@@ -244,6 +244,8 @@ def _calibration(
             energies.append(images.energy)
             mus.append(images.mu)
         advance(1)
+        if settings.shared:
+            energies, mus = [np.concatenate(energies)] * 2, [np.concatenate(mus)] * 2
         calibration.fit(energies, mus)
         advance(1)
     return calibration

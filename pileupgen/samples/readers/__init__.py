@@ -15,6 +15,7 @@ from pileupgen.samples.readers.delphes import DelphesOptions, DelphesReader
 from pileupgen.samples.readers.features import FeatureOptions, FeatureReader
 from pileupgen.samples.readers.files import FileReader, Span
 from pileupgen.samples.readers.hdf5 import CaloChallengeOptions, Hdf5Options, ImageArrayReader
+from pileupgen.samples.readers.jetnet import JetNetOptions, JetNetReader
 from pileupgen.samples.readers.tree import TreeOptions, TreeReader
 
 __all__ = ["FORMATS", "Format", "MuSource", "Reader", "Span"]
@@ -48,5 +49,6 @@ FORMATS: dict[str, Format] = {
     "hdf5": Format(Hdf5Options, "unknown", ImageArrayReader),
     "calochallenge": Format(CaloChallengeOptions, "unknown", ImageArrayReader),
     "features": Format(FeatureOptions, "unknown", FeatureReader),
+    "jetnet": Format(JetNetOptions, "unknown", JetNetReader),
     "cms_ig": Format(CmsIgOptions, "unknown", CmsIgReader),
 }

@@ -115,23 +115,54 @@ class FeatureReader(FileReader[FeatureFile]):
         n_features = len(self.layers)
         for begin, end in pieces:
             columns = file.read(begin, end)
-            values = _as_float32(columns[:n_features])
-            _require_finite(values, self.layers, file.path, begin, first_id)
+            values = np.stack(columns[:n_features], axis=1)
             mu = columns[n_features] if self._mu.branch is not None else np.zeros(end - begin)
-            yield Towers(
-                offsets=np.arange(end - begin + 1, dtype=np.int64),
-                edges=np.tile(np.array(_CELL), (end - begin, 1)),
-                energy=values,
-                layers=self.layers,
-                mu=(mu + self._mu.offset).astype(np.float32),
-                event_id=np.arange(first_id + begin, first_id + end, dtype=np.int64),
-            )
+            mu = mu + self._mu.offset
+            yield feature_towers(values, self.layers, mu, file.path, begin, first_id)
 
 
-def _as_float32(columns: Sequence[NDArray[np.float64]]) -> NDArray[np.float32]:
-    """Columns side by side; what is too large for float32 becomes infinite."""
+def feature_towers(
+    values: NDArray[np.float64],
+    names: tuple[str, ...],
+    mu: NDArray[np.float64],
+    path: Path,
+    begin: int,
+    first_id: int,
+) -> Towers:
+    """Make a table's rows into events of one tower.
+
+    Parameters
+    ----------
+    values : float64 array, shape (n, F)
+        Features.
+    names : tuple of str, length F
+        Their names.
+    mu : float64 array, shape (n,)
+        Number of pileup interactions.
+    path : Path
+        The file they are from.
+    begin : int
+        Entry of the first row in the file.
+    first_id : int
+        Position in the sample of the file's entry 0.
+
+    Raises
+    ------
+    UnreadableInputError
+        If a feature is not finite, or too large for single precision.
+    """
+    n = len(values)
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.stack(columns, axis=1).astype(np.float32)
+        energy = values.astype(np.float32)
+    _require_finite(energy, names, path, begin, first_id)
+    return Towers(
+        offsets=np.arange(n + 1, dtype=np.int64),
+        edges=np.tile(np.array(_CELL), (n, 1)),
+        energy=energy,
+        layers=names,
+        mu=mu.astype(np.float32),
+        event_id=np.arange(first_id + begin, first_id + begin + n, dtype=np.int64),
+    )
 
 
 def _require_finite(
