@@ -8,7 +8,7 @@ from pileupgen.errors import ConfigError
 from pileupgen.models.autoencoder import Autoencoder
 from pileupgen.models.codec import EventNoise
 from pileupgen.models.denoiser import Denoiser
-from pileupgen.models.layers import patchify, unpatchify
+from pileupgen.models.layers import PeriodicConv2d, patchify, unpatchify
 from pileupgen.models.ratio import RatioClassifier
 from pileupgen.models.renewal import MarginalRenewal
 from pileupgen.models.transformer import TransformerDenoiser, rotary_angles, rotate
@@ -145,3 +145,11 @@ def test_renewal_restores_standard_normal_marginals_and_keeps_the_order():
     assert float(renewed.std()) == pytest.approx(1, abs=0.01)
     one_ring = (fresh[:, 0, 2].flatten(), renewed[:, 0, 2].flatten())
     assert float(one_ring[1][one_ring[0].argsort()].diff().min()) > -1e-5
+
+
+def test_convolution_of_a_lone_cell_is_that_of_its_ring():
+    convolution = PeriodicConv2d(3, 5)
+    scramble(convolution)
+    x = torch.randn(4, 3, 1, 1, generator=torch.Generator().manual_seed(2))
+    ring = convolution(x.expand(4, 3, 1, 6))
+    torch.testing.assert_close(convolution(x).expand(4, 5, 1, 6), ring, atol=1e-5, rtol=1e-5)
