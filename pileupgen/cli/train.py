@@ -9,6 +9,8 @@ import typer
 from pileupgen.cli.session import ConfigOption, DeviceOption, RunOption, SeedOption
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -28,7 +30,7 @@ def train(
     """Train calibration, autoencoder, latent denoiser and density-ratio classifier.
 
     Interrupted training continues where the newest checkpoint stands when the same command is run
-    again.
+    again. Loss curves, figures and, where it is installed, TensorBoard's events go to <run>/logs.
 
     \b
     Examples:
@@ -80,9 +82,10 @@ def train(
     if not is_main_process():
         return
     _show(summary)
+    _draw(summary, directory.logs)
     directory.finish("train", made_from, {"parameters": summary.parameters})
-    say_wrote(directory.model, "diffusers layout, safetensors")
-    say_wrote(directory.logs, "loss curves")
+    say_wrote(directory.model, "diffusers layout, safetensors, model card")
+    say_wrote(directory.logs, "losses over steps and over t: JSON, PNG, PDF")
     say_next(follow_up)
 
 
@@ -112,6 +115,15 @@ def _judge(grid: Grid, seed: int) -> Judge:
         return test
 
     return judge
+
+
+def _draw(summary: TrainingSummary, folder: Path) -> None:
+    from pileupgen.validation.figures.style import write_figure
+    from pileupgen.validation.figures.training import denoising_figure, loss_figure
+
+    write_figure(loss_figure(summary.histories), folder, "losses")
+    if summary.denoising is not None:
+        write_figure(denoising_figure(summary.denoising.to_dict()), folder, "denoising")
 
 
 def _show(summary: TrainingSummary) -> None:

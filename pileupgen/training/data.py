@@ -99,12 +99,8 @@ class ScoreSample:
         self._mu: list[Tensor] = []
         self._event_id: list[Tensor] = []
         for domain, store in enumerate(stores):
+            require_events(store, split)
             rows = store.indices(split)
-            if len(rows) < MIN_EVENTS:
-                raise TrainingError(
-                    f"{store.path} has {len(rows)} {split} events; {MIN_EVENTS} are needed.",
-                    "Preprocess more events.",
-                )
             hits, bottoms, masses, mus, event_ids = [], [], [], [], []
             for images in store.batches(rows, _ENCODE):
                 require_finite(images.energy, images.event_id, str(store.path))
@@ -190,6 +186,22 @@ def _spread(
     low = torch.special.ndtr(bottom)
     mass = torch.where(is_spread, torch.special.ndtr(top) - low, 0.0)
     return top, torch.where(is_spread, low, 0.0), mass
+
+
+def require_events(store: ImageStore, split: str) -> None:
+    """Refuse samples that are too small to learn from.
+
+    Raises
+    ------
+    TrainingError
+        If the split has fewer than 10 events.
+    """
+    n = len(store.indices(split))
+    if n < MIN_EVENTS:
+        raise TrainingError(
+            f"{store.path} has {n} {split} events; {MIN_EVENTS} are needed.",
+            "Preprocess more events.",
+        )
 
 
 def require_finite(energy: NDArray[np.float32], event_id: NDArray[np.int64], where: str) -> None:

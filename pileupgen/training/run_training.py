@@ -21,7 +21,6 @@ from pileupgen.config import Config, DenoiserConfig
 from pileupgen.diffusion.pipeline import PileupTranslationPipeline
 from pileupgen.diffusion.release import ReleaseScan, scan_release
 from pileupgen.diffusion.schedule import alpha_sigma, make_scheduler
-from pileupgen.errors import TrainingError
 from pileupgen.models.autoencoder import Autoencoder
 from pileupgen.models.calibration import CellCalibration
 from pileupgen.models.cell_patches import CellPatches
@@ -38,8 +37,10 @@ from pileupgen.run import (
 )
 from pileupgen.samples.store import ImageStore
 from pileupgen.training.checkpoints import Making
-from pileupgen.training.data import Augmentation, ScoreSample, require_finite
+from pileupgen.training.data import Augmentation, ScoreSample, require_events, require_finite
+from pileupgen.training.denoising_curve import DenoisingCurve, denoising_curve
 from pileupgen.training.loop import Advance, History, Stage, train_stage
+from pileupgen.training.model_card import model_card
 from pileupgen.training.objectives import Denoising, DensityRatio, Objective, Reconstruction
 from pileupgen.training.reconstruction import Judge, judge_reconstruction
 
@@ -61,12 +62,15 @@ class TrainingSummary:
     release : ReleaseScan
     n_train : (int, int)
         Training events of mc and data.
+    denoising : DenoisingCurve or None
+        Errors over t on held-out events; in the first process only.
     """
 
     histories: dict[str, History]
     parameters: dict[str, int]
     release: ReleaseScan
     n_train: tuple[int, int]
+    denoising: DenoisingCurve | None
 
 
 def train_pipeline(
@@ -100,6 +104,9 @@ def train_pipeline(
     stores = (ImageStore(run.images("mc")), ImageStore(run.images("data")))
     grid = stores[0].grid
     require_same_grid(stores[1].grid, grid, str(stores[1].path), str(stores[0].path))
+    for store in stores:
+        for split in ("train", "validation"):
+            require_events(store, split)
     accelerator = _accelerator(device, config.training.mixed_precision)
     set_seed(config.seed)
     making = Making(
@@ -142,8 +149,9 @@ def train_pipeline(
             autoencoder.latent_shape, config.autoencoder.latent_noise, block
         )
         fit(autoencoder, reconstruction, config.autoencoder.steps)
+    tests = []
     if judge is not None and accelerator.is_main_process:
-        judge_reconstruction(
+        tests = judge_reconstruction(
             Codec(calibration, autoencoder.to("cpu")),
             stores,
             judge,
@@ -171,6 +179,12 @@ def train_pipeline(
         ),
         config.denoiser.steps,
     )
+    curve = None
+    if accelerator.is_main_process:
+        curve = denoising_curve(
+            denoiser, autoencoder, scheduler, held_out, latents, config.seed, accelerator.device
+        )
+        write_whole(run.logs / "denoising.json", json.dumps(curve.to_dict(), indent=2))
     ratio = RatioClassifier(
         *autoencoder.latent_shape,
         width=config.ratio.width,
@@ -187,13 +201,23 @@ def train_pipeline(
         calibration, autoencoder, denoiser, ratio, scheduler, grid.to_dict()
     )
     release = _scan_release(pipeline, held_out, config.seed)
-    if accelerator.is_main_process:
-        _save(pipeline, release, run)
-    accelerator.wait_for_everyone()
     parameters = {
         name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()
     }
-    return TrainingSummary(histories, parameters, release, sample.n_events)
+    if accelerator.is_main_process:
+        card = model_card(
+            config.to_dict(),
+            stores,
+            grid,
+            parameters,
+            histories,
+            release,
+            [test.to_dict() for test in tests],
+            curve.to_dict() if curve else None,
+        )
+        _save(pipeline, release, card, run)
+    accelerator.wait_for_everyone()
+    return TrainingSummary(histories, parameters, release, sample.n_events, curve)
 
 
 def _accelerator(device: str, mixed_precision: str) -> Accelerator:
@@ -238,8 +262,6 @@ def _calibration(
         mus: list[NDArray[np.float32]] = []
         for store in stores:
             images = store.read(store.indices("train"))
-            if not len(images):
-                raise TrainingError(f"{store.path} has no training events.")
             require_finite(images.energy, images.event_id, str(store.path))
             energies.append(images.energy)
             mus.append(images.mu)
@@ -311,11 +333,14 @@ def _scan_release(
     return scan_release(times, pairs, seed)
 
 
-def _save(pipeline: PileupTranslationPipeline, release: ReleaseScan, run: RunDirectory) -> None:
+def _save(
+    pipeline: PileupTranslationPipeline, release: ReleaseScan, card: str, run: RunDirectory
+) -> None:
     hint = "Free space and repeat 'pileupgen train': it continues at the end."
     with folder_written_whole(run.model, hint) as aside:
         pipeline.save_pretrained(aside)
         write_whole(aside / "release.json", json.dumps(release.to_dict(), indent=2))
+        write_whole(aside / "README.md", card)
 
 
 def _divisor(n: int, at_most: int) -> int:

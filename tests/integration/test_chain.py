@@ -214,6 +214,16 @@ def test_commands_out_of_order_name_the_one_to_run_first(chain):
         assert first in out
 
 
+def test_training_with_one_domain_missing_names_the_store(chain):
+    (chain / "half.yaml").write_text(yaml.safe_dump({**CONFIG, "name": "half"}))
+    stores = chain / "runs" / "half" / "data"
+    stores.mkdir(parents=True)
+    shutil.copy(chain / "runs" / "small" / "data" / "mc.h5", stores)
+    out = pileupgen(chain, "train", "--config", "half.yaml", code=3)
+    assert "half/data/data.h5" in out
+    assert "pileupgen preprocess" in out
+
+
 def test_a_run_of_another_config_is_refused(chain):
     (chain / "other.yaml").write_text(yaml.safe_dump({**CONFIG, "denoiser": {"width": 16}}))
     for command in ("preprocess", "train", "translate", "validate"):
