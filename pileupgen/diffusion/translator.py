@@ -97,6 +97,8 @@ class Translator:
     scheduler : DDPMScheduler
     calibrate_before : bool
         Whether mc events are encoded with their own quantiles or with those of data.
+    bf16 : bool
+        Whether the denoiser's residual runs in bfloat16.
     """
 
     calibration: CellCalibration
@@ -105,6 +107,7 @@ class Translator:
     ratio: RatioClassifier
     scheduler: DDPMScheduler
     calibrate_before: bool = True
+    bf16: bool = True
 
     @property
     def codec(self) -> Codec:
@@ -200,7 +203,7 @@ class Translator:
             log_ratio = self.log_ratio(x_t, t, mu).double().cpu()
         if settings.mode == "generate" or t > 0:
             guides = self._guides(settings, t)
-            predict = Predictor(self.denoiser, self.scheduler, DATA, mu, guides)
+            predict = Predictor(self.denoiser, self.scheduler, DATA, mu, guides, self.bf16)
             x_t = solve(
                 x_t,
                 timesteps_between(t, settings.num_inference_steps),
@@ -231,7 +234,7 @@ class Translator:
         if t == 0:
             return latents
         if settings.inverts:
-            predict = Predictor(self.denoiser, self.scheduler, MC, mu)
+            predict = Predictor(self.denoiser, self.scheduler, MC, mu, bf16=self.bf16)
             steps = timesteps_between(t, settings.num_inference_steps)[::-1]
             return solve(latents, steps, predict, self.scheduler, settings.inversion_sampler)
         return self._noised(latents, noise.normal(tuple(latents.shape[1:])).to(latents), t)

@@ -98,7 +98,7 @@ class CellCalibration(ModelMixin, ConfigMixin):
         ring = np.arange(n_eta)
         if is_eta_symmetric:
             ring = np.minimum(ring, n_eta - 1 - ring)
-        self._ring = torch.from_numpy(ring)
+        self.ring = torch.from_numpy(ring)
         self.n_layers, self.n_knots = n_layers, n_knots
         self.n_mu_bins, self.n_layer_bins = n_mu_bins, n_layer_bins
         self._make_room(is_signed, n_ties)
@@ -168,7 +168,7 @@ class CellCalibration(ModelMixin, ConfigMixin):
     ) -> None:
         alive = find_alive(energy)
         self.is_alive[domain] = torch.from_numpy(alive)
-        ring = self._ring.numpy()
+        ring = self.ring.numpy()
         for table_ring in range(self.log_energy.shape[2]):
             rows = np.flatnonzero(ring == table_ring)
             for mu in range(self.n_mu_bins):
@@ -275,7 +275,7 @@ class CellCalibration(ModelMixin, ConfigMixin):
         ``condition`` is the rank, in (0, 1), of the hit cells of the layer before; −1 where it is
         null, None for the first of the chain.
         """
-        ring = self._ring.to(mu.device)[None, :, None].expand(shape)
+        ring = self.ring.to(mu.device)[None, :, None].expand(shape)
         corners: list[tuple[Tensor, Tensor]] = []
         for mu_bin, mu_share in self._mu_corners(mu):
             for part, part_share in self._condition_corners(condition, ring):

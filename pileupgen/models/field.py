@@ -140,20 +140,20 @@ class StationaryField(ModelMixin, ConfigMixin):
 
     def _to_basis(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to real Fourier coordinates (W, N, C·H)."""
-        flat = x.reshape(len(x), -1, self.width) @ self._basis.to(x)
+        flat = x.reshape(x.shape[0], -1, self.width) @ self._basis.to(x)
         return flat.permute(2, 0, 1)
 
     def _from_basis(self, coordinates: Tensor) -> Tensor:
         flat = coordinates.permute(1, 2, 0) @ self._basis.to(coordinates).T
-        return flat.reshape(len(flat), self.n_channels, self.height, self.width)
+        return flat.reshape(flat.shape[0], self.n_channels, self.height, self.width)
 
     def _mean_coordinates(self, mean: Tensor) -> Tensor:
         """A mean (C·H) constant in φ, in coordinates (W, 1, C·H): all in k = 0."""
-        out = torch.zeros(self.width, 1, len(mean), dtype=mean.dtype, device=mean.device)
+        out = torch.zeros(self.width, 1, mean.shape[0], dtype=mean.dtype, device=mean.device)
         out[0, 0] = mean * self.width**0.5
         return out
 
-    def velocity(self, x_t: Tensor, alpha: Tensor, sigma: Tensor, label: int) -> Tensor:
+    def velocity(self, x_t: Tensor, alpha: Tensor, sigma: Tensor, label: int | Tensor) -> Tensor:
         """E[v | x_t] of the Gaussian field, v = α ε − σ z (Salimans & Ho 2202.00512).
 
         In eigen-coordinates c of the centred field, with x_t = α z + σ ε and α² + σ² = 1,
@@ -164,7 +164,7 @@ class StationaryField(ModelMixin, ConfigMixin):
         x_t : Tensor, shape (N, C, H, W)
         alpha, sigma : Tensor, shape (N,)
             √ᾱ_t and √(1 − ᾱ_t).
-        label : int
+        label : int, or int64 Tensor of shape ()
             0 mc, 1 data, 2 both together.
 
         Returns

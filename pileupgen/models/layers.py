@@ -120,7 +120,7 @@ class DenseBlock(nn.Module):
         """(N, width, H, W) to (N, width, H, W); constant in φ."""
         pooled = self.squeeze(self.norm(x).mean(dim=3, keepdim=True))
         hidden = self.second(F.silu(self.first(pooled.flatten(1))))
-        return x + hidden.view(len(x), x.shape[1], x.shape[2], 1)
+        return x + hidden.view(x.shape[0], x.shape[1], x.shape[2], 1)
 
 
 class AttentionBlock(nn.Module):

@@ -13,9 +13,10 @@ from torch import Tensor
 from pileupgen.models.quantiles import QuantileTables
 from pileupgen.models.ties import Ties
 
-_S_LOWEST = -4.5
+S_LOWEST = -4.5
 """Lowest score of a hit: far enough from the null cells to stay a hit in single precision."""
-_TINY, _ALMOST_ONE = 1e-60, 1 - 1e-12
+PROBABILITY_RANGE = _TINY, _ALMOST_ONE = 1e-60, 1 - 1e-12
+"""Ranks are kept within."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ class CellRanks:
 
 def _tail_of(tables: QuantileTables, size: Tensor) -> Tensor:
     s = tables.score_of(torch.log(size.clamp(1e-30, 1e30)))
-    return torch.special.ndtr(-s.clamp_min(_S_LOWEST))
+    return torch.special.ndtr(-s.clamp_min(S_LOWEST))
 
 
 def _score(tail: Tensor) -> Tensor:

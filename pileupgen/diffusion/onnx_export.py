@@ -1,0 +1,309 @@
+"""A translation for ONNX Runtime: networks as graphs, tables, and what is to be done with them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pileupgen.diffusion import run_onnx
+from pileupgen.diffusion.guidance import Strength
+from pileupgen.diffusion.onnx_graphs import write_calibration, write_graphs, write_renewal
+from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+from pileupgen.diffusion.sampling import CLEAN, timesteps_between
+from pileupgen.diffusion.schedule import alpha_sigma
+from pileupgen.diffusion.settings import Settings
+from pileupgen.diffusion.solver_plan import Step, plan_steps
+from pileupgen.diffusion.translator import EventKeys, Translator
+from pileupgen.errors import ConfigError, DependencyError, RunError
+from pileupgen.models.denoiser import DATA, MC, NULL
+from pileupgen.models.renewal import MarginalRenewal
+from pileupgen.run import folder_written_whole, versions
+
+FORMAT, FORMAT_VERSION = "pileupgen-onnx", 1
+
+
+@dataclass(frozen=True)
+class Events:
+    """Events to try an export on.
+
+    Attributes
+    ----------
+    energy : float32 array, shape (N, L, n_eta, n_phi)
+        GeV.
+    mu : float32 array, shape (N,)
+    event_id : int64 array, shape (N,)
+    """
+
+    energy: NDArray[np.float32]
+    mu: NDArray[np.float32]
+    event_id: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How ONNX Runtime and torch compare on the events of ``check.npz``, both in fp32.
+
+    Attributes
+    ----------
+    score : float
+        Largest difference of a cell's score before the renewal.
+    log_ratio : float
+        Largest difference of ln r.
+    differing_cells : float
+        Fraction of cells whose energies differ by more than 1e-3 of themselves: those on the edge
+        between a hit and none.
+    n_events : int
+    """
+
+    score: float
+    log_ratio: float
+    differing_cells: float
+    n_events: int
+
+
+def export_translation(
+    pipeline: PileupTranslationPipeline,
+    settings: Settings,
+    folder: Path,
+    events: Events,
+    *,
+    seed: int = 1,
+    renewal: MarginalRenewal | None = None,
+    provenance: Mapping[str, Any] | None = None,
+) -> Agreement:
+    """Write graphs, tables, ``translation.json``, ``run_onnx.py``, ``check.npz``; check them.
+
+    Parameters
+    ----------
+    pipeline : PileupTranslationPipeline
+        Trained.
+    settings : Settings
+        How to translate.
+    folder : Path
+        Takes its name when it is whole; an older one is replaced.
+    events : Events
+        A few, to check on; written beside the graphs with what torch makes of them.
+    seed : int
+        Of the noise.
+    renewal : MarginalRenewal, optional
+        Fitted for the settings.
+    provenance : mapping, optional
+        Goes into ``translation.json``.
+
+    Raises
+    ------
+    ConfigError
+        If the settings or the model have no counterpart in ONNX.
+    DependencyError
+        If ONNX Runtime is not installed.
+    RunError
+        If ONNX Runtime's scores differ from torch's by more than 1e-4.
+    OutputError
+        If the folder cannot be written.
+    """
+    require_exportable(pipeline, settings)
+    with folder_written_whole(folder) as aside:
+        plan = {
+            "format": FORMAT,
+            "version": FORMAT_VERSION,
+            "made_with": versions("torch", "diffusers", "numpy"),
+            "provenance": dict(provenance or {}),
+            "grid": pipeline.geometry.to_dict(),
+            "settings": settings.to_dict(),
+            **_procedure(pipeline, settings, seed),
+            "graphs": {} if settings.mode == "calibrate" else write_graphs(pipeline, aside),
+            "calibration": write_calibration(pipeline, aside),
+            "renewal": write_renewal(renewal, aside),
+        }
+        text = json.dumps(plan, indent=1, ensure_ascii=False)
+        (aside / "translation.json").write_text(text + "\n", encoding="utf-8")
+        shutil.copyfile(run_onnx.__file__, aside / "run_onnx.py")
+        return _check(pipeline, settings, aside, events, seed, renewal)
+
+
+def require_exportable(pipeline: PileupTranslationPipeline, settings: Settings) -> None:
+    """Refuse what ONNX Runtime could not follow; see :func:`export_translation`."""
+    try:
+        import onnxruntime  # noqa: F401
+    except ImportError as error:
+        raise DependencyError(
+            "The export needs ONNX Runtime, which is not installed.",
+            "Run 'pip install pileupgen[onnx]'.",
+        ) from error
+    pipeline.check(settings)
+    if settings.release != "common":
+        raise ConfigError(
+            "A per-event release cannot be exported.", "Choose one t_release for all."
+        )
+    if settings.w and settings.guidance == "classifier":
+        raise ConfigError(
+            "Guidance by the classifier's gradient cannot be exported: ONNX has no gradients.",
+            "Choose guidance classifier-free or ratio.",
+        )
+    if not pipeline.calibration.is_plain:
+        raise ConfigError(
+            "A calibration with negative or tied values cannot be exported.",
+            "Images of energies without either can.",
+        )
+    for name in ("field", "residual"):
+        if not hasattr(pipeline.denoiser, name):
+            kind = type(pipeline.denoiser).__name__
+            raise ConfigError(f"A denoiser of kind {kind} cannot be exported.")
+
+
+# -- what is to be done ------------------------------------------------------------------------
+
+
+def _procedure(
+    pipeline: PileupTranslationPipeline, settings: Settings, seed: int
+) -> dict[str, Any]:
+    is_diffused = settings.mode != "calibrate"
+    plain = not is_diffused or pipeline.config.calibrate_before
+    t_start = settings.t_release
+    if settings.mode == "generate":
+        t_start = pipeline.num_train_timesteps - 1
+    return {
+        "mode": settings.mode,
+        "labels": {"mc": MC, "data": DATA, "null": NULL},
+        "shapes": {
+            "image": list(pipeline.geometry.shape),
+            "latent": list(pipeline.autoencoder.latent_shape),
+        },
+        "order": _ORDER,
+        "noise": {
+            "seed": seed,
+            "generator": "Philox4x64-10 (Salmon et al., SC'11), one per event, as NumPy has it",
+            "key": ["seed", "event_id modulo 2^64"],
+            "counter": [0, 0, 0, 0],
+            "counter_is_raised": "before each block of four 64-bit numbers",
+            "32_bit": "of each 64-bit number first the lower half, then the upper",
+            "uniform": "(32-bit number >> 8) / 2^24",
+            "normal": "NumPy's ziggurat, random_standard_normal_f; another sampler gives other "
+            "events of the same distribution",
+        },
+        "alpha_bar": pipeline.scheduler.alphas_cumprod.double().tolist(),
+        "encode": {"domain": MC if plain else DATA, "label": MC},
+        "decode": {"domain": DATA, "label": DATA},
+        "start": _start(pipeline, settings),
+        "phases": _phases(pipeline, settings, t_start) if is_diffused else [],
+        "log_weight_limit": settings.log_weight_limit,
+    }
+
+
+_ORDER = [
+    "Each event draws uniform numbers (image), then, where 'start' is not null, normal numbers "
+    "(latent), then normal numbers (latent) at every step with draws_noise.",
+    "calibration.encode: energies to scores with the tables of encode.domain and the uniform "
+    "numbers; see class Calibration in run_onnx.py.",
+    "encoder: scores to latents x, with label encode.label.",
+    "start, where not null: x = alpha x + sigma normal.",
+    "phases, each beginning with x_0 = 0. Where 'ratio' is not null, ln r = ratio(x) first.",
+    "steps: v = sum of weight · denoiser(x, t, label, mu, x_0, alpha, sigma) over 'velocity'; "
+    "eps = sigma x + alpha v; x_0 = alpha x - sigma v; then x = the combination of x, x_0, x_0 of "
+    "the step before, eps and noise with the step's coefficients of these names.",
+    "decoder: x to scores, with label decode.label.",
+    "renewal, where not null: scores to scores by its knots, per layer and ring; see renew.",
+    "calibration.decode: scores to energies in GeV with the tables of decode.domain.",
+    "The event's weight is exp(ln r), ln r clipped to -/+ log_weight_limit.",
+]
+
+
+def _start(pipeline: PileupTranslationPipeline, settings: Settings) -> dict[str, Any] | None:
+    if settings.mode == "generate":
+        return {"alpha": 0.0, "sigma": 1.0}
+    if settings.mode == "partial" and settings.t_release > 0:
+        return _level(pipeline, settings.t_release)
+    return None
+
+
+def _phases(
+    pipeline: PileupTranslationPipeline, settings: Settings, t_start: int
+) -> list[dict[str, Any]]:
+    down = timesteps_between(t_start, settings.num_inference_steps) if t_start > 0 else []
+    phases = []
+    if settings.inverts and down:
+        inversion = plan_steps(down[::-1], pipeline.scheduler, settings.inversion_sampler)
+        steps = [_step(step, [(MC, 1.0)]) for step in inversion]
+        phases.append({"name": "invert", "ratio": None, "steps": steps})
+    decoding: list[Step] = []
+    if down:
+        sampler, eta = settings.decoding_sampler, settings.eta
+        decoding = plan_steps(down, pipeline.scheduler, sampler, eta)
+    strength = Strength(settings.w, settings.guidance_schedule, t_start, settings.guidance_interval)
+    other = MC if settings.guidance == "ratio" else NULL
+    steps = []
+    for step in decoding:
+        w = strength(step.t)
+        steps.append(_step(step, [(DATA, 1 + w), (other, -w)] if w else [(DATA, 1.0)]))
+    has_ratio = settings.mode != "generate"
+    ratio = _level(pipeline, max(t_start, CLEAN + 1)) if has_ratio else None
+    return [*phases, {"name": "decode", "ratio": ratio, "steps": steps}]
+
+
+def _step(step: Step, velocity: list[tuple[int, float]]) -> dict[str, Any]:
+    terms = [{"label": label, "weight": weight} for label, weight in velocity]
+    return {**step.to_dict(), "velocity": terms}
+
+
+def _level(pipeline: PileupTranslationPipeline, t: int) -> dict[str, Any]:
+    alpha, sigma = alpha_sigma(pipeline.scheduler, torch.tensor([t]))
+    return {"t": t, "alpha": float(alpha[0]), "sigma": float(sigma[0])}
+
+
+# -- check -------------------------------------------------------------------------------------
+
+
+def _check(
+    pipeline: PileupTranslationPipeline,
+    settings: Settings,
+    folder: Path,
+    events: Events,
+    seed: int,
+    renewal: MarginalRenewal | None,
+) -> Agreement:
+    translator = Translator(
+        pipeline.calibration,
+        pipeline.autoencoder,
+        pipeline.denoiser,
+        pipeline.ratio,
+        pipeline.scheduler,
+        bool(pipeline.config.calibrate_before),
+        bf16=False,
+    )
+    scores = torch.empty(events.energy.shape)
+    log_ratio = np.empty(len(events.energy))
+    keys = EventKeys(events.event_id, seed)
+    for part in translator.parts(events.energy, events.mu, keys, settings):
+        scores[part.rows], log_ratio[part.rows] = part.scores, part.log_ratio.numpy()
+    renewed = scores if renewal is None else renewal(scores)
+    energy = pipeline.calibration.decode(renewed, DATA, torch.from_numpy(events.mu)).numpy()
+    np.savez(
+        folder / "check.npz",
+        seed=seed,
+        scores=scores.numpy(),
+        log_ratio=log_ratio,
+        translated=energy,
+        **vars(events),
+    )
+    found = run_onnx.Translation(folder)(events.energy, events.mu, events.event_id, seed)
+    agreement = Agreement(
+        score=float(np.abs(found.scores - scores.numpy()).max()),
+        log_ratio=float(np.abs(found.log_ratio - log_ratio).max()),
+        differing_cells=float(np.mean(~np.isclose(found.energy, energy, rtol=1e-3, atol=0))),
+        n_events=len(energy),
+    )
+    if not agreement.score <= run_onnx.AGREEMENT:
+        raise RunError(
+            f"ONNX Runtime's scores differ from torch's by up to {agreement.score:.1e}; nothing "
+            "was exported.",
+            "Please report it with the model's config.yaml.",
+        )
+    return agreement

@@ -1,0 +1,176 @@
+"""The networks of a translation as ONNX graphs, its tables as plain numbers."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+from pileupgen.models import quantiles, ranks
+from pileupgen.models import renewal as renewals
+from pileupgen.models.denoiser import DATA
+from pileupgen.models.renewal import MarginalRenewal
+
+OPSET = 17
+
+
+class _Encoder(nn.Module):
+    def __init__(self, autoencoder: Any) -> None:
+        super().__init__()
+        self.autoencoder = autoencoder
+
+    def forward(self, scores: Tensor, label: Tensor, mu: Tensor) -> Tensor:
+        latents: Tensor = self.autoencoder.encode(scores, label.expand(scores.shape[0]), mu)
+        return latents
+
+
+class _Decoder(nn.Module):
+    def __init__(self, autoencoder: Any) -> None:
+        super().__init__()
+        self.autoencoder = autoencoder
+
+    def forward(self, latents: Tensor, label: Tensor, mu: Tensor) -> Tensor:
+        mean: Tensor = self.autoencoder.decode(latents, label.expand(latents.shape[0]), mu)[0]
+        return mean
+
+
+class _Velocity(nn.Module):
+    """The denoiser with one label, time and noise level for all events."""
+
+    def __init__(self, denoiser: Any) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+
+    def forward(
+        self,
+        x_t: Tensor,
+        t: Tensor,
+        label: Tensor,
+        mu: Tensor,
+        x_0: Tensor,
+        alpha: Tensor,
+        sigma: Tensor,
+    ) -> Tensor:
+        n = x_t.shape[0]
+        closed = self.denoiser.field.velocity(x_t, alpha.expand(n), sigma.expand(n), label[0])
+        residual = self.denoiser.residual(x_t, t.expand(n), label.expand(n), mu, x_0)
+        velocity: Tensor = closed + residual
+        return velocity
+
+
+class _Ratio(nn.Module):
+    def __init__(self, ratio: Any) -> None:
+        super().__init__()
+        self.ratio = ratio
+
+    def forward(self, x_t: Tensor, t: Tensor, mu: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        n = x_t.shape[0]
+        log_ratio: Tensor = self.ratio(x_t, t.expand(n), mu, alpha.expand(n), sigma.expand(n))
+        return log_ratio
+
+
+def write_graphs(pipeline: PileupTranslationPipeline, folder: Path) -> dict[str, str]:
+    """Write encoder, denoiser, decoder and ratio; the name of each one's file.
+
+    All take any number of events at a time; label, t, α and σ have shape (1,), one for all events.
+    """
+    scores = torch.zeros(2, *pipeline.geometry.shape)
+    x = torch.zeros(2, *pipeline.autoencoder.latent_shape)
+    mu, label, t = torch.tensor([60.0, 50.0]), torch.tensor([DATA]), torch.tensor([300])
+    alpha, sigma = torch.tensor([0.8]), torch.tensor([0.6])
+    graphs: dict[str, tuple[nn.Module, dict[str, Tensor], str]] = {
+        "encoder": (
+            _Encoder(pipeline.autoencoder),
+            {"scores": scores, "label": label, "mu": mu},
+            "latents",
+        ),
+        "denoiser": (
+            _Velocity(pipeline.denoiser),
+            {
+                "x_t": x,
+                "t": t,
+                "label": label,
+                "mu": mu,
+                "x_0": x,
+                "alpha": alpha,
+                "sigma": sigma,
+            },
+            "velocity",
+        ),
+        "decoder": (
+            _Decoder(pipeline.autoencoder),
+            {"latents": x, "label": label, "mu": mu},
+            "scores",
+        ),
+        "ratio": (
+            _Ratio(pipeline.ratio),
+            {"x_t": x, "t": t, "mu": mu, "alpha": alpha, "sigma": sigma},
+            "log_ratio",
+        ),
+    }
+    for name, (module, inputs, output) in graphs.items():
+        _write_graph(module.eval(), inputs, output, folder / f"{name}.onnx")
+    return {name: f"{name}.onnx" for name in graphs}
+
+
+def _write_graph(module: nn.Module, inputs: dict[str, Tensor], output: str, path: Path) -> None:
+    by_event = {name: {0: "N"} for name, value in inputs.items() if len(value) > 1}
+    with warnings.catch_warnings(), torch.no_grad():
+        # The tracer warns of shape checks; the newer exporter needs a package more.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module,
+            tuple(inputs.values()),
+            str(path),
+            input_names=list(inputs),
+            output_names=[output],
+            dynamic_axes={**by_event, output: {0: "N"}},
+            opset_version=OPSET,
+            dynamo=False,
+        )
+
+
+def write_calibration(pipeline: PileupTranslationPipeline, folder: Path) -> dict[str, Any]:
+    """Write the quantile tables; tells how to read them."""
+    calibration = pipeline.calibration
+    names = ("log_energy", "null_mass", "mu_centres", "is_alive")
+    tables = {
+        name: _write_table(getattr(calibration, name), folder, f"calibration.{name}")
+        for name in names
+    }
+    return {
+        "tables": tables,
+        "axes": {
+            "log_energy": "domain, layer, ring table, μ bin, part of the layer before, knot",
+            "null_mass": "domain, layer, ring table, μ bin, part of the layer before",
+            "is_alive": "domain, layer, eta, phi",
+        },
+        "ring": calibration.ring.tolist(),
+        "s_max": quantiles.S_MAX,
+        "s_lowest": ranks.S_LOWEST,
+        "probability_range": list(ranks.PROBABILITY_RANGE),
+    }
+
+
+def write_renewal(renewal: MarginalRenewal | None, folder: Path) -> dict[str, Any] | None:
+    """Write the knots of the renewal, if there is one."""
+    if renewal is None:
+        return None
+    return {
+        "knots": _write_table(renewal.knots, folder, "renewal.knots"),
+        "axes": "layer, eta, knot",
+        "s_max": renewals.S_MAX,
+    }
+
+
+def _write_table(values: Tensor, folder: Path, name: str) -> dict[str, Any]:
+    """Write little endian numbers, last axis fastest, and tell how to read them."""
+    array = values.detach().cpu().numpy()
+    dtype = "u1" if array.dtype == np.bool_ else "<f4"
+    (folder / f"{name}.bin").write_bytes(np.ascontiguousarray(array, dtype=dtype).tobytes())
+    return {"file": f"{name}.bin", "dtype": dtype, "shape": list(array.shape)}

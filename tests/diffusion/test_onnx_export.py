@@ -1,0 +1,243 @@
+"""The exported translation against torch, both in single precision."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers.models.modeling_utils import ModelMixin
+
+pytest.importorskip("onnxruntime", reason="needs the extra 'onnx'")
+
+from pileupgen.diffusion import onnx_export, onnx_graphs, run_onnx
+from pileupgen.diffusion.onnx_export import Agreement, Events, export_translation
+from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+from pileupgen.diffusion.sampling import solve, timesteps_between
+from pileupgen.diffusion.schedule import make_scheduler
+from pileupgen.diffusion.settings import Settings
+from pileupgen.diffusion.solver_plan import plan_steps
+from pileupgen.errors import ConfigError, RunError
+from pileupgen.models.autoencoder import Autoencoder
+from pileupgen.models.calibration import CellCalibration
+from pileupgen.models.cell_patches import CellPatches
+from pileupgen.models.codec import EventNoise
+from pileupgen.models.denoiser import Denoiser
+from pileupgen.models.ratio import RatioClassifier
+from pileupgen.models.transformer import TransformerDenoiser
+from tests.conftest import SMALL_GRID, make_energies
+
+T = 1000
+
+
+def make_pipeline(autoencoder: ModelMixin, denoiser: ModelMixin) -> PileupTranslationPipeline:
+    """Networks with random weights everywhere, so that nothing is hidden by zeros."""
+    torch.manual_seed(0)
+    samples = [make_energies(300, domain, seed=60) for domain in (0, 1)]
+    calibration = CellCalibration(2, 8, 12, n_knots=64, n_mu_bins=2, n_layer_bins=4)
+    calibration.fit([energy for energy, _ in samples], [mu for _, mu in samples])
+    ratio = RatioClassifier(8, 4, 6, width=8, n_blocks=1, patch=(2, 2))
+    for network in (autoencoder, denoiser, ratio):
+        for parameter in network.parameters():
+            parameter.data += 0.05 * torch.randn_like(parameter)
+    denoiser.field.fit([torch.randn(200, 8, 4, 6) + 0.1 * shift for shift in range(2)])
+    ratio.field.load_state_dict(denoiser.field.state_dict())
+    return PileupTranslationPipeline(
+        calibration, autoencoder, denoiser, ratio, make_scheduler(T), SMALL_GRID.to_dict()
+    )
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> PileupTranslationPipeline:
+    return make_pipeline(
+        Autoencoder(2, 8, 12, width=8, n_blocks=1, n_heads=2),
+        Denoiser(8, 4, 6, width=8, n_blocks=1, patch=(2, 2)),
+    )
+
+
+@pytest.fixture
+def graphs_once(
+    pipeline: PileupTranslationPipeline,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The same networks for all settings, traced once."""
+    folder = tmp_path_factory.getbasetemp() / "onnx-graphs"
+    if not folder.exists():
+        folder.mkdir()
+        onnx_graphs.write_graphs(pipeline, folder)
+
+    def copy(_: PileupTranslationPipeline, place: Path) -> dict[str, str]:
+        shutil.copytree(folder, place, dirs_exist_ok=True)
+        return {path.stem: path.name for path in folder.iterdir()}
+
+    monkeypatch.setattr(onnx_export, "write_graphs", copy)
+
+
+@pytest.fixture(scope="module")
+def events() -> Events:
+    energy, mu = make_energies(7, 0, seed=61)
+    mu[3] = np.nan
+    return Events(energy, mu, np.array([5, 2, 11, 2**40, 0, 7, 8]))
+
+
+PARTIAL = Settings(num_inference_steps=6)
+CASES = {
+    "partial": PARTIAL,
+    "unguided ancestral": dataclasses.replace(PARTIAL, w=0.0, sampler="ancestral"),
+    "ddim, ratio guided": dataclasses.replace(
+        PARTIAL, sampler="ddim", eta=0.3, guidance="ratio", guidance_schedule="cosine"
+    ),
+    "invert": dataclasses.replace(PARTIAL, mode="invert", t_release=900, w=0.5),
+    "invert+sde": dataclasses.replace(PARTIAL, mode="invert+sde", guidance_interval=(50, 200)),
+    "generate": dataclasses.replace(PARTIAL, mode="generate", w=1.0),
+    "calibrate": dataclasses.replace(PARTIAL, mode="calibrate"),
+    "no release": dataclasses.replace(PARTIAL, t_release=0),
+}
+
+
+def test_a_transformer_on_cells_agrees_too(events: Events, tmp_path: Path) -> None:
+    pipeline = make_pipeline(
+        CellPatches(2, 8, 12), TransformerDenoiser(8, 4, 6, 16, 1, n_heads=2, patch=(2, 2))
+    )
+    found = export_translation(pipeline, PARTIAL, tmp_path / "out", events)
+    assert found.score < 1e-4
+    assert found.log_ratio < 1e-3
+
+
+@pytest.mark.usefixtures("graphs_once")
+@pytest.mark.parametrize("settings", CASES.values(), ids=CASES.keys())
+def test_onnx_runtime_and_torch_agree_on_every_cell(
+    pipeline: PileupTranslationPipeline, events: Events, settings: Settings, tmp_path: Path
+) -> None:
+    renewal = None
+    if settings is PARTIAL:
+        sample = make_energies(100, 0, seed=62)
+        renewal = pipeline.fit_renewal(*sample, np.arange(100), 1, settings)
+    found = export_translation(
+        pipeline, settings, tmp_path / "out", events, seed=3, renewal=renewal
+    )
+    assert isinstance(found, Agreement)
+    assert found.score < 1e-4
+    assert found.log_ratio < 1e-3
+    assert found.differing_cells < 1e-3
+    assert found.n_events == 7
+    plan = json.loads((tmp_path / "out" / "translation.json").read_text())
+    n_steps = [len(phase["steps"]) for phase in plan["phases"]]
+    expected = {"calibrate": [], "invert": [6, 6], "invert+sde": [6, 6]}
+    n = expected.get(settings.mode, [6 if settings.t_release else 0])
+    assert n_steps == n
+
+
+def test_the_folder_runs_without_pileupgen(
+    pipeline: PileupTranslationPipeline, events: Events, tmp_path: Path
+) -> None:
+    folder = tmp_path / "out"
+    export_translation(pipeline, PARTIAL, folder, events, seed=4)
+    np.savez(tmp_path / "in.npz", **vars(events))
+    code = (
+        "import sys, runpy; sys.modules['pileupgen'] = sys.modules['torch'] = None; "
+        "sys.argv = ['run_onnx.py', *sys.argv[1:]]; "
+        f"runpy.run_path({str(folder / 'run_onnx.py')!r}, run_name='__main__')"
+    )
+    out = subprocess.run([sys.executable, "-c", code, "--check"], capture_output=True, text=True)
+    assert out.returncode == 0, out.stderr
+    assert "largest difference" in out.stdout
+    arguments = [str(tmp_path / name) for name in ("in.npz", "out.npz")]
+    subprocess.run([sys.executable, "-c", code, *arguments], check=True)
+    with np.load(tmp_path / "out.npz") as there, np.load(folder / "check.npz") as here:
+        close = np.isclose(there["energy"], here["translated"], rtol=1e-3)
+        assert close.mean() > 0.999
+        np.testing.assert_allclose(there["log_ratio"], here["log_ratio"], atol=1e-3)
+
+
+@pytest.mark.usefixtures("graphs_once")
+def test_a_wrong_result_is_noticed(
+    pipeline: PileupTranslationPipeline,
+    events: Events,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(run_onnx, "ndtri", lambda p: 1.001 * np.asarray(p))
+    with pytest.raises(RunError, match="differ from torch's"):
+        export_translation(pipeline, PARTIAL, tmp_path / "out", events)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"release": "per-event"}, "per-event release"),
+        ({"guidance": "classifier"}, "no gradients"),
+        ({"t_release": T}, "outside 0"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused(
+    pipeline: PileupTranslationPipeline, events: Events, change: dict, words: str, tmp_path: Path
+) -> None:
+    settings = dataclasses.replace(PARTIAL, **change)
+    with pytest.raises(ConfigError, match=words):
+        export_translation(pipeline, settings, tmp_path / "out", events)
+
+
+@pytest.mark.parametrize("sampler", ["ancestral", "ddim", "dpmsolver++", "sde-dpmsolver++"])
+def test_the_plan_of_a_solver_is_the_solver(sampler: str) -> None:
+    scheduler, times = make_scheduler(T), timesteps_between(700, 7)
+    draws = iter(torch.randn(20, 5, dtype=torch.float64))
+    noises = [next(draws) for _ in times]
+
+    def predict(x, t, x_0):
+        alpha_bar = float(scheduler.alphas_cumprod[t])
+        v = torch.sin(x) + 0.1 * x_0
+        return (1 - alpha_bar) ** 0.5 * x + alpha_bar**0.5 * v, alpha_bar**0.5 * x - (
+            1 - alpha_bar
+        ) ** 0.5 * v
+
+    start, used = torch.randn(5, dtype=torch.float64), iter(noises)
+    expected = solve(start, times, predict, scheduler, sampler, lambda: next(used))
+    x, x_0, used = start, torch.zeros(5, dtype=torch.float64), iter(noises)
+    for step in plan_steps(times, scheduler, sampler):
+        before = x_0
+        eps, x_0 = predict(x, step.t, x_0)
+        x = step.x * x + step.x_0 * x_0 + step.x_0_before * before + step.eps * eps
+        if step.draws_noise:
+            x = x + step.noise * next(used)
+    torch.testing.assert_close(x, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_the_noise_is_as_described() -> None:
+    """Philox4x64-10 written out, against what the pipeline draws."""
+
+    def block(counter: list[int], key: list[int]) -> list[int]:
+        m, mask = (0xD2E7470EE14C6C93, 0xCA5A826395121157), 2**64 - 1
+        w = (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)
+        for _ in range(10):
+            first, second = m[0] * counter[0], m[1] * counter[2]
+            counter = [
+                (second >> 64) ^ counter[1] ^ key[0],
+                second & mask,
+                (first >> 64) ^ counter[3] ^ key[1],
+                first & mask,
+            ]
+            key = [(key[i] + w[i]) & mask for i in range(2)]
+        return counter
+
+    numbers = [n for i in (1, 2) for n in block([i, 0, 0, 6], [3, 2**40])]
+    halves = [half for n in numbers for half in (n & 0xFFFFFFFF, n >> 32)]
+    drawn = EventNoise(3, np.array([2**40]), 6).uniform((16,))
+    assert drawn[0].tolist() == [(half >> 8) / 2**24 for half in halves]
+
+
+def test_the_normal_distribution_is_to_the_digit() -> None:
+    from scipy import special
+
+    p = np.concatenate([10.0 ** -np.linspace(0.1, 60, 500), 1 - 10.0 ** -np.linspace(0.4, 12, 99)])
+    np.testing.assert_allclose(run_onnx.ndtri(p), special.ndtri(p), rtol=1e-12, atol=1e-14)
+    x = np.linspace(-15, 8, 500)
+    np.testing.assert_allclose(run_onnx.ndtr(x), special.ndtr(x), rtol=1e-13)
