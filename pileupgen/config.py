@@ -67,8 +67,11 @@ class PreprocessConfig(Section):
 
 
 class CalibrationConfig(Section):
-    """Cells to Gaussian scores and back, by quantiles of the training split."""
+    """Cells to what the networks see and back, by statistics of the training split."""
 
+    space: Literal["gaussianised", "signed_log"] = Field(
+        "gaussianised", description="quantiles of each domain; or one logarithm and hit bits"
+    )
     n_knots: int = Field(256, ge=8, description="quantiles per ring, layer and condition bin")
     n_mu_bins: int = Field(3, ge=1, description="bins in μ; 1 is off")
     n_layer_bins: int = Field(8, ge=1, description="bins in the deeper layer's score; 1 is off")

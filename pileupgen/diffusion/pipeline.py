@@ -19,12 +19,12 @@ from pileupgen.diffusion.settings import Settings
 from pileupgen.diffusion.translator import EventKeys, Part, Translation, Translator
 from pileupgen.errors import ConfigError, RunError
 from pileupgen.models.autoencoder import Autoencoder
-from pileupgen.models.calibration import CellCalibration
 from pileupgen.models.cell_patches import CellPatches
 from pileupgen.models.codec import Codec
 from pileupgen.models.denoiser import DATA, FieldDenoiser
 from pileupgen.models.ratio import RatioClassifier
 from pileupgen.models.renewal import MarginalRenewal
+from pileupgen.models.scaling import CellSpace
 
 
 class PileupTranslationPipeline(DiffusionPipeline):
@@ -48,7 +48,7 @@ class PileupTranslationPipeline(DiffusionPipeline):
 
     def __init__(
         self,
-        calibration: CellCalibration,
+        calibration: CellSpace,
         autoencoder: Autoencoder | CellPatches,
         denoiser: FieldDenoiser,
         ratio: RatioClassifier,
@@ -123,13 +123,18 @@ class PileupTranslationPipeline(DiffusionPipeline):
         settings: Settings,
         advance: Callable[[int], None] = lambda n: None,
     ) -> MarginalRenewal:
-        """Fit the calibration after the decode on training events of the source; see __call__."""
-        grid = self.geometry
-        scores = torch.empty((len(energy), *grid.shape))
+        """Fit the calibration after the decode on training events of the source; see __call__.
+
+        Scores that are not meant to be normal are left as they are.
+        """
+        grid, n_channels = self.geometry, self.calibration.n_channels
+        renewal = MarginalRenewal(n_channels, grid.n_eta, grid.is_eta_symmetric)
+        if not self.calibration.has_normal_scores:
+            return renewal
+        scores = torch.empty((len(energy), n_channels, *grid.shape[1:]))
         for part in self._parts(energy, mu, EventKeys(event_id, seed), settings):
             scores[part.rows] = part.scores
             advance(len(part.rows))
-        renewal = MarginalRenewal(grid.n_layers, grid.n_eta, grid.is_eta_symmetric)
         renewal.fit(scores)
         return renewal
 

@@ -16,10 +16,10 @@ from pileupgen.diffusion.sampling import CLEAN, solve, timesteps_between
 from pileupgen.diffusion.schedule import alpha_sigma
 from pileupgen.diffusion.settings import LOG_WEIGHT_LIMIT, Settings
 from pileupgen.diffusion.weights import clipped_weights
-from pileupgen.models.calibration import CellCalibration
 from pileupgen.models.codec import Codec, EventNoise, LatentModel
 from pileupgen.models.denoiser import DATA, MC, NULL, FieldDenoiser
 from pileupgen.models.ratio import RatioClassifier
+from pileupgen.models.scaling import CellSpace
 
 MICRO_BATCH = 50
 """Events per network call, always: shorter batches are filled up, so that the kernels chosen, and
@@ -101,7 +101,7 @@ class Translator:
         Whether the denoiser's residual runs in bfloat16.
     """
 
-    calibration: CellCalibration
+    calibration: CellSpace
     autoencoder: LatentModel
     denoiser: FieldDenoiser
     ratio: RatioClassifier
@@ -213,7 +213,8 @@ class Translator:
                 lambda: noise.normal(shape).to(latents),
                 settings.eta,
             )
-        normal = noise.normal(tuple(energy.shape[1:])) if settings.decode == "sample" else None
+        cells = (self.calibration.n_channels, *energy.shape[2:])
+        normal = noise.normal(cells) if settings.decode == "sample" else None
         return self.codec.decode_scores(x_t, DATA, mu, normal).cpu(), log_ratio
 
     def _guides(self, settings: Settings, t_start: int) -> tuple[Guide, ...]:

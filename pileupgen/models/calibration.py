@@ -23,7 +23,13 @@ from diffusers.models.modeling_utils import ModelMixin
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pileupgen.models.quantile_fit import condition_bins, find_alive, fit_knots, mu_binning
+from pileupgen.models.quantile_fit import (
+    condition_bins,
+    find_alive,
+    find_threshold,
+    fit_knots,
+    mu_binning,
+)
 from pileupgen.models.quantiles import QuantileTables
 from pileupgen.models.ranks import CellRanks, Negatives
 from pileupgen.models.ties import Ties, find_ties
@@ -70,6 +76,7 @@ class CellCalibration(ModelMixin, ConfigMixin):
     """
 
     config_name = "config.json"
+    has_normal_scores = True
 
     @register_to_config
     def __init__(
@@ -115,6 +122,11 @@ class CellCalibration(ModelMixin, ConfigMixin):
             self.ties: Tensor
             shape = (2, self.n_layers, n_ties, 3)
             self.register_buffer("ties", torch.full(shape, torch.nan, dtype=torch.float64))
+
+    @property
+    def n_channels(self) -> int:
+        """Numbers a cell position becomes: its layers' scores."""
+        return self.n_layers
 
     @property
     def is_plain(self) -> bool:
@@ -200,17 +212,27 @@ class CellCalibration(ModelMixin, ConfigMixin):
             return
         negative = -values[values < 0]
         # A table without hits of a sign is mixed with others that have some.
-        self._fit_knots(self.log_energy, index, positive if len(positive) else ring[ring > 0])
-        self._fit_knots(self.log_negative, index, negative if len(negative) else -ring[ring < 0])
+        above, below_zero = ring[ring > 0], -ring[ring < 0]
+        lowest = find_threshold(ring)
+        self._fit_knots(self.log_energy, index, positive if len(positive) else above, lowest=lowest)
+        self._fit_knots(
+            self.log_negative, index, negative if len(negative) else below_zero, lowest=lowest
+        )
         below = float(np.clip(len(negative) / n, 0.0, 1.0 - _MIN_MASS))
         null = (n - len(positive) - len(negative)) / n
         self.negative_mass[index] = below
         self.null_mass[index] = float(np.clip(null, 0.0, 1.0 - _MIN_MASS - below))
 
-    def _fit_knots(self, table: Tensor, index: tuple[int, ...], sizes: NDArray[np.float32]) -> None:
+    def _fit_knots(
+        self,
+        table: Tensor,
+        index: tuple[int, ...],
+        sizes: NDArray[np.float32],
+        lowest: float | None = None,
+    ) -> None:
         tied = self.ties[index[:2]][:, 0].numpy() if self.n_ties else None
         if len(sizes):
-            knots = fit_knots(sizes, self.n_knots, is_signed=self.is_signed, tied=tied)
+            knots = fit_knots(sizes, self.n_knots, lowest=lowest, tied=tied)
             table[index] = torch.from_numpy(knots)
 
     # -- applying --------------------------------------------------------------------------------

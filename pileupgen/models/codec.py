@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pileupgen.models.calibration import CellCalibration
+from pileupgen.models.scaling import CellSpace
 
 
 class LatentModel(Protocol):
@@ -82,7 +82,7 @@ class Codec:
     Encoding as mc and decoding as data applies the classical calibration on the way.
     """
 
-    calibration: CellCalibration
+    calibration: CellSpace
     autoencoder: LatentModel
 
     @torch.no_grad()

@@ -87,7 +87,8 @@ def reconstruct(
         noise = EventNoise(seed, event_id[rows], stream=2)
         images, mus = torch.from_numpy(energy[rows]), torch.from_numpy(np.asarray(mu[rows]))
         uniform = noise.uniform(tuple(energy.shape[1:]))
-        normal = noise.normal(tuple(energy.shape[1:])) if is_sampled else None
+        cells = (codec.calibration.n_channels, *energy.shape[2:])
+        normal = noise.normal(cells) if is_sampled else None
         latents = codec.encode(images, domain, mus, uniform)
         out[rows] = codec.decode(latents, domain, mus, normal).numpy()
     return out

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pileupgen.errors import TrainingError
-from pileupgen.models.calibration import CellCalibration
+from pileupgen.models.scaling import CellSpace
 from pileupgen.samples.store import ImageStore
 
 MIN_EVENTS = 10
@@ -78,7 +78,7 @@ class ScoreSample:
     ----------
     stores : two ImageStores
         mc and data.
-    calibration : CellCalibration
+    calibration : CellCalibration or SignedLogScaling
         Fitted.
     split : str
         ``train``, ``validation`` or ``test``.
@@ -90,7 +90,7 @@ class ScoreSample:
     """
 
     def __init__(
-        self, stores: tuple[ImageStore, ImageStore], calibration: CellCalibration, split: str
+        self, stores: tuple[ImageStore, ImageStore], calibration: CellSpace, split: str
     ) -> None:
         self._hits: list[Tensor] = []
         # Null and tied cells have ranks from a bottom on, within a mass; hits have no mass.
@@ -173,7 +173,7 @@ class ScoreSample:
 
 
 def _spread(
-    calibration: CellCalibration, energy: Tensor, domain: int, mu: Tensor
+    calibration: CellSpace, energy: Tensor, domain: int, mu: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Scores of a batch, and lowest rank and mass of the cells that have any within a mass."""
     # At uniform = 1 a null or tied cell is at the top of its mass, at 0 at the bottom.

@@ -27,6 +27,7 @@ from pileupgen.models.cell_patches import CellPatches
 from pileupgen.models.codec import Codec, LatentModel
 from pileupgen.models.denoiser import Denoiser, FieldDenoiser
 from pileupgen.models.ratio import RatioClassifier
+from pileupgen.models.scaling import CellSpace, SignedLogScaling
 from pileupgen.models.transformer import TransformerDenoiser
 from pileupgen.run import (
     RunDirectory,
@@ -142,7 +143,7 @@ def train_pipeline(
                 stage, config.training, config.seed, accelerator, advance
             )
 
-    autoencoder = _new_autoencoder(config, grid)
+    autoencoder = _new_autoencoder(config, grid, calibration.n_channels)
     if isinstance(autoencoder, Autoencoder):
         block = (_divisor(grid.n_eta, 5), _divisor(grid.n_phi, 6))
         reconstruction = Reconstruction(
@@ -246,17 +247,8 @@ def _calibration(
     grid: Grid,
     mirror: bool,
     bar: StageBar,
-) -> CellCalibration:
-    settings = config.calibration
-    calibration = CellCalibration(
-        grid.n_layers,
-        grid.n_eta,
-        grid.n_phi,
-        settings.n_knots,
-        settings.n_mu_bins,
-        settings.n_layer_bins,
-        mirror,
-    )
+) -> CellSpace:
+    calibration = _new_space(config, grid, mirror)
     with bar("calibration", 2) as advance:
         energies: list[NDArray[np.float32]] = []
         mus: list[NDArray[np.float32]] = []
@@ -273,17 +265,32 @@ def _calibration(
     return calibration
 
 
-def _new_autoencoder(config: Config, grid: Grid) -> Autoencoder | CellPatches:
-    settings = config.autoencoder
-    if config.codec == "cells":
-        return CellPatches(grid.n_layers, grid.n_eta, grid.n_phi, settings.patch)
-    torch.manual_seed(config.seed)
-    return Autoencoder(
+def _new_space(config: Config, grid: Grid, mirror: bool) -> CellSpace:
+    settings = config.calibration
+    if settings.space == "signed_log":
+        return SignedLogScaling(grid.n_layers)
+    return CellCalibration(
         grid.n_layers,
         grid.n_eta,
         grid.n_phi,
+        settings.n_knots,
+        settings.n_mu_bins,
+        settings.n_layer_bins,
+        mirror,
+    )
+
+
+def _new_autoencoder(config: Config, grid: Grid, n_channels: int) -> Autoencoder | CellPatches:
+    settings = config.autoencoder
+    if config.codec == "cells":
+        return CellPatches(n_channels, grid.n_eta, grid.n_phi, settings.patch)
+    torch.manual_seed(config.seed)
+    return Autoencoder(
+        n_channels,
+        grid.n_eta,
+        grid.n_phi,
         patch=settings.patch,
-        latent_channels=settings.latent_channels or grid.n_layers * math.prod(settings.patch),
+        latent_channels=settings.latent_channels or n_channels * math.prod(settings.patch),
         width=settings.width,
         n_blocks=settings.n_blocks,
         n_heads=settings.n_heads,

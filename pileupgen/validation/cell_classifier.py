@@ -134,13 +134,13 @@ def cell_test(
 
 def _inputs(images: NDArray[np.float32], grid: Grid) -> Tensor:
     """Standardised log-energies, hits and η, shape ``(N, 2L + 1, n_eta, n_phi)``."""
-    energy = torch.from_numpy(images).clamp(min=0.0)
-    logs = torch.log1p(energy / ENERGY_SCALE)
+    energy = torch.from_numpy(images)
+    logs = energy.sign() * torch.log1p(energy.abs() / ENERGY_SCALE)
     logs = (logs - logs.mean(dim=(0, 3), keepdim=True)) / logs.std(dim=(0, 3), keepdim=True).clamp(
         min=1e-3
     )
     eta = torch.linspace(-1.0, 1.0, grid.n_eta).view(1, 1, -1, 1)
-    return torch.cat([logs, (energy > 0).float(), eta.expand(len(images), 1, -1, grid.n_phi)], 1)
+    return torch.cat([logs, (energy != 0).float(), eta.expand(len(images), 1, -1, grid.n_phi)], 1)
 
 
 def _initialised(network: CellClassifier, generator: torch.Generator) -> CellClassifier:
