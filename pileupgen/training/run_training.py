@@ -258,7 +258,7 @@ def _calibration(
             energies.append(images.energy)
             mus.append(images.mu)
         advance(1)
-        if settings.shared:
+        if config.calibration.shared:
             energies, mus = [np.concatenate(energies)] * 2, [np.concatenate(mus)] * 2
         calibration.fit(energies, mus)
         advance(1)
