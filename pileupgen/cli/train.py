@@ -85,7 +85,7 @@ def train(
     _draw(summary, directory.logs)
     directory.finish("train", made_from, {"parameters": summary.parameters})
     say_wrote(directory.model, "diffusers layout, safetensors, model card")
-    say_wrote(directory.logs, "losses over steps and over t: JSON, PNG, PDF")
+    say_wrote(directory.logs, "losses over steps and over t, reliability: JSON, PNG, PDF")
     say_next(follow_up)
 
 
@@ -118,12 +118,14 @@ def _judge(grid: Grid, seed: int) -> Judge:
 
 
 def _draw(summary: TrainingSummary, folder: Path) -> None:
+    from pileupgen.validation.figures.reliability import reliability_figure
     from pileupgen.validation.figures.style import write_figure
     from pileupgen.validation.figures.training import denoising_figure, loss_figure
 
     write_figure(loss_figure(summary.histories), folder, "losses")
     if summary.denoising is not None:
         write_figure(denoising_figure(summary.denoising.to_dict()), folder, "denoising")
+    write_figure(reliability_figure(summary.reliability), folder, "reliability")
 
 
 def _show(summary: TrainingSummary) -> None:

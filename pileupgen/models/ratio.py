@@ -15,6 +15,7 @@ from pileupgen.models.layers import (
     ResidualBlock,
     zero_,
 )
+from pileupgen.models.ratio_calibration import N_KNOTS, Lines
 
 
 class RatioClassifier(ModelMixin, ConfigMixin):
@@ -32,6 +33,11 @@ class RatioClassifier(ModelMixin, ConfigMixin):
         Channels and residual blocks.
     patch : (int, int)
         Of the Gaussian log-ratio's :class:`StationaryField`.
+
+    Attributes
+    ----------
+    knots, slope, offset : Tensor, shape (K,)
+        Calibration of ln r, a line at each knot in t; the identity until :meth:`calibrate`.
     """
 
     config_name = "config.json"
@@ -55,6 +61,12 @@ class RatioClassifier(ModelMixin, ConfigMixin):
         self.blocks = nn.ModuleList(ResidualBlock(width, condition) for _ in range(n_blocks))
         self.gain = nn.Linear(condition, 2)
         self.head = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, 1))
+        self.knots: Tensor
+        self.slope: Tensor
+        self.offset: Tensor
+        self.register_buffer("knots", torch.arange(N_KNOTS, dtype=torch.float32))
+        self.register_buffer("slope", torch.ones(N_KNOTS))
+        self.register_buffer("offset", torch.zeros(N_KNOTS))
         zero_(self.gain)
         zero_(self.head[-1])
 
@@ -69,4 +81,20 @@ class RatioClassifier(ModelMixin, ConfigMixin):
         hidden = F.silu(hidden)
         pooled = torch.cat([hidden.mean(dim=(2, 3)), (hidden**2).mean(dim=(2, 3))], dim=1)
         gain, shift = self.gain(F.silu(condition)).float().unbind(dim=1)
-        return (0.7 + gain) * gaussian + shift + self.head(pooled).float().squeeze(1)
+        logit = (0.7 + gain) * gaussian + shift + self.head(pooled).float().squeeze(1)
+        return self._at(self.slope, t) * logit + self._at(self.offset, t)
+
+    @torch.no_grad()
+    def calibrate(self, lines: Lines) -> None:
+        """Take the calibration over."""
+        for buffer, values in zip(
+            (self.knots, self.slope, self.offset), (lines.t, lines.slope, lines.offset), strict=True
+        ):
+            buffer.copy_(torch.from_numpy(values))
+
+    def _at(self, values: Tensor, t: Tensor) -> Tensor:
+        """Values at the knots, linear between them, at times (N,)."""
+        time = t.float().clamp(self.knots[0], self.knots[-1])
+        low = (torch.searchsorted(self.knots, time, right=True) - 1).clamp(0, N_KNOTS - 2)
+        share = (time - self.knots[low]) / (self.knots[low + 1] - self.knots[low])
+        return values[low] + share * (values[low + 1] - values[low])

@@ -19,14 +19,15 @@ from torch import Tensor, nn
 from pileupgen.calo.geometry import Grid, require_same_grid
 from pileupgen.config import Config, DenoiserConfig
 from pileupgen.diffusion.pipeline import PileupTranslationPipeline
-from pileupgen.diffusion.release import ReleaseScan, scan_release
-from pileupgen.diffusion.schedule import alpha_sigma, make_scheduler
+from pileupgen.diffusion.release import ReleaseScan
+from pileupgen.diffusion.schedule import make_scheduler
 from pileupgen.models.autoencoder import Autoencoder
 from pileupgen.models.calibration import CellCalibration
 from pileupgen.models.cell_patches import CellPatches
 from pileupgen.models.codec import Codec, LatentModel
 from pileupgen.models.denoiser import Denoiser, FieldDenoiser
 from pileupgen.models.ratio import RatioClassifier
+from pileupgen.models.ratio_calibration import Reliability
 from pileupgen.models.scaling import CellSpace, SignedLogScaling
 from pileupgen.models.transformer import TransformerDenoiser
 from pileupgen.run import (
@@ -44,8 +45,8 @@ from pileupgen.training.loop import Advance, History, Stage, train_stage
 from pileupgen.training.model_card import model_card
 from pileupgen.training.objectives import Denoising, DensityRatio, Objective, Reconstruction
 from pileupgen.training.reconstruction import Judge, judge_reconstruction
+from pileupgen.training.release_scan import calibrate_and_scan
 
-RELEASE_TIMES = [0, *range(25, 1000, 25), 999]
 StageBar = Callable[[str, int], AbstractContextManager[Advance]]
 """Opens a progress bar for a stage of so many steps."""
 
@@ -61,6 +62,8 @@ class TrainingSummary:
     parameters : dict
         Parameter count of each network.
     release : ReleaseScan
+    reliability : Reliability
+        Of the calibrated ratio.
     n_train : (int, int)
         Training events of mc and data.
     denoising : DenoisingCurve or None
@@ -70,6 +73,7 @@ class TrainingSummary:
     histories: dict[str, History]
     parameters: dict[str, int]
     release: ReleaseScan
+    reliability: Reliability
     n_train: tuple[int, int]
     denoising: DenoisingCurve | None
 
@@ -201,7 +205,7 @@ def train_pipeline(
     pipeline = PileupTranslationPipeline(
         calibration, autoencoder, denoiser, ratio, scheduler, grid.to_dict()
     )
-    release = _scan_release(pipeline, held_out, config.seed)
+    release, reliability = calibrate_and_scan(pipeline, held_out, config.seed)
     parameters = {
         name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()
     }
@@ -217,8 +221,9 @@ def train_pipeline(
             curve.to_dict() if curve else None,
         )
         _save(pipeline, release, card, run)
+        write_whole(run.logs / "reliability.json", json.dumps(reliability.to_dict(), indent=2))
     accelerator.wait_for_everyone()
-    return TrainingSummary(histories, parameters, release, sample.n_events, curve)
+    return TrainingSummary(histories, parameters, release, reliability, sample.n_events, curve)
 
 
 def _accelerator(device: str, mixed_precision: str) -> Accelerator:
@@ -320,24 +325,6 @@ def _latents(
         parts.append(latents.cpu())
     joined = torch.cat(parts)
     return [joined[batch.label == domain] for domain in (0, 1)]
-
-
-@torch.no_grad()
-def _scan_release(
-    pipeline: PileupTranslationPipeline, held_out: ScoreSample, seed: int
-) -> ReleaseScan:
-    batch = held_out.in_order(400, seed)
-    z = pipeline.autoencoder.encode(batch.scores, batch.label, batch.mu)
-    eps = torch.randn(z.shape, generator=torch.Generator().manual_seed(seed))
-    last = pipeline.num_train_timesteps - 1
-    times = sorted({round(t * last / 999) for t in RELEASE_TIMES})
-    is_data = batch.label.numpy() == 1
-    pairs = []
-    for t in times:
-        alpha, sigma = alpha_sigma(pipeline.scheduler, torch.tensor(t))
-        logs = pipeline.log_ratio(alpha * z + sigma * eps, t, batch.mu).double().numpy()
-        pairs.append((logs[~is_data], logs[is_data]))
-    return scan_release(times, pairs, seed)
 
 
 def _save(
