@@ -6,6 +6,7 @@ import math
 
 import torch
 from diffusers.configuration_utils import register_to_config
+from diffusers.models.modeling_utils import ModelMixin  # noqa: F401 - a pipeline looks for it here
 from torch import Tensor, nn
 from torch.nn import functional as F
 
