@@ -1,4 +1,4 @@
-"""The whole training in small, with the lossless codec and the transformer."""
+"""Training with the lossless codec and the transformer, whole and in small."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def trained(tmp_path_factory):
     @contextmanager
     def bar(name, total):
         opened.append(name)
-        yield lambda n=1, note="": None
+        yield lambda n=1, **losses: None
 
     def judge(domain, original, reconstructed, event_id):
         judged.append((domain, list(opened), original, reconstructed))
