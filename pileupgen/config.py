@@ -78,6 +78,14 @@ class CalibrationConfig(Section):
     shared: bool = Field(
         False, description="one table for both domains: the diffusion has to do the calibration too"
     )
+    before: bool = Field(
+        True,
+        description="mc is encoded with its own quantiles, which calibrates it before the release; "
+        "else with those of data, and the networks have the whole shift to learn",
+    )
+    after: bool = Field(
+        True, description="marginals are renewed after the decode, by translated training events"
+    )
 
 
 class AutoencoderConfig(Section):
@@ -169,16 +177,23 @@ class TranslateConfig(Section):
 
     t_release: int | Literal["auto"] = 300
     w: float = Field(2.0, ge=0, description="guidance; diffusers' guidance_scale is w + 1")
-    mode: Literal["partial", "invert", "generate", "calibrate"] = "partial"
+    mode: Literal["partial", "invert", "invert+sde", "generate", "calibrate"] = "partial"
     num_inference_steps: int = Field(15, ge=1, description="network evaluations from the release")
     sampler: Literal["ancestral", "ddim", "dpmsolver++", "sde-dpmsolver++"] = "sde-dpmsolver++"
     decode: Literal["mean", "sample"] = Field(
         "mean", description="the learned decoder's density of a score: its mean, or drawn from it"
     )
-    auto_auc: float = Field(
-        0.55, gt=0.5, lt=1, description="t_release auto: first t with AUC below"
+    eta: float = Field(0.0, ge=0, le=1, description="noise of ddim")
+    guidance: Literal["classifier-free", "ratio", "classifier"] = "classifier-free"
+    guidance_interval: tuple[int, int] | None = Field(None, description="guide at lo ≤ t ≤ hi only")
+    guidance_schedule: Literal["constant", "linear", "cosine"] = "constant"
+    release: Literal["common", "per-event"] = "common"
+    release_by: Literal["auc", "ess", "spread"] = Field("auc", description="for t_release auto")
+    tolerance: float | None = Field(
+        None, gt=0, description="of release_by, or of a per-event |ln r|; null takes the default"
     )
-    renew_marginals: bool = True
+    log_weight_limit: float = Field(5.0, gt=0, description="weights are clipped to e^∓ of this")
+    n_draws: int = Field(1, ge=1, description="translations of each event")
     n_renewal_events: int = Field(
         600, ge=10, description="training events the renewal is fitted on"
     )
@@ -257,6 +272,29 @@ def load_config(path: Path) -> Config:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not YAML: {error}.") from error
     return parse_config({} if values is None else values, str(path))
+
+
+def load_own_config(path: Path) -> Config:
+    """Read the config that a run directory keeps, which an older version may have written.
+
+    What was a setting then and is none now is left out of the sections that do not bind the run.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`load_config`.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError):
+        return load_config(path)
+    sections: dict[str, type[Section]] = {"translate": TranslateConfig, "validate": ValidateConfig}
+    if isinstance(values, dict):
+        for name, section in sections.items():
+            if isinstance(values.get(name), dict):
+                known = section.model_fields
+                values[name] = {k: v for k, v in values[name].items() if k in known}
+    return parse_config(values, str(path))
 
 
 def parse_config(values: object, where: str) -> Config:

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,6 +20,7 @@ OPERATIONAL = (
     "name",
     "translate",
     "validate",
+    "calibration.after",
     "training.micro_batch",
     "training.checkpoint_every",
     "training.keep_checkpoints",
@@ -202,7 +203,12 @@ class RunDirectory:
         """Default store of translated events."""
         return self.path / "translated" / "mc_to_data.h5"
 
-    def adopt(self, config: Mapping[str, Any], dump: str) -> None:
+    def adopt(
+        self,
+        config: Mapping[str, Any],
+        dump: str,
+        complete: Callable[[dict[str, Any]], dict[str, Any]] = lambda values: values,
+    ) -> None:
         """Bind the run to a config, or check that it is bound to the same one.
 
         Parameters
@@ -211,6 +217,8 @@ class RunDirectory:
             Resolved config as plain values.
         dump : str
             The same as YAML, written where the run has no config yet.
+        complete : callable
+            Gives the run's own config the settings that its writer did not know.
 
         Raises
         ------
@@ -222,7 +230,7 @@ class RunDirectory:
         if not self.config_path.is_file():
             write_whole(self.config_path, dump)
             return
-        differing = differing_keys(self.load_config(), config)
+        differing = differing_keys(complete(self.load_config()), config)
         if differing:
             shown = "; ".join(differing[:5])
             more = f"; and {len(differing) - 5} more" if len(differing) > 5 else ""

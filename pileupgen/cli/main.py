@@ -15,6 +15,7 @@ from pileupgen import __version__
 from pileupgen.cli import cards
 from pileupgen.cli.compare import compare
 from pileupgen.cli.export import export
+from pileupgen.cli.merge import merge
 from pileupgen.cli.preprocess import preprocess
 from pileupgen.cli.simulate import simulate
 from pileupgen.cli.train import train
@@ -66,7 +67,7 @@ def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-for _command in (simulate, preprocess, train, translate, validate, compare, export):
+for _command in (simulate, preprocess, train, translate, merge, validate, compare, export):
     app.command()(_interruptible(_command))
 
 _cards = typer.Typer(

@@ -51,13 +51,28 @@ class Session:
     config_path: Path
     arguments: str
     """``--config … --run …`` as they were given, for the command to run next."""
+    configured: frozenset[str] = frozenset()
+    """Settings of ``translate`` that the config gives a value of its own."""
 
     def adopt(self) -> None:
         """Bind the run to the config, or fail if it is bound to another."""
         import yaml
 
         values = self.config.to_dict()
-        self.run.adopt(values, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+        dump = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+        self.run.adopt(values, dump, _with_defaults)
+
+
+def _with_defaults(values: dict[str, Any]) -> dict[str, Any]:
+    """A run's config with the settings that this version has and its writer had not."""
+    from pileupgen.config import parse_config
+    from pileupgen.run import OPERATIONAL
+
+    binding = {key: value for key, value in values.items() if key not in OPERATIONAL}
+    try:
+        return parse_config(binding, "the run's config").to_dict()
+    except ConfigError:
+        return values
 
 
 def open_session(
@@ -81,7 +96,7 @@ def open_session(
     ConfigError
         If the config or an override does not fit.
     """
-    from pileupgen.config import load_config, parse_config
+    from pileupgen.config import load_config, load_own_config, parse_config
     from pileupgen.resources import find_file
     from pileupgen.run import RunDirectory
 
@@ -90,7 +105,14 @@ def open_session(
         path = own
     else:
         path = find_file(str(config or "demo"), "configs")
-    loaded = load_config(path)
+    loaded = load_own_config(path) if path == own else load_config(path)
+    configured = loaded.translate.model_fields_set
+    if path == own:
+        # A run's own config spells out the defaults too.
+        defaults = type(loaded.translate)()
+        configured = {
+            key for key in configured if getattr(loaded.translate, key) != getattr(defaults, key)
+        }
     values = loaded.to_dict()
     if seed is not None:
         values["seed"] = seed
@@ -101,7 +123,9 @@ def open_session(
         raise ConfigError(f"--run is missing its value (got '{directory.path}').")
     given = [("--config", config), ("--run", run)]
     arguments = "".join(f" {name} {value}" for name, value in given if value is not None)
-    return Session(parse_config(values, str(path)), directory, path, arguments)
+    return Session(
+        parse_config(values, str(path)), directory, path, arguments, frozenset(configured)
+    )
 
 
 def open_store(path: Path, command: str) -> ImageStore:

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pileupgen.cli.session import ConfigOption, DeviceOption, RunOption, SeedOption
+from pileupgen.cli.translation_options import (
+    AfterOption,
+    EtaOption,
+    GuidanceOption,
+    IntervalOption,
+    ModeChoice,
+    ReleaseByChoice,
+    ReleaseChoice,
+    ScheduleOption,
+    parse_interval,
+    parse_timestep,
+)
 
 if TYPE_CHECKING:
-    from pileupgen.cli.session import Session
-    from pileupgen.diffusion.pipeline import PileupTranslationPipeline
-    from pileupgen.diffusion.settings import Settings
-    from pileupgen.models.renewal import MarginalRenewal
-    from pileupgen.samples.store import ImageStore
-
-
-class ModeChoice(enum.StrEnum):
-    """How to translate."""
-
-    PARTIAL = "partial"
-    INVERT = "invert"
-    GENERATE = "generate"
-    CALIBRATE = "calibrate"
+    from pileupgen.diffusion.shard import Shard
 
 
 class SplitChoice(enum.StrEnum):
@@ -76,9 +75,75 @@ def translate(
             show_default=False,
         ),
     ] = None,
+    eta: EtaOption = None,
+    guidance: GuidanceOption = None,
+    guidance_interval: IntervalOption = None,
+    guidance_schedule: ScheduleOption = None,
+    release: Annotated[
+        ReleaseChoice | None,
+        typer.Option(
+            "--release",
+            help="All events at t_release, or each at the first time up to it where its own "
+            "|ln r| is within --tolerance. (default: the config's)",
+            show_default=False,
+        ),
+    ] = None,
+    release_by: Annotated[
+        ReleaseByChoice | None,
+        typer.Option(
+            "--release-by",
+            help="What --t-release auto judges by. (default: the config's)",
+            show_default=False,
+        ),
+    ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            "--tolerance",
+            help="For auto: auc (0.55) and spread (0.2) at most, ess (0.95) at least; per-event: "
+            "|ln r| (0.2) at most.",
+            show_default=False,
+        ),
+    ] = None,
+    calibrate_after: AfterOption = None,
+    weight_limit: Annotated[
+        float | None,
+        typer.Option(
+            "--weight-limit",
+            help="Weights are clipped to e^∓ of this. (default: the config's)",
+            show_default=False,
+        ),
+    ] = None,
+    draws: Annotated[
+        int | None,
+        typer.Option(
+            "--draws",
+            min=1,
+            help="Translations of each event; draw 0 is the plain one. (default: the config's)",
+            show_default=False,
+        ),
+    ] = None,
+    ensemble: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--ensemble",
+            metavar="RUN",
+            help="Another trained run, a member of an ensemble beside this one; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     split: Annotated[
         SplitChoice, typer.Option("--split", help="Which MC events.")
     ] = SplitChoice.TEST,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            "--shard",
+            metavar="I/N",
+            help="Only the I-th of N parts, I from 1; 'pileupgen merge' joins them.",
+            show_default=False,
+        ),
+    ] = None,
     source: Annotated[
         Path | None,
         typer.Option(
@@ -110,181 +175,60 @@ def translate(
     """Translate MC events into data-like ones: noise to t_release, switch the class, denoise.
 
     Every event keeps the number of its source event, its weight and its seed; its result depends
-    on these and the model alone.
+    on these and the model alone. Interrupted, it continues when given again.
+    Without any of the options on how to translate it takes what 'pileupgen scan' recommends for the
+    run, if that was run, else the config.
 
     \b
     Examples:
       pileupgen translate --t-release 300 --w 2.0
-      pileupgen translate --t-release auto --w 0
-      pileupgen translate --mode generate --w 1 --steps 30
+      pileupgen translate --t-release auto --release-by ess --tolerance 0.9
+      pileupgen translate --mode invert --t-release 995 --w 0
       pileupgen translate --mode calibrate -o calibrated.h5
+      pileupgen translate --guidance ratio --w 1 --guidance-interval 50,400
+      pileupgen translate --split all --shard 3/8
+      pileupgen translate --draws 5 --ensemble runs/demo-b --ensemble runs/demo-c -o spread.h5
     """
-    from pileupgen.cli.console import say_current, say_next, say_read, say_wrote
-    from pileupgen.cli.session import choose_device, open_session, open_store
-    from pileupgen.run import fingerprint
+    from pileupgen.cli.session import open_session
+    from pileupgen.cli.translation_job import Request, run_job
 
-    session = open_session(
-        config,
-        run,
-        None,
-        translate={
-            "t_release": _timestep(t_release),
-            "w": w,
-            "mode": mode.value if mode else None,
-            "num_inference_steps": steps,
-            "sampler": sampler,
-            "batch_size": batch_size,
-        },
-    )
-    directory = session.run
-    trained = directory.details("train")
-    session.adopt()
-    store = open_store(source or directory.images("mc"), f"pileupgen preprocess{session.arguments}")
-    target = output or directory.translated
-    chosen = seed if seed is not None else session.config.seed
-    options = session.config.to_dict()["translate"]
-    options.pop("batch_size")
-    made_from = fingerprint(
-        [options, chosen, split.value, trained["made_from"], store.provenance, str(target)]
-    )
-    say_read(f"{store.path}  {len(store)} events")
-    say_read(f"{directory.model}")
-    record = f"translate-{fingerprint(str(target))}" if output else "translate"
-    if not force and directory.is_current(record, made_from, [target]):
-        say_current("translate", target)
-        say_next(f"pileupgen validate{session.arguments}")
-        return
-    n = _run(session, store, target, chosen, split.value, choose_device(device))
-    directory.finish(record, made_from, {"output": str(target), "n_events": n})
-    say_wrote(target, f"{n} events")
-    extra = f" --input {target}" if output else ""
-    say_next(f"pileupgen validate{session.arguments}{extra}")
-
-
-def _timestep(text: str | None) -> int | str | None:
-    from pileupgen.errors import ConfigError
-
-    if text is None or text == "auto":
-        return text
-    try:
-        return int(text)
-    except ValueError:
-        raise ConfigError(
-            f"--t-release takes a timestep or 'auto', not '{text}'.", "Try --t-release 300."
-        ) from None
-
-
-def _run(
-    session: Session, store: ImageStore, target: Path, seed: int, split: str, device: str
-) -> int:
-    import json
-
-    import numpy as np
-
-    from pileupgen.calo.geometry import require_same_grid
-    from pileupgen.cli.console import console, progress
-    from pileupgen.diffusion.pipeline import PileupTranslationPipeline
-    from pileupgen.diffusion.release import ReleaseScan
-    from pileupgen.diffusion.settings import Settings
-    from pileupgen.errors import RunError
-    from pileupgen.run import versions
-    from pileupgen.samples.store import create_store
-
-    directory, options = session.run, session.config.translate
-    pipeline = PileupTranslationPipeline.from_pretrained(directory.model)
-    require_same_grid(
-        store.grid, pipeline.geometry, str(store.path), f"the model {directory.model}"
-    )
-    for network in (pipeline.autoencoder, pipeline.denoiser, pipeline.ratio):
-        network.to(device)
-    if options.t_release == "auto":
-        try:
-            values = json.loads((directory.model / "release.json").read_text())
-        except (OSError, ValueError) as error:
-            raise RunError(
-                f"No release scan in {directory.model}: {error}.", "Train anew."
-            ) from error
-        t_release, reason = ReleaseScan.from_dict(values).choose(options.auto_auc)
-        console.print(f"[bold]release[/] {reason}", markup=True)
-    else:
-        t_release = options.t_release
-    settings = Settings(
-        options.mode,
-        t_release,
-        options.w,
-        options.num_inference_steps,
-        options.sampler,
-        decode=options.decode,
-    )
-    pipeline.check(settings)
-    renewal = None
-    if options.renew_marginals and options.mode != "calibrate":
-        renewal = _renewal(session, pipeline, settings, seed)
-    rows = store.indices(split)
-    provenance = {
-        "source": store.provenance,
-        "model": directory.details("train")["made_from"],
-        "mode": settings.mode,
-        "t_release": t_release,
-        "w": settings.w,
-        "num_inference_steps": settings.num_inference_steps,
-        "sampler": settings.sampler,
-        "decode": settings.decode,
-        "renew_marginals": options.renew_marginals,
-        "seed": seed,
-        "split": split,
-        "versions": versions("torch", "diffusers", "numpy"),
+    overrides: dict[str, Any] = {
+        "t_release": parse_timestep(t_release),
+        "w": w,
+        "mode": mode.value if mode else None,
+        "num_inference_steps": steps,
+        "sampler": sampler,
+        "eta": eta,
+        "guidance": guidance.value if guidance else None,
+        "guidance_interval": parse_interval(guidance_interval),
+        "guidance_schedule": guidance_schedule.value if guidance_schedule else None,
+        "release": release.value if release else None,
+        "release_by": release_by.value if release_by else None,
+        "tolerance": tolerance,
+        "log_weight_limit": weight_limit,
+        "n_draws": draws,
+        "batch_size": batch_size,
     }
-    with (
-        create_store(target, store.grid, "mc_to_data", provenance) as writer,
-        progress("translate   ", len(rows)) as advance,
-    ):
-        for images in store.batches(rows, options.batch_size):
-            translation = pipeline(
-                images.energy, images.mu, images.event_id, seed, settings, renewal
-            )
-            n = len(images)
-            writer.append(
-                translation.energy,
-                {
-                    "mu": images.mu,
-                    "event_id": images.event_id,
-                    "weight": images.weight * translation.weight,
-                    "split": images.columns["split"],
-                    "source_event": images.event_id,
-                    "seed": np.full(n, seed, dtype=np.int64),
-                },
-            )
-            advance(n)
-    return len(rows)
-
-
-def _renewal(
-    session: Session, pipeline: PileupTranslationPipeline, settings: Settings, seed: int
-) -> MarginalRenewal:
-    """The renewal for these settings, fitted on training events once and kept with the run."""
-    import dataclasses
-
-    import numpy as np
-
-    from pileupgen.cli.console import progress
-    from pileupgen.models.renewal import MarginalRenewal
-    from pileupgen.run import fingerprint, folder_written_whole
-    from pileupgen.samples.store import ImageStore
-
-    n_events = session.config.translate.n_renewal_events
-    key = fingerprint(
-        [dataclasses.asdict(settings), n_events, seed, session.run.details("train")["made_from"]]
+    session = open_session(
+        config, run, None, translate=overrides, calibration={"after": calibrate_after}
     )
-    folder = session.run.path / "renewal" / key
-    if (folder / "config.json").is_file():
-        return MarginalRenewal.from_pretrained(folder)
-    own = ImageStore(session.run.images("mc"))
-    images = own.read(own.indices("train", n_events))
-    with progress("renewal     ", len(images)) as advance:
-        renewal = pipeline.fit_renewal(
-            images.energy, images.mu, np.asarray(images.event_id), seed, settings, advance
-        )
-    with folder_written_whole(folder) as aside:
-        renewal.save_pretrained(aside)
-    return renewal
+    request = Request(
+        given=overrides,
+        seed=session.config.seed if seed is None else seed,
+        split=split.value,
+        shard=_parse_shard(shard),
+        source=source,
+        output=output,
+        ensemble=tuple(ensemble or ()),
+        device=device,
+        force=force,
+    )
+    run_job(session, request)
+
+
+def _parse_shard(text: str | None) -> Shard | None:
+    if text is None:
+        return None
+    from pileupgen.diffusion.shard import Shard
+
+    return Shard.parse(text)

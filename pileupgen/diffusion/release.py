@@ -1,13 +1,14 @@
 """Where to let go: how separable the domains are at each noise level.
 
 E_MC[r] = 1 at every t, so the mean ratio says nothing; the spread of r does. AUC(t) is that of
-held-out mc against data events, ESS(t) = (Σr)² / (N Σr²) over mc events.
+held-out mc against data events, ESS(t) = (Σr)² / (N Σr²) and std(ln r) are over mc events. For two
+unit Gaussians a distance d apart they are Φ(d/√2), exp(−d²) and d.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,51 @@ from scipy.stats import rankdata
 
 from pileupgen.diffusion.weights import effective_fraction
 from pileupgen.errors import ConfigError
+
+ReleaseBy = Literal["auc", "ess", "spread"]
+TOLERANCES: dict[ReleaseBy, float] = {"auc": 0.55, "ess": 0.95, "spread": 0.2}
+"""Default of each criterion; all three are d ≈ 0.2 for unit Gaussians a distance d apart."""
+NAMES: dict[ReleaseBy, str] = {"auc": "AUC", "ess": "ESS", "spread": "std(ln r)"}
+
+
+@dataclass(frozen=True)
+class ReleaseChoice:
+    """A chosen release and why.
+
+    Attributes
+    ----------
+    t : int
+        From here on the criterion's value is within its tolerance.
+    t_low, t_high : int or None
+        The same for the ends of the value's 68 % interval; None where the far end never is.
+    by : str
+    tolerance, value, low, high : float
+        The criterion at t with its interval.
+    n_mc, n_data : int
+        Held-out events.
+    """
+
+    t: int
+    t_low: int
+    t_high: int | None
+    by: ReleaseBy
+    tolerance: float
+    value: float
+    low: float
+    high: float
+    n_mc: int
+    n_data: int
+
+    @property
+    def reason(self) -> str:
+        """One line that explains the choice."""
+        sign = "≥" if self.by == "ess" else "≤"
+        beyond = "never" if self.t_high is None else str(self.t_high)
+        return (
+            f"t_release = {self.t} [{self.t_low}, {beyond}]: held-out {NAMES[self.by]} "
+            f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] {sign} {self.tolerance:g} from "
+            f"here on, {self.n_mc} mc and {self.n_data} data events"
+        )
 
 
 @dataclass(frozen=True)
@@ -27,9 +73,9 @@ class ReleaseScan:
         Timesteps.
     auc, auc_low, auc_high : list of float
         Area under the ROC curve of ln r with its 68 % bootstrap interval.
-    ess : list of float
+    ess, ess_low, ess_high : list of float
         Effective fraction of mc events weighted with r.
-    spread : list of float
+    spread, spread_low, spread_high : list of float
         Standard deviation of ln r over mc events.
     accuracy, cross_entropy : list of float
         Of s = r / (1 + r) as a classifier.
@@ -47,6 +93,10 @@ class ReleaseScan:
     cross_entropy: list[float]
     n_mc: int
     n_data: int
+    ess_low: list[float] = field(default_factory=list)
+    ess_high: list[float] = field(default_factory=list)
+    spread_low: list[float] = field(default_factory=list)
+    spread_high: list[float] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -57,33 +107,71 @@ class ReleaseScan:
         """Inverse of :meth:`to_dict`."""
         return cls(**values)
 
-    def choose(self, tolerance: float) -> tuple[int, str]:
-        """The earliest scanned t from which on AUC stays at or below ``tolerance``.
-
-        Returns
-        -------
-        t : int
-        reason : str
-            One line that explains the choice.
+    def curve(self, by: ReleaseBy) -> tuple[list[float], list[float], list[float]]:
+        """A criterion over t with its interval.
 
         Raises
         ------
         ConfigError
-            If AUC never falls that low.
+            If the scan has no intervals for it.
         """
-        above = np.flatnonzero(np.asarray(self.auc) > tolerance)
-        first = 0 if len(above) == 0 else int(above[-1]) + 1
-        if first >= len(self.t):
+        curves = {
+            "auc": (self.auc, self.auc_low, self.auc_high),
+            "ess": (self.ess, self.ess_low, self.ess_high),
+            "spread": (self.spread, self.spread_low, self.spread_high),
+        }
+        if not curves[by][1]:
             raise ConfigError(
-                f"The held-out AUC never falls to {tolerance}: it ends at {self.auc[-1]:.3f}.",
-                "Give --t-release a number, or raise translate.auto_auc.",
+                f"This model's release scan has no interval for {NAMES[by]}.",
+                "Choose --release-by auc, or train anew.",
             )
-        reason = (
-            f"t_release = {self.t[first]}: held-out AUC {self.auc[first]:.3f} "
-            f"[{self.auc_low[first]:.3f}, {self.auc_high[first]:.3f}] ≤ {tolerance}, "
-            f"{self.n_mc} mc and {self.n_data} data events, ESS {self.ess[first]:.2f}"
+        return curves[by]
+
+    def choose(self, tolerance: float | None = None, by: ReleaseBy = "auc") -> ReleaseChoice:
+        """The earliest scanned t from which on a criterion stays within its tolerance.
+
+        Parameters
+        ----------
+        tolerance : float or None
+            AUC and std(ln r) at most, ESS at least; None takes ``TOLERANCES``.
+        by : str
+            ``auc``, ``ess`` or ``spread``.
+
+        Raises
+        ------
+        ConfigError
+            If the criterion is never within it.
+        """
+        limit = TOLERANCES[by] if tolerance is None else tolerance
+        value, low, high = self.curve(by)
+        good, poor = (high, low) if by == "ess" else (low, high)
+        first = _first_within(value, limit, by)
+        if first is None:
+            verb = "rises" if by == "ess" else "falls"
+            raise ConfigError(
+                f"The held-out {NAMES[by]} never {verb} to {limit:g}: it ends at {value[-1]:.3f}.",
+                "Give --t-release a number, or loosen --tolerance.",
+            )
+        earliest, latest = _first_within(good, limit, by), _first_within(poor, limit, by)
+        return ReleaseChoice(
+            t=self.t[first],
+            t_low=self.t[first if earliest is None else earliest],
+            t_high=None if latest is None else self.t[latest],
+            by=by,
+            tolerance=limit,
+            value=value[first],
+            low=low[first],
+            high=high[first],
+            n_mc=self.n_mc,
+            n_data=self.n_data,
         )
-        return self.t[first], reason
+
+
+def _first_within(values: list[float], limit: float, by: ReleaseBy) -> int | None:
+    curve = np.asarray(values)
+    outside = np.flatnonzero(curve < limit if by == "ess" else curve > limit)
+    first = 0 if len(outside) == 0 else int(outside[-1]) + 1
+    return first if first < len(values) else None
 
 
 def auc(mc: NDArray[np.float64], data: NDArray[np.float64]) -> float:
@@ -111,36 +199,25 @@ def scan_release(
     n_bootstrap : int
     """
     rng = np.random.default_rng([seed, 4])
-    rows: dict[str, list[float]] = {
-        name: [] for name in ("auc", "auc_low", "auc_high", "ess", "spread", "accuracy", "bce")
-    }
+    rows: dict[str, list[float]] = {}
     for mc, data in log_ratios:
         draws = [
-            auc(rng.choice(mc, len(mc)), rng.choice(data, len(data))) for _ in range(n_bootstrap)
+            _criteria(rng.choice(mc, len(mc)), rng.choice(data, len(data)))
+            for _ in range(n_bootstrap)
         ]
-        low, high = np.quantile(draws, [0.16, 0.84])
+        values = _criteria(mc, data)
+        for name in list(values):
+            low, high = np.quantile([draw[name] for draw in draws], [0.16, 0.84])
+            values[f"{name}_low"] = min(low, values[name])
+            values[f"{name}_high"] = max(high, values[name])
+        values["accuracy"] = 0.5 * ((mc < 0).mean() + (data > 0).mean())
         losses = [np.logaddexp(0, mc).mean(), np.logaddexp(0, -data).mean()]
-        values = {
-            "auc": auc(mc, data),
-            "auc_low": low,
-            "auc_high": high,
-            "ess": effective_fraction(mc),
-            "spread": mc.std(),
-            "accuracy": 0.5 * ((mc < 0).mean() + (data > 0).mean()),
-            "bce": 0.5 * sum(losses),
-        }
+        values["cross_entropy"] = 0.5 * sum(losses)
         for name, value in values.items():
-            rows[name].append(float(value))
+            rows.setdefault(name, []).append(float(value))
     n_mc, n_data = (len(sample) for sample in log_ratios[0])
-    return ReleaseScan(
-        t=times,
-        auc=rows["auc"],
-        auc_low=rows["auc_low"],
-        auc_high=rows["auc_high"],
-        ess=rows["ess"],
-        spread=rows["spread"],
-        accuracy=rows["accuracy"],
-        cross_entropy=rows["bce"],
-        n_mc=n_mc,
-        n_data=n_data,
-    )
+    return ReleaseScan(t=times, n_mc=n_mc, n_data=n_data, **rows)
+
+
+def _criteria(mc: NDArray[np.float64], data: NDArray[np.float64]) -> dict[str, float]:
+    return {"auc": auc(mc, data), "ess": effective_fraction(mc), "spread": float(mc.std())}

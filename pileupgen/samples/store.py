@@ -48,7 +48,11 @@ COLUMNS: dict[str, tuple[str, str, str]] = {
     "weight": ("f8", "1", "event weight"),
     "split": ("u1", "1", "0 train, 1 validation, 2 test"),
     "source_event": ("i8", "1", "event_id of the source event; -1 where there is none"),
-    "seed": ("i8", "1", "seed that, with source_event, fixes the event's noise"),
+    "seed": ("i8", "1", "seed that, with source_event and draw, fixes the event's noise"),
+    "log_ratio": ("f8", "1", "ln r(x_t, t_release), not clipped; 0 where there is no release"),
+    "t_release": ("i4", "1", "timestep of the release; -1 where there is none"),
+    "draw": ("i4", "1", "which translation of the source event, from 0"),
+    "member": ("i4", "1", "which model of an ensemble translated it, from 0"),
 }
 
 
@@ -63,8 +67,8 @@ class Images:
     grid : Grid
         Axes of ``energy``.
     columns : dict of arrays, shape (N,)
-        ``mu``, ``event_id``, ``weight``, ``split`` and, for translated events, ``source_event``
-        and ``seed``.
+        ``mu``, ``event_id``, ``weight``, ``split`` and, for translated events, the others of
+        ``COLUMNS``.
     """
 
     energy: NDArray[np.float32]

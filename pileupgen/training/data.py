@@ -82,6 +82,8 @@ class ScoreSample:
         Fitted.
     split : str
         ``train``, ``validation`` or ``test``.
+    calibrate_mc : bool
+        Whether mc is encoded with its own quantiles, or with those of data.
 
     Raises
     ------
@@ -90,7 +92,11 @@ class ScoreSample:
     """
 
     def __init__(
-        self, stores: tuple[ImageStore, ImageStore], calibration: CellSpace, split: str
+        self,
+        stores: tuple[ImageStore, ImageStore],
+        calibration: CellSpace,
+        split: str,
+        calibrate_mc: bool = True,
     ) -> None:
         self._hits: list[Tensor] = []
         # Null and tied cells have ranks from a bottom on, within a mass; hits have no mass.
@@ -98,14 +104,14 @@ class ScoreSample:
         self._mass: list[Tensor] = []
         self._mu: list[Tensor] = []
         self._event_id: list[Tensor] = []
-        for domain, store in enumerate(stores):
+        for quantiles, store in zip((0 if calibrate_mc else 1, 1), stores, strict=True):
             require_events(store, split)
             rows = store.indices(split)
             hits, bottoms, masses, mus, event_ids = [], [], [], [], []
             for images in store.batches(rows, _ENCODE):
                 require_finite(images.energy, images.event_id, str(store.path))
                 energy, mu = torch.from_numpy(images.energy), torch.from_numpy(images.mu)
-                score, bottom, mass = _spread(calibration, energy, domain, mu)
+                score, bottom, mass = _spread(calibration, energy, quantiles, mu)
                 hits.append(torch.where(mass > 0, 0.0, score).half())
                 bottoms.append(bottom)
                 masses.append(mass)

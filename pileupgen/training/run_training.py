@@ -121,8 +121,8 @@ def train_pipeline(
     mirror = grid.is_eta_symmetric and all(_allows(store, "eta_symmetric") for store in stores)
     roll = grid.is_periodic and all(_allows(store, "phi_symmetric") for store in stores)
     calibration = _calibration(config, stores, grid, mirror, bar)
-    sample = ScoreSample(stores, calibration, "train")
-    held_out = ScoreSample(stores, calibration, "validation")
+    sample = ScoreSample(stores, calibration, "train", config.calibration.before)
+    held_out = ScoreSample(stores, calibration, "validation", config.calibration.before)
     patch = config.autoencoder.patch
     augmentation = Augmentation(
         phi_step=_phi_step(patch[1], grid) if config.training.phi_roll and roll else 0,
@@ -203,7 +203,13 @@ def train_pipeline(
     for network in networks.values():
         network.to("cpu")
     pipeline = PileupTranslationPipeline(
-        calibration, autoencoder, denoiser, ratio, scheduler, grid.to_dict()
+        calibration,
+        autoencoder,
+        denoiser,
+        ratio,
+        scheduler,
+        grid.to_dict(),
+        config.calibration.before,
     )
     release, reliability = calibrate_and_scan(pipeline, held_out, config.seed)
     parameters = {

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from pileupgen.diffusion.release import ReleaseScan, auc, effective_fraction, scan_release
+from pileupgen.diffusion.release import TOLERANCES, ReleaseScan, auc, scan_release
+from pileupgen.diffusion.weights import effective_fraction
 from pileupgen.errors import ConfigError
 
 
@@ -33,10 +34,34 @@ def test_auto_release_takes_the_first_time_that_stays_below():
         low <= value <= high
         for low, value, high in zip(scan.auc_low, scan.auc, scan.auc_high, strict=True)
     )
-    t, reason = scan.choose(0.55)
-    assert t == 200
-    assert "held-out AUC" in reason
+    choice = scan.choose(0.55)
+    assert choice.t == 200
+    assert choice.t_low <= 200 <= (choice.t_high or 999)
+    assert "held-out AUC" in choice.reason
     assert ReleaseScan.from_dict(scan.to_dict()) == scan
+
+
+@pytest.mark.parametrize("by", list(TOLERANCES))
+def test_each_criterion_releases_where_its_known_curve_crosses(by):
+    """d(t) falls from 2 to 0; the defaults all mean d ≈ 0.2."""
+    times = list(range(0, 1000, 50))
+    pairs = [gaussian_pair(2 * (1 - t / 1000) ** 3, seed=t) for t in times]
+    choice = scan_release(times, pairs, seed=1, n_bootstrap=50).choose(by=by)
+    exact = 1000 * (1 - (0.2 / 2) ** (1 / 3))
+    assert choice.t == pytest.approx(exact, abs=75)
+    assert choice.low <= choice.value <= choice.high
+    assert choice.t_low <= choice.t
+    assert choice.t_high is None or choice.t_high >= choice.t
+    tighter = {"auc": 0.54, "ess": 0.98, "spread": 0.12}[by]
+    assert scan_release(times, pairs, seed=1, n_bootstrap=5).choose(tighter, by).t >= choice.t
+
+
+def test_a_scan_without_intervals_asks_for_another_criterion():
+    values = scan_release([0, 1], [gaussian_pair(0.1)] * 2, seed=1, n_bootstrap=5).to_dict()
+    old = {key: value for key, value in values.items() if key not in ("ess_low", "ess_high")}
+    assert ReleaseScan.from_dict(old).choose(0.6).t == 0
+    with pytest.raises(ConfigError, match="no interval for ESS"):
+        ReleaseScan.from_dict(old).choose(by="ess")
 
 
 def test_auto_release_says_so_when_the_domains_never_merge():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
+from pileupgen.diffusion.release import NAMES, ReleaseChoice, ReleaseScan
 from pileupgen.validation.figures.style import COLOURS, new_figure, style
 from pileupgen.validation.release_curve import ReleaseCurve
 
@@ -51,4 +52,35 @@ def release_figure(curve: ReleaseCurve, t_release: int | None = None) -> Figure:
                 ha="left" if right else "right",
                 va="bottom",
             )
+    return figure
+
+
+def choice_figure(scan: ReleaseScan, choice: ReleaseChoice) -> Figure:
+    """Draw the criterion of an automatic release over t, its tolerance, and the choice.
+
+    Parameters
+    ----------
+    scan : ReleaseScan
+        What the ratio's training recorded.
+    choice : ReleaseChoice
+        Marked; its interval in t is shaded.
+    """
+    value, low, high = scan.curve(choice.by)
+    with style():
+        figure = new_figure(6.4, 4.2)
+        axes = figure.subplots()
+        colour = COLOURS["translated"]
+        end = scan.t[-1] if choice.t_high is None else choice.t_high
+        axes.axvspan(choice.t_low, end, color=COLOURS["target"], alpha=0.1, linewidth=0)
+        axes.fill_between(scan.t, low, high, color=colour, alpha=0.2, linewidth=0)
+        label = f"held-out {NAMES[choice.by]}, {scan.n_mc:,} mc and {scan.n_data:,} data events"
+        axes.plot(scan.t, value, color=colour, label=label)
+        axes.axhline(
+            choice.tolerance, color="0.4", linestyle="--", label=f"tolerance {choice.tolerance:g}"
+        )
+        axes.axvline(choice.t, color=COLOURS["target"], label=f"release at $t$ = {choice.t}")
+        axes.set_xlim(scan.t[0], scan.t[-1])
+        axes.set_xlabel("diffusion time $t$")
+        axes.set_ylabel({"auc": "AUC", "ess": "ESS / N", "spread": r"std(ln $r$)"}[choice.by])
+        axes.legend(loc="lower right" if choice.by == "ess" else "upper right")
     return figure

@@ -1,0 +1,273 @@
+"""What `pileupgen translate` does once its options are read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pileupgen.cli.translation_options import model_identity, operating_point, run_path
+
+if TYPE_CHECKING:
+    from pileupgen.cli.session import Session
+    from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+    from pileupgen.diffusion.production import Member
+    from pileupgen.diffusion.release import ReleaseChoice, ReleaseScan
+    from pileupgen.diffusion.settings import Settings
+    from pileupgen.diffusion.shard import Shard
+    from pileupgen.models.renewal import MarginalRenewal
+    from pileupgen.run import RunDirectory
+    from pileupgen.samples.store import ImageStore
+
+
+@dataclass(frozen=True)
+class Request:
+    """Options of `translate` that are no settings of the config."""
+
+    given: dict[str, Any]
+    seed: int
+    split: str
+    shard: Shard | None
+    source: Path | None
+    output: Path | None
+    ensemble: tuple[str, ...]
+    device: str | None
+    force: bool
+
+
+def run_job(session: Session, request: Request) -> None:
+    """Translate, unless the result is there; say what was read, written and what comes next."""
+    from pileupgen.cli.console import say_current, say_next, say_read
+    from pileupgen.cli.session import open_store
+    from pileupgen.run import RunDirectory, fingerprint
+
+    directory = session.run
+    directories = [directory, *(RunDirectory(run_path(text)) for text in request.ensemble)]
+    models = [model_identity(part) for part in directories]
+    session.adopt()
+    store = open_store(
+        request.source or directory.images("mc"), f"pileupgen preprocess{session.arguments}"
+    )
+    whole = request.output or directory.translated
+    target = whole if request.shard is None else request.shard.path(whole)
+    options = session.config.to_dict()["translate"]
+    options.pop("batch_size")
+    options |= operating_point(session, request.given) or {}
+    options["calibrate_after"] = session.config.calibration.after
+    made_from = fingerprint(
+        [options, request.seed, request.split, models, store.provenance, str(target)]
+    )
+    say_read(f"{store.path}  {len(store)} events")
+    for part in directories:
+        say_read(part.model)
+    plain = request.output is None and request.shard is None
+    record = "translate" if plain else f"translate-{fingerprint(str(target))}"
+    after = _next_command(session, request, target, whole)
+    if not request.force and directory.is_current(record, made_from, [target]):
+        say_current("translate", target)
+        say_next(after)
+        return
+    details = _translate(session, request, directories, models, store, options, target, made_from)
+    directory.finish(record, made_from, {"output": str(target), **details})
+    say_next(after)
+
+
+def _next_command(session: Session, request: Request, target: Path, whole: Path) -> str:
+    extra = "" if request.output is None else f" --input {target}"
+    if request.shard is None:
+        return f"pileupgen validate{session.arguments}{extra}"
+    shards = f" {whole.with_suffix('')}.shard-* -o {whole}" if extra else ""
+    return f"pileupgen merge{session.arguments}{shards}, once all {request.shard.of} are there"
+
+
+def _translate(
+    session: Session,
+    request: Request,
+    directories: list[RunDirectory],
+    models: list[str],
+    store: ImageStore,
+    options: dict[str, Any],
+    target: Path,
+    made_from: str,
+) -> dict[str, Any]:
+    from pileupgen.calo.geometry import require_same_grid
+    from pileupgen.cli.console import console, progress, say_wrote
+    from pileupgen.cli.session import choose_device
+    from pileupgen.diffusion.production import Blocks, Production, produce
+    from pileupgen.run import versions
+
+    device = choose_device(request.device)
+    pipelines = [load_pipeline(directory, device) for directory in directories]
+    for directory, pipeline in zip(directories, pipelines, strict=True):
+        require_same_grid(
+            store.grid, pipeline.geometry, str(store.path), f"the model {directory.model}"
+        )
+    settings = settings_of(options, directories[0], target)
+    pipelines[0].check(settings)
+    _warn_of_other_splits(directories)
+    n_events = session.config.translate.n_renewal_events if options["calibrate_after"] else 0
+    members = [
+        ready_member(directory, model, pipeline, settings, n_events, request.seed)
+        for directory, model, pipeline in zip(directories, models, pipelines, strict=True)
+    ]
+    rows = store.indices(request.split)
+    if request.shard is not None:
+        rows = request.shard.rows(rows)
+    n_draws, batch_size = options["n_draws"], session.config.translate.batch_size
+    production = Production(store, rows, members, request.seed, n_draws, batch_size)
+    provenance = {
+        "source": store.provenance,
+        "model": models[0],
+        **settings.to_dict(),
+        "calibrate_before": bool(pipelines[0].config.calibrate_before),
+        "calibrate_after": bool(n_events) and settings.mode != "calibrate",
+        "seed": request.seed,
+        "split": request.split,
+        "n_draws": n_draws,
+        "ensemble": models,
+        "versions": versions("torch", "diffusers", "numpy"),
+    }
+    if request.shard is not None:
+        provenance["shard"] = {"index": request.shard.index, "of": request.shard.of}
+    blocks = Blocks(target, made_from, rows, production.n_copies)
+    n_left = len(rows) - blocks.n_finished
+    if n_left < len(rows):
+        console.print(f"[bold]resume[/] {blocks.n_finished:,} of {len(rows):,} events are there")
+    with progress("translate   ", n_left * production.n_copies) as advance:
+        summary = produce(production, blocks, target, provenance, advance)
+    copies = "" if production.n_copies == 1 else f" × {production.n_copies}"
+    say_wrote(target, f"{len(rows):,} events{copies}")
+    if settings.mode not in ("calibrate", "generate"):
+        console.print(
+            f"[bold]weights[/] ESS {summary.ess:.3f} of the events, {100 * summary.clipped:.2g} % "
+            f"clipped at e^∓{summary.limit:g}"
+        )
+    return {"n_events": len(rows) * production.n_copies, "weights": summary.to_dict()}
+
+
+def load_pipeline(directory: RunDirectory, device: str) -> PileupTranslationPipeline:
+    """A run's pipeline, its networks on a device."""
+    from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+
+    pipeline: PileupTranslationPipeline = PileupTranslationPipeline.from_pretrained(directory.model)
+    for network in (pipeline.autoencoder, pipeline.denoiser, pipeline.ratio):
+        network.to(device)
+    return pipeline
+
+
+def settings_of(options: dict[str, Any], directory: RunDirectory, target: Path) -> Settings:
+    """Settings from those of the config; an automatic release is chosen, explained and drawn."""
+    from pileupgen.cli.console import console, say_wrote
+    from pileupgen.diffusion.settings import Settings
+
+    fields = {key: options[key] for key in Settings().to_dict() if key in options}
+    tolerance = options["tolerance"]
+    if fields["t_release"] == "auto":
+        scan = read_release_scan(directory)
+        choice = scan.choose(tolerance, options["release_by"])
+        console.print(f"[bold]release[/] {choice.reason}", soft_wrap=True)
+        for path in _draw_choice(scan, choice, target):
+            say_wrote(path)
+        fields["t_release"] = choice.t
+    elif tolerance is not None:
+        fields["release_tolerance"] = tolerance
+    return Settings.from_dict(fields)
+
+
+def read_release_scan(directory: RunDirectory) -> ReleaseScan:
+    """The release scan of a trained run.
+
+    Raises
+    ------
+    RunError
+        If there is none, or it is damaged.
+    """
+    from pileupgen.diffusion.release import ReleaseScan
+    from pileupgen.errors import RunError
+
+    try:
+        return ReleaseScan.from_dict(json.loads((directory.model / "release.json").read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise RunError(f"No release scan in {directory.model}: {error}.", "Train anew.") from error
+
+
+def _draw_choice(scan: ReleaseScan, choice: ReleaseChoice, target: Path) -> list[Path]:
+    from pileupgen.validation.figures import write_figure
+    from pileupgen.validation.figures.release import choice_figure
+
+    return write_figure(choice_figure(scan, choice), target.parent, f"{target.stem}_release")
+
+
+def ready_member(
+    directory: RunDirectory,
+    model: str,
+    pipeline: PileupTranslationPipeline,
+    settings: Settings,
+    n_renewal_events: int,
+    seed: int,
+) -> Member:
+    """A pipeline with its calibration after the decode, fitted once and kept with the run.
+
+    Parameters
+    ----------
+    directory : RunDirectory
+        Of the pipeline; its training events fit the calibration.
+    model : str
+        Identity of the model.
+    pipeline : PileupTranslationPipeline
+    settings : Settings
+    n_renewal_events : int
+        Training events the calibration is fitted on; 0 leaves it out.
+    seed : int
+    """
+    from pileupgen.diffusion.production import Member
+
+    if not n_renewal_events or settings.mode == "calibrate":
+        return Member(pipeline, settings)
+    renewal = _renewal(directory, model, pipeline, settings, n_renewal_events, seed)
+    return Member(pipeline, settings, renewal)
+
+
+def _renewal(
+    directory: RunDirectory,
+    model: str,
+    pipeline: PileupTranslationPipeline,
+    settings: Settings,
+    n_events: int,
+    seed: int,
+) -> MarginalRenewal:
+    import numpy as np
+
+    from pileupgen.cli.console import progress
+    from pileupgen.models.renewal import MarginalRenewal
+    from pileupgen.run import fingerprint, folder_written_whole
+    from pileupgen.samples.store import ImageStore
+
+    # Weights do not enter the scores.
+    relevant = {key: v for key, v in settings.to_dict().items() if key != "log_weight_limit"}
+    folder = directory.path / "renewal" / fingerprint([relevant, n_events, seed, model])
+    if (folder / "config.json").is_file():
+        return MarginalRenewal.from_pretrained(folder)
+    own = ImageStore(directory.images("mc"))
+    images = own.read(own.indices("train", n_events))
+    with progress("renewal     ", len(images)) as advance:
+        renewal = pipeline.fit_renewal(
+            images.energy, images.mu, np.asarray(images.event_id), seed, settings, advance
+        )
+    with folder_written_whole(folder) as aside:
+        renewal.save_pretrained(aside)
+    return renewal
+
+
+def _warn_of_other_splits(directories: list[RunDirectory]) -> None:
+    from pileupgen.cli.console import warn
+    from pileupgen.samples.store import ImageStore
+
+    first = ImageStore(directories[0].images("mc")).provenance
+    for directory in directories[1:]:
+        if ImageStore(directory.images("mc")).provenance != first:
+            warn(
+                f"{directory.path} was preprocessed otherwise than {directories[0].path}: what is "
+                "held out here may have trained it."
+            )

@@ -1,0 +1,215 @@
+"""Translating whole stores: shards, blocks that survive a kill, draws and ensembles.
+
+The bytes of a translated store depend on the models, the settings, the seed and the source events,
+not on batches, shards, or where a job was interrupted.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+from pileupgen.diffusion.settings import Settings
+from pileupgen.diffusion.shard import append_evenly
+from pileupgen.diffusion.translator import MICRO_BATCH, Translation
+from pileupgen.diffusion.weights import WeightSummary
+from pileupgen.errors import PileupgenError
+from pileupgen.models.renewal import MarginalRenewal
+from pileupgen.samples.store import Images, ImageStore, create_store
+
+Rows = NDArray[np.int64]
+
+BLOCK_EVENTS = 10 * MICRO_BATCH
+"""Translated events after which a job can be resumed, about."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A model of an ensemble, or the only one, ready to translate."""
+
+    pipeline: PileupTranslationPipeline
+    settings: Settings
+    renewal: MarginalRenewal | None = None
+
+
+@dataclass(frozen=True)
+class Production:
+    """What is to be translated and how.
+
+    Attributes
+    ----------
+    source : ImageStore
+    rows : int64 array, shape (N,)
+        Source events, ascending.
+    members : sequence of Member
+        One model, or an ensemble.
+    seed : int
+    n_draws : int
+        Translations of each event by each member.
+    batch_size : int
+        Source events held in memory.
+    """
+
+    source: ImageStore
+    rows: Rows
+    members: Sequence[Member]
+    seed: int
+    n_draws: int = 1
+    batch_size: int = 100
+
+    @property
+    def n_copies(self) -> int:
+        """Translated events of each source event."""
+        return len(self.members) * self.n_draws
+
+    def translate(
+        self, rows: Rows, advance: Callable[[int], object] = lambda n: None
+    ) -> Iterator[tuple[NDArray[np.float32], dict[str, NDArray[Any]]]]:
+        """Translated images and columns of some rows: by event, then member, then draw."""
+        size = self.batch_size
+        if any(member.settings.release == "per-event" for member in self.members):
+            # Events of one release time share their network calls: many at once fill them.
+            size = max(size, BLOCK_EVENTS)
+        for images in self.source.batches(rows, size):
+            copies = []
+            for member in self.members:
+                for draw in range(self.n_draws):
+                    copies.append(
+                        member.pipeline(
+                            images.energy,
+                            images.mu,
+                            images.event_id,
+                            self.seed,
+                            member.settings,
+                            member.renewal,
+                            draw,
+                        )
+                    )
+                    advance(len(images))
+            energy = np.stack([copy.energy for copy in copies], axis=1)
+            yield energy.reshape(-1, *energy.shape[2:]), self._columns(images, copies)
+
+    def _columns(self, images: Images, copies: list[Translation]) -> dict[str, NDArray[Any]]:
+        n, k = len(images), self.n_copies
+        weights = [images.weight * copy.weight for copy in copies]
+        return {
+            "mu": np.repeat(images.mu, k),
+            "event_id": np.repeat(images.event_id, k),
+            "weight": np.stack(weights, axis=1).ravel(),
+            "split": np.repeat(images.columns["split"], k),
+            "source_event": np.repeat(images.event_id, k),
+            "seed": np.full(n * k, self.seed, dtype=np.int64),
+            "log_ratio": np.stack([copy.log_ratio for copy in copies], axis=1).ravel(),
+            "t_release": np.stack([copy.t_release for copy in copies], axis=1).ravel(),
+            "draw": np.tile(np.tile(np.arange(self.n_draws), len(self.members)), n),
+            "member": np.tile(np.repeat(np.arange(len(self.members)), self.n_draws), n),
+        }
+
+
+class Blocks:
+    """The finished blocks of a job, each a store of its own beside the target until all are there.
+
+    Parameters
+    ----------
+    target : Path
+        The store that is being made.
+    made_from : str
+        Fingerprint of everything that its content depends on; blocks of other jobs for the same
+        target are deleted.
+    rows : int64 array, shape (N,)
+    n_copies : int
+        Translated events of each row.
+    """
+
+    def __init__(self, target: Path, made_from: str, rows: Rows, n_copies: int) -> None:
+        self.folder = target.with_name(f".{target.name}.blocks-{made_from}")
+        for other in target.parent.glob(f".{target.name}.blocks-*"):
+            if other != self.folder:
+                shutil.rmtree(other, ignore_errors=True)
+        step = max(MICRO_BATCH, BLOCK_EVENTS // n_copies // MICRO_BATCH * MICRO_BATCH)
+        self._rows = [rows[begin : begin + step] for begin in range(0, len(rows), step)]
+        self._n_copies = n_copies
+
+    def __iter__(self) -> Iterator[tuple[Path, Rows]]:
+        for number, rows in enumerate(self._rows):
+            yield self.folder / f"{number:06d}.h5", rows
+
+    def is_finished(self, path: Path, rows: Rows) -> bool:
+        """Whether a block is there and whole."""
+        if not path.is_file():
+            return False
+        try:
+            return len(ImageStore(path)) == len(rows) * self._n_copies
+        except PileupgenError:
+            return False
+
+    @property
+    def n_finished(self) -> int:
+        """Source events in finished blocks."""
+        return sum(len(rows) for path, rows in self if self.is_finished(path, rows))
+
+    def delete(self) -> None:
+        """Remove the blocks, once the target is whole."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def produce(
+    production: Production,
+    blocks: Blocks,
+    target: Path,
+    provenance: Mapping[str, Any],
+    advance: Callable[[int], object] = lambda n: None,
+) -> WeightSummary:
+    """Translate the blocks that are missing, then write them all as one store.
+
+    Parameters
+    ----------
+    production : Production
+    blocks : Blocks
+        Of the same rows.
+    target : Path
+    provenance : mapping
+        Of the store; ``weights`` is added.
+    advance : callable
+        Called with the number of translations just made.
+
+    Returns
+    -------
+    WeightSummary
+
+    Raises
+    ------
+    OutputError
+        If the disk is full or the folder cannot be written; finished blocks stay.
+    """
+    grid = production.source.grid
+    for path, rows in blocks:
+        if blocks.is_finished(path, rows):
+            continue
+        with create_store(path, grid, "mc_to_data", {}) as writer:
+            for energy, columns in production.translate(rows, advance):
+                writer.append(energy, columns)
+    limit = production.members[0].settings.log_weight_limit
+    summary = _join([path for path, _ in blocks], target, provenance, limit)
+    blocks.delete()
+    return summary
+
+
+def _join(
+    paths: Sequence[Path], target: Path, provenance: Mapping[str, Any], limit: float
+) -> WeightSummary:
+    """Write stores one after another as one."""
+    stores = [ImageStore(path) for path in paths]
+    log_ratio = np.concatenate([store.columns["log_ratio"] for store in stores])
+    summary = WeightSummary.of(log_ratio, limit)
+    full = {**provenance, "weights": summary.to_dict()}
+    with create_store(target, stores[0].grid, "mc_to_data", full) as writer:
+        append_evenly(writer, stores)
+    return summary

@@ -1,0 +1,56 @@
+"""A run trained for a few steps on made events, and the command line in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from pileupgen.errors import PileupgenError
+from tests.conftest import SMALL_GRID, write_sample
+
+CONFIG = {
+    "name": "tiny",
+    "preprocess": {
+        "geometry": {"eta_edges": [float(e) for e in SMALL_GRID.eta_edges], "n_phi": 12}
+    },
+    "calibration": {"n_knots": 32, "n_mu_bins": 1, "n_layer_bins": 3},
+    "autoencoder": {"width": 8, "n_blocks": 1, "n_heads": 2, "steps": 2},
+    "denoiser": {"width": 8, "n_blocks": 1, "steps": 2},
+    "ratio": {"width": 8, "n_blocks": 1, "steps": 2},
+    "training": {"batch_size": 16, "checkpoint_every": 2},
+    "translate": {"num_inference_steps": 3, "n_renewal_events": 50},
+}
+Command = Callable[..., str]
+
+
+@pytest.fixture(scope="session")
+def command() -> Command:
+    """Run a command; what it said, or the error it ended with."""
+    from pileupgen.cli.main import app
+
+    def run(*arguments: str | Path, error: type[PileupgenError] | None = None) -> str:
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        if error is not None:
+            assert isinstance(result.exception, error), result.exception or result.output
+            return f"{result.exception.message} {result.exception.hint}"
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory, command: Command) -> Path:
+    folder = tmp_path_factory.mktemp("tiny")
+    run, config = folder / "run", folder / "tiny.yaml"
+    config.write_text(yaml.safe_dump(CONFIG))
+    for number, domain in enumerate(("mc", "data")):
+        write_sample(run / "data" / f"{domain}.h5", 500, number)
+    command("train", "--config", config, "--run", run, "--device", "cpu")
+    return run
