@@ -16,12 +16,13 @@ from pileupgen.errors import ConfigError, did_you_mean
 
 FEATURES = "features"
 """Geometry of feature tables."""
-FEATURE_DEFAULTS: dict[str, dict[str, Any]] = {
+FEATURE_DEFAULTS: dict[str, Any] = {
     "preprocess": {"zero_suppression": 0.0},
     # No feature is the layer behind another: their correlations are left to the diffusion.
     "calibration": {"n_layer_bins": 1},
     # Latents are the features' scores themselves.
-    "autoencoder": {"patch": [1, 1], "latent_channels": None, "n_heads": 0, "steps": 0},
+    "codec": "cells",
+    "autoencoder": {"patch": [1, 1], "latent_channels": None, "n_heads": 0},
 }
 """Settings that a table of features takes where the config says nothing."""
 
@@ -246,8 +247,9 @@ class Config(Section):
             return values
         filled = dict(values)
         for section, defaults in FEATURE_DEFAULTS.items():
-            given = filled.get(section) or {}
-            filled[section] = {**defaults, **given} if isinstance(given, dict) else given
+            given = filled.setdefault(section, defaults)
+            if isinstance(given, dict):
+                filled[section] = {**defaults, **given}
         return filled
 
     def to_dict(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from pileupgen import __version__
 from pileupgen.errors import OutputError, RunError
@@ -130,10 +130,15 @@ def determining(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def hash_file(path: Path) -> str:
     """SHA-256 of a file's bytes, in hex."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
+        return hash_stream(file)
+
+
+def hash_stream(file: IO[bytes]) -> str:
+    """SHA-256 of what is left to read of an open file, in hex."""
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
     return digest.hexdigest()
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from pileupgen.samples.cards import DataCard
     from pileupgen.samples.check import CardCheck
+    from pileupgen.samples.readers import InputFile
 
 CardArgument = Annotated[str, typer.Argument(help="A card's name, or the path of its file.")]
 
@@ -69,6 +70,7 @@ def show_card(name: CardArgument) -> None:
     from rich.markup import escape
 
     from pileupgen.errors import PileupgenError
+    from pileupgen.samples.readers.remote import size_of
 
     card = _load(name)
     say_read(escape(str(card.path)))
@@ -78,7 +80,7 @@ def show_card(name: CardArgument) -> None:
     if card.generate is None:
         try:
             for path in card.input_files():
-                console.print(f"{escape(str(path))}  [dim]{path.stat().st_size / 1e6:,.1f} MB[/]")
+                console.print(f"{escape(str(path))}  [dim]{size_of(path) / 1e6:,.1f} MB[/]")
         except PileupgenError as error:
             warn(escape(str(error)))
     say_next(f"pileupgen cards check {name}")
@@ -132,7 +134,7 @@ def check_card(
             console.print("settings of the generated sample are valid; it is not made yet")
             say_next("pileupgen preprocess")
             return
-        files = [made]
+        files: list[InputFile] = [made]
     else:
         files = card.input_files()
         inputs = describe_inputs(card, files)

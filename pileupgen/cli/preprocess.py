@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from pileupgen.calo.geometry import Grid
     from pileupgen.samples.cards import DataCard
     from pileupgen.samples.ingest import IngestSummary
+    from pileupgen.samples.readers import InputFile
     from pileupgen.simulate.kinds import Spec
 
 _PRELOAD = ("pileupgen.samples.stream", "uproot", "awkward")
@@ -144,18 +145,14 @@ class _Source:
     """
 
     card: DataCard
-    files: list[Path]
+    files: list[InputFile]
     generated: str
 
     def key(self) -> list[Any]:
         """Collect what changes if an input changes."""
         if self.generated:
             return [self.generated]
-        stats = [path.stat() for path in self.files]
-        return [
-            [path.name, stat.st_size, stat.st_mtime_ns]
-            for path, stat in zip(self.files, stats, strict=True)
-        ]
+        return [[str(path.name), *_size_and_time(path)] for path in self.files]
 
     def inputs(self) -> list[dict[str, Any]]:
         """Names, sizes and hashes for the provenance."""
@@ -226,8 +223,8 @@ def _preprocess_domain(session: Session, domain: str, card: DataCard, how: _How)
     files = source.files
     executor = how.farm.executor
     if executor.is_remote:
-        files = [file.absolute() for file in files]
-        executor.require_visible(files)
+        files = [file.absolute() if isinstance(file, Path) else file for file in files]
+        executor.require_visible([file for file in files if isinstance(file, Path)])
     reader = source.card.open(files)
     estimate = min(reader.estimate_events(), settings.max_events or 1 << 62)
     with progress(f"{domain}: towers to images", estimate) as advance:
@@ -282,18 +279,33 @@ def find_grid(card: DataCard, geometry: str | dict[str, Any]) -> Grid:
 def _find_source(session: Session, domain: str, card: DataCard) -> _Source:
     from rich.markup import escape
 
+    from pileupgen.samples.readers.remote import size_of
+
     if card.generate is not None:
         say_read(f"{domain}: {escape(_shown(card.path))}, a sample to be generated")
         return generate_sample(session, card)
     files = card.input_files()
-    size = sum(file.stat().st_size for file in files) / 1e6
+    size = sum(map(size_of, files)) / 1e6
     what = _shown(files[0]) if len(files) == 1 else f"{len(files):,} files"
     say_read(f"{domain}: {escape(f'{_shown(card.path)}, {what}, {size:,.1f}')} MB")
     return _Source(card, files, "")
 
 
-def _shown(path: Path) -> str:
+def _size_and_time(path: InputFile) -> list[int]:
+    """Of a file; nothing where its server cannot be reached."""
+    from pileupgen.errors import InputError
+
+    try:
+        found = path.stat()
+    except InputError:
+        return []
+    return [found.st_size, found.st_mtime_ns]
+
+
+def _shown(path: InputFile) -> str:
     """Write a path as short as it can be read from here."""
+    if not isinstance(path, Path):
+        return str(path)
     return min((os.path.normpath(path), os.path.relpath(path)), key=len)
 
 

@@ -14,6 +14,7 @@ from pileupgen.models.layers import (
     DenseBlock,
     PeriodicConv2d,
     ResidualBlock,
+    kernel_for,
     zero_,
 )
 
@@ -115,13 +116,16 @@ class Denoiser(FieldDenoiser):
         condition = 2 * width
         self.field = StationaryField(n_channels, height, width_phi, patch)
         self.condition = ConditionEmbedding(condition)
-        self.first = PeriodicConv2d(2 * n_channels, width)
+        kernel = kernel_for(height, width_phi)
+        self.first = PeriodicConv2d(2 * n_channels, width, kernel)
         self.ring = nn.Parameter(torch.zeros(width, height, 1))
-        self.before = nn.ModuleList(ResidualBlock(width, condition) for _ in range(n_blocks))
+        self.before = nn.ModuleList(
+            ResidualBlock(width, condition, kernel) for _ in range(n_blocks)
+        )
         self.middle = DenseBlock(width, height)
         self.join = nn.ModuleList(nn.Conv2d(2 * width, width, 1) for _ in range(n_blocks))
-        self.after = nn.ModuleList(ResidualBlock(width, condition) for _ in range(n_blocks))
-        self.last = PeriodicConv2d(width, n_channels)
+        self.after = nn.ModuleList(ResidualBlock(width, condition, kernel) for _ in range(n_blocks))
+        self.last = PeriodicConv2d(width, n_channels, kernel)
         zero_(self.last)
 
     def residual(self, x_t: Tensor, t: Tensor, label: Tensor, mu: Tensor, x_0: Tensor) -> Tensor:

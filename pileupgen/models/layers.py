@@ -85,14 +85,23 @@ class ConditionEmbedding(nn.Module):
         return self.second(F.silu(hidden))
 
 
-class ResidualBlock(nn.Module):
-    """Two convolutions with a short residual connection, scaled and shifted by the condition."""
+def kernel_for(height: int, width_phi: int) -> int:
+    """Width of convolutions on latents (C, H, W): 1 where there is a single position."""
+    return 1 if height == width_phi == 1 else 3
 
-    def __init__(self, width: int, condition: int) -> None:
+
+class ResidualBlock(nn.Module):
+    """Two convolutions with a short residual connection, scaled and shifted by the condition.
+
+    With a kernel of 1 positions do not mix: two dense layers, normalised over all channels.
+    """
+
+    def __init__(self, width: int, condition: int, kernel: int = 3) -> None:
         super().__init__()
-        groups = math.gcd(width, 8)
+        groups = math.gcd(width, 8) if kernel > 1 else 1
         self.norm_in, self.norm_out = nn.GroupNorm(groups, width), nn.GroupNorm(groups, width)
-        self.conv_in, self.conv_out = PeriodicConv2d(width, width), PeriodicConv2d(width, width)
+        self.conv_in = PeriodicConv2d(width, width, kernel)
+        self.conv_out = PeriodicConv2d(width, width, kernel)
         self.modulation = nn.Linear(condition, 2 * width)
         zero_(self.modulation)
         zero_(self.conv_out.conv)

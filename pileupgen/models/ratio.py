@@ -13,6 +13,7 @@ from pileupgen.models.layers import (
     ConditionEmbedding,
     PeriodicConv2d,
     ResidualBlock,
+    kernel_for,
     zero_,
 )
 from pileupgen.models.ratio_calibration import N_KNOTS, Lines
@@ -56,9 +57,12 @@ class RatioClassifier(ModelMixin, ConfigMixin):
         condition = 2 * width
         self.field = StationaryField(n_channels, height, width_phi, patch)
         self.condition = ConditionEmbedding(condition, n_labels=0)
-        self.first = PeriodicConv2d(n_channels, width)
+        kernel = kernel_for(height, width_phi)
+        self.first = PeriodicConv2d(n_channels, width, kernel)
         self.ring = nn.Parameter(torch.zeros(width, height, 1))
-        self.blocks = nn.ModuleList(ResidualBlock(width, condition) for _ in range(n_blocks))
+        self.blocks = nn.ModuleList(
+            ResidualBlock(width, condition, kernel) for _ in range(n_blocks)
+        )
         self.gain = nn.Linear(condition, 2)
         self.head = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, 1))
         self.knots: Tensor

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -24,9 +25,10 @@ from pydantic import (
 
 from pileupgen.calo.geometry import PRESETS, Grid
 from pileupgen.errors import CardError, MissingInputError, did_you_mean
-from pileupgen.samples.readers import FORMATS, MuSource, Reader
+from pileupgen.samples.readers import FORMATS, InputFile, MuSource, Reader
 from pileupgen.samples.readers.features import FeatureOptions
 from pileupgen.samples.readers.jetnet import JetNetOptions
+from pileupgen.samples.readers.remote import RemoteFile, is_url, match_url
 
 _GEV = {"GeV": 1.0, "MeV": 1e-3, "TeV": 1e3}
 _VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?::-(?P<default>[^}]*))?\}")
@@ -132,8 +134,10 @@ class DataCard(Part):
         """Plain values, as written in the card, with defaults."""
         return self.model_dump(mode="json")
 
-    def input_files(self) -> list[Path]:
+    def input_files(self) -> list[InputFile]:
         """Find the card's files: variables expanded, globs sorted, each file once.
+
+        Files on a server (``root://…``) are asked for when they are read; globs there are expanded.
 
         Raises
         ------
@@ -142,13 +146,23 @@ class DataCard(Part):
         MissingInputError
             If a file is missing or a glob matches nothing.
         """
-        found: dict[Path, None] = {}
+        found: dict[InputFile, None] = {}
         for pattern in self.files:
             found.update(dict.fromkeys(self._matches(pattern)))
         return list(found)
 
-    def _matches(self, pattern: str) -> list[Path]:
+    def _matches(self, pattern: str) -> Sequence[InputFile]:
         expanded = _expand(pattern, self._path)
+        if is_url(expanded):
+            if not _WILD.search(expanded):
+                return [RemoteFile(expanded)]
+            hits = match_url(expanded)
+            if not hits:
+                raise MissingInputError(
+                    f"Nothing matches {expanded} (card '{self.name}').",
+                    f"Correct 'files' in {self._path}.",
+                )
+            return hits
         path = self._path.parent / Path(expanded).expanduser()
         if path.is_file():
             return [path]
@@ -173,7 +187,7 @@ class DataCard(Part):
         options = FORMATS[self.format].options(**self.options)
         return options.grid if isinstance(options, FeatureOptions | JetNetOptions) else None
 
-    def open(self, files: list[Path]) -> Reader:
+    def open(self, files: Sequence[InputFile]) -> Reader:
         """Reader of the card's format for the given files; nothing is opened yet."""
         kind = FORMATS[self.format]
         mu = MuSource.parse(kind.mu if self.mu is None else self.mu)
@@ -237,7 +251,7 @@ def _expand(pattern: str, card: Path) -> str:
     def value(match: re.Match[str]) -> str:
         default, found = match["default"], os.environ.get(match["name"])
         if found:
-            is_path = match.start() == 0 and not Path(found).is_absolute()
+            is_path = match.start() == 0 and not Path(found).is_absolute() and not is_url(found)
             return str(Path.cwd() / found) if is_path else found
         if default is None:
             raise CardError(

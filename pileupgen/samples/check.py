@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -14,6 +13,7 @@ from pileupgen.calo.geometry import Grid
 from pileupgen.calo.imaging import Imager
 from pileupgen.errors import UnreadableInputError
 from pileupgen.samples.cards import DataCard
+from pileupgen.samples.readers import InputFile
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,7 +63,7 @@ class CardCheck:
 
 def check_card(
     card: DataCard,
-    files: Sequence[Path],
+    files: Sequence[InputFile],
     grid: Grid,
     n_events: int = 3,
     advance: Advance | None = None,

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from pileupgen.calo.geometry import Grid
 from pileupgen.errors import CardError, UnreadableInputError, did_you_mean
 from pileupgen.farm import Executor, Serial
-from pileupgen.run import hash_file, versions
+from pileupgen.run import versions
 from pileupgen.samples.cards import DataCard
-from pileupgen.samples.readers import Reader
+from pileupgen.samples.readers import InputFile, Reader
+from pileupgen.samples.readers.remote import RemoteFile, hash_input, size_of
 from pileupgen.samples.store import assign_splits, create_store
 from pileupgen.samples.stream import Drawn, Stream
 
@@ -91,8 +92,10 @@ class IngestSummary:
         return cls(**known)
 
 
-def describe_inputs(card: DataCard, files: Sequence[Path]) -> list[dict[str, Any]]:
+def describe_inputs(card: DataCard, files: Sequence[InputFile]) -> list[dict[str, Any]]:
     """Name, size and SHA-256 of the files, verified against the card's checksums.
+
+    Files on a server are hashed only where the card has a checksum: it would read them twice.
 
     Raises
     ------
@@ -108,7 +111,10 @@ def describe_inputs(card: DataCard, files: Sequence[Path]) -> list[dict[str, Any
             )
     inputs = []
     for path in files:
-        digest, expected = hash_file(path), card.checksum.get(path.name)
+        if isinstance(path, RemoteFile) and path.name not in card.checksum:
+            inputs.append({"name": path.name, "bytes": size_of(path), "url": path.url})
+            continue
+        digest, expected = hash_input(path), card.checksum.get(path.name)
         if expected is not None and digest != expected:
             raise CardError(
                 f"{path} is not the file that card '{card.name}' describes: its SHA-256 is "

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,7 @@ from pileupgen.calo.geometry import Grid
 from pileupgen.calo.imaging import Imager
 from pileupgen.errors import InputError
 from pileupgen.farm import Executor, Serial
-from pileupgen.samples.readers import Reader, Span
+from pileupgen.samples.readers import InputFile, Reader, Span
 
 _SPAN_CHUNKS = 6
 """Chunks that a process reads at a time; the baskets at their ends are unpacked twice."""
@@ -70,7 +69,7 @@ class Skipped:
         Events before the fault; they are kept.
     """
 
-    path: Path
+    path: InputFile
     error: InputError
     n_events: int
 

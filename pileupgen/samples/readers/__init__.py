@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -16,9 +15,10 @@ from pileupgen.samples.readers.features import FeatureOptions, FeatureReader
 from pileupgen.samples.readers.files import FileReader, Span
 from pileupgen.samples.readers.hdf5 import CaloChallengeOptions, Hdf5Options, ImageArrayReader
 from pileupgen.samples.readers.jetnet import JetNetOptions, JetNetReader
+from pileupgen.samples.readers.remote import InputFile
 from pileupgen.samples.readers.tree import TreeOptions, TreeReader
 
-__all__ = ["FORMATS", "Format", "MuSource", "Reader", "Span"]
+__all__ = ["FORMATS", "Format", "InputFile", "MuSource", "Reader", "Span"]
 
 Reader = FileReader[Any]
 """Opens a sample's files one after another and yields their towers."""
@@ -40,7 +40,7 @@ class Format:
 
     options: type[BaseModel]
     mu: str
-    open: Callable[[Sequence[Path], Any, MuSource, float], Reader]
+    open: Callable[[Sequence[InputFile], Any, MuSource, float], Reader]
 
 
 FORMATS: dict[str, Format] = {

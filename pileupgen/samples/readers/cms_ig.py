@@ -8,7 +8,6 @@ import re
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +28,7 @@ from pileupgen.samples.readers.files import (
     require_finite_places,
     require_sane_energies,
 )
+from pileupgen.samples.readers.remote import InputFile, for_library
 
 _log = logging.getLogger("pileupgen")
 
@@ -67,12 +67,12 @@ class IgFile:
         If it is no zip or is truncated.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: InputFile) -> None:
         if not path.exists():
             raise MissingInputError(f"No input file {path}.", "Check the card's files.")
         self.path = path
         try:
-            self._zip = zipfile.ZipFile(path)
+            self._zip = zipfile.ZipFile(for_library(path))
         except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
             raise UnreadableInputError(
                 f"{path} cannot be read as an event display: {str(error).rstrip('.')}.",
@@ -168,13 +168,13 @@ class CmsIgReader(FileReader[IgFile]):
     """
 
     def __init__(
-        self, files: Sequence[Path], options: CmsIgOptions, mu: MuSource, gev: float = 1.0
+        self, files: Sequence[InputFile], options: CmsIgOptions, mu: MuSource, gev: float = 1.0
     ) -> None:
         super().__init__(files, tuple(options.layers), mu, gev)
         self._options = options
         self._warned = False
 
-    def _open(self, path: Path) -> IgFile:
+    def _open(self, path: InputFile) -> IgFile:
         if self._mu.branch is not None:
             raise MissingFieldError(
                 f"{path}: an event display has no branch '{self._mu.branch}'.",

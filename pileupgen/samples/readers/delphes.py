@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from pileupgen.samples.readers.files import (
     require_finite_places,
     require_sane_energies,
 )
+from pileupgen.samples.readers.remote import InputFile
 from pileupgen.samples.readers.root import Flat, RootBranch, RootTree
 
 _log = logging.getLogger("pileupgen")
@@ -57,13 +57,13 @@ class DelphesReader(FileReader[RootTree]):
     """
 
     def __init__(
-        self, files: Sequence[Path], options: DelphesOptions, mu: MuSource, gev: float = 1.0
+        self, files: Sequence[InputFile], options: DelphesOptions, mu: MuSource, gev: float = 1.0
     ) -> None:
         super().__init__(files, tuple(options.layers), mu, gev)
         self._options = options
         self._warned = False
 
-    def _open(self, path: Path) -> RootTree:
+    def _open(self, path: InputFile) -> RootTree:
         return RootTree(path, self._options.tree)
 
     def _event_bytes(self, file: RootTree) -> float:

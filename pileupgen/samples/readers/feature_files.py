@@ -7,7 +7,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from pileupgen.errors import (
     UnreadableInputError,
     did_you_mean,
 )
+from pileupgen.samples.readers.remote import InputFile, for_library
 from pileupgen.samples.readers.root import RootBranch, RootTree
 
 Column = NDArray[np.float64]
@@ -79,7 +79,7 @@ class Place:
         index = ", ".join(map(str, self.index))
         return f"{self.name}[{index}]" if index else self.name
 
-    def pick(self, values: NDArray[Any], path: Path) -> Column:
+    def pick(self, values: NDArray[Any], path: InputFile) -> Column:
         """Take the place's number of each event out of an array, its first axis the event."""
         if values.dtype.kind not in "fiub":
             raise UnreadableInputError(
@@ -114,7 +114,7 @@ class FeatureFile(ABC):
         The columns.
     """
 
-    def __init__(self, path: Path, places: Sequence[Place]) -> None:
+    def __init__(self, path: InputFile, places: Sequence[Place]) -> None:
         self.path = path
         self.places = tuple(places)
 
@@ -137,7 +137,7 @@ class FeatureFile(ABC):
         """Close the file."""
 
 
-def open_feature_file(path: Path, places: Sequence[Place], tree: str | None) -> FeatureFile:
+def open_feature_file(path: InputFile, places: Sequence[Place], tree: str | None) -> FeatureFile:
     """Open a file by the end of its name.
 
     Raises
@@ -149,7 +149,8 @@ def open_feature_file(path: Path, places: Sequence[Place], tree: str | None) -> 
     DependencyError
         If it is Parquet and pyarrow is not installed.
     """
-    kind = _KINDS.get(Path(path.name).suffix.lower())
+    ends = path.name.lower().rpartition(".")
+    kind = _KINDS.get(f".{ends[2]}")
     if kind == "HDF5":
         return _Hdf5Features(path, places)
     if kind == "Parquet":
@@ -167,14 +168,14 @@ def open_feature_file(path: Path, places: Sequence[Place], tree: str | None) -> 
 class _Hdf5Features(FeatureFile):
     """Datasets; fields of compound datasets as ``dataset/field``."""
 
-    def __init__(self, path: Path, places: Sequence[Place]) -> None:
+    def __init__(self, path: InputFile, places: Sequence[Place]) -> None:
         import h5py
 
         super().__init__(path, places)
         if not path.exists():
             raise MissingInputError(f"No input file {path}.", "Check the card's files.")
         with _reading(path, "HDF5"):
-            self._file = h5py.File(path, "r")
+            self._file = h5py.File(for_library(path), "r")
         try:
             self._datasets = [self._find(place) for place in places]
             lengths = {int(dataset.shape[0]) for dataset, _, _ in self._datasets}
@@ -238,7 +239,7 @@ class _Hdf5Features(FeatureFile):
         return known
 
 
-def _numbered(place: Place, dataset: Any, path: Path) -> Place:
+def _numbered(place: Place, dataset: Any, path: InputFile) -> Place:
     """Replace a column's name by its number, from an attribute that lists the columns."""
     if len(place.index) != 1 or not isinstance(place.index[0], str):
         return place
@@ -261,7 +262,7 @@ def _numbered(place: Place, dataset: Any, path: Path) -> Place:
 class _ParquetFeatures(FeatureFile):
     """Columns of a Parquet file; lists of equal length are arrays."""
 
-    def __init__(self, path: Path, places: Sequence[Place]) -> None:
+    def __init__(self, path: InputFile, places: Sequence[Place]) -> None:
         try:
             import pyarrow.parquet as parquet
         except ImportError as error:
@@ -272,7 +273,7 @@ class _ParquetFeatures(FeatureFile):
         if not path.exists():
             raise MissingInputError(f"No input file {path}.", "Check the card's files.")
         with _reading(path, "Parquet"):
-            self._file = parquet.ParquetFile(path)
+            self._file = parquet.ParquetFile(for_library(path))
             known = self._file.schema_arrow.names
         for place in places:
             if place.name not in known:
@@ -323,7 +324,7 @@ class _ParquetFeatures(FeatureFile):
         self._held = []
 
 
-def _array(column: Any, place: Place, path: Path) -> NDArray[Any]:
+def _array(column: Any, place: Place, path: InputFile) -> NDArray[Any]:
     """A column as an array; lists of equal length give its second axis."""
     import pyarrow as pa
 
@@ -351,7 +352,7 @@ def _array(column: Any, place: Place, path: Path) -> NDArray[Any]:
 class _RootFeatures(FeatureFile):
     """Branches of a ROOT tree with one number an event, or arrays of them."""
 
-    def __init__(self, path: Path, places: Sequence[Place], tree: str) -> None:
+    def __init__(self, path: InputFile, places: Sequence[Place], tree: str) -> None:
         super().__init__(path, places)
         self._tree = RootTree(path, tree)
         try:
@@ -393,7 +394,7 @@ class _RootFeatures(FeatureFile):
 
 
 @contextmanager
-def _reading(path: Path, what: str) -> Iterator[None]:
+def _reading(path: InputFile, what: str) -> Iterator[None]:
     """Turn what a damaged file makes a library raise into an UnreadableInputError."""
     try:
         yield

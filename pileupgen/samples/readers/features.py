@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from pileupgen.errors import CardError, UnreadableInputError
 from pileupgen.samples.readers.base import MuSource
 from pileupgen.samples.readers.feature_files import FeatureFile, Place, open_feature_file
 from pileupgen.samples.readers.files import FileReader
+from pileupgen.samples.readers.remote import InputFile
 
 _NAME = re.compile(r"[A-Za-z]\w*")
 _CELL = (0.0, 1.0, 0.0, 1.0)
@@ -90,7 +90,7 @@ class FeatureReader(FileReader[FeatureFile]):
     """
 
     def __init__(
-        self, files: Sequence[Path], options: FeatureOptions, mu: MuSource, gev: float = 1.0
+        self, files: Sequence[InputFile], options: FeatureOptions, mu: MuSource, gev: float = 1.0
     ) -> None:
         if gev != 1.0:
             raise CardError(
@@ -100,7 +100,7 @@ class FeatureReader(FileReader[FeatureFile]):
         super().__init__(files, tuple(options.features), mu, gev)
         self._options = options
 
-    def _open(self, path: Path) -> FeatureFile:
+    def _open(self, path: InputFile) -> FeatureFile:
         places = [Place.parse(feature.column) for feature in self._options.features.values()]
         if self._mu.branch is not None:
             places.append(Place.parse(self._mu.branch))
@@ -125,7 +125,7 @@ def feature_towers(
     values: NDArray[np.float64],
     names: tuple[str, ...],
     mu: NDArray[np.float64],
-    path: Path,
+    path: InputFile,
     begin: int,
     first_id: int,
 ) -> Towers:
@@ -166,7 +166,7 @@ def feature_towers(
 
 
 def _require_finite(
-    values: NDArray[np.float32], names: Sequence[str], path: Path, begin: int, first_id: int
+    values: NDArray[np.float32], names: Sequence[str], path: InputFile, begin: int, first_id: int
 ) -> None:
     if np.isfinite(values).all():
         return

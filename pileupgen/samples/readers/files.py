@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from pileupgen.calo.towers import Towers
 from pileupgen.errors import InputError, UnreadableInputError
 from pileupgen.samples.readers.base import CHUNK_BYTES, MAX_CHUNK_EVENTS, SANE_ENERGY, MuSource
+from pileupgen.samples.readers.remote import InputFile, size_of
 
 
 class OpenFile(Protocol):
@@ -66,7 +66,7 @@ class FileReader(ABC, Generic[F]):
     """
 
     def __init__(
-        self, files: Sequence[Path], layers: tuple[str, ...], mu: MuSource, gev: float
+        self, files: Sequence[InputFile], layers: tuple[str, ...], mu: MuSource, gev: float
     ) -> None:
         self.files = tuple(files)
         self.layers = layers
@@ -75,7 +75,7 @@ class FileReader(ABC, Generic[F]):
         self._held: tuple[int, F] | None = None
 
     @abstractmethod
-    def _open(self, path: Path) -> F:
+    def _open(self, path: InputFile) -> F:
         """Open a file, or raise an InputError that names it."""
 
     @abstractmethod
@@ -103,7 +103,7 @@ class FileReader(ABC, Generic[F]):
 
     def estimate_events(self) -> int:
         """Estimate the number of events, from the first file that opens and all files' sizes."""
-        sizes = [path.stat().st_size if path.exists() else 0 for path in self.files]
+        sizes = [size_of(path) for path in self.files]
         fault: InputError | None = None
         for index, size in enumerate(sizes):
             try:
@@ -169,7 +169,7 @@ class Place:
         Position in the sample of the file's entry 0.
     """
 
-    def __init__(self, path: Path, entry: int, first_id: int) -> None:
+    def __init__(self, path: InputFile, entry: int, first_id: int) -> None:
         self.path = path
         self._entry = entry
         self._first_id = first_id

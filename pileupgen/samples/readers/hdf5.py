@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import h5py
@@ -23,6 +22,7 @@ from pileupgen.errors import (
 )
 from pileupgen.samples.readers.base import MuSource
 from pileupgen.samples.readers.files import FileReader, Place, require_sane_energies
+from pileupgen.samples.readers.remote import InputFile, for_library
 
 
 class Hdf5Options(BaseModel):
@@ -88,12 +88,12 @@ class H5File:
         If it has no such array; names the near ones.
     """
 
-    def __init__(self, path: Path, dataset: str) -> None:
+    def __init__(self, path: InputFile, dataset: str) -> None:
         if not path.exists():
             raise MissingInputError(f"No input file {path}.", "Check the card's files.")
         self.path = path
         try:
-            self._file = h5py.File(path, "r")
+            self._file = h5py.File(for_library(path), "r")
         except OSError as error:
             raise UnreadableInputError(
                 f"{path} cannot be read as HDF5: {str(error).splitlines()[0].rstrip('.')}.",
@@ -162,7 +162,7 @@ class ImageArrayReader(FileReader[H5File]):
 
     def __init__(
         self,
-        files: Sequence[Path],
+        files: Sequence[InputFile],
         options: Hdf5Options | CaloChallengeOptions,
         mu: MuSource,
         gev: float = 1.0,
@@ -170,7 +170,7 @@ class ImageArrayReader(FileReader[H5File]):
         super().__init__(files, options.layers, mu, gev)
         self._options = options
 
-    def _open(self, path: Path) -> H5File:
+    def _open(self, path: InputFile) -> H5File:
         return H5File(path, self._options.dataset)
 
     def _event_bytes(self, file: H5File) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from pileupgen.samples.readers.base import MuSource
 from pileupgen.samples.readers.features import feature_towers
 from pileupgen.samples.readers.files import FileReader
 from pileupgen.samples.readers.hdf5 import H5File
+from pileupgen.samples.readers.remote import InputFile
 
 DEFAULT_VARIABLES = ("mass", "pt", "tau21", "tau32", "d2", "c2", "girth", "ptd")
 _FLOATS_PER_PARTICLE = 60
@@ -68,13 +68,13 @@ class JetNetReader(FileReader[H5File]):
     """
 
     def __init__(
-        self, files: Sequence[Path], options: JetNetOptions, mu: MuSource, gev: float = 1.0
+        self, files: Sequence[InputFile], options: JetNetOptions, mu: MuSource, gev: float = 1.0
     ) -> None:
         if mu.branch is not None:
             raise CardError("JetNet's files have no μ.", "Leave 'mu' out of the card.")
         super().__init__(files, options.features, mu, gev)
 
-    def _open(self, path: Path) -> H5File:
+    def _open(self, path: InputFile) -> H5File:
         file = H5File(path, PARTICLES)
         try:
             jets, particles = file.find(JETS), file.data

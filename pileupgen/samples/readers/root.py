@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,12 +17,13 @@ from pileupgen.errors import (
     UnreadableInputError,
     did_you_mean,
 )
+from pileupgen.samples.readers.remote import InputFile, for_uproot
 
 _READ_BYTES = 1 << 20
 
 
 @contextmanager
-def reading(path: Path, what: str = "") -> Iterator[None]:
+def reading(path: InputFile, what: str = "") -> Iterator[None]:
     """Turn whatever a damaged file makes uproot raise into an UnreadableInputError."""
     try:
         yield
@@ -60,7 +60,7 @@ class RootTree:
         If it has no such tree; names the near ones.
     """
 
-    def __init__(self, path: Path, name: str) -> None:
+    def __init__(self, path: InputFile, name: str) -> None:
         import uproot
 
         if not path.exists():
@@ -68,7 +68,7 @@ class RootTree:
         self.path = path
         with reading(path):
             # As a mapping: a colon in the path is a colon, not the beginning of a tree's name.
-            self._file = uproot.open({path: None}, array_cache=None, object_cache=None)
+            self._file = uproot.open({for_uproot(path): None}, array_cache=None, object_cache=None)
         try:
             self._tree = self._find(name)
             with reading(path, f"tree '{name}'"):

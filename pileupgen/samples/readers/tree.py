@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +18,7 @@ from pileupgen.samples.readers.files import (
     require_finite_places,
     require_sane_energies,
 )
+from pileupgen.samples.readers.remote import InputFile
 from pileupgen.samples.readers.root import RootBranch, RootTree
 
 
@@ -82,12 +82,12 @@ class TreeReader(FileReader[RootTree]):
     """
 
     def __init__(
-        self, files: Sequence[Path], options: TreeOptions, mu: MuSource, gev: float = 1.0
+        self, files: Sequence[InputFile], options: TreeOptions, mu: MuSource, gev: float = 1.0
     ) -> None:
         super().__init__(files, tuple(options.layers), mu, gev)
         self._options = options
 
-    def _open(self, path: Path) -> RootTree:
+    def _open(self, path: InputFile) -> RootTree:
         return RootTree(path, self._options.tree)
 
     def _event_bytes(self, file: RootTree) -> float:
