@@ -17,19 +17,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pileupgen.calo.geometry import Grid, require_same_grid
-from pileupgen.config import Config, DenoiserConfig
+from pileupgen.config import Config
 from pileupgen.diffusion.pipeline import PileupTranslationPipeline
 from pileupgen.diffusion.release import ReleaseScan
 from pileupgen.diffusion.schedule import make_scheduler
 from pileupgen.models.autoencoder import Autoencoder
-from pileupgen.models.calibration import CellCalibration
-from pileupgen.models.cell_patches import CellPatches
 from pileupgen.models.codec import Codec, LatentModel
-from pileupgen.models.denoiser import Denoiser, FieldDenoiser
-from pileupgen.models.ratio import RatioClassifier
 from pileupgen.models.ratio_calibration import Reliability
-from pileupgen.models.scaling import CellSpace, SignedLogScaling
-from pileupgen.models.transformer import TransformerDenoiser
+from pileupgen.models.scaling import CellSpace
 from pileupgen.run import (
     RunDirectory,
     determining,
@@ -43,6 +38,7 @@ from pileupgen.training.data import Augmentation, ScoreSample, require_events, r
 from pileupgen.training.denoising_curve import DenoisingCurve, denoising_curve
 from pileupgen.training.loop import Advance, History, Stage, train_stage
 from pileupgen.training.model_card import model_card
+from pileupgen.training.networks import new_autoencoder, new_denoiser, new_ratio, new_space
 from pileupgen.training.objectives import Denoising, DensityRatio, Objective, Reconstruction
 from pileupgen.training.reconstruction import Judge, judge_reconstruction
 from pileupgen.training.release_scan import calibrate_and_scan
@@ -147,7 +143,7 @@ def train_pipeline(
                 stage, config.training, config.seed, accelerator, advance
             )
 
-    autoencoder = _new_autoencoder(config, grid, calibration.n_channels)
+    autoencoder = new_autoencoder(config, grid, calibration.n_channels)
     if isinstance(autoencoder, Autoencoder):
         block = (_divisor(grid.n_eta, 5), _divisor(grid.n_phi, 6))
         reconstruction = Reconstruction(
@@ -169,7 +165,7 @@ def train_pipeline(
     scheduler = make_scheduler(
         config.schedule.num_train_timesteps, config.schedule.power, config.schedule.s
     )
-    denoiser = _new_denoiser(config.denoiser, autoencoder)
+    denoiser = new_denoiser(config.denoiser, autoencoder)
     latents = _latents(sample, autoencoder, config.seed, accelerator.device)
     denoiser.field.fit(latents, mirror_eta=mirror and autoencoder.field_patch == autoencoder.patch)
     fit(
@@ -190,12 +186,7 @@ def train_pipeline(
             denoiser, autoencoder, scheduler, held_out, latents, config.seed, accelerator.device
         )
         write_whole(run.logs / "denoising.json", json.dumps(curve.to_dict(), indent=2))
-    ratio = RatioClassifier(
-        *autoencoder.latent_shape,
-        width=config.ratio.width,
-        n_blocks=config.ratio.n_blocks,
-        patch=autoencoder.field_patch,
-    )
+    ratio = new_ratio(config.ratio, autoencoder)
     ratio.field.load_state_dict(denoiser.field.state_dict())
     fit(ratio, DensityRatio(autoencoder, scheduler), config.ratio.steps)
 
@@ -259,7 +250,7 @@ def _calibration(
     mirror: bool,
     bar: StageBar,
 ) -> CellSpace:
-    calibration = _new_space(config, grid, mirror)
+    calibration = new_space(config, grid, mirror)
     with bar("calibration", 2) as advance:
         energies: list[NDArray[np.float32]] = []
         mus: list[NDArray[np.float32]] = []
@@ -274,47 +265,6 @@ def _calibration(
         calibration.fit(energies, mus)
         advance(1)
     return calibration
-
-
-def _new_space(config: Config, grid: Grid, mirror: bool) -> CellSpace:
-    settings = config.calibration
-    if settings.space == "signed_log":
-        return SignedLogScaling(grid.n_layers)
-    return CellCalibration(
-        grid.n_layers,
-        grid.n_eta,
-        grid.n_phi,
-        settings.n_knots,
-        settings.n_mu_bins,
-        settings.n_layer_bins,
-        mirror,
-    )
-
-
-def _new_autoencoder(config: Config, grid: Grid, n_channels: int) -> Autoencoder | CellPatches:
-    settings = config.autoencoder
-    if config.codec == "cells":
-        return CellPatches(n_channels, grid.n_eta, grid.n_phi, settings.patch)
-    torch.manual_seed(config.seed)
-    return Autoencoder(
-        n_channels,
-        grid.n_eta,
-        grid.n_phi,
-        patch=settings.patch,
-        latent_channels=settings.latent_channels or n_channels * math.prod(settings.patch),
-        width=settings.width,
-        n_blocks=settings.n_blocks,
-        n_heads=settings.n_heads,
-    )
-
-
-def _new_denoiser(settings: DenoiserConfig, codec: LatentModel) -> FieldDenoiser:
-    sizes = {"width": settings.width, "n_blocks": settings.n_blocks}
-    if settings.kind == "transformer":
-        return TransformerDenoiser(
-            *codec.latent_shape, **sizes, n_heads=settings.n_heads, patch=codec.field_patch
-        )
-    return Denoiser(*codec.latent_shape, **sizes, patch=codec.field_patch)
 
 
 @torch.no_grad()

@@ -30,9 +30,10 @@ def test_a_shipped_card_is_valid_and_names_no_machine(path: Path) -> None:
 
 
 def test_shipped_cards_find_the_real_files(shared_data: Path) -> None:
-    found = {path.stem: load_card(path).input_files() for path in SHIPPED}
+    paths = [path for path in SHIPPED if path.stem.startswith("delphes")]
+    found = {path.stem: load_card(path).input_files() for path in paths}
     assert found["delphes_mc"][0].samefile(shared_data / "delphes" / "mc_a.root")
-    assert all(len(files) == 1 for name, files in found.items() if name.startswith("delphes"))
+    assert all(len(files) == 1 for files in found.values())
 
 
 def test_a_card_keeps_what_is_written_and_adds_defaults(

@@ -1,0 +1,72 @@
+"""Networks as a config describes them."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from pileupgen.calo.geometry import Grid
+from pileupgen.config import Config, DenoiserConfig, RatioConfig
+from pileupgen.models.autoencoder import Autoencoder
+from pileupgen.models.calibration import CellCalibration
+from pileupgen.models.cell_patches import CellPatches
+from pileupgen.models.codec import LatentModel
+from pileupgen.models.denoiser import Denoiser, FieldDenoiser
+from pileupgen.models.ratio import RatioClassifier
+from pileupgen.models.scaling import CellSpace, SignedLogScaling
+from pileupgen.models.transformer import TransformerDenoiser
+
+
+def new_space(config: Config, grid: Grid, mirror: bool) -> CellSpace:
+    """What a config makes of energies before the codec, to be fitted."""
+    settings = config.calibration
+    if settings.space == "signed_log":
+        return SignedLogScaling(grid.n_layers)
+    return CellCalibration(
+        grid.n_layers,
+        grid.n_eta,
+        grid.n_phi,
+        settings.n_knots,
+        settings.n_mu_bins,
+        settings.n_layer_bins,
+        mirror,
+    )
+
+
+def new_autoencoder(config: Config, grid: Grid, n_channels: int) -> Autoencoder | CellPatches:
+    """The codec that a config names, untrained; its first weights follow from the seed."""
+    settings = config.autoencoder
+    if config.codec == "cells":
+        return CellPatches(n_channels, grid.n_eta, grid.n_phi, settings.patch)
+    torch.manual_seed(config.seed)
+    return Autoencoder(
+        n_channels,
+        grid.n_eta,
+        grid.n_phi,
+        patch=settings.patch,
+        latent_channels=settings.latent_channels or n_channels * math.prod(settings.patch),
+        width=settings.width,
+        n_blocks=settings.n_blocks,
+        n_heads=settings.n_heads,
+    )
+
+
+def new_denoiser(settings: DenoiserConfig, codec: LatentModel) -> FieldDenoiser:
+    """A denoiser of a codec\'s latents, untrained."""
+    sizes = {"width": settings.width, "n_blocks": settings.n_blocks}
+    if settings.kind == "transformer":
+        return TransformerDenoiser(
+            *codec.latent_shape, **sizes, n_heads=settings.n_heads, patch=codec.field_patch
+        )
+    return Denoiser(*codec.latent_shape, **sizes, patch=codec.field_patch)
+
+
+def new_ratio(settings: RatioConfig, codec: LatentModel) -> RatioClassifier:
+    """A density-ratio classifier of a codec's latents, untrained."""
+    return RatioClassifier(
+        *codec.latent_shape,
+        width=settings.width,
+        n_blocks=settings.n_blocks,
+        patch=codec.field_patch,
+    )
