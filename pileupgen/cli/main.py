@@ -17,6 +17,7 @@ from pileupgen.cli.compare import compare
 from pileupgen.cli.export import export
 from pileupgen.cli.merge import merge
 from pileupgen.cli.preprocess import preprocess
+from pileupgen.cli.scan import scan
 from pileupgen.cli.simulate import simulate
 from pileupgen.cli.train import train
 from pileupgen.cli.translate import translate
@@ -67,7 +68,7 @@ def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-for _command in (simulate, preprocess, train, translate, merge, validate, compare, export):
+for _command in (simulate, preprocess, train, scan, translate, merge, validate, compare, export):
     app.command()(_interruptible(_command))
 
 _cards = typer.Typer(

@@ -206,6 +206,8 @@ def ready_member(
     settings: Settings,
     n_renewal_events: int,
     seed: int,
+    *,
+    quiet: bool = False,
 ) -> Member:
     """A pipeline with its calibration after the decode, fitted once and kept with the run.
 
@@ -220,12 +222,14 @@ def ready_member(
     n_renewal_events : int
         Training events the calibration is fitted on; 0 leaves it out.
     seed : int
+    quiet : bool
+        Without a progress bar of its own.
     """
     from pileupgen.diffusion.production import Member
 
     if not n_renewal_events or settings.mode == "calibrate":
         return Member(pipeline, settings)
-    renewal = _renewal(directory, model, pipeline, settings, n_renewal_events, seed)
+    renewal = _renewal(directory, model, pipeline, settings, n_renewal_events, seed, quiet)
     return Member(pipeline, settings, renewal)
 
 
@@ -236,7 +240,10 @@ def _renewal(
     settings: Settings,
     n_events: int,
     seed: int,
+    quiet: bool,
 ) -> MarginalRenewal:
+    from contextlib import nullcontext
+
     import numpy as np
 
     from pileupgen.cli.console import progress
@@ -251,13 +258,18 @@ def _renewal(
         return MarginalRenewal.from_pretrained(folder)
     own = ImageStore(directory.images("mc"))
     images = own.read(own.indices("train", n_events))
-    with progress("renewal     ", len(images)) as advance:
+    bar = nullcontext(_no_advance) if quiet else progress("renewal     ", len(images))
+    with bar as advance:
         renewal = pipeline.fit_renewal(
             images.energy, images.mu, np.asarray(images.event_id), seed, settings, advance
         )
     with folder_written_whole(folder) as aside:
         renewal.save_pretrained(aside)
     return renewal
+
+
+def _no_advance(n: int) -> None:
+    pass
 
 
 def _warn_of_other_splits(directories: list[RunDirectory]) -> None:

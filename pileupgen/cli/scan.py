@@ -1,0 +1,272 @@
+"""`pileupgen scan`."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from pileupgen.cli.session import ConfigOption, DeviceOption, RunOption, SeedOption
+from pileupgen.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from pileupgen.cli.session import Session
+    from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+    from pileupgen.diffusion.settings import Settings
+    from pileupgen.samples.store import Images, ImageStore
+    from pileupgen.validation.front import Judge, Point
+
+T = TypeVar("T")
+
+
+def scan(
+    config: ConfigOption = None,
+    run: RunOption = None,
+    seed: SeedOption = None,
+    device: DeviceOption = None,
+    t_release: Annotated[
+        str, typer.Option("--t-release", metavar="T,T,…", help="Release times.")
+    ] = "150,300,600,995",
+    w: Annotated[str, typer.Option("--w", metavar="W,W,…", help="Guidance strengths.")] = "0,2",
+    modes: Annotated[
+        str, typer.Option("--modes", metavar="MODE,…", help="Ways to translate.")
+    ] = "calibrate,partial,invert",
+    steps: Annotated[
+        str | None,
+        typer.Option(
+            "--steps", metavar="N,N,…", help="(default: the config's)", show_default=False
+        ),
+    ] = None,
+    samplers: Annotated[
+        str | None,
+        typer.Option(
+            "--samplers", metavar="NAME,…", help="(default: the config's)", show_default=False
+        ),
+    ] = None,
+    events: Annotated[
+        int, typer.Option("--events", min=40, help="Validation events of mc and of data at most.")
+    ] = 300,
+    min_faithful: Annotated[
+        float,
+        typer.Option(
+            "--min-faithful", min=0.0, max=1.0, help="Block faithfulness to recommend at least."
+        ),
+    ] = 0.8,
+) -> None:
+    """Measure fidelity and faithfulness over ways to translate, and recommend one.
+
+    Takes validation events, so that test events stay unseen. Other settings are the config's. A
+    point once measured is kept: interrupted, or given more values, it goes on.
+    Writes scan/front.csv, figures, and operating_point.json, which translate takes by default.
+
+    \b
+    Examples:
+      pileupgen scan
+      pileupgen scan --modes invert --t-release 600,800,995 --w 0 --steps 5,10,20
+      pileupgen scan --modes partial --t-release 300 --w 0 --steps 4,8,16,32 \\
+        --samplers ancestral,ddim,dpmsolver++,sde-dpmsolver++
+    """
+    from pileupgen.cli.session import open_session
+
+    session = open_session(config, run)
+    translate = session.config.translate
+    axes: dict[str, list[Any]] = {
+        "mode": _values("--modes", modes, str),
+        "t_release": _values("--t-release", t_release, int),
+        "w": _values("--w", w, float),
+        "num_inference_steps": _values("--steps", steps or str(translate.num_inference_steps), int),
+        "sampler": _values("--samplers", samplers or translate.sampler, str),
+    }
+    ways = list(_ways(session, axes))
+    chosen = session.config.seed if seed is None else seed
+    _scan(session, ways, chosen, device, events, min_faithful)
+
+
+def _values(option: str, text: str, kind: Callable[[str], T]) -> list[T]:
+    try:
+        found = [kind(part.strip()) for part in text.split(",")]
+    except ValueError:
+        raise ConfigError(
+            f"{option} takes values with commas between, not '{text}'.", f"Try {option} 1,2."
+        ) from None
+    return list(dict.fromkeys(found))
+
+
+def _ways(session: Session, axes: dict[str, list[Any]]) -> Iterator[Settings]:
+    """Every combination that differs in something that matters."""
+    from pileupgen.diffusion.settings import Settings
+
+    options = session.config.to_dict()["translate"]
+    base = {key: options[key] for key in Settings().to_dict() if key in options}
+    seen = set()
+    for values in itertools.product(*axes.values()):
+        fields = {**base, **dict(zip(axes, values, strict=True))}
+        if fields["mode"] in ("calibrate", "generate"):
+            fields["t_release"] = 0
+        if fields["mode"] == "calibrate":
+            fields |= {"w": 0.0, "num_inference_steps": 1, "sampler": "dpmsolver++"}
+        settings = Settings.from_dict(fields)
+        if settings.mode == "invert":
+            settings = Settings.from_dict({**fields, "sampler": settings.inversion_sampler})
+        key = json.dumps(settings.to_dict(), sort_keys=True)
+        if key not in seen:
+            seen.add(key)
+            yield settings
+
+
+def _scan(
+    session: Session,
+    ways: list[Settings],
+    seed: int,
+    device: str | None,
+    n_events: int,
+    min_faithful: float,
+) -> None:
+    from pileupgen.cli.console import console, progress, say_next, say_read, say_wrote
+    from pileupgen.cli.session import choose_device, open_store
+    from pileupgen.cli.translation_job import load_pipeline
+    from pileupgen.cli.translation_options import OPERATING_POINT, describe, model_identity
+    from pileupgen.run import fingerprint, write_whole
+    from pileupgen.validation.figures import write_figure
+    from pileupgen.validation.figures.front import cost_figure, front_figure
+    from pileupgen.validation.front import Point, recommend
+
+    directory = session.run
+    model = model_identity(directory)
+    session.adopt()
+    first = f"pileupgen preprocess{session.arguments}"
+    mc, data = (open_store(directory.images(domain), first) for domain in ("mc", "data"))
+    for part in (mc.path, data.path, directory.model):
+        say_read(part)
+    pipeline = load_pipeline(directory, choose_device(device))
+    for settings in ways:
+        pipeline.check(settings)
+    rows = mc.indices("validation", n_events)
+    judge = _judge(mc, data, n_events, seed)
+    after = session.config.calibration.after
+    n_renewal = session.config.translate.n_renewal_events if after else 0
+    common = [model, mc.provenance, data.provenance, n_events, n_renewal, seed]
+    folder = directory.path / "scan"
+    points: list[Point] = []
+    with progress("scan        ", len(ways), "points") as advance:
+        for settings in ways:
+            label = describe(settings.to_dict())
+            path = folder / "points" / f"{fingerprint([settings.to_dict(), common])}.json"
+            if path.is_file():
+                points.append(Point.from_dict(json.loads(path.read_text(encoding="utf-8"))))
+                advance(1, note=f"{label} (kept)")
+                continue
+            point = _measure(session, pipeline, model, settings, mc, rows, judge, n_renewal, seed)
+            write_whole(path, json.dumps(point.to_dict(), indent=2, ensure_ascii=False))
+            points.append(point)
+            advance(1, note=label)
+    best, rule = recommend(points, min_faithful)
+    references = judge.references()
+    console.print(_table(points, references, best))
+    write_whole(folder / "front.csv", _csv(points))
+    say_wrote(folder / "front.csv", f"{len(points)} points")
+    figures = {"front": front_figure(points, references["floor"], best)}
+    if len({point.n_evaluations for point in points if point.n_evaluations}) > 1:
+        figures["cost"] = cost_figure(points, references["floor"])
+    for name, figure in figures.items():
+        for written in write_figure(figure, folder, name):
+            say_wrote(written)
+    record = {"model": model, "settings": best.settings, "rule": rule, "measured": best.to_dict()}
+    place = directory.path / OPERATING_POINT
+    write_whole(place, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    console.print(f"[bold]point[/]  {best.label}: {rule}", soft_wrap=True)
+    say_wrote(place, "translate takes it by default")
+    say_next(f"pileupgen translate{session.arguments}")
+
+
+def _judge(mc: ImageStore, data: ImageStore, n_events: int, seed: int) -> Judge:
+    import numpy as np
+
+    from pileupgen.validation.front import Judge
+
+    source = mc.indices("validation", n_events)
+    target = data.indices("validation", n_events)
+    others = data.indices("train")
+    n = min(len(source), len(others))
+    floor = np.sort(np.random.default_rng([seed, 5]).permutation(others)[:n])
+    return Judge.of(data.batches(target), data.batches(floor), mc.batches(source), data.grid, seed)
+
+
+def _measure(
+    session: Session,
+    pipeline: PileupTranslationPipeline,
+    model: str,
+    settings: Settings,
+    mc: ImageStore,
+    rows: Any,
+    judge: Judge,
+    n_renewal: int,
+    seed: int,
+) -> Point:
+    from pileupgen.cli.translation_job import ready_member
+    from pileupgen.cli.translation_options import describe
+    from pileupgen.diffusion.production import Production
+    from pileupgen.diffusion.weights import WeightSummary
+
+    member = ready_member(session.run, model, pipeline, settings, n_renewal, seed, quiet=True)
+    production = Production(mc, rows, [member], seed)
+    images, log_ratio = _translated(production, mc, rows)
+    ess = WeightSummary.of(log_ratio, settings.log_weight_limit).ess
+    values = settings.to_dict()
+    return judge.measure([images], values, describe(values), settings.n_evaluations, ess)
+
+
+def _translated(production: Any, mc: ImageStore, rows: Any) -> tuple[Images, Any]:
+    """Translated events with the weights of their sources, and ln r."""
+    import numpy as np
+
+    from pileupgen.samples.store import Images
+
+    parts = list(production.translate(rows))
+    columns = {key: np.concatenate([part[1][key] for part in parts]) for key in parts[0][1]}
+    columns["weight"] = mc.columns["weight"][rows]
+    energy = np.concatenate([part[0] for part in parts])
+    return Images(energy, mc.grid, columns), columns["log_ratio"]
+
+
+def _table(points: list[Point], references: dict[str, Any], best: Point) -> Table:
+    from rich.table import Table
+
+    floor, source = references["floor"], references["source"]
+    table = Table(
+        title=f"{points[0].n_events:,} validation events; W1/σ of the floor {floor.value:.3f} ± "
+        f"{floor.error:.3f}, of the source {source.value:.3f}",
+        caption="± is the 68 % interval's half width; AUC on observables, one seed",
+    )
+    names = ("way", "evaluations", "mean W1/σ", "AUC", "faithful in blocks", "ESS")
+    for number, name in enumerate(names):
+        table.add_column(name, justify="right" if number else "left")
+    for point in sorted(points, key=lambda point: point.w1.value):
+        table.add_row(
+            point.label,
+            str(point.n_evaluations),
+            f"{point.w1.value:.3f} ± {point.w1.error:.3f}",
+            f"{point.auc:.3f} ± {point.auc_error:.3f}",
+            f"{point.block.value:.3f} ± {point.block.error:.3f}",
+            f"{point.ess:.3f}",
+            style="bold" if point is best else None,
+        )
+    return table
+
+
+def _csv(points: list[Point]) -> str:
+    fields = ("mode", "t_release", "w", "guidance", "num_inference_steps", "sampler", "eta")
+    numbers = ("w1", "w1_low", "w1_high", "block", "block_low", "block_high", "auc", "ess")
+    lines = [",".join((*fields, "n_evaluations", "n_events", *numbers))]
+    for point in points:
+        values = [point.settings[field] for field in fields]
+        values += [point.n_evaluations, point.n_events]
+        values += [point.w1.value, point.w1.low, point.w1.high]
+        values += [point.block.value, point.block.low, point.block.high, point.auc, point.ess]
+        lines.append(",".join(f"{v:.6g}" if isinstance(v, float) else str(v) for v in values))
+    return "\n".join(lines) + "\n"

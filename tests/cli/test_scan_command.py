@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pileupgen.errors import ConfigError
+from pileupgen.validation.bootstrap import Estimate
+from pileupgen.validation.front import Point, is_on_front, recommend
+
+GRID = ("--modes", "calibrate,partial,invert", "--t-release", "100,600", "--w", "0")
+
+
+def point(w1: float, block: float, n: int = 10, error: float = 0.01) -> Point:
+    settings = {"mode": "partial", "t_release": 0, "w": 0.0}
+    interval = Estimate(w1, w1 - error, w1 + error)
+    return Point(settings, "", n, interval, Estimate(block, block, block), 0.5, 0.0, 1.0, 100)
+
+
+def test_front_and_recommendation():
+    points = [point(0.10, 0.6), point(0.105, 0.9), point(0.2, 0.95), point(0.3, 0.8)]
+    assert is_on_front(points).tolist() == [True, True, True, False]
+    assert recommend(points, 0.5)[0] is points[1]
+    assert recommend(points, 0.93)[0] is points[2]
+    chosen, rule = recommend(points, 0.99)
+    assert chosen is points[1]
+    assert "no point has block faithfulness" in rule
+    cheap = point(0.105, 0.9, n=5)
+    assert recommend([*points, cheap], 0.5)[0] is cheap
+    assert Point.from_dict(json.loads(json.dumps(cheap.to_dict()))) == cheap
+
+
+def test_a_scan_keeps_its_points_and_recommends_one(tiny_run, command):
+    args = ("scan", "--run", tiny_run, "--events", "60", "--device", "cpu")
+    out = command(*args, *GRID)
+    assert out.count("(kept)") == 0
+    points = tiny_run / "scan" / "points"
+    kept = {path: path.stat().st_mtime_ns for path in points.iterdir()}
+    assert len(kept) == 5
+    for name in ("front.png", "front.pdf", "front.csv"):
+        assert (tiny_run / "scan" / name).is_file()
+    lines = (tiny_run / "scan" / "front.csv").read_text().splitlines()
+    assert len(lines) == 6
+    point = json.loads((tiny_run / "operating_point.json").read_text())
+    assert point["settings"]["mode"] in ("calibrate", "partial", "invert")
+    assert "most faithful" in point["rule"]
+    command(*args, *GRID[:-1], "0,1")
+    again = {path: path.stat().st_mtime_ns for path in points.iterdir()}
+    assert len(again) == 9
+    assert kept.items() <= again.items()
+    assert (tiny_run / "scan" / "cost.png").is_file()
+    said = command("translate", "--run", tiny_run, "--device", "cpu")
+    assert "operating_point.json" in said
+    (tiny_run / "operating_point.json").unlink()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--t-release", "early"), "--t-release takes values"),
+        (("--modes", "sideways"), "No mode 'sideways'"),
+        (("--samplers", "euler"), "No sampler 'euler'"),
+        (("--t-release", "5000"), "outside 0 … 999"),
+    ],
+)
+def test_bad_requests_are_named(tiny_run, command, options, words):
+    assert words in command("scan", "--run", tiny_run, *options, error=ConfigError)
