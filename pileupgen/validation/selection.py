@@ -147,7 +147,12 @@ def _linked(source: ImageStore, translated: ImageStore) -> tuple[Rows, Rows, boo
         )
     is_test = source.columns["split"][source_rows] == SPLITS.index("test")
     held_out = bool(is_test.any())
-    kept = np.flatnonzero(is_test) if held_out else np.arange(len(links))
+    chosen = is_test if held_out else np.ones(len(links), dtype=bool)
+    for name in ("draw", "member"):
+        # Draws of one event are not independent events: each event counts once.
+        if name in translated.columns:
+            chosen = chosen & (translated.columns[name] == 0)
+    kept = np.flatnonzero(chosen)
     return kept.astype(np.int64), source_rows[kept], held_out
 
 

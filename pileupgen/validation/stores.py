@@ -22,6 +22,7 @@ from pileupgen.validation.sample import Sample, measure_sample
 from pileupgen.validation.selection import Rows, Selection, paired_batches, select_events
 from pileupgen.validation.truth import paired_truth
 from pileupgen.validation.two_sample import TwoSampleTest
+from pileupgen.validation.variations import over_copies, without_weights
 
 MAX_CELL_EVENTS = 2000
 """Events of each sample that the two-sample test on cells takes, to bound its time and memory."""
@@ -143,6 +144,9 @@ def validate_stores(
     tests = {}
     if settings.cells:
         tests = _cell_tests(target, source, translated, samples, selection, settings, bars)
+    more = over_copies(samples, translated, selection, settings.seed)
+    if settings.weighted:
+        more = (*more, without_weights(samples, selection, settings.seed))
     source_rows = selection.source[selection.source_of]
     n_observables = len(observables_of(target.grid).names)
     total = n_steps(n_observables, settings.n_seeds, len(samples.floor))
@@ -160,7 +164,7 @@ def validate_stores(
             n_mu_bins=settings.n_mu_bins,
             seed=settings.seed,
             weighted=settings.weighted,
-            notes=selection.notes + notes + (() if is_table else _notes(samples)),
+            notes=selection.notes + notes + (() if is_table else _notes(samples)) + more,
             advance=advance,
         )
     if comparison.ess < LOW_ESS:
