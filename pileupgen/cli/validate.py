@@ -8,6 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pileupgen.cli.farm_options import (
+    ClusterOption,
+    ExecutorOption,
+    Farm,
+    JobOption,
+    SchedulerOption,
+    WorkersOption,
+)
 from pileupgen.cli.session import (
     ConfigOption,
     DeviceOption,
@@ -24,6 +32,8 @@ if TYPE_CHECKING:
     from pileupgen.validation.release_curve import ReleaseCurve
     from pileupgen.validation.stores import Settings, Validation
 
+_PRELOAD = ("pileupgen.validation.stores", "sklearn.ensemble")
+"""Modules that processes which measure and compare load once for all."""
 EXIT_CONDITION = 10
 """Exit code when a --fail-if condition holds."""
 
@@ -74,6 +84,11 @@ def validate(
             show_default=False,
         ),
     ] = None,
+    workers: WorkersOption = 1,
+    executor: ExecutorOption = None,
+    scheduler: SchedulerOption = None,
+    cluster: ClusterOption = None,
+    job: JobOption = None,
     quick: Annotated[bool, typer.Option("--quick", help="No two-sample tests.")] = False,
     fail_if: Annotated[
         list[str] | None,
@@ -97,6 +112,8 @@ def validate(
       pileupgen validate
       pileupgen validate --run runs/atlas --weighted --cells
       pileupgen validate --input runs/demo/translated/late.h5
+      pileupgen validate --workers 4
+      pileupgen validate --scheduler tcp://node1:8786
       pileupgen validate --fail-if 'auc_features > 0.6' --fail-if 'gap_closed < 0.5'
     """
     from pileupgen.validation.conditions import Condition
@@ -108,7 +125,8 @@ def validate(
     path = translated or session.run.translated
     stores = _open_stores(session, path, "" if run is None else f" --run {run}", truth)
     session.adopt()
-    metrics = _current_or_new(session, stores, seed, device, quick)
+    with Farm(executor, scheduler, cluster, workers, job, _PRELOAD) as farm:
+        metrics = _current_or_new(session, stores, seed, device, quick, farm)
     _summarise(metrics, conditions)
 
 
@@ -145,6 +163,7 @@ def _current_or_new(
     seed: int | None,
     device: str | None,
     quick: bool,
+    farm: Farm,
 ) -> dict[str, Any]:
     """Metrics of an unchanged earlier run, or of a new comparison."""
     import json
@@ -186,7 +205,7 @@ def _current_or_new(
                 _report(metrics, folder, anew=False)
                 say_current(stage, path)
                 return metrics
-    metrics = _compare(session, stores, settings, hashes, folder)
+    metrics = _compare(session, stores, settings, hashes, folder, farm)
     run.finish(stage, made_from, {"inputs": hashes, "outputs": [str(path)]})
     return metrics
 
@@ -204,6 +223,7 @@ def _compare(
     settings: Settings,
     hashes: dict[str, str],
     folder: Path,
+    farm: Farm,
 ) -> dict[str, Any]:
     import json
 
@@ -212,6 +232,8 @@ def _compare(
     from pileupgen.validation.release_curve import read_release_curve
     from pileupgen.validation.stores import validate_stores
 
+    executor = farm.executor
+    executor.require_visible([store.path.absolute() for store in stores.values()])
     curve = read_release_curve(session.run.model / "release.json")
     validation = validate_stores(
         stores["target"],
@@ -220,6 +242,7 @@ def _compare(
         settings,
         truth=stores.get("truth"),
         progress=progress,
+        executor=executor,
     )
     provenance = stores["translated"].provenance
     metrics = validation.comparison.to_dict()

@@ -78,6 +78,12 @@ class CorrelationAccumulator:
         self._means.append(np.add.reduceat(weighted, starts, axis=0))
         self._products.append(np.add.reduceat(self._pair_sums(weighted, et), starts, axis=0))
 
+    def merge(self, later: CorrelationAccumulator) -> None:
+        """Add the events of another accumulator after these."""
+        self._weights += later._weights
+        self._means += later._means
+        self._products += later._products
+
     def finish(self) -> CellCorrelation:
         """Correlations with their jackknife errors."""
         weights = np.concatenate(self._weights)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from pileupgen.farm import Executor, Serial
 from pileupgen.validation.bootstrap import Estimate, effective_size
 from pileupgen.validation.distance_table import DistanceTable, separations
 from pileupgen.validation.draws import Draws, Samples
@@ -15,7 +16,7 @@ from pileupgen.validation.features import feature_faithfulness, observables_of
 from pileupgen.validation.mu_bins import compare_in_mu
 from pileupgen.validation.pileup_physics import pileup_quantities
 from pileupgen.validation.records import Comparison, Row
-from pileupgen.validation.row_tests import feature_tests, physics_distances
+from pileupgen.validation.row_tests import compare_rows
 from pileupgen.validation.significance import judge
 from pileupgen.validation.two_sample import TwoSampleTest
 
@@ -39,6 +40,7 @@ def compare(
     seed: int = 0,
     weighted: bool = False,
     notes: tuple[str, ...] = (),
+    executor: Executor | None = None,
     advance: Callable[[int], object] | None = None,
 ) -> Comparison:
     """Compare floor, source and translated samples with the target.
@@ -68,6 +70,8 @@ def compare(
         Recorded: whether the translated sample carries its release weights.
     notes : tuple of str
         Carried to the result.
+    executor : Executor, optional
+        Where samples are compared; the numbers do not depend on it.
     advance : callable, optional
         Called with 1 after each of :func:`n_steps` steps.
 
@@ -76,9 +80,10 @@ def compare(
     Comparison
     """
     tick = advance if advance is not None else _ignore
+    executor = executor or Serial()
     target = samples.target
     draws = Draws.of(samples, source_of, n_bootstrap, seed)
-    table = DistanceTable.of(samples, draws, tick)
+    table = DistanceTable.of(samples, draws, tick, executor)
     enough = min(map(len, (target, samples.source, samples.translated))) >= MIN_TEST_EVENTS
     if n_seeds and not enough:
         notes = (*notes, f"fewer than {MIN_TEST_EVENTS} events: no two-sample test")
@@ -89,9 +94,10 @@ def compare(
         notes = (*notes, "μ is unknown for some events: nothing is given in bins of μ")
     linked = _faithfulness(samples, source_of, draws, image_pairs)
     tick(1)
+    tests = compare_rows(target, samples.rows(), n_seeds, seed, executor, tick) if tested else {}
     rows = {}
     for name, parts in samples.rows().items():
-        by_frechet, by_kernel = physics_distances(target, parts, tick) if tested else (None, None)
+        judged = tests.get(name)
         rows[name] = Row(
             name=name,
             label=parts[0].label,
@@ -102,11 +108,11 @@ def compare(
             separations=separations(target, parts),
             mean_distance=table.mean(name),
             gap_closed=table.gap_closed(name),
-            features=feature_tests(target, parts, n_seeds, seed, tick) if tested else None,
+            features=judged.features if judged else None,
             cells=(cell_tests or {}).get(name),
             faithfulness=linked.get(name),
-            fpd=by_frechet,
-            kpd=by_kernel,
+            fpd=judged.fpd if judged else None,
+            kpd=judged.kpd if judged else None,
         )
     if table.constant:
         names = ", ".join(table.constant)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pileupgen.farm import Executor, Serial
 from pileupgen.validation.bootstrap import Estimate, estimate
 from pileupgen.validation.distances import (
     is_constant,
@@ -41,25 +43,30 @@ class DistanceTable:
 
     @classmethod
     def of(
-        cls, samples: Samples, draws: Draws, advance: Callable[[int], object] | None = None
+        cls,
+        samples: Samples,
+        draws: Draws,
+        advance: Callable[[int], object] | None = None,
+        executor: Executor | None = None,
     ) -> DistanceTable:
         """Measure the samples; ``advance`` is called with 1 after each observable."""
-        target = samples.target
+        target, rows = samples.target, samples.rows()
+        weights = {name: [part.weight for part in parts] for name, parts in rows.items()}
+        resampling = _Resampling(target.weight, weights, draws.drawn_by, draws)
         constant = tuple(key for key, values in target.observables.items() if is_constant(values))
-        distances: dict[str, dict[str, Floats]] = {name: {} for name in draws.rows}
-        for key, reference in target.observables.items():
-            sigma = weighted_std(reference, draws.target)
-            for name, parts in samples.rows().items():
-                w1 = np.mean(
-                    [
-                        wasserstein(part.observables[key], reference, weight, draws.target)
-                        for part, weight in zip(parts, draws.rows[name], strict=True)
-                    ],
-                    axis=0,
-                )
-                defined = (sigma > 0) & (key not in constant)
-                empty = np.full_like(w1, np.nan)
-                distances[name][key] = np.divide(w1, sigma, out=empty, where=defined)
+        distances: dict[str, dict[str, Floats]] = {name: {} for name in rows}
+        tasks = (
+            _Columns(
+                values,
+                {name: [part.observables[key] for part in parts] for name, parts in rows.items()},
+                key in constant,
+            )
+            for key, values in target.observables.items()
+        )
+        found = (executor or Serial()).map(_measure, resampling, tasks)
+        for key, of_rows in zip(target.observables, found, strict=True):
+            for name, values in of_rows.items():
+                distances[name][key] = values
             if advance is not None:
                 advance(1)
         return cls(distances, constant)
@@ -83,6 +90,51 @@ class DistanceTable:
         if not varying:
             return np.full_like(next(iter(by_key.values())), np.nan)
         return np.asarray(np.mean(varying, axis=0))
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """One observable of the target and of each row's samples."""
+
+    target: Floats
+    rows: dict[str, list[Floats]]
+    is_constant: bool
+
+
+@dataclass
+class _Resampling:
+    """How often events count; carried elsewhere without the numbers, which are drawn anew there."""
+
+    target: Floats
+    rows: dict[str, list[Floats]]
+    drawn_by: tuple[NDArray[np.int64], int, int]
+    draws: Draws | None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "draws": None}
+
+    def __call__(self) -> Draws:
+        if self.draws is None:
+            self.draws = Draws.from_weights(self.target, self.rows, *self.drawn_by)
+        return self.draws
+
+
+def _measure(resampling: _Resampling, columns: _Columns) -> dict[str, Floats]:
+    """W1/σ of one observable by row."""
+    draws = resampling()
+    sigma = weighted_std(columns.target, draws.target)
+    distances = {}
+    for name, parts in columns.rows.items():
+        w1 = np.mean(
+            [
+                wasserstein(part, columns.target, weight, draws.target)
+                for part, weight in zip(parts, draws.rows[name], strict=True)
+            ],
+            axis=0,
+        )
+        defined = (sigma > 0) & (not columns.is_constant)
+        distances[name] = np.divide(w1, sigma, out=np.full_like(w1, np.nan), where=defined)
+    return distances
 
 
 def gap_closed(source: Floats, translated: Floats, floor: Floats) -> Estimate:

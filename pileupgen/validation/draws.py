@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,28 +51,51 @@ class Draws:
         Weights times counts.
     rows : dict of tuples of float64 arrays, shape (n, 1 + B)
         The same for each sample of each row.
+    drawn_by : tuple
+        The last three arguments of :meth:`from_weights`: with the weights they draw the same anew.
     """
 
     target: Floats
     rows: dict[str, tuple[Floats, ...]]
+    drawn_by: tuple[NDArray[np.int64], int, int]
 
     @classmethod
     def of(
         cls, samples: Samples, source_of: NDArray[np.int64], n_bootstrap: int, seed: int
     ) -> Draws:
         """Draw for the samples of a comparison, see :func:`compare`."""
+        return cls.from_weights(
+            samples.target.weight,
+            {name: [part.weight for part in parts] for name, parts in samples.rows().items()},
+            source_of,
+            n_bootstrap,
+            seed,
+        )
+
+    @classmethod
+    def from_weights(
+        cls,
+        target: Floats,
+        rows: Mapping[str, Sequence[Floats]],
+        source_of: NDArray[np.int64],
+        n_bootstrap: int,
+        seed: int,
+    ) -> Draws:
+        """Draw events of which only the weights are known."""
         rng = np.random.default_rng([seed, 2])
-        source = _counts(len(samples.source), n_bootstrap, rng)
+        (source,), (translated,) = rows["source"], rows["translated"]
+        together = _counts(len(source), n_bootstrap, rng)
         return cls(
-            target=_counts(len(samples.target), n_bootstrap, rng) * samples.target.weight[:, None],
+            target=_counts(len(target), n_bootstrap, rng) * target[:, None],
             rows={
                 "floor": tuple(
-                    _counts(len(sample), n_bootstrap, rng) * sample.weight[:, None]
-                    for sample in samples.floor
+                    _counts(len(weight), n_bootstrap, rng) * weight[:, None]
+                    for weight in rows["floor"]
                 ),
-                "source": (source * samples.source.weight[:, None],),
-                "translated": (source[source_of] * samples.translated.weight[:, None],),
+                "source": (together * source[:, None],),
+                "translated": (together[source_of] * translated[:, None],),
             },
+            drawn_by=(source_of, n_bootstrap, seed),
         )
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pileupgen.calo.geometry import Grid
 from pileupgen.errors import InputError
-from pileupgen.samples.store import Images
+from pileupgen.farm import Executor, Serial
+from pileupgen.farm.threads import one_blas_thread
+from pileupgen.samples.store import Images, ImageStore
 from pileupgen.validation.bootstrap import effective_size, require_weights
 from pileupgen.validation.cell_correlation import CellCorrelation, CorrelationAccumulator
 from pileupgen.validation.features import in_spreads, observables_of
@@ -23,6 +27,8 @@ SPECTRUM_EDGES = np.round(np.linspace(0.0, 7.5, 76), 6)
 """Inner bin edges of the cell spectrum in log10(E/MeV); under- and overflow come on top."""
 BATCH = 128
 """Events measured at a time: their arrays stay in the processor's cache."""
+TASK_EVENTS = 4 * BATCH
+"""Events that are a task of a farm."""
 
 
 @dataclass(frozen=True)
@@ -159,12 +165,92 @@ def measure_sample(
     return accumulator.finish(name, label)
 
 
+def measure_store(
+    name: str,
+    label: str,
+    store: ImageStore,
+    rows: NDArray[np.int64],
+    *,
+    weight: Floats | None = None,
+    executor: Executor | None = None,
+    advance: Callable[[int], object] | None = None,
+) -> Sample:
+    """Measure events of a store, ``TASK_EVENTS`` at a time.
+
+    Parameters
+    ----------
+    name, label : str
+        Role in the comparison, and what figures call it.
+    store : ImageStore
+        The events.
+    rows : int64 array, shape (N,)
+        Which, ascending.
+    weight : float64 array, shape (N,), optional
+        In place of the events' own.
+    executor : Executor, optional
+        Where it is done; the result does not depend on it.
+    advance : callable, optional
+        Called with the number of events just measured.
+
+    Raises
+    ------
+    InputError
+        See :func:`measure_sample`.
+    """
+    source = _Source(store.path.absolute(), str(store.path))
+    tasks = [
+        (
+            rows[begin : begin + TASK_EVENTS],
+            None if weight is None else weight[begin : begin + TASK_EVENTS],
+        )
+        for begin in range(0, len(rows), TASK_EVENTS)
+    ]
+    whole = _Accumulator(store.grid, source.where)
+    for parts in (executor or Serial()).map(_measure_rows, source, tasks):
+        for part in parts:
+            whole.merge(part)
+            if advance is not None:
+                advance(part.n_events)
+    return whole.finish(name, label)
+
+
+@dataclass
+class _Source:
+    """A store to be measured, which every worker opens for itself."""
+
+    path: Path
+    where: str
+
+    @cached_property
+    def store(self) -> ImageStore:
+        return ImageStore(self.path)
+
+
+def _measure_rows(
+    source: _Source, task: tuple[NDArray[np.int64], Floats | None]
+) -> list[_Accumulator]:
+    """Measure each batch by itself: sums of sums would differ in their last bits."""
+    rows, weight = task
+    images = source.store.read(rows)
+    columns = images.columns if weight is None else {**images.columns, "weight": weight}
+    parts = []
+    for begin in range(0, len(rows), BATCH):
+        part = slice(begin, min(begin + BATCH, len(rows)))
+        parts.append(_Accumulator(images.grid, source.where))
+        batch = {key: values[part] for key, values in columns.items()}
+        with one_blas_thread():
+            parts[-1].add(Images(images.energy[part], images.grid, batch))
+    return parts
+
+
+_observables_of = lru_cache(maxsize=4)(observables_of)
+
+
 class _Accumulator:
     def __init__(self, grid: Grid, where: str) -> None:
         self._grid, self._where = grid, where
-        self._observables = observables_of(grid)
         self._columns: dict[str, list[NDArray[np.generic]]] = {}
-        self._n_events = 0
+        self.n_events = 0
         self._n_bad = 0
         self._first_bad = -1
         self._n_empty = 0
@@ -181,7 +267,7 @@ class _Accumulator:
         energy, columns = images.energy, images.columns
         source = columns.get("source_event")
         event_id = images.event_id if source is None else np.asarray(source, dtype=np.int64)
-        self._n_events += len(energy)
+        self.n_events += len(energy)
         bad = ~np.isfinite(energy).all(axis=(1, 2, 3))
         if bad.any():
             self._first_bad = int(event_id[bad][0]) if self._n_bad == 0 else self._first_bad
@@ -192,7 +278,7 @@ class _Accumulator:
         require_weights(np.append(weight, 1.0), self._where)
         self._n_empty += int(np.sum(~energy.any(axis=(1, 2, 3))))
         values: dict[str, NDArray[np.generic]] = {}
-        values.update(self._observables.measure(energy, event_id))
+        values.update(_observables_of(self._grid).measure(energy, event_id))
         values["/weight"], values["/mu"], values["/event_id"] = weight, images.mu, event_id
         values["/blocks"] = blocks_of(energy, self._grid)
         for name, column in values.items():
@@ -207,14 +293,32 @@ class _Accumulator:
         self._correlation.add(et, weight)
         _add_moments(self._spectrum, _event_spectra(energy), weight)
 
+    def merge(self, later: _Accumulator) -> None:
+        """Add the events of another accumulator after these."""
+        self.n_events += later.n_events
+        if later._n_bad and not self._n_bad:
+            self._first_bad = later._first_bad
+        self._n_bad += later._n_bad
+        if self._n_bad:
+            return
+        self._n_empty += later._n_empty
+        self._weight_sum += later._weight_sum
+        self._weight_squares += later._weight_squares
+        for name, parts in later._columns.items():
+            self._columns.setdefault(name, []).extend(parts)
+        for name in ("_energy", "_occupancy", "_ring_et", "_spectrum"):
+            for total, part in zip(getattr(self, name), getattr(later, name), strict=True):
+                total += part
+        self._correlation.merge(later._correlation)
+
     def finish(self, name: str, label: str) -> Sample:
         if self._n_bad:
             raise InputError(
-                f"{self._where}: {self._n_bad} of {self._n_events} events hold NaN or infinite "
+                f"{self._where}: {self._n_bad} of {self.n_events} events hold NaN or infinite "
                 f"energies, the first is event {self._first_bad}.",
                 "Find out what wrote them; a comparison would mean nothing.",
             )
-        if not self._n_events:
+        if not self.n_events:
             raise InputError(f"{self._where} has no events to compare.")
         joined = {key: np.concatenate(parts) for key, parts in self._columns.items()}
         weight = np.asarray(joined.pop("/weight"), dtype=np.float64)

@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pileupgen.farm import Executor, Serial
 from pileupgen.samples.store import Images, ImageStore
 from pileupgen.validation.bootstrap import require_weights
 from pileupgen.validation.comparison import compare, n_steps
@@ -18,11 +19,13 @@ from pileupgen.validation.draws import Samples
 from pileupgen.validation.features import observables_of
 from pileupgen.validation.jets import JetSample, find_jets, jet_quantities
 from pileupgen.validation.records import Comparison
-from pileupgen.validation.sample import Sample, measure_sample
+from pileupgen.validation.sample import Sample, measure_store
 from pileupgen.validation.selection import Rows, Selection, paired_batches, select_events
 from pileupgen.validation.truth import paired_truth
 from pileupgen.validation.two_sample import TwoSampleTest
 from pileupgen.validation.variations import over_copies, without_weights
+
+Floats = NDArray[np.float64]
 
 MAX_CELL_EVENTS = 2000
 """Events of each sample that the two-sample test on cells takes, to bound its time and memory."""
@@ -106,6 +109,7 @@ def validate_stores(
     *,
     truth: ImageStore | None = None,
     progress: Progress | None = None,
+    executor: Executor | None = None,
 ) -> Validation:
     """Compare translated with real events, floor and source beside.
 
@@ -120,6 +124,8 @@ def validate_stores(
         The source's interactions in the target's detector, linked by ``event_id``; to judge only.
     progress : callable, optional
         Opens a progress bar.
+    executor : Executor, optional
+        Where events are measured and compared; the numbers do not depend on it.
 
     Raises
     ------
@@ -131,6 +137,7 @@ def validate_stores(
         If there is nothing to compare, energies are not finite or weights unusable.
     """
     bars = progress if progress is not None else _silent
+    executor = executor or Serial()
     selection = select_events(target, source, translated, settings.seed)
     release_weight = np.asarray(translated.columns["weight"], dtype=np.float64)
     release_weight = release_weight[selection.translated]
@@ -140,7 +147,7 @@ def validate_stores(
     if is_table and (settings.cells or settings.jets):
         settings = replace(settings, cells=False, jets=False)
         notes = ("a table of features has neither cells nor jets: no tests on them",)
-    samples = _measure(target, source, translated, selection, settings, bars)
+    samples = _measure(target, source, translated, selection, settings, bars, executor)
     tests = {}
     if settings.cells:
         tests = _cell_tests(target, source, translated, samples, selection, settings, bars)
@@ -201,28 +208,29 @@ def _measure(
     selection: Selection,
     settings: Settings,
     bars: Progress,
+    executor: Executor,
 ) -> Samples:
     total = sum(map(len, (selection.target, selection.source, selection.translated)))
     total += sum(map(len, selection.references))
     with bars("measure", total, "events") as advance:
 
-        def measure(name: str, label: str, store: ImageStore, batches: Iterator[Images]) -> Sample:
-            where = str(store.path)
-            return measure_sample(name, label, batches, store.grid, where=where, advance=advance)
+        def measure(
+            name: str, label: str, store: ImageStore, rows: Rows, weight: Floats | None = None
+        ) -> Sample:
+            return measure_store(
+                name, label, store, rows, weight=weight, executor=executor, advance=advance
+            )
 
-        before = measure("source", source.domain, source, source.batches(selection.source))
-        after = translated.batches(selection.translated)
-        if not settings.weighted:
-            after = _with_weights(after, before.weight[selection.source_of])
+        before = measure("source", source.domain, source, selection.source)
+        weight = None if settings.weighted else before.weight[selection.source_of]
         others = f"other {target.domain}"
         return Samples(
-            target=measure("target", target.domain, target, target.batches(selection.target)),
-            floor=tuple(
-                measure("floor", others, target, target.batches(rows))
-                for rows in selection.references
-            ),
+            target=measure("target", target.domain, target, selection.target),
+            floor=tuple(measure("floor", others, target, rows) for rows in selection.references),
             source=before,
-            translated=measure("translated", "translated", translated, after),
+            translated=measure(
+                "translated", "translated", translated, selection.translated, weight
+            ),
         )
 
 
