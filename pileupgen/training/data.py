@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,12 @@ from pileupgen.errors import TrainingError
 from pileupgen.models.scaling import CellSpace
 from pileupgen.samples.store import ImageStore
 
-MIN_EVENTS = 10
+_log = logging.getLogger("pileupgen")
+
+MIN_EVENTS = 4
+"""Events without which a split says nothing at all."""
+FEW_EVENTS = 100
+"""Events below which training goes on with a warning."""
 DOMAINS = ("mc", "data")
 _ENCODE = 256
 
@@ -88,7 +94,7 @@ class ScoreSample:
     Raises
     ------
     TrainingError
-        If a domain has fewer than 10 events in the split, or NaN or infinite cells.
+        If a domain has fewer than ``MIN_EVENTS`` events in the split, or NaN or infinite cells.
     """
 
     def __init__(
@@ -195,18 +201,26 @@ def _spread(
 
 
 def require_events(store: ImageStore, split: str) -> None:
-    """Refuse samples that are too small to learn from.
+    """Refuse samples that are too small to learn from, and warn of small ones.
 
     Raises
     ------
     TrainingError
-        If the split has fewer than 10 events.
+        If the split has fewer than ``MIN_EVENTS`` events.
     """
     n = len(store.indices(split))
     if n < MIN_EVENTS:
         raise TrainingError(
             f"{store.path} has {n} {split} events; {MIN_EVENTS} are needed.",
             "Preprocess more events.",
+        )
+    if n < FEW_EVENTS:
+        _log.warning(
+            "%s has only %d %s events: what is learned from them is rough, intervals will be wide, "
+            "and a good result may be chance.",
+            store.path,
+            n,
+            split,
         )
 
 

@@ -31,13 +31,20 @@ DEFINITIONS = {
     "kpd": "kernel physics distance on the observables, JetNet's definition (2211.10295)",
     "jsd": "Jensen-Shannon divergence over ln 2 from calibrated probabilities",
     "faithfulness": "correlation over events of energies in blocks (about 0.5 × 60°) or cells with "
-    "the linked source event, layers summed, each place's mean removed; for tables of features "
-    "block is the mean of the features' correlations",
+    "the linked source event, layers summed, each place's mean removed",
     "ess": "effective sample size (Σw)² / Σw² of the translated events' weights over their number",
     "significance": "most extreme of tests on observables, blocks, cells, spectrum and "
     "correlations in σ, after the number of tests (Bonferroni)",
     "interval": f"{100 * LEVEL:.2f} % from bootstrap over events, source and translated together",
 }
+FEATURE_DEFINITIONS = {
+    **{key: text for key, text in DEFINITIONS.items() if key != "auc_cells"},
+    "faithfulness": "correlation over events of each feature with that of the linked source event; "
+    "block is the mean over the features",
+    "significance": "most extreme of tests on features and their correlations in σ, after the "
+    "number of tests (Bonferroni)",
+}
+"""The same for tables of features, which have neither blocks nor cells."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +198,7 @@ class Comparison:
             "schema": SCHEMA,
             "schema_version": SCHEMA_VERSION,
             "kind": self.kind,
-            "definitions": DEFINITIONS,
+            "definitions": DEFINITIONS if self.kind == "images" else FEATURE_DEFINITIONS,
             "settings": {**self.settings, "weighted": self.weighted, "level": LEVEL},
             "headline": self.headline(),
             "notes": list(self.notes),

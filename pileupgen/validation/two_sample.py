@@ -233,7 +233,7 @@ def merge_tests(tests: list[TwoSampleTest]) -> TwoSampleTest:
 
 
 def roc_auc(scores: Floats, is_second: NDArray[np.bool_], weight: Floats) -> float:
-    """Weighted area under the ROC curve; ties count half.
+    """Weighted area under the ROC curve; ties count half; NaN where a sample has no weight.
 
     >>> roc_auc(np.array([0.0, 1.0]), np.array([False, True]), np.ones(2))
     1.0
@@ -242,7 +242,8 @@ def roc_auc(scores: Floats, is_second: NDArray[np.bool_], weight: Floats) -> flo
     first = np.bincount(tie, weights=weight * ~is_second)
     second = np.bincount(tie, weights=weight * is_second)
     below = np.cumsum(first) - 0.5 * first
-    return float(second @ below / (first.sum() * second.sum()))
+    total = float(first.sum() * second.sum())
+    return float(second @ below) / total if total > 0 else float("nan")
 
 
 def hanley_mcneil(auc: float, n: float, m: float) -> float:

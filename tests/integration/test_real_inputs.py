@@ -1,0 +1,42 @@
+"""The first command on real files of three detectors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from pileupgen.cli.preprocess import preprocess
+from pileupgen.config import load_config
+from pileupgen.samples.store import ImageStore
+
+ROOT = Path(__file__).parents[2]
+DATA = ROOT.parent / "shared" / "data"
+INPUTS = {
+    # config: file, domains it fills, events
+    "delphes_mild": ("delphes/mc_a.root", ("mc", "data"), 40),
+    "cms_minimum_bias": ("public/cms_minimum_bias_2010.ig", ("data",), 25),
+    "coffea_delphes": ("public/coffea_delphes.root", ("data",), 25),
+}
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_real_files_become_images(name, tmp_path, monkeypatch):
+    file, domains, n_events = INPUTS[name]
+    if not (DATA / file).is_file():
+        pytest.skip(f"no real file at {DATA / file}")
+    monkeypatch.setenv("PILEUPGEN_DATA", str(DATA))
+    monkeypatch.chdir(tmp_path)
+    values = load_config(ROOT / "configs" / f"{name}.yaml").to_dict()
+    values["samples"] = {"mc": values["samples"][domains[0]], "data": values["samples"]["data"]}
+    values["preprocess"]["max_events"] = n_events
+    (tmp_path / "real.yaml").write_text(yaml.safe_dump(values))
+    preprocess(config=Path("real.yaml"))
+    for domain in ("mc", "data"):
+        images = ImageStore(f"runs/{name}/data/{domain}.h5").read()
+        assert len(images) == n_events
+        assert np.isfinite(images.energy).all()
+        assert images.energy.sum(axis=(1, 2, 3)).min() > 0
+        assert 0.001 < (images.energy > 0).mean() < 0.9
