@@ -108,8 +108,9 @@ class AutoencoderConfig(Section):
 class DenoiserConfig(Section):
     """The latent denoiser."""
 
-    kind: Literal["residual", "transformer"] = Field(
-        "residual", description="convolutions, or attention over latent positions"
+    kind: Literal["residual", "transformer", "local"] = Field(
+        "residual",
+        description="convolutions, attention over latent positions, or few channels on cells",
     )
     width: int = Field(96, ge=8)
     n_blocks: int = Field(4, ge=1)

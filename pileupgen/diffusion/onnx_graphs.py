@@ -57,8 +57,10 @@ class _Velocity(nn.Module):
         sigma: Tensor,
     ) -> Tensor:
         n = x_t.shape[0]
-        closed = self.denoiser.field.velocity(x_t, alpha.expand(n), sigma.expand(n), label[0])
-        residual = self.denoiser.residual(x_t, t.expand(n), label.expand(n), mu, x_0)
+        alpha, sigma = alpha.expand(n), sigma.expand(n)
+        closed = self.denoiser.field.velocity(x_t, alpha, sigma, label[0])
+        known = self.denoiser.estimate(x_0, x_t, closed, alpha, sigma)
+        residual = self.denoiser.residual(x_t, t.expand(n), label.expand(n), mu, known)
         velocity: Tensor = closed + residual
         return velocity
 

@@ -67,7 +67,20 @@ class FieldDenoiser(ModelMixin, ConfigMixin):
         Tensor, shape (N, C, H, W), float32
             v = α ε − σ z.
         """
-        return self.closed_form(x_t, label, alpha, sigma) + self.residual(x_t, t, label, mu, x_0)
+        velocity = self.closed_form(x_t, label, alpha, sigma)
+        known = self.estimate(x_0, x_t, velocity, alpha, sigma)
+        return velocity + self.residual(x_t, t, label, mu, known)
+
+    def estimate(
+        self,
+        x_0: Tensor,
+        x_t: Tensor,  # noqa: ARG002
+        closed_form: Tensor,  # noqa: ARG002
+        alpha: Tensor,  # noqa: ARG002
+        sigma: Tensor,  # noqa: ARG002
+    ) -> Tensor:
+        """Which x̃_0 (N, C, H, W) the network is shown: the one that it made itself."""
+        return x_0
 
     def closed_form(self, x_t: Tensor, label: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """E[v | x_t] if the latents were a stationary Gaussian field."""

@@ -13,6 +13,7 @@ from pileupgen.models.calibration import CellCalibration
 from pileupgen.models.cell_patches import CellPatches
 from pileupgen.models.codec import LatentModel
 from pileupgen.models.denoiser import Denoiser, FieldDenoiser
+from pileupgen.models.local import LocalDenoiser
 from pileupgen.models.ratio import RatioClassifier
 from pileupgen.models.scaling import CellSpace, SignedLogScaling
 from pileupgen.models.transformer import TransformerDenoiser
@@ -52,13 +53,15 @@ def new_autoencoder(config: Config, grid: Grid, n_channels: int) -> Autoencoder 
     )
 
 
-def new_denoiser(settings: DenoiserConfig, codec: LatentModel) -> FieldDenoiser:
-    """A denoiser of a codec\'s latents, untrained."""
+def new_denoiser(settings: DenoiserConfig, codec: LatentModel, mirror: bool) -> FieldDenoiser:
+    """A denoiser of a codec's latents, untrained; ``mirror`` where η and −η are alike."""
     sizes = {"width": settings.width, "n_blocks": settings.n_blocks}
     if settings.kind == "transformer":
         return TransformerDenoiser(
             *codec.latent_shape, **sizes, n_heads=settings.n_heads, patch=codec.field_patch
         )
+    if settings.kind == "local":
+        return LocalDenoiser(*codec.latent_shape, **sizes, patch=codec.field_patch, mirror=mirror)
     return Denoiser(*codec.latent_shape, **sizes, patch=codec.field_patch)
 
 

@@ -165,7 +165,7 @@ def train_pipeline(
     scheduler = make_scheduler(
         config.schedule.num_train_timesteps, config.schedule.power, config.schedule.s
     )
-    denoiser = new_denoiser(config.denoiser, autoencoder)
+    denoiser = new_denoiser(config.denoiser, autoencoder, mirror)
     latents = _latents(sample, autoencoder, config.seed, accelerator.device)
     denoiser.field.fit(latents, mirror_eta=mirror and autoencoder.field_patch == autoencoder.patch)
     fit(

@@ -9,6 +9,7 @@ from pileupgen.models.autoencoder import Autoencoder
 from pileupgen.models.codec import EventNoise
 from pileupgen.models.denoiser import Denoiser
 from pileupgen.models.layers import PeriodicConv2d, patchify, unpatchify
+from pileupgen.models.local import LocalDenoiser
 from pileupgen.models.ratio import RatioClassifier
 from pileupgen.models.renewal import MarginalRenewal
 from pileupgen.models.transformer import TransformerDenoiser, rotary_angles, rotate
@@ -57,7 +58,7 @@ def test_a_patch_that_does_not_divide_the_image_is_refused():
         Autoencoder(2, 9, 12)
 
 
-DENOISERS = [Denoiser, TransformerDenoiser]
+DENOISERS = [Denoiser, TransformerDenoiser, LocalDenoiser]
 
 
 @pytest.mark.parametrize("kind", DENOISERS)
@@ -85,6 +86,24 @@ def test_denoiser_uses_every_condition(kind, changed):
     before = network.residual(x, **known)
     after = network.residual(x, **{**known, changed: other[changed]})
     assert float((after - before).abs().max()) > 1e-3
+
+
+def test_a_local_denoiser_mirrors_where_the_detector_does_and_works_on_cells():
+    for mirror in (True, False):
+        network = LocalDenoiser(8, 4, 6, width=16, n_blocks=2, patch=(2, 2), mirror=mirror)
+        scramble(network)
+        fine = torch.randn(3, 4, 8, 12, generator=torch.Generator().manual_seed(1))
+        t, label, mu = torch.full((3,), 40), torch.tensor([0, 1, 2]), torch.full((3,), 60.0)
+
+        def residual(cells, network=network, known=(t, label, mu)):
+            x_t, x_0 = patchify(cells, (2, 2)).chunk(2, dim=1)
+            return unpatchify(network.residual(x_t, *known, x_0), (2, 2))
+
+        out = residual(fine)
+        rolled = residual(fine.roll(1, 3))
+        torch.testing.assert_close(rolled, out.roll(1, 3), atol=1e-4, rtol=1e-3)
+        mirrored = residual(fine.flip(2)).flip(2)
+        assert bool(torch.allclose(mirrored, out, atol=1e-4)) is mirror
 
 
 def test_attention_sees_distances_around_the_ring_and_not_places():
