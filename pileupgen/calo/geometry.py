@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pileupgen.calo.granularity import DeadRegion, coarse_rings
 from pileupgen.errors import GeometryError, did_you_mean
 
 TWO_PI = 2.0 * np.pi
@@ -38,6 +39,14 @@ class Grid:
         Given where the layers are features of an event, each a number with this unit ("" for
         none), and the grid is a single cell; see :meth:`of_features`. None for calorimeters,
         whose cells hold GeV.
+    layer_eta_edges : tuple of tuples of float, length L, or None
+        Edges of the rings that each layer has, among ``eta_edges``, where the layers differ. A wide
+        cell's energy is spread by area as above. Where a layer ends early it has no cells.
+    layer_n_phi : tuple of int, length L, or None
+        Cells in φ of each layer, where the layers differ; each divides ``n_phi``.
+    dead_regions : tuple of DeadRegion
+        Cells that are dead or missing: energy there counts as outside the acceptance, they take no
+        part in statistics, and translation never fills them.
 
     Raises
     ------
@@ -54,6 +63,9 @@ class Grid:
     ring_n_phi: tuple[int, ...] | None = None
     name: str = field(default="custom", compare=False)
     units: tuple[str, ...] | None = None
+    layer_eta_edges: tuple[tuple[float, ...], ...] | None = None
+    layer_n_phi: tuple[int, ...] | None = None
+    dead_regions: tuple[DeadRegion, ...] = ()
 
     def __post_init__(self) -> None:
         edges = np.asarray(self.eta_edges, dtype=np.float64)
@@ -74,6 +86,7 @@ class Grid:
                 f"Grid '{self.name}': φ window of {width:.4g} rad, must be in (0, 2π]."
             )
         self._check_rings()
+        self._check_layers()
         if self.units is not None and (
             len(self.units) != len(self.layers) or self.n_eta * self.n_phi != 1
         ):
@@ -82,6 +95,35 @@ class Grid:
                 f"{self.n_eta} × {self.n_phi} cells.",
                 "A table of features has one cell, and a unit for each feature.",
             )
+
+    def _check_layers(self) -> None:
+        for name in ("layer_eta_edges", "layer_n_phi"):
+            given = getattr(self, name)
+            if given is not None and len(given) != self.n_layers:
+                raise GeometryError(
+                    f"Grid '{self.name}': {name} is given for {len(given)} of {self.n_layers} "
+                    "layers.",
+                    "Give it for each layer.",
+                )
+        odd = [n for n in self.layer_n_phi or () if n < 1 or self.n_phi % n]
+        if odd:
+            raise GeometryError(
+                f"Grid '{self.name}': a layer of {odd[0]} cells in φ does not divide n_phi = "
+                f"{self.n_phi}.",
+                "Choose as n_phi a common multiple of the layers' counts.",
+            )
+        has_own = self.layer_eta_edges is not None or self.layer_n_phi is not None
+        if has_own and self.ring_n_phi is not None:
+            raise GeometryError(
+                f"Grid '{self.name}': ring_n_phi does not go with layers of their own granularity."
+            )
+        for region in self.dead_regions:
+            if region.layer is not None and region.layer not in self.layers:
+                raise GeometryError(
+                    f"Grid '{self.name}': a dead region in layer '{region.layer}'.",
+                    did_you_mean(region.layer, self.layers),
+                )
+        _ = self.layer_rings
 
     @classmethod
     def of_features(cls, names: Sequence[str], units: Sequence[str]) -> Grid:
@@ -128,6 +170,55 @@ class Grid:
         return self.n_phi // np.asarray(counts, dtype=np.int64)
 
     @property
+    def layer_rings(self) -> NDArray[np.int64]:
+        """Ring of its layer that each ring of the image lies in, −1 for none, ``(L, n_eta)``."""
+        edges = np.asarray(self.eta_edges, dtype=np.float64)
+        if self.layer_eta_edges is None:
+            return np.tile(np.arange(self.n_eta), (self.n_layers, 1))
+        return np.stack([coarse_rings(edges, np.asarray(own)) for own in self.layer_eta_edges])
+
+    @property
+    def layer_widths(self) -> NDArray[np.int64]:
+        """How many image cells a cell of the detector is wide in φ, shape ``(L, n_eta)``."""
+        if self.layer_n_phi is None:
+            return np.tile(self.cell_widths, (self.n_layers, 1))
+        own = self.n_phi // np.asarray(self.layer_n_phi, dtype=np.int64)
+        return np.repeat(own[:, None], self.n_eta, axis=1)
+
+    @property
+    def cell_shares(self) -> NDArray[np.float64]:
+        """Share of the area of the detector's cell that an image cell has, ``(L, n_eta)``."""
+        shares = 1.0 / self.layer_widths
+        if self.layer_eta_edges is None:
+            return shares
+        widths = np.diff(np.asarray(self.eta_edges, dtype=np.float64))
+        for layer, ring in enumerate(self.layer_rings):
+            has = ring >= 0
+            whole = np.bincount(ring[has], weights=widths[has])
+            shares[layer, has] *= widths[has] / whole[ring[has]]
+        return shares
+
+    @property
+    def is_dead(self) -> NDArray[np.bool_]:
+        """Cells that are dead or that their layer does not have, shape ``(L, n_eta, n_phi)``."""
+        dead = np.zeros(self.shape, dtype=bool)
+        dead[self.layer_rings < 0] = True
+        for region in self.dead_regions:
+            in_eta = (self.eta_centres > region.eta[0]) & (self.eta_centres < region.eta[1])
+            in_phi = np.ones(self.n_phi, dtype=bool)
+            if region.phi is not None:
+                in_phi = (self.phi_centres > region.phi[0]) & (self.phi_centres < region.phi[1])
+            layers = [region.layer is None or region.layer == layer for layer in self.layers]
+            dead |= np.array(layers)[:, None, None] & in_eta[:, None] & in_phi
+        return dead
+
+    @property
+    def is_phi_uniform(self) -> bool:
+        """Whether all φ have the same cells."""
+        dead = self.is_dead
+        return bool(np.all(dead == dead[:, :, :1]))
+
+    @property
     def n_eta(self) -> int:
         """Number of rings."""
         return len(self.eta_edges) - 1
@@ -152,7 +243,12 @@ class Grid:
         """Whether the rings at η and −η are alike."""
         edges = np.asarray(self.eta_edges)
         widths = self.cell_widths
-        is_alike = np.array_equal(widths, widths[::-1])
+        dead, shares = self.is_dead, self.cell_shares
+        is_alike = (
+            np.array_equal(widths, widths[::-1])
+            and np.array_equal(dead, dead[:, ::-1])
+            and np.allclose(shares, shares[:, ::-1])
+        )
         return bool(is_alike and np.allclose(edges, -edges[::-1], atol=1e-6))
 
     @property
@@ -180,6 +276,7 @@ class Grid:
         return {
             **rings,
             **units,
+            **self._granularity(),
             "name": self.name,
             "eta_edges": [float(edge) for edge in self.eta_edges],
             "n_phi": self.n_phi,
@@ -188,12 +285,22 @@ class Grid:
             "phi_max": float(self.phi_max),
         }
 
+    def _granularity(self) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        if self.layer_eta_edges is not None:
+            values["layer_eta_edges"] = [[float(e) for e in own] for own in self.layer_eta_edges]
+        if self.layer_n_phi is not None:
+            values["layer_n_phi"] = list(self.layer_n_phi)
+        if self.dead_regions:
+            values["dead_regions"] = [region.to_dict() for region in self.dead_regions]
+        return values
+
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Grid:
         """Inverse of :meth:`to_dict`; an unknown key is an error."""
         known = (
             *("name", "eta_edges", "n_phi", "layers", "phi_min", "phi_max"),
-            *("ring_n_phi", "units"),
+            *("ring_n_phi", "units", "layer_eta_edges", "layer_n_phi", "dead_regions"),
         )
         for key in values:
             if key not in known:
@@ -205,8 +312,16 @@ class Grid:
             )
         rest = {key: values[key] for key in ("name", "phi_min", "phi_max") if key in values}
         rings, units = values.get("ring_n_phi"), values.get("units")
+        own_edges, own_n_phi = values.get("layer_eta_edges"), values.get("layer_n_phi")
         try:
             return cls(
+                layer_eta_edges=None
+                if own_edges is None
+                else tuple(tuple(float(edge) for edge in own) for own in own_edges),
+                layer_n_phi=None if own_n_phi is None else tuple(int(n) for n in own_n_phi),
+                dead_regions=tuple(
+                    DeadRegion.from_dict(region) for region in values.get("dead_regions", ())
+                ),
                 units=None if units is None else tuple(str(unit) for unit in units),
                 ring_n_phi=None if rings is None else tuple(int(n) for n in rings),
                 eta_edges=tuple(float(edge) for edge in values["eta_edges"]),
@@ -251,6 +366,28 @@ _CMS_FULL = [
     *_edges("4.7 5.0", 18),
 ]
 
+_DATA_SET_1 = {
+    # CaloChallenge data set 1, photons (2410.21611): edges in r / mm, and cells in α.
+    "layer_0": ("0 5 10 30 50 100 200 400 600", 1),
+    "layer_1": ("0 2 4 6 8 10 12 15 20 30 40 50 70 90 120 150 200", 10),
+    "layer_2": ("0 2 5 10 15 20 25 30 40 50 60 80 100 130 160 200 250 300 350 400", 10),
+    "layer_3": ("0 50 100 200 400 600", 1),
+    "layer_12": ("0 100 200 400 1000 2000", 1),
+}
+
+
+def _layered(layers: dict[str, tuple[tuple[float, ...], int]], n_phi: int, name: str) -> Grid:
+    """Grid of all layers' edges together, of layers given by their edges and cells in φ."""
+    return Grid(
+        tuple(sorted({edge for edges, _ in layers.values() for edge in edges})),
+        n_phi,
+        tuple(layers),
+        layer_eta_edges=tuple(edges for edges, _ in layers.values()),
+        layer_n_phi=tuple(n for _, n in layers.values()),
+        name=name,
+    )
+
+
 PRESETS: dict[str, Grid] = {
     # Delphes' ATLAS card, |η| < 2.5: towers of 0.1 × 10°.
     "atlas": Grid(_uniform(-2.5, 2.5, 50), 36, name="atlas"),
@@ -270,6 +407,28 @@ PRESETS: dict[str, Grid] = {
         16,
         layers=tuple(f"layer_{index}" for index in range(45)),
         name="calochallenge_2",
+    ),
+    # Data set 3: 45 layers × 50 α × 18 r.
+    "calochallenge_3": Grid(
+        _uniform(0, 18, 18),
+        50,
+        layers=tuple(f"layer_{index}" for index in range(45)),
+        name="calochallenge_3",
+    ),
+    # Data set 1, photons: 368 voxels in five layers of their own binning; r in mm.
+    "calochallenge_1": _layered(
+        {
+            layer: (tuple(float(edge) for edge in edges.split()), n_alpha)
+            for layer, (edges, n_alpha) in _DATA_SET_1.items()
+        },
+        10,
+        "calochallenge_1",
+    ),
+    # Layers of different granularity, as in ATLAS' barrel: em 0.025 × 0.1, had 0.1 × 0.1.
+    "atlas_layers": _layered(
+        {"em": (_uniform(-1.6, 1.6, 128), 64), "had": (_uniform(-1.6, 1.6, 32), 64)},
+        64,
+        "atlas_layers",
     ),
 }
 
@@ -311,6 +470,9 @@ def require_same_grid(found: Grid, expected: Grid, what: str, expected_by: str) 
         "phi_min",
         "phi_max",
         "cell_widths",
+        "layer_rings",
+        "layer_widths",
+        "is_dead",
     ):
         ours, theirs = getattr(found, name), getattr(expected, name)
         same = (

@@ -69,6 +69,7 @@ class Imager:
         self.n_towers = 0
         self.n_shared = 0
         self._n_cells = grid.n_eta * grid.n_phi
+        self._dead = [np.flatnonzero(dead) for dead in grid.is_dead]
         self._forget(np.dtype(np.float32))
 
     def draw(self, towers: Towers) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
@@ -114,8 +115,11 @@ class Imager:
                 energy = np.concatenate([energy, pieces])
             drawn = np.bincount(bins, weights=energy, minlength=towers.n_events * n_bins)
             drawn = drawn.reshape(towers.n_events, n_bins)
-            images[:, layer] = drawn[:, :-1].reshape(-1, self.grid.n_eta, self.grid.n_phi)
             outside[:, layer] = drawn[:, -1]
+            if len(self._dead[layer]):
+                outside[:, layer] += drawn[:, self._dead[layer]].sum(axis=1)
+                drawn[:, self._dead[layer]] = 0.0
+            images[:, layer] = drawn[:, :-1].reshape(-1, self.grid.n_eta, self.grid.n_phi)
 
     def _columns(self, layers: tuple[str, ...]) -> list[int]:
         missing = [layer for layer in self.grid.layers if layer not in layers]
@@ -206,7 +210,8 @@ def images_to_towers(
 ) -> Towers:
     """Every cell with energy in any layer as one tower; the inverse of :func:`towers_to_images`.
 
-    Cells that are wider in φ than the image's (``grid.ring_n_phi``) are one tower each.
+    Cells that are wider than the image's are one tower each; layers that differ in granularity have
+    towers of their own.
 
     Parameters
     ----------
@@ -225,29 +230,56 @@ def images_to_towers(
     if images.shape[1:] != grid.shape:
         raise GeometryError(f"Images of shape {images.shape[1:]} on a grid of {grid.shape}.")
     n_events = len(images)
-    width = grid.cell_widths
-    images = _gather(images, width)
-    event, i_eta, i_phi = np.nonzero(np.any(images != 0, axis=1))
+    parts = [_towers_of(images, grid, layers) for layers in _alike(grid)]
+    event, edges, energy = (np.concatenate(column) for column in zip(*parts, strict=True))
+    order = np.argsort(event, kind="stable")
     offsets = np.zeros(n_events + 1, dtype=np.int64)
     np.cumsum(np.bincount(event, minlength=n_events), out=offsets[1:])
-    eta_edges, phi_edges = np.asarray(grid.eta_edges, dtype=np.float64), grid.phi_edges
-    edges = np.stack(
-        [
-            eta_edges[i_eta],
-            eta_edges[i_eta + 1],
-            phi_edges[i_phi],
-            phi_edges[i_phi + width[i_eta]],
-        ],
-        axis=1,
-    )
     return Towers(
         offsets=offsets,
-        edges=edges,
-        energy=np.ascontiguousarray(images[event, :, i_eta, i_phi], dtype=np.float32),
+        edges=edges[order],
+        energy=energy[order],
         layers=grid.layers,
         mu=np.full(n_events, np.nan, dtype=np.float32) if mu is None else mu,
         event_id=np.arange(n_events, dtype=np.int64) if event_id is None else event_id,
     )
+
+
+def _alike(grid: Grid) -> list[list[int]]:
+    """Layers grouped by granularity."""
+    groups: dict[bytes, list[int]] = {}
+    for layer, (ring, width) in enumerate(zip(grid.layer_rings, grid.layer_widths, strict=True)):
+        groups.setdefault(ring.tobytes() + width.tobytes(), []).append(layer)
+    return list(groups.values())
+
+
+def _towers_of(
+    images: NDArray[np.float32], grid: Grid, layers: list[int]
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float32]]:
+    """Event, edges and energies of the towers of layers that are alike."""
+    ring, width = grid.layer_rings[layers[0]], grid.layer_widths[layers[0]]
+    has = np.flatnonzero(ring >= 0)
+    first = has[np.flatnonzero(np.diff(ring[has], prepend=-1))]
+    last = np.append(first[1:], has[-1] + 1)
+    cells = images if len(layers) == grid.n_layers else images[:, layers]
+    if len(first) < grid.n_eta:
+        inside = cells[:, :, : has[-1] + 1].astype(np.float64)
+        cells = np.add.reduceat(inside, first, axis=2).astype(np.float32)
+    cells = _gather(cells, width[first])
+    event, i_ring, i_phi = np.nonzero(np.any(cells != 0, axis=1))
+    eta_edges, phi_edges = np.asarray(grid.eta_edges, dtype=np.float64), grid.phi_edges
+    edges = np.stack(
+        [
+            eta_edges[first[i_ring]],
+            eta_edges[last[i_ring]],
+            phi_edges[i_phi],
+            phi_edges[i_phi + width[first[i_ring]]],
+        ],
+        axis=1,
+    )
+    energy = np.zeros((len(event), grid.n_layers), dtype=np.float32)
+    energy[:, layers] = cells[event, :, i_ring, i_phi]
+    return event, edges, energy
 
 
 def _gather(images: NDArray[np.float32], width: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -173,11 +173,13 @@ class PileupTranslationPipeline(DiffusionPipeline):
         """
         settings = settings or Settings()
         out = np.empty_like(energy, dtype=np.float32)
+        dead = self.geometry.is_dead
         log_ratio = np.zeros(len(energy))
         t_release = np.zeros(len(energy), dtype=np.int64)
         for part in self._parts(energy, mu, EventKeys(event_id, seed, draw), settings):
             renewed = part.scores if renewal is None else renewal(part.scores)
-            out[part.rows] = self.calibration.decode(renewed, DATA, part.mu).numpy()
+            decoded = self.calibration.decode(renewed, DATA, part.mu).numpy()
+            out[part.rows] = np.where(dead, np.float32(0.0), decoded)
             log_ratio[part.rows], t_release[part.rows] = part.log_ratio.numpy(), part.t_release
         return Translation(out, log_ratio, t_release, settings.log_weight_limit)
 

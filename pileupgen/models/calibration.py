@@ -108,6 +108,7 @@ class CellCalibration(ModelMixin, ConfigMixin):
         self.ring = torch.from_numpy(ring)
         self.n_layers, self.n_knots = n_layers, n_knots
         self.n_mu_bins, self.n_layer_bins = n_mu_bins, n_layer_bins
+        self._excluded = np.zeros((n_layers, n_eta, n_phi), dtype=bool)
         self._make_room(is_signed, n_ties)
 
     def _make_room(self, is_signed: bool, n_ties: int) -> None:
@@ -134,6 +135,10 @@ class CellCalibration(ModelMixin, ConfigMixin):
         return not self.is_signed and not self.n_ties
 
     # -- fitting ---------------------------------------------------------------------------------
+
+    def exclude(self, dead: NDArray[np.bool_]) -> None:
+        """Take cells, (L, n_eta, n_phi), for dead in both domains, whatever :meth:`fit` sees."""
+        self._excluded = dead
 
     def fit(
         self,
@@ -178,7 +183,7 @@ class CellCalibration(ModelMixin, ConfigMixin):
         energy: NDArray[np.float32],
         mu_bin: NDArray[np.int64],
     ) -> None:
-        alive = find_alive(energy)
+        alive = find_alive(energy) & ~self._excluded
         self.is_alive[domain] = torch.from_numpy(alive)
         ring = self.ring.numpy()
         for table_ring in range(self.log_energy.shape[2]):

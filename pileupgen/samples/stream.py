@@ -187,7 +187,7 @@ class _Drawer:
         self._imager = Imager(grid)
         self._zero_suppression = zero_suppression
         # A cell of the detector is compared as a whole, its energy spread over so many.
-        self._limits = np.float32(zero_suppression) / grid.cell_widths[:, None].astype(np.float32)
+        self._limits = (zero_suppression * grid.cell_shares[..., None]).astype(np.float32)
         self._per_energy = 1.0 / np.cosh(grid.eta_centres)
 
     def draw(self, span: Span) -> Iterator[Drawn]:

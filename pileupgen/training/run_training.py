@@ -115,7 +115,11 @@ def train_pipeline(
         {"config": determining(config.to_dict()), "grid": grid.to_dict()},
     )
     mirror = grid.is_eta_symmetric and all(_allows(store, "eta_symmetric") for store in stores)
-    roll = grid.is_periodic and all(_allows(store, "phi_symmetric") for store in stores)
+    roll = (
+        grid.is_periodic
+        and grid.is_phi_uniform
+        and all(_allows(store, "phi_symmetric") for store in stores)
+    )
     calibration = _calibration(config, stores, grid, mirror, bar)
     sample = ScoreSample(stores, calibration, "train", config.calibration.before)
     held_out = ScoreSample(stores, calibration, "validation", config.calibration.before)
@@ -234,7 +238,7 @@ def _accelerator(device: str, mixed_precision: str) -> Accelerator:
 
 def _phi_step(patch: int, grid: Grid) -> int:
     """Smallest roll in φ, in image cells, that keeps patches and the detector's cells whole."""
-    step = math.lcm(patch, int(grid.cell_widths.max()))
+    step = math.lcm(patch, *np.unique(grid.layer_widths).tolist())
     return step if grid.n_phi % step == 0 else 0
 
 
@@ -262,6 +266,8 @@ def _calibration(
         advance(1)
         if config.calibration.shared:
             energies, mus = [np.concatenate(energies)] * 2, [np.concatenate(mus)] * 2
+        if isinstance(calibration, CellCalibration):
+            calibration.exclude(grid.is_dead)
         calibration.fit(energies, mus)
         advance(1)
     return calibration

@@ -194,3 +194,22 @@ def test_showers_of_the_calochallenge(tmp_path: Path) -> None:
     assert not outside.any()
     with pytest.raises(CardError, match=r"24 voxels.*45 layers"):
         list(ImageArrayReader([path], CaloChallengeOptions(), MuSource.parse(0)).chunks())
+
+
+def test_showers_of_layers_that_differ_in_binning(tmp_path: Path) -> None:
+    path = tmp_path / "photons.hdf5"
+    showers = np.random.default_rng(1).exponential(100, (20, 368))
+    with h5py.File(path, "w") as file:
+        file["showers"], file["incident_energies"] = showers, np.full((20, 1), 2e3)
+    options = CaloChallengeOptions(geometry="calochallenge_1")
+    reader = ImageArrayReader([path], options, MuSource.parse("incident_energies"), 1e-3)
+    (towers,) = reader.chunks(100)
+    assert towers.n_towers == 20 * 368
+    assert np.all(towers.mu == 2e3)
+    layers = np.add.reduceat(showers, [0, 8, 168, 358, 363], axis=1) * 1e-3
+    np.testing.assert_allclose(towers.event_sums(), layers, rtol=1e-6)
+    first = towers.events(0, 1)
+    # r is fastest: the first voxels of a layer are the rings of the first α.
+    energy = np.sort(showers[0, 8:24] * 1e-3)
+    rows = (first.edges[:, 2] == -np.pi) & (first.energy[:, 1] > 0)
+    np.testing.assert_allclose(np.sort(first.energy[rows, 1]), energy, rtol=1e-5)

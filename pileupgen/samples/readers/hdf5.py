@@ -8,9 +8,9 @@ from typing import Any, Literal
 import h5py
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from pileupgen.calo.geometry import TWO_PI, Grid
+from pileupgen.calo.geometry import PRESETS, TWO_PI, Grid
 from pileupgen.calo.imaging import images_to_towers
 from pileupgen.calo.towers import Towers
 from pileupgen.errors import (
@@ -61,10 +61,20 @@ class CaloChallengeOptions(BaseModel):
     n_layers: int = Field(45, ge=1)
     n_alpha: int = Field(16, ge=1, description="cells around the axis")
     n_r: int = Field(9, ge=1, description="rings around the axis")
+    geometry: str | None = Field(None, description="preset, in place of the three numbers")
+
+    @field_validator("geometry")
+    @classmethod
+    def _geometry_is_known(cls, name: str | None) -> str | None:
+        if name is not None and name not in PRESETS:
+            raise ValueError(did_you_mean(name, PRESETS) or "no such preset")
+        return name
 
     @property
     def layers(self) -> tuple[str, ...]:
         """``layer_0`` … in depth."""
+        if self.geometry is not None:
+            return PRESETS[self.geometry].layers
         return tuple(f"layer_{index}" for index in range(self.n_layers))
 
 
@@ -179,7 +189,7 @@ class ImageArrayReader(FileReader[H5File]):
     def _read(
         self, file: H5File, pieces: Sequence[tuple[int, int]], first_id: int
     ) -> Iterator[Towers]:
-        axes = (
+        axes: _Axes | _Voxels = (
             _showers(self._options, file)
             if isinstance(self._options, CaloChallengeOptions)
             else _images(self._options, file)
@@ -254,14 +264,50 @@ def _images(options: Hdf5Options, file: H5File) -> _Axes:
     return _Axes(grid, shape, (0, channel, eta, phi))
 
 
-def _showers(options: CaloChallengeOptions, file: H5File) -> _Axes:
+class _Voxels:
+    """Voxels of layers that differ in binning: one layer after another, r fastest.
+
+    A voxel's energy is spread over the image cells that it covers, by area.
+    """
+
+    def __init__(self, grid: Grid) -> None:
+        self.grid = grid
+        begin, column = 0, np.arange(grid.n_phi)
+        # One more voxel than there are: that of cells that a layer does not have.
+        self._voxel = np.empty(grid.shape, dtype=np.int64)
+        for layer, ring in enumerate(grid.layer_rings):
+            n_r, width = int(ring.max()) + 1, int(grid.layer_widths[layer, 0])
+            self._voxel[layer] = begin + column // width * n_r + ring[:, None]
+            begin += n_r * grid.n_phi // width
+        self._voxel[grid.is_dead] = begin
+        self.n_voxels = begin
+        self._share = grid.cell_shares[..., None]
+
+    def arrange(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Events as images, ``(N, L, n_eta, n_phi)``."""
+        flat = values.reshape(len(values), -1)
+        flat = np.concatenate([flat, np.zeros((len(flat), 1), dtype=flat.dtype)], axis=1)
+        return np.asarray(flat[:, self._voxel] * self._share)
+
+
+def _showers(options: CaloChallengeOptions, file: H5File) -> _Axes | _Voxels:
+    if options.geometry is not None:
+        voxels = _Voxels(PRESETS[options.geometry])
+        n_found = int(np.prod(file.data.shape[1:]))
+        if n_found != voxels.n_voxels:
+            raise CardError(
+                f"{file.path}: a shower has {n_found} voxels, the geometry '{options.geometry}' "
+                f"{voxels.n_voxels}.",
+                "Correct the card's options.geometry.",
+            )
+        return voxels
     shape = (options.n_layers, options.n_alpha, options.n_r)
     n_voxels = int(np.prod(file.data.shape[1:]))
     if n_voxels != np.prod(shape):
         raise CardError(
             f"{file.path}: a shower has {n_voxels} voxels, the card {shape[0]} layers × "
             f"{shape[1]} α × {shape[2]} r = {int(np.prod(shape))}.",
-            "Correct n_layers, n_alpha and n_r; layers of unequal binning cannot be read.",
+            "Correct n_layers, n_alpha and n_r, or name a geometry whose layers differ in binning.",
         )
     rings = tuple(float(edge) for edge in range(options.n_r + 1))
     grid = Grid(rings, options.n_alpha, options.layers, name=file.path.name)
