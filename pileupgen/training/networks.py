@@ -24,7 +24,7 @@ def new_space(config: Config, grid: Grid, mirror: bool) -> CellSpace:
     settings = config.calibration
     if settings.space == "signed_log":
         return SignedLogScaling(grid.n_layers)
-    return CellCalibration(
+    calibration = CellCalibration(
         grid.n_layers,
         grid.n_eta,
         grid.n_phi,
@@ -33,6 +33,8 @@ def new_space(config: Config, grid: Grid, mirror: bool) -> CellSpace:
         settings.n_layer_bins,
         mirror,
     )
+    calibration.exclude(grid.is_dead)
+    return calibration
 
 
 def new_autoencoder(config: Config, grid: Grid, n_channels: int) -> Autoencoder | CellPatches:

@@ -266,8 +266,6 @@ def _calibration(
         advance(1)
         if config.calibration.shared:
             energies, mus = [np.concatenate(energies)] * 2, [np.concatenate(mus)] * 2
-        if isinstance(calibration, CellCalibration):
-            calibration.exclude(grid.is_dead)
         calibration.fit(energies, mus)
         advance(1)
     return calibration
