@@ -116,6 +116,12 @@ class DenoiserConfig(Section):
     n_blocks: int = Field(4, ge=1)
     n_heads: int = Field(4, ge=1, description="heads of the transformer")
     prediction_type: Literal["epsilon", "v_prediction"] = "v_prediction"
+    coarse_conditioning: bool = Field(
+        False, description="see block means of the source event, by cross-attention"
+    )
+    coarse_dropout: float = Field(
+        0.3, ge=0, le=1, description="chance of no source in training, where there is one"
+    )
     loss_weighting: Literal["none", "min_snr"] = Field(
         "none", description="min_snr: min(α²/σ², 5) ‖z − z̃‖², whatever is predicted"
     )
@@ -124,6 +130,12 @@ class DenoiserConfig(Section):
     )
     self_conditioning: float = Field(0.5, ge=0, le=1, description="chance per sample in training")
     steps: int = Field(1500, ge=0)
+
+    @model_validator(mode="after")
+    def _local_has_no_source(self) -> DenoiserConfig:
+        if self.kind == "local" and self.coarse_conditioning:
+            raise ValueError("coarse_conditioning needs kind residual or transformer")
+        return self
 
 
 class RatioConfig(Section):

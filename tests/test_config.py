@@ -26,6 +26,7 @@ def test_shipped_configs_load_and_name_cards_that_exist(path):
         ({"trainig": {}}, "unknown key 'trainig'. Did you mean 'training'"),
         ({"training": {"batchsize": 3}}, "Did you mean 'batch_size'"),
         ({"seed": "x"}, "seed: "),
+        ({"denoiser": {"kind": "local", "coarse_conditioning": True}}, "needs kind residual or"),
         ({"training": {"batch_size": 0}}, "greater than or equal to 2"),
         ({"preprocess": {"fractions": [0.5, 0.2, 0.2]}}, "sum to 1"),
         ([], "must be a mapping"),

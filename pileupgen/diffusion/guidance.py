@@ -155,6 +155,8 @@ class Predictor:
         Terms of the guidance; a term whose w is 0 at a timestep costs nothing there.
     bf16 : bool
         Run the network's residual in bfloat16; the closed form stays in single precision.
+    source : Tensor, shape (N, C, H, W), optional
+        Clean latents of the source events, for a denoiser that is conditioned on them.
     """
 
     denoiser: FieldDenoiser
@@ -163,6 +165,7 @@ class Predictor:
     mu: Tensor
     guides: tuple[Guide, ...] = ()
     bf16: bool = True
+    source: Tensor | None = None
 
     @torch.no_grad()
     def __call__(self, x_t: Tensor, t: int, x_0: Tensor) -> tuple[Tensor, Tensor]:
@@ -184,5 +187,12 @@ class Predictor:
         labels = torch.full_like(point.t, label)
         with torch.autocast(point.x_t.device.type, torch.bfloat16, enabled=self.bf16):
             return self.denoiser(
-                point.x_t, point.t, labels, point.mu, point.x_0, point.alpha, point.sigma
+                point.x_t,
+                point.t,
+                labels,
+                point.mu,
+                point.x_0,
+                point.alpha,
+                point.sigma,
+                **({} if self.source is None else {"source": self.source}),
             )

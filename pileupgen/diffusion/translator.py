@@ -203,7 +203,8 @@ class Translator:
             log_ratio = self.log_ratio(x_t, t, mu).double().cpu()
         if settings.mode == "generate" or t > 0:
             guides = self._guides(settings, t)
-            predict = Predictor(self.denoiser, self.scheduler, DATA, mu, guides, self.bf16)
+            source = None if settings.mode == "generate" else self._source(latents)
+            predict = Predictor(self.denoiser, self.scheduler, DATA, mu, guides, self.bf16, source)
             x_t = solve(
                 x_t,
                 timesteps_between(t, settings.num_inference_steps),
@@ -216,6 +217,10 @@ class Translator:
         cells = (self.calibration.n_channels, *energy.shape[2:])
         normal = noise.normal(cells) if settings.decode == "sample" else None
         return self.codec.decode_scores(x_t, DATA, mu, normal).cpu(), log_ratio
+
+    def _source(self, latents: Tensor) -> Tensor | None:
+        """What a denoiser that is conditioned on the source event is given."""
+        return latents if self.denoiser.has_coarse else None
 
     def _guides(self, settings: Settings, t_start: int) -> tuple[Guide, ...]:
         if settings.w == 0:
@@ -235,7 +240,10 @@ class Translator:
         if t == 0:
             return latents
         if settings.inverts:
-            predict = Predictor(self.denoiser, self.scheduler, MC, mu, bf16=self.bf16)
+            source = self._source(latents)
+            predict = Predictor(
+                self.denoiser, self.scheduler, MC, mu, bf16=self.bf16, source=source
+            )
             steps = timesteps_between(t, settings.num_inference_steps)[::-1]
             return solve(latents, steps, predict, self.scheduler, settings.inversion_sampler)
         return self._noised(latents, noise.normal(tuple(latents.shape[1:])).to(latents), t)

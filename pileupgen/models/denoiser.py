@@ -8,6 +8,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pileupgen.models.coarse import CoarseAttention
 from pileupgen.models.field import StationaryField
 from pileupgen.models.layers import (
     ConditionEmbedding,
@@ -37,6 +38,11 @@ class FieldDenoiser(ModelMixin, ConfigMixin):
     config_name = "config.json"
     field: StationaryField
 
+    @property
+    def has_coarse(self) -> bool:
+        """Whether the source event's coarse content is a condition."""
+        return isinstance(getattr(self, "coarse", None), CoarseAttention)
+
     def forward(
         self,
         x_t: Tensor,
@@ -46,6 +52,7 @@ class FieldDenoiser(ModelMixin, ConfigMixin):
         x_0: Tensor,
         alpha: Tensor,
         sigma: Tensor,
+        source: Tensor | None = None,
     ) -> Tensor:
         """Predict the velocity.
 
@@ -61,6 +68,9 @@ class FieldDenoiser(ModelMixin, ConfigMixin):
             Self-conditioning x̃_0 (Chen et al. 2208.04202); zeros where there is none.
         alpha, sigma : Tensor, shape (N,)
             √ᾱ_t and √(1 − ᾱ_t).
+        source : Tensor, shape (N, C, H, W)
+            Clean latents of the event that this one comes from; None or NaN where there is none.
+            Only a denoiser with ``has_coarse`` takes them, and sees no more than block means.
 
         Returns
         -------
@@ -69,7 +79,7 @@ class FieldDenoiser(ModelMixin, ConfigMixin):
         """
         velocity = self.closed_form(x_t, label, alpha, sigma)
         known = self.estimate(x_0, x_t, velocity, alpha, sigma)
-        return velocity + self.residual(x_t, t, label, mu, known)
+        return velocity + self.residual(x_t, t, label, mu, known, source)
 
     def estimate(
         self,
@@ -93,7 +103,15 @@ class FieldDenoiser(ModelMixin, ConfigMixin):
                 )
         return velocity
 
-    def residual(self, x_t: Tensor, t: Tensor, label: Tensor, mu: Tensor, x_0: Tensor) -> Tensor:
+    def residual(
+        self,
+        x_t: Tensor,
+        t: Tensor,
+        label: Tensor,
+        mu: Tensor,
+        x_0: Tensor,
+        source: Tensor | None = None,
+    ) -> Tensor:
         """What the network adds to the closed form."""
         raise NotImplementedError
 
@@ -113,6 +131,8 @@ class Denoiser(FieldDenoiser):
         Residual blocks on each side of the dense block.
     patch : (int, int)
         Of the closed form's :class:`StationaryField`.
+    has_coarse : bool
+        Whether the source event's coarse content is a condition.
     """
 
     @register_to_config
@@ -124,6 +144,7 @@ class Denoiser(FieldDenoiser):
         width: int = 96,
         n_blocks: int = 4,
         patch: tuple[int, int] = (1, 1),
+        has_coarse: bool = False,
     ) -> None:
         super().__init__()
         condition = 2 * width
@@ -136,12 +157,23 @@ class Denoiser(FieldDenoiser):
             ResidualBlock(width, condition, kernel) for _ in range(n_blocks)
         )
         self.middle = DenseBlock(width, height)
+        self.coarse = (
+            CoarseAttention(n_channels, height, width_phi, width, 2, patch) if has_coarse else None
+        )
         self.join = nn.ModuleList(nn.Conv2d(2 * width, width, 1) for _ in range(n_blocks))
         self.after = nn.ModuleList(ResidualBlock(width, condition, kernel) for _ in range(n_blocks))
         self.last = PeriodicConv2d(width, n_channels, kernel)
         zero_(self.last)
 
-    def residual(self, x_t: Tensor, t: Tensor, label: Tensor, mu: Tensor, x_0: Tensor) -> Tensor:
+    def residual(
+        self,
+        x_t: Tensor,
+        t: Tensor,
+        label: Tensor,
+        mu: Tensor,
+        x_0: Tensor,
+        source: Tensor | None = None,
+    ) -> Tensor:
         """What the network adds to the closed form."""
         condition = self.condition(t, label, mu)
         hidden = self.first(torch.cat([x_t, x_0], dim=1)) + self.ring
@@ -150,6 +182,8 @@ class Denoiser(FieldDenoiser):
             hidden = block(hidden, condition)
             skips.append(hidden)
         hidden = self.middle(hidden)
+        if self.coarse is not None:
+            hidden = self.coarse(hidden, source)
         for block, join in zip(self.after, self.join, strict=True):
             hidden = block(join(torch.cat([hidden, skips.pop()], dim=1)), condition)
         return self.last(F.silu(hidden)).float()

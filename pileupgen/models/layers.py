@@ -177,6 +177,43 @@ class AttentionBlock(nn.Module):
         return mixed.transpose(1, 2).flatten(2)
 
 
+def rotary_angles(
+    rows: Tensor, columns: Tensor, height: int, width: int, n_channels: int
+) -> Tensor:
+    """Angles by which pairs of channels are rotated at each place (Su et al. 2104.09864).
+
+    The first half of the pairs turns with φ, at whole frequencies 1, 2, …, W/2 and again, so that
+    the ring closes; the other half with η, at geometric frequencies from 1 to 1/H.
+
+    Parameters
+    ----------
+    rows, columns : float64 Tensors, shape (h,) and (w,)
+        Places in η and φ, in latent positions.
+    height, width : int
+        H and W.
+    n_channels : int
+        Channels of a head.
+
+    Returns
+    -------
+    Tensor, shape (h·w, n_channels/2)
+    """
+    n = n_channels // 4
+    whole = 1 + torch.arange(n, dtype=torch.float64) % max(width // 2, 1)
+    phi = 2 * math.pi / width * columns[:, None] * whole
+    slow = torch.exp(-math.log(max(height, 2)) * torch.arange(n, dtype=torch.float64) / max(n, 1))
+    shape = len(rows), len(columns), n
+    both = [phi[None].expand(shape), (rows[:, None] * slow)[:, None].expand(shape)]
+    return torch.cat(both, dim=2).flatten(0, 1).float()
+
+
+def rotate(x: Tensor, angles: Tensor) -> Tensor:
+    """Rotate pairs of channels of (N, heads, T, channels) by angles (T, channels/2)."""
+    even, odd = x.float().chunk(2, dim=3)
+    cos, sin = angles.cos(), angles.sin()
+    return torch.cat([even * cos - odd * sin, even * sin + odd * cos], dim=3)
+
+
 def zero_(module: nn.Module) -> None:
     """Set all parameters to zero, so that a residual branch begins as nothing."""
     for parameter in module.parameters():

@@ -82,7 +82,15 @@ class LocalDenoiser(FieldDenoiser):
         """The closed form's own x̃_0 = α x_t − σ v."""
         return alpha[:, None, None, None] * x_t - sigma[:, None, None, None] * closed_form
 
-    def residual(self, x_t: Tensor, t: Tensor, label: Tensor, mu: Tensor, x_0: Tensor) -> Tensor:
+    def residual(
+        self,
+        x_t: Tensor,
+        t: Tensor,
+        label: Tensor,
+        mu: Tensor,
+        x_0: Tensor,
+        source: Tensor | None = None,  # noqa: ARG002 - it knows of no source event
+    ) -> Tensor:
         """What the network adds to the closed form, whose estimate is ``x_0``."""
         condition = F.silu(self.condition(t, label, mu))
         cells = unpatchify(torch.cat([x_t, x_0], dim=1), self.field.patch)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.modeling_utils import ModelMixin  # noqa: F401 - a pipeline looks for it here
@@ -11,9 +9,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pileupgen.errors import ConfigError
+from pileupgen.models.coarse import CoarseAttention
 from pileupgen.models.denoiser import FieldDenoiser
 from pileupgen.models.field import StationaryField
-from pileupgen.models.layers import ConditionEmbedding, PeriodicConv2d, zero_
+from pileupgen.models.layers import (
+    ConditionEmbedding,
+    PeriodicConv2d,
+    rotary_angles,
+    rotate,
+    zero_,
+)
 
 
 class TransformerDenoiser(FieldDenoiser):
@@ -36,6 +41,8 @@ class TransformerDenoiser(FieldDenoiser):
         Heads of the attention.
     patch : (int, int)
         Of the closed form's :class:`StationaryField`.
+    has_coarse : bool
+        Whether the source event's coarse content is a condition.
 
     Raises
     ------
@@ -53,6 +60,7 @@ class TransformerDenoiser(FieldDenoiser):
         n_blocks: int = 4,
         n_heads: int = 4,
         patch: tuple[int, int] = (1, 1),
+        has_coarse: bool = False,
     ) -> None:
         super().__init__()
         if width % (4 * n_heads):
@@ -64,7 +72,13 @@ class TransformerDenoiser(FieldDenoiser):
         self.condition = ConditionEmbedding(width)
         self.first = PeriodicConv2d(2 * n_channels, width)
         self.ring = nn.Parameter(torch.zeros(width, height, 1))
-        self._angles = rotary_angles(height, width_phi, width // n_heads)
+        rows, columns = (torch.arange(n, dtype=torch.float64) for n in (height, width_phi))
+        self._angles = rotary_angles(rows, columns, height, width_phi, width // n_heads)
+        self.coarse = (
+            CoarseAttention(n_channels, height, width_phi, width, n_heads, patch)
+            if has_coarse
+            else None
+        )
         self.blocks = nn.ModuleList(_Block(width, n_heads) for _ in range(n_blocks))
         self.last_norm = nn.LayerNorm(width, elementwise_affine=False)
         self.last_modulation = nn.Linear(width, 2 * width)
@@ -72,10 +86,20 @@ class TransformerDenoiser(FieldDenoiser):
         zero_(self.last_modulation)
         zero_(self.last)
 
-    def residual(self, x_t: Tensor, t: Tensor, label: Tensor, mu: Tensor, x_0: Tensor) -> Tensor:
+    def residual(
+        self,
+        x_t: Tensor,
+        t: Tensor,
+        label: Tensor,
+        mu: Tensor,
+        x_0: Tensor,
+        source: Tensor | None = None,
+    ) -> Tensor:
         """What the network adds to the closed form."""
         condition = F.silu(self.condition(t, label, mu))
         image = self.first(torch.cat([x_t, x_0], dim=1)) + self.ring
+        if self.coarse is not None:
+            image = self.coarse(image, source)
         tokens = image.flatten(2).transpose(1, 2)
         angles = self._angles.to(tokens.device)
         for block in self.blocks:
@@ -117,25 +141,3 @@ class _Block(nn.Module):
         query, key = rotate(query, angles).to(value), rotate(key, angles).to(value)
         mixed = F.scaled_dot_product_attention(query, key, value)
         return self.out(mixed.transpose(1, 2).reshape(n, n_tokens, width))
-
-
-def rotary_angles(height: int, width: int, n_channels: int) -> Tensor:
-    """Angles by which each position's pairs of channels are rotated, (H·W, n_channels/2).
-
-    The first half of the pairs turns with φ, at whole frequencies 1, 2, …, W/2 and again; the
-    other half with η, at geometric frequencies from 1 to 1/H.
-    """
-    n = n_channels // 4
-    whole = 1 + torch.arange(n, dtype=torch.float64) % max(width // 2, 1)
-    phi = 2 * math.pi / width * torch.arange(width, dtype=torch.float64)[:, None] * whole
-    slow = torch.exp(-math.log(max(height, 2)) * torch.arange(n, dtype=torch.float64) / max(n, 1))
-    eta = torch.arange(height, dtype=torch.float64)[:, None] * slow
-    both = [phi[None].expand(height, width, n), eta[:, None].expand(height, width, n)]
-    return torch.cat(both, dim=2).flatten(0, 1).float()
-
-
-def rotate(x: Tensor, angles: Tensor) -> Tensor:
-    """Rotate pairs of channels of (N, heads, T, channels) by angles (T, channels/2)."""
-    even, odd = x.float().chunk(2, dim=3)
-    cos, sin = angles.cos(), angles.sin()
-    return torch.cat([even * cos - odd * sin, even * sin + odd * cos], dim=3)

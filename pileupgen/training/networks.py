@@ -57,14 +57,16 @@ def new_autoencoder(config: Config, grid: Grid, n_channels: int) -> Autoencoder 
 
 def new_denoiser(settings: DenoiserConfig, codec: LatentModel, mirror: bool) -> FieldDenoiser:
     """A denoiser of a codec's latents, untrained; ``mirror`` where η and −η are alike."""
+    shape, patch = codec.latent_shape, codec.field_patch
     sizes = {"width": settings.width, "n_blocks": settings.n_blocks}
+    has_coarse = settings.coarse_conditioning
     if settings.kind == "transformer":
         return TransformerDenoiser(
-            *codec.latent_shape, **sizes, n_heads=settings.n_heads, patch=codec.field_patch
+            *shape, **sizes, n_heads=settings.n_heads, patch=patch, has_coarse=has_coarse
         )
     if settings.kind == "local":
-        return LocalDenoiser(*codec.latent_shape, **sizes, patch=codec.field_patch, mirror=mirror)
-    return Denoiser(*codec.latent_shape, **sizes, patch=codec.field_patch)
+        return LocalDenoiser(*shape, **sizes, patch=patch, mirror=mirror)
+    return Denoiser(*shape, **sizes, patch=patch, has_coarse=has_coarse)
 
 
 def new_ratio(settings: RatioConfig, codec: LatentModel) -> RatioClassifier:

@@ -73,7 +73,8 @@ class Denoising:
     first estimate of z with its gradient stopped (Chen et al. 2208.04202); a part
     (``label_dropout``) sees the null label (Ho & Salimans 2207.12598). ``loss_weighting``
     "min_snr" is min(SNR, 5) ‖z − z̃‖², SNR = ᾱ_t / (1 − ᾱ_t), whatever is predicted (Hang et al.
-    2303.09556, sec. 3.4).
+    2303.09556, sec. 3.4). With ``coarse_dropout`` an event sees the block means of its own clean
+    latents, but for this part of the events.
     """
 
     autoencoder: LatentModel
@@ -83,6 +84,7 @@ class Denoising:
     prediction_type: str
     name: str = "denoiser"
     loss_weighting: str = "none"
+    coarse_dropout: float | None = None
 
     def draw(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         """Timesteps, noise and the coins of label dropout and self-conditioning."""
@@ -92,6 +94,7 @@ class Denoising:
             "eps": torch.randn(n, *shape, generator=rng),
             "label_coin": torch.rand(n, generator=rng),
             "self_coin": torch.rand(n, generator=rng),
+            "coarse_coin": torch.rand(n, generator=rng),
         }
 
     def loss(self, network: nn.Module, batch: Batch, drawn: dict[str, Tensor]) -> Tensor:
@@ -103,6 +106,10 @@ class Denoising:
         a, s = alpha[:, None, None, None], sigma[:, None, None, None]
         x_t = a * z + s * eps
         label = torch.where(drawn["label_coin"] < self.label_dropout, NULL, batch.label)
+        coarse = {}
+        if self.coarse_dropout is not None:
+            is_dropped = drawn["coarse_coin"] < self.coarse_dropout
+            coarse["source"] = torch.where(is_dropped[:, None, None, None], torch.nan, z)
         x_0 = torch.zeros_like(x_t)
         rows = torch.nonzero(drawn["self_coin"] < self.self_conditioning).squeeze(1)
         if len(rows):
@@ -115,9 +122,10 @@ class Denoising:
                     x_0[rows],
                     alpha[rows],
                     sigma[rows],
+                    **{name: value[rows] for name, value in coarse.items()},
                 )
                 x_0[rows] = a[rows] * x_t[rows] - s[rows] * velocity
-        velocity = network(x_t, t, label, batch.mu, x_0, alpha, sigma)
+        velocity = network(x_t, t, label, batch.mu, x_0, alpha, sigma, **coarse)
         error = ((velocity - (a * eps - s * z)) ** 2).flatten(1).mean(1)
         return self.weight(alpha, sigma) * error
 

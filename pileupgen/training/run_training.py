@@ -181,6 +181,7 @@ def train_pipeline(
             config.denoiser.self_conditioning,
             config.denoiser.prediction_type,
             loss_weighting=config.denoiser.loss_weighting,
+            coarse_dropout=config.denoiser.coarse_dropout if denoiser.has_coarse else None,
         ),
         config.denoiser.steps,
     )

@@ -8,11 +8,17 @@ from pileupgen.errors import ConfigError
 from pileupgen.models.autoencoder import Autoencoder
 from pileupgen.models.codec import EventNoise
 from pileupgen.models.denoiser import Denoiser
-from pileupgen.models.layers import PeriodicConv2d, patchify, unpatchify
+from pileupgen.models.layers import (
+    PeriodicConv2d,
+    patchify,
+    rotary_angles,
+    rotate,
+    unpatchify,
+)
 from pileupgen.models.local import LocalDenoiser
 from pileupgen.models.ratio import RatioClassifier
 from pileupgen.models.renewal import MarginalRenewal
-from pileupgen.models.transformer import TransformerDenoiser, rotary_angles, rotate
+from pileupgen.models.transformer import TransformerDenoiser
 
 
 def scramble(network: nn.Module, seed: int = 0, std: float = 0.2) -> None:
@@ -107,7 +113,8 @@ def test_a_local_denoiser_mirrors_where_the_detector_does_and_works_on_cells():
 
 
 def test_attention_sees_distances_around_the_ring_and_not_places():
-    angles = rotary_angles(3, 6, 16).view(3, 6, 8)
+    places = torch.arange(3).double(), torch.arange(6).double()
+    angles = rotary_angles(*places, 3, 6, 16).view(3, 6, 8)
     rng = torch.Generator().manual_seed(2)
     query, key = torch.randn(2, 16, generator=rng).double()
 
@@ -123,9 +130,39 @@ def test_attention_sees_distances_around_the_ring_and_not_places():
     assert product((0, 1), (0, 2)) != pytest.approx(product((0, 1), (0, 4)), abs=1e-2)
 
 
+@pytest.mark.parametrize("kind", [Denoiser, TransformerDenoiser])
+def test_the_source_is_seen_in_block_means_and_not_at_all_where_it_is_nan(kind):
+    network = kind(8, 4, 6, width=16, n_blocks=1, patch=(2, 2), has_coarse=True)
+    x, t, label, mu = inputs()
+    nothing, source = torch.zeros_like(x), torch.randn_like(x)
+    level = torch.full((4,), 0.6), torch.full((4,), 0.8)
+    begun = network(x, t, label, mu, nothing, *level, source=source)
+    assert torch.equal(begun, network.closed_form(x, label, *level))
+    scramble(network, std=0.1)
+
+    def out(x: torch.Tensor, source: torch.Tensor | None) -> torch.Tensor:
+        return network.residual(x, t, label, mu, nothing, source=source)
+
+    seen, none = out(x, source), out(x, None)
+    assert network.coarse.block == (4, 3)
+    assert network.coarse.content(source).shape == (4, 2, 1, 2)
+    assert float((seen - none).abs().max()) > 1e-3
+    torch.testing.assert_close(out(x, torch.full_like(x, torch.nan)), none)
+    mixed = torch.where(torch.arange(4)[:, None, None, None] < 2, source, torch.nan)
+    torch.testing.assert_close(out(x, mixed), torch.cat([seen[:2], none[2:]]))
+    # Cells of a block that change places leave its mean as it was.
+    shuffled = source.unflatten(3, (2, 3)).flip(4).flatten(3)
+    torch.testing.assert_close(out(x, shuffled), seen)
+    torch.testing.assert_close(
+        out(x.roll(3, 3), source.roll(3, 3)), seen.roll(3, 3), atol=1e-5, rtol=1e-4
+    )
+
+
 def test_a_transformer_whose_heads_do_not_fit_is_refused():
     with pytest.raises(ConfigError, match="not a multiple of 4 × n_heads"):
         TransformerDenoiser(8, 4, 6, width=24, n_heads=4)
+    with pytest.raises(ConfigError, match="not a multiple of 8"):
+        Denoiser(8, 4, 6, width=20, patch=(2, 2), has_coarse=True)
 
 
 def test_ratio_is_invariant_under_rolls():

@@ -22,7 +22,14 @@ from tests.conftest import make_energies, write_sample
 CONFIG = {
     "codec": "cells",
     "calibration": {"n_knots": 32, "n_mu_bins": 1, "n_layer_bins": 3},
-    "denoiser": {"kind": "transformer", "width": 16, "n_blocks": 1, "n_heads": 2, "steps": 2},
+    "denoiser": {
+        "kind": "transformer",
+        "width": 16,
+        "n_blocks": 1,
+        "n_heads": 2,
+        "coarse_conditioning": True,
+        "steps": 2,
+    },
     "ratio": {"width": 8, "n_blocks": 1, "steps": 2},
     "training": {"batch_size": 8, "mixed_precision": "no"},
 }
@@ -76,6 +83,7 @@ def test_the_saved_pipeline_translates_in_every_mode(trained):
     pipeline = PileupTranslationPipeline.from_pretrained(trained[0].model)
     assert isinstance(pipeline.autoencoder, CellPatches)
     assert isinstance(pipeline.denoiser, TransformerDenoiser)
+    assert pipeline.denoiser.has_coarse
     energy, mu = make_energies(5, 0, seed=9)
     for mode in ("partial", "invert", "generate"):
         settings = Settings(mode, 300, 1.0, 2)

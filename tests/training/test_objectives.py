@@ -64,6 +64,26 @@ def test_self_conditioning_is_per_event_and_its_gradient_stops():
     assert float(spy.weight.grad) == pytest.approx(float(wanted), rel=1e-4)
 
 
+def test_an_event_sees_its_own_coarse_content_unless_dropped():
+    batch, rng = made_batch()
+    seen = []
+
+    class Sees(Spy):
+        def forward(self, *args, source):
+            seen.append(source)
+            return super().forward(*args)
+
+    asked = objective(coarse_dropout=0.3)
+    drawn = asked.draw(batch, rng)
+    asked.loss(Sees(), batch, drawn)
+    dropped = drawn["coarse_coin"] < 0.3
+    z = CODEC.encode(batch.scores, batch.label, batch.mu)
+    assert 0 < int(dropped.sum()) < len(batch)
+    assert bool(seen[1][dropped].isnan().all())
+    assert torch.equal(seen[1][~dropped], z[~dropped])
+    assert len(seen[0]) == int((drawn["self_coin"] < 0.5).sum())
+
+
 def test_min_snr_bounds_the_weight_of_the_clean_end():
     alpha, sigma = alpha_sigma(make_scheduler(1000), torch.arange(1000))
     snr = (alpha / sigma) ** 2
