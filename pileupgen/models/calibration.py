@@ -189,7 +189,9 @@ class CellCalibration(ModelMixin, ConfigMixin):
         for table_ring in range(self.log_energy.shape[2]):
             rows = np.flatnonzero(ring == table_ring)
             for mu in range(self.n_mu_bins):
-                cells = energy[mu_bin == mu][:, :, rows]
+                inside = mu_bin == mu
+                # A bin without events of this domain, as where μ is not known: as all of them.
+                cells = (energy[inside] if inside.any() else energy)[:, :, rows]
                 used = np.broadcast_to(alive[:, rows], cells.shape)
                 condition = np.zeros(cells[:, 0].shape, dtype=np.int64)
                 for layer in reversed(range(self.n_layers)):

@@ -122,3 +122,19 @@ def test_cells_dead_in_data_are_dead_after_translation():
     # As a source, dead cells take any rank: their scores are standard normal.
     back = encode(holed, data, mu, 1)[:, 0, 2:4, 5:7]
     assert float(back.std()) == pytest.approx(1, abs=0.1)
+
+
+def test_events_of_unknown_mu_are_ranked_too():
+    rng = np.random.default_rng(4)
+    energies = [rng.exponential(scale, (400, 1, 1, 1)).astype(np.float32) for scale in (1.0, 2.0)]
+    unknown = np.full(400, np.nan, dtype=np.float32)
+    known = rng.poisson(60, 400).astype(np.float32)
+    for mus in ([unknown, unknown], [known, unknown]):
+        calibration = CellCalibration(1, 1, 1, n_mu_bins=3, n_layer_bins=1)
+        calibration.fit(energies, mus)
+        for domain, mu in ((0, mus[0]), (1, unknown), (1, known)):
+            energy, mu = torch.from_numpy(energies[domain]), torch.from_numpy(mu)
+            scores = calibration.encode(energy, domain, mu, torch.zeros_like(energy))
+            assert abs(float(scores.mean())) < 0.15
+            assert float(scores.std()) == pytest.approx(1, abs=0.15)
+            torch.testing.assert_close(calibration.decode(scores, domain, mu), energy)

@@ -84,7 +84,7 @@ def test_augmentation_rolls_by_whole_patches_and_mirrors(sample):
 
 def test_three_events_are_too_few(tmp_path, calibration):
     stores = tuple(write_sample(tmp_path / f"{d}.h5", 3, d) for d in (0, 1))
-    with pytest.raises(TrainingError, match="10 are needed"):
+    with pytest.raises(TrainingError, match="4 are needed"):
         ScoreSample(stores, calibration, "train")
 
 

@@ -46,6 +46,7 @@ def loss_figure(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> Figur
                 "o",
                 markersize=9,
                 fillstyle="none",
+                clip_on=False,
                 color=COLOURS["target"],
                 label=f"lowest, {best['held_out']:.4f}",
             )
