@@ -88,6 +88,13 @@ def test_three_events_are_too_few(tmp_path, calibration):
         ScoreSample(stores, calibration, "train")
 
 
+def test_few_events_are_taken_with_a_warning(tmp_path, calibration, caplog):
+    stores = tuple(write_sample(tmp_path / f"{d}.h5", 20, d) for d in (0, 1))
+    with caplog.at_level("WARNING", logger="pileupgen"):
+        ScoreSample(stores, calibration, "train")
+    assert "has only 13 train events" in caplog.text
+
+
 def test_events_with_nan_are_named():
     energy = np.zeros((4, 2, 8, 12), dtype=np.float32)
     energy[2, 0, 1, 1] = np.nan

@@ -81,6 +81,6 @@ def test_three_events_are_refused_before_anything_is_fitted(tmp_path):
     write_sample(run.images("mc"), 100, 0)
     write_sample(run.images("data"), 3, 1)
     assert len(ImageStore(run.images("data"))) == 3
-    with pytest.raises(TrainingError, match=r"data.h5 has \d train events; 10 are needed"):
+    with pytest.raises(TrainingError, match=r"data.h5 has \d train events; 4 are needed"):
         train_pipeline(parse_config(CONFIG, "test"), run, "cpu", quiet)
     assert not run.checkpoints.exists()
