@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -60,14 +62,21 @@ class QuantileTables:
         self, knots: Tensor, null_mass: Tensor, corners: list[tuple[Tensor, Tensor]], n_knots: int
     ) -> None:
         self._knots, self._n_knots = knots, n_knots
-        self._corners = [(index * n_knots, share) for index, share in corners]
+        self._begins = [(index * n_knots, share) for index, share in corners]
         self._step = 2 * S_MAX / (n_knots - 1)
         self.null_mass = sum(
             (share * null_mass[index] for index, share in corners), torch.tensor(0.0)
         )
 
+    def of(self, chosen: Tensor) -> QuantileTables:
+        """Tables of some cells, chosen by a mask, in a row; all that costs time is per cell."""
+        part = copy(self)
+        part._begins = [(begin[chosen], share[chosen]) for begin, share in self._begins]
+        part.null_mass = self.null_mass[chosen]
+        return part
+
     def _at(self, knot: Tensor) -> Tensor:
-        values = [share * self._knots[index + knot].double() for index, share in self._corners]
+        values = [share * self._knots[begin + knot].double() for begin, share in self._begins]
         return sum(values[1:], values[0])
 
     def log_energy_of(self, s: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from scipy.special import ndtr
 from torch import Tensor
 
 from pileupgen.models.quantiles import QuantileTables
@@ -17,6 +18,7 @@ S_LOWEST = -4.5
 """Lowest score of a hit: far enough from the null cells to stay a hit in single precision."""
 PROBABILITY_RANGE = _TINY, _ALMOST_ONE = 1e-60, 1 - 1e-12
 """Ranks are kept within."""
+_LARGEST_TAIL = float(ndtr(-S_LOWEST))
 
 
 @dataclass(frozen=True)
@@ -95,13 +97,12 @@ class CellRanks:
         below = torch.zeros_like(null) if self.negatives is None else self.negatives.mass
         tail = torch.special.ndtr(-score) / (1 - null - below)
         hit = (tail < 1) & self.is_alive
-        value = torch.where(hit, torch.exp(self.tables.log_energy_of(_score(tail))), 0.0)
+        value = _size_of(self.tables, tail, hit)
         negative_tail = tail
         if self.negatives is not None:
             negative_tail = torch.special.ndtr(score) / below.clamp_min(_TINY)
             hit = (negative_tail < 1) & self.is_alive & (value == 0)
-            size = torch.exp(self.negatives.tables.log_energy_of(_score(negative_tail)))
-            value = torch.where(hit, -size, value)
+            value = value - _size_of(self.negatives.tables, negative_tail, hit)
         if len(self.ties):
             value = self.ties.snap(value)
         return value, self._condition(value, tail, negative_tail)
@@ -156,9 +157,17 @@ class CellRanks:
 
 
 def _tail_of(tables: QuantileTables, size: Tensor) -> Tensor:
-    s = tables.score_of(torch.log(size.clamp(1e-30, 1e30)))
-    return torch.special.ndtr(-s.clamp_min(S_LOWEST))
+    """Probability that a hit is larger, at most that above the lowest score."""
+    hit = size > 0
+    s = tables.of(hit).score_of(torch.log(size[hit].clamp(1e-30, 1e30)))
+    tail = torch.full_like(size, _LARGEST_TAIL)
+    tail[hit] = torch.special.ndtr(-s.clamp_min(S_LOWEST))
+    return tail
 
 
-def _score(tail: Tensor) -> Tensor:
-    return -torch.special.ndtri(tail.clamp(_TINY, _ALMOST_ONE))
+def _size_of(tables: QuantileTables, tail: Tensor, hit: Tensor) -> Tensor:
+    """E of hits from the probability that one is larger; 0 of the rest."""
+    s = -torch.special.ndtri(tail[hit].clamp(_TINY, _ALMOST_ONE))
+    size = torch.zeros_like(tail)
+    size[hit] = torch.exp(tables.of(hit).log_energy_of(s))
+    return size
