@@ -89,8 +89,8 @@ class FieldDenoiser(ModelMixin, ConfigMixin):
         alpha: Tensor,  # noqa: ARG002
         sigma: Tensor,  # noqa: ARG002
     ) -> Tensor:
-        """Which x̃_0 (N, C, H, W) the network is shown: the one that it made itself."""
-        return x_0
+        """Which x̃_0 (N, C, H, W) the network is shown: its own, or none if it never learned to."""
+        return x_0 if self.config.get("self_conditioned", True) else torch.zeros_like(x_0)
 
     def closed_form(self, x_t: Tensor, label: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """E[v | x_t] if the latents were a stationary Gaussian field."""
@@ -133,6 +133,8 @@ class Denoiser(FieldDenoiser):
         Of the closed form's :class:`StationaryField`.
     has_coarse : bool
         Whether the source event's coarse content is a condition.
+    self_conditioned : bool
+        Whether it is trained on its own x̃_0; else it is shown zeros.
     """
 
     @register_to_config
@@ -145,6 +147,7 @@ class Denoiser(FieldDenoiser):
         n_blocks: int = 4,
         patch: tuple[int, int] = (1, 1),
         has_coarse: bool = False,
+        self_conditioned: bool = True,  # noqa: ARG002
     ) -> None:
         super().__init__()
         condition = 2 * width

@@ -43,6 +43,8 @@ class TransformerDenoiser(FieldDenoiser):
         Of the closed form's :class:`StationaryField`.
     has_coarse : bool
         Whether the source event's coarse content is a condition.
+    self_conditioned : bool
+        Whether it is trained on its own x̃_0; else it is shown zeros.
 
     Raises
     ------
@@ -61,6 +63,7 @@ class TransformerDenoiser(FieldDenoiser):
         n_heads: int = 4,
         patch: tuple[int, int] = (1, 1),
         has_coarse: bool = False,
+        self_conditioned: bool = True,  # noqa: ARG002
     ) -> None:
         super().__init__()
         if width % (4 * n_heads):

@@ -59,14 +59,15 @@ def new_denoiser(settings: DenoiserConfig, codec: LatentModel, mirror: bool) -> 
     """A denoiser of a codec's latents, untrained; ``mirror`` where η and −η are alike."""
     shape, patch = codec.latent_shape, codec.field_patch
     sizes = {"width": settings.width, "n_blocks": settings.n_blocks}
-    has_coarse = settings.coarse_conditioning
+    shown = {
+        "has_coarse": settings.coarse_conditioning,
+        "self_conditioned": settings.self_conditioning > 0,
+    }
     if settings.kind == "transformer":
-        return TransformerDenoiser(
-            *shape, **sizes, n_heads=settings.n_heads, patch=patch, has_coarse=has_coarse
-        )
+        return TransformerDenoiser(*shape, **sizes, n_heads=settings.n_heads, patch=patch, **shown)
     if settings.kind == "local":
         return LocalDenoiser(*shape, **sizes, patch=patch, mirror=mirror)
-    return Denoiser(*shape, **sizes, patch=patch, has_coarse=has_coarse)
+    return Denoiser(*shape, **sizes, patch=patch, **shown)
 
 
 def new_ratio(settings: RatioConfig, codec: LatentModel) -> RatioClassifier:

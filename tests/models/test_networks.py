@@ -94,6 +94,20 @@ def test_denoiser_uses_every_condition(kind, changed):
     assert float((after - before).abs().max()) > 1e-3
 
 
+@pytest.mark.parametrize("kind", [Denoiser, TransformerDenoiser])
+def test_a_denoiser_that_never_saw_its_own_estimate_is_shown_none(kind):
+    x, t, label, mu = inputs()
+    alpha, sigma = torch.full((4,), 0.6), torch.full((4,), 0.8)
+    for is_shown in (True, False):
+        network = kind(8, 4, 6, width=16, n_blocks=1, self_conditioned=is_shown)
+        scramble(network)
+        results = [
+            network(x, t, label, mu, x_0, alpha, sigma)
+            for x_0 in (torch.zeros_like(x), torch.ones_like(x))
+        ]
+        assert torch.equal(*results) is not is_shown
+
+
 def test_a_local_denoiser_mirrors_where_the_detector_does_and_works_on_cells():
     for mirror in (True, False):
         network = LocalDenoiser(8, 4, 6, width=16, n_blocks=2, patch=(2, 2), mirror=mirror)
