@@ -99,6 +99,6 @@ class RatioClassifier(ModelMixin, ConfigMixin):
     def _at(self, values: Tensor, t: Tensor) -> Tensor:
         """Values at the knots, linear between them, at times (N,)."""
         time = t.float().clamp(self.knots[0], self.knots[-1])
-        low = (torch.searchsorted(self.knots, time, right=True) - 1).clamp(0, N_KNOTS - 2)
+        low = (time[:, None] >= self.knots[1:-1]).sum(dim=1)  # ONNX has no searchsorted
         share = (time - self.knots[low]) / (self.knots[low + 1] - self.knots[low])
         return values[low] + share * (values[low + 1] - values[low])
