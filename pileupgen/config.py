@@ -88,6 +88,14 @@ class CalibrationConfig(Section):
         True, description="marginals are renewed after the decode, by translated training events"
     )
 
+    @model_validator(mode="after")
+    def _shared_tables_are_not_renewed(self) -> CalibrationConfig:
+        if self.shared and self.after:
+            raise ValueError(
+                "shared takes after: false, since no domain's scores are Gaussian then"
+            )
+        return self
+
 
 class AutoencoderConfig(Section):
     """Images to latents; the patch holds for either codec, the rest for the learned one."""

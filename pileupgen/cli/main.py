@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from pileupgen import __version__
-from pileupgen.cli import cards
+from pileupgen.cli import cards, demo
 from pileupgen.cli.compare import compare
 from pileupgen.cli.export import export
 from pileupgen.cli.merge import merge
@@ -79,6 +79,17 @@ _cards = typer.Typer(
 for _name, _command in cards.COMMANDS.items():
     _cards.command(_name)(_interruptible(_command))
 app.add_typer(_cards, name="cards")
+
+_demos = typer.Typer(
+    help="Demonstrations, each in one command.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+for _name, _demo in demo.COMMANDS.items():
+    _demos.command(_name)(_interruptible(_demo))
+# A single command would be taken for the group itself.
+_demos.callback()(lambda: None)
+app.add_typer(_demos, name="demo")
 
 
 def main() -> None:

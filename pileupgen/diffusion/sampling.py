@@ -20,6 +20,7 @@ from pileupgen.errors import ConfigError
 Sampler = Literal["ancestral", "ddim", "dpmsolver++", "sde-dpmsolver++"]
 SAMPLERS: tuple[Sampler, ...] = ("ancestral", "ddim", "dpmsolver++", "sde-dpmsolver++")
 Predict = Callable[[Tensor, int, Tensor], tuple[Tensor, Tensor]]
+Record = Callable[[int, Tensor], None]
 CLEAN = -1
 """The timestep of the clean latents, one below the first noised one."""
 
@@ -49,6 +50,7 @@ def solve(
     sampler: Sampler = "sde-dpmsolver++",
     normal: Callable[[], Tensor] | None = None,
     eta: float = 0.0,
+    record: Record | None = None,
 ) -> Tensor:
     """Follow the diffusion along ``timesteps``, down (denoise) or, without noise, up (invert).
 
@@ -70,6 +72,8 @@ def solve(
         Gives standard normal noise of the shape of ``x_t``; needed by stochastic samplers.
     eta : float
         DDIM's η.
+    record : callable
+        Told (t, x_t) at every one of ``timesteps``, the first and the last included.
 
     Returns
     -------
@@ -89,6 +93,8 @@ def solve(
         raise ConfigError(f"Sampler '{sampler}' needs noise.")
     alphas, sigmas = (values.tolist() for values in alpha_sigma(scheduler, torch.tensor(timesteps)))
     x, x_0, history = x_t, torch.zeros_like(x_t), _History()
+    if record is not None:
+        record(timesteps[0], x)
     for index in range(len(timesteps) - 1):
         # Inverting starts where there is no noise: the network's first timestep stands for it.
         eps, x_0 = predict(x, max(timesteps[index], 0), x_0)
@@ -99,6 +105,8 @@ def solve(
             x = _ddim_step(eps, x_0, here, there, eta, noise)
         else:
             x = history.step(x, eps, x_0, here, there, noise)
+        if record is not None:
+            record(timesteps[index + 1], x)
     return x
 
 
