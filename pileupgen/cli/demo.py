@@ -48,6 +48,8 @@ def jetnet(
       pileupgen demo jetnet
       pileupgen demo jetnet --input-top t.hdf5 --input-w w.hdf5 --run runs/jetnet_own
     """
+    # Networks of a table are too small to be shared between threads; read when torch is loaded.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     from pileupgen.cli.preprocess import preprocess
     from pileupgen.cli.train import train
     from pileupgen.cli.translate import translate
