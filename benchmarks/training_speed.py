@@ -176,7 +176,7 @@ def stage_of(
         settings.self_conditioning,
         settings.prediction_type,
     )
-    network = new_denoiser(settings, codec)
+    network = new_denoiser(settings, codec, mirror=True)
     log = folder / "log.jsonl"
     roll = Augmentation(config.autoencoder.patch[1], eta_mirror=True)
     return Stage(
@@ -197,7 +197,7 @@ def their_trainer(
         images.mkdir()
         for index in range(100):  # its constructor asks for a folder of images
             Image.new("RGB", codec.latent_shape[:0:-1]).save(images / f"{index}.png")
-    network = TheirNetwork(new_denoiser(config.denoiser, codec), codec.latent_shape)
+    network = TheirNetwork(new_denoiser(config.denoiser, codec, mirror=True), codec.latent_shape)
     diffusion = GaussianDiffusion(
         network,
         image_size=codec.latent_shape[1:],

@@ -165,6 +165,11 @@ class ScheduleConfig(Section):
 class TrainingConfig(Section):
     """The loop that all three networks share."""
 
+    seed: int | None = Field(
+        None,
+        ge=0,
+        description="of first weights, batches and noise; null: the run's, which the splits have",
+    )
     batch_size: int = Field(64, ge=2, description="events of a step, over all processes")
     micro_batch: int | None = Field(
         None,
@@ -190,6 +195,15 @@ class TrainingConfig(Section):
         "best", description="weights of the lowest held-out loss, or of the last step"
     )
     tensorboard: bool | None = Field(None, description="null: if it is installed")
+    cache_latents: bool | Literal["auto"] = Field(
+        "auto",
+        description="encode the training events once, before the stages that need latents, "
+        "instead of at every step; auto: where denoiser and ratio see twice as many events as "
+        "that takes (latent_draws × events, again mirrored). Nothing to do for codec: cells",
+    )
+    latent_draws: int = Field(
+        4, ge=1, description="cached latents of an event, with ranks of null cells of their own"
+    )
     phi_roll: bool = Field(True, description="roll in φ by whole latent positions")
     eta_mirror: bool = Field(True, description="mirror in η where grid and detector allow it")
 
@@ -272,6 +286,11 @@ class Config(Section):
             if isinstance(given, dict):
                 filled[section] = {**defaults, **given}
         return filled
+
+    @property
+    def training_seed(self) -> int:
+        """What first weights, batches and noise of the training follow from."""
+        return self.seed if self.training.seed is None else self.training.seed
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as they are written to a run directory."""

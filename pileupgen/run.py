@@ -190,6 +190,11 @@ class RunDirectory:
         return self.path / "checkpoints"
 
     @property
+    def latents(self) -> Path:
+        """Encoded training events, while there is training to do."""
+        return self.path / "checkpoints" / "latents"
+
+    @property
     def logs(self) -> Path:
         """Loss curves."""
         return self.path / "logs"

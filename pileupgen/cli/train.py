@@ -84,6 +84,7 @@ def train(
     _show(summary)
     _draw(summary, directory.logs)
     directory.finish("train", made_from, {"parameters": summary.parameters})
+    shutil.rmtree(directory.latents, ignore_errors=True)
     say_wrote(directory.model, "diffusers layout, safetensors, model card")
     say_wrote(directory.logs, "losses over steps and over t, reliability: JSON, PNG, PDF")
     say_next(follow_up)

@@ -128,7 +128,8 @@ def translate(
         typer.Option(
             "--ensemble",
             metavar="RUN",
-            help="Another trained run, a member of an ensemble beside this one; may be repeated.",
+            help="Another trained run, a member of an ensemble beside this one; may be repeated. "
+            "Give members' configs a training.seed each: splits follow from seed and stay the same.",
             show_default=False,
         ),
     ] = None,

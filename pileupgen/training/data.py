@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -31,32 +33,44 @@ class Batch:
     Attributes
     ----------
     scores : Tensor, shape (N, L, n_eta, n_phi)
-        Gaussian scores of the cells.
+        Gaussian scores of the cells; where ``is_encoded``, latents (N, C, H, W) made of them.
     label : int64 Tensor, shape (N,)
         0 mc, 1 data.
     mu : Tensor, shape (N,)
         Number of pileup interactions; NaN where it is not known.
     event_id : int64 Tensor, shape (N,)
         Position of the event in its sample.
+    is_encoded : bool
+        Whether the codec has been applied already.
     """
 
     scores: Tensor
     label: Tensor
     mu: Tensor
     event_id: Tensor
+    is_encoded: bool = False
 
     def __len__(self) -> int:
         return len(self.scores)
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device."""
-        return Batch(
-            self.scores.to(device), self.label.to(device), self.mu.to(device), self.event_id
+        return replace(
+            self,
+            scores=self.scores.to(device),
+            label=self.label.to(device),
+            mu=self.mu.to(device),
         )
 
     def rows(self, part: slice | Tensor) -> Batch:
         """Some of the events."""
-        return Batch(self.scores[part], self.label[part], self.mu[part], self.event_id[part])
+        return replace(
+            self,
+            scores=self.scores[part],
+            label=self.label[part],
+            mu=self.mu[part],
+            event_id=self.event_id[part],
+        )
 
     def names(self, n: int = 5) -> str:
         """Domain and number of the first events, as a message names them."""
@@ -71,6 +85,22 @@ class Augmentation:
 
     phi_step: int = 0
     eta_mirror: bool = False
+
+
+class Training(Protocol):
+    """Events to learn from."""
+
+    def batch(
+        self, step: int, batch_size: int, seed: int, augmentation: Augmentation | None = None
+    ) -> Batch:
+        """The global batch of a step, a function of (seed, step) alone; mc and data in turn."""
+
+
+class HeldOut(Protocol):
+    """Events to judge by."""
+
+    def in_order(self, n_per_domain: int, seed: int) -> Batch:
+        """The first events of each domain, for judging; mc first."""
 
 
 class ScoreSample:
@@ -140,26 +170,56 @@ class ScoreSample:
     ) -> Batch:
         """The global batch of a step, mc and data in turn."""
         rng = np.random.default_rng([seed, 1, step])
-        labels = np.arange(batch_size) % 2
-        scores, mus, event_ids = [], [], []
-        for domain in (0, 1):
-            rows = self._rows(domain, step, int(np.sum(labels == domain)), seed)
-            scores.append(self._scores(domain, rows, rng))
-            mus.append(self._mu[domain][rows])
-            event_ids.append(self._event_id[domain][rows])
+        rows = self.rows(step, batch_size, seed)
+        scores = [self.scores(domain, rows[domain], rng) for domain in (0, 1)]
+        return self.in_turn(rows, scores, augmentation, rng)
+
+    def rows(self, step: int, batch_size: int, seed: int) -> list[NDArray[np.int64]]:
+        """Rows of mc and of data in the batch of a step."""
+        return [self._rows(d, step, (batch_size + 1 - d) // 2, seed) for d in (0, 1)]
+
+    def in_turn(
+        self,
+        rows: Sequence[NDArray[np.int64]],
+        values: Sequence[Tensor],
+        augmentation: Augmentation | None,
+        rng: np.random.Generator,
+        is_encoded: bool = False,
+    ) -> Batch:
+        """A batch of the rows of mc and of data in turn, of which ``values`` are scores or latents.
+
+        Parameters
+        ----------
+        rows : two int arrays
+            As :meth:`rows` gives them.
+        values : two Tensors
+            First axis the row.
+        augmentation : Augmentation or None
+            Applied to the values; of latents ``phi_step`` counts positions.
+        rng : numpy Generator
+            For the augmentation.
+        is_encoded : bool
+            Whether ``values`` are latents.
+        """
+        labels = np.arange(len(rows[0]) + len(rows[1])) % 2
         order = np.argsort(labels, kind="stable").argsort(kind="stable")
-        joined = torch.cat(scores)[order]
+        joined = torch.cat(list(values))[order]
         if augmentation is not None:
             joined = _augment(joined, augmentation, rng)
-        return Batch(
-            joined, torch.from_numpy(labels), torch.cat(mus)[order], torch.cat(event_ids)[order]
+        mu, event_id = (
+            torch.cat([of[d][rows[d]] for d in (0, 1)])[order] for of in (self._mu, self._event_id)
         )
+        return Batch(joined, torch.from_numpy(labels), mu, event_id, is_encoded)
+
+    def conditions(self, domain: int, rows: slice) -> tuple[Tensor, Tensor]:
+        """μ and event numbers of rows of a domain, shape (n,)."""
+        return self._mu[domain][rows], self._event_id[domain][rows]
 
     def in_order(self, n_per_domain: int, seed: int) -> Batch:
         """The first events of each domain, for judging; mc first."""
         rng = np.random.default_rng([seed, 2])
         counts = [min(n_per_domain, n) for n in self.n_events]
-        scores = [self._scores(d, np.arange(counts[d]), rng) for d in (0, 1)]
+        scores = [self.scores(d, np.arange(counts[d]), rng) for d in (0, 1)]
         labels = torch.cat([torch.full((counts[d],), d) for d in (0, 1)])
         mu, event_id = (
             torch.cat([values[d][: counts[d]] for d in (0, 1)])
@@ -176,7 +236,8 @@ class ScoreSample:
         offset = first - passes[0] * total
         return np.concatenate(orders)[offset : offset + n]
 
-    def _scores(self, domain: int, rows: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
+    def scores(self, domain: int, rows: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
+        """Scores of rows of a domain, (n, L, n_eta, n_phi), ranks within a mass from ``rng``."""
         hits, mass = self._hits[domain][rows].float(), self._mass[domain][rows].float()
         bottom = self._bottom[domain][rows]
         uniform = torch.from_numpy(rng.random(hits.shape, dtype=np.float32))

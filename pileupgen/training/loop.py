@@ -26,7 +26,7 @@ from pileupgen.training.checkpoints import (
     save_best,
     save_state,
 )
-from pileupgen.training.data import Augmentation, Batch, ScoreSample
+from pileupgen.training.data import Augmentation, Batch, HeldOut, Training
 from pileupgen.training.log import LossLog
 from pileupgen.training.objectives import Objective
 from pileupgen.training.step import optimise, pieces, require_divisible, share
@@ -59,8 +59,10 @@ class Stage:
     ----------
     network : nn.Module
     objective : Objective
-    sample, held_out : ScoreSample
-        Training and validation splits.
+    sample : Training
+        Training split, as scores or latents.
+    held_out : HeldOut
+        Validation split.
     steps : int
     augmentation : Augmentation
     folder : Path
@@ -73,8 +75,8 @@ class Stage:
 
     network: nn.Module
     objective: Objective
-    sample: ScoreSample
-    held_out: ScoreSample
+    sample: Training
+    held_out: HeldOut
     steps: int
     augmentation: Augmentation
     folder: Path

@@ -42,7 +42,7 @@ def new_autoencoder(config: Config, grid: Grid, n_channels: int) -> Autoencoder 
     settings = config.autoencoder
     if config.codec == "cells":
         return CellPatches(n_channels, grid.n_eta, grid.n_phi, settings.patch)
-    torch.manual_seed(config.seed)
+    torch.manual_seed(config.training_seed)
     return Autoencoder(
         n_channels,
         grid.n_eta,

@@ -100,8 +100,7 @@ class Denoising:
     def loss(self, network: nn.Module, batch: Batch, drawn: dict[str, Tensor]) -> Tensor:
         """Mean squared error of each event, shape (N,)."""
         t, eps = drawn["t"], drawn["eps"]
-        with torch.no_grad():
-            z = self.autoencoder.encode(batch.scores, batch.label, batch.mu).float()
+        z = latents_of(batch, self.autoencoder)
         alpha, sigma = alpha_sigma(self.scheduler, t)
         a, s = alpha[:, None, None, None], sigma[:, None, None, None]
         x_t = a * z + s * eps
@@ -157,12 +156,19 @@ class DensityRatio:
 
     def loss(self, network: nn.Module, batch: Batch, drawn: dict[str, Tensor]) -> Tensor:
         """Binary cross-entropy of each event, shape (N,)."""
-        with torch.no_grad():
-            z = self.autoencoder.encode(batch.scores, batch.label, batch.mu).float()
+        z = latents_of(batch, self.autoencoder)
         alpha, sigma = alpha_sigma(self.scheduler, drawn["t"])
         a, s = alpha[:, None, None, None], sigma[:, None, None, None]
         logit = network(a * z + s * drawn["eps"], drawn["t"], batch.mu, alpha, sigma)
         return F.binary_cross_entropy_with_logits(logit, batch.label.to(logit), reduction="none")
+
+
+@torch.no_grad()
+def latents_of(batch: Batch, autoencoder: LatentModel) -> Tensor:
+    """Latents of a batch, (N, C, H, W), encoded now if they are not cached."""
+    if batch.is_encoded:
+        return batch.scores.float()
+    return autoencoder.encode(batch.scores, batch.label, batch.mu).float()
 
 
 def stratified_timesteps(n: int, num_train_timesteps: int, rng: torch.Generator) -> Tensor:

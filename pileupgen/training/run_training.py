@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -34,14 +33,22 @@ from pileupgen.run import (
 )
 from pileupgen.samples.store import ImageStore
 from pileupgen.training.checkpoints import Making
-from pileupgen.training.data import Augmentation, ScoreSample, require_events, require_finite
+from pileupgen.training.data import (
+    HeldOut,
+    ScoreSample,
+    Training,
+    require_events,
+    require_finite,
+)
 from pileupgen.training.denoising_curve import DenoisingCurve, denoising_curve
+from pileupgen.training.encoded import encoded_events
 from pileupgen.training.loop import Advance, History, Stage, train_stage
 from pileupgen.training.model_card import model_card
 from pileupgen.training.networks import new_autoencoder, new_denoiser, new_ratio, new_space
 from pileupgen.training.objectives import Denoising, DensityRatio, Objective, Reconstruction
 from pileupgen.training.reconstruction import Judge, judge_reconstruction
 from pileupgen.training.release_scan import calibrate_and_scan
+from pileupgen.training.symmetries import augmentation_of, is_mirror
 
 StageBar = Callable[[str, int], AbstractContextManager[Advance]]
 """Opens a progress bar for a stage of so many steps."""
@@ -109,33 +116,24 @@ def train_pipeline(
         for split in ("train", "validation"):
             require_events(store, split)
     accelerator = _accelerator(device, config.training.mixed_precision)
-    set_seed(config.seed)
+    seed = config.training_seed
+    set_seed(seed)
     making = Making(
         training_fingerprint(config.to_dict(), [store.provenance for store in stores]),
         {"config": determining(config.to_dict()), "grid": grid.to_dict()},
     )
-    mirror = grid.is_eta_symmetric and all(_allows(store, "eta_symmetric") for store in stores)
-    roll = (
-        grid.is_periodic
-        and grid.is_phi_uniform
-        and all(_allows(store, "phi_symmetric") for store in stores)
-    )
+    mirror, augmentation = is_mirror(stores, grid), augmentation_of(config, stores, grid)
     calibration = _calibration(config, stores, grid, mirror, bar)
     sample = ScoreSample(stores, calibration, "train", config.calibration.before)
     held_out = ScoreSample(stores, calibration, "validation", config.calibration.before)
-    patch = config.autoencoder.patch
-    augmentation = Augmentation(
-        phi_step=_phi_step(patch[1], grid) if config.training.phi_roll and roll else 0,
-        eta_mirror=mirror and config.training.eta_mirror,
-    )
+    events: tuple[Training, HeldOut] = (sample, held_out)
     histories: dict[str, History] = {}
 
     def fit(network: nn.Module, objective: Objective, steps: int) -> None:
         stage = Stage(
             network,
             objective,
-            sample,
-            held_out,
+            *events,
             steps,
             augmentation,
             run.checkpoints / objective.name,
@@ -144,7 +142,7 @@ def train_pipeline(
         )
         with bar(objective.name, steps) as advance:
             histories[objective.name] = train_stage(
-                stage, config.training, config.seed, accelerator, advance
+                stage, config.training, seed, accelerator, advance
             )
 
     autoencoder = new_autoencoder(config, grid, calibration.n_channels)
@@ -160,7 +158,7 @@ def train_pipeline(
             Codec(calibration, autoencoder.to("cpu")),
             stores,
             judge,
-            config.seed,
+            seed,
             config.translate.decode == "sample",
             run.logs / "reconstruction.json",
         )
@@ -169,8 +167,18 @@ def train_pipeline(
     scheduler = make_scheduler(
         config.schedule.num_train_timesteps, config.schedule.power, config.schedule.s
     )
+    events = encoded_events(
+        config,
+        run.latents,
+        stores,
+        (sample, held_out),
+        Codec(calibration, autoencoder),
+        augmentation,
+        accelerator,
+        bar,
+    )
     denoiser = new_denoiser(config.denoiser, autoencoder, mirror)
-    latents = _latents(sample, autoencoder, config.seed, accelerator.device)
+    latents = _latents(sample, autoencoder, seed, accelerator.device)
     denoiser.field.fit(latents, mirror_eta=mirror and autoencoder.field_patch == autoencoder.patch)
     fit(
         denoiser,
@@ -188,7 +196,7 @@ def train_pipeline(
     curve = None
     if accelerator.is_main_process:
         curve = denoising_curve(
-            denoiser, autoencoder, scheduler, held_out, latents, config.seed, accelerator.device
+            denoiser, autoencoder, scheduler, held_out, latents, seed, accelerator.device
         )
         write_whole(run.logs / "denoising.json", json.dumps(curve.to_dict(), indent=2))
     ratio = new_ratio(config.ratio, autoencoder)
@@ -207,7 +215,7 @@ def train_pipeline(
         grid.to_dict(),
         config.calibration.before,
     )
-    release, reliability = calibrate_and_scan(pipeline, held_out, config.seed)
+    release, reliability = calibrate_and_scan(pipeline, held_out, seed)
     parameters = {
         name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()
     }
@@ -235,17 +243,6 @@ def _accelerator(device: str, mixed_precision: str) -> Accelerator:
     return Accelerator(
         cpu=device == "cpu", mixed_precision=mixed_precision, kwargs_handlers=handlers
     )
-
-
-def _phi_step(patch: int, grid: Grid) -> int:
-    """Smallest roll in φ, in image cells, that keeps patches and the detector's cells whole."""
-    step = math.lcm(patch, *np.unique(grid.layer_widths).tolist())
-    return step if grid.n_phi % step == 0 else 0
-
-
-def _allows(store: ImageStore, symmetry: str) -> bool:
-    """Whether the sample's card says that the detector has a symmetry."""
-    return bool(store.provenance.get("card", {}).get("detector", {}).get(symmetry, False))
 
 
 def _calibration(

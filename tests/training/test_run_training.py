@@ -6,12 +6,14 @@ import contextlib
 import json
 
 import pytest
+import torch
 
 from pileupgen.config import parse_config
 from pileupgen.diffusion.pipeline import PileupTranslationPipeline
 from pileupgen.errors import TrainingError
 from pileupgen.run import RunDirectory
 from pileupgen.samples.store import ImageStore
+from pileupgen.training.networks import new_autoencoder
 from pileupgen.training.run_training import train_pipeline
 from tests.conftest import SMALL_GRID, write_sample
 
@@ -84,3 +86,67 @@ def test_three_events_are_refused_before_anything_is_fitted(tmp_path):
     with pytest.raises(TrainingError, match=r"data.h5 has \d train events; 4 are needed"):
         train_pipeline(parse_config(CONFIG, "test"), run, "cpu", quiet)
     assert not run.checkpoints.exists()
+
+
+class InterruptionError(Exception):
+    pass
+
+
+def dying(stage, step):
+    """Progress bars of which one raises at a step."""
+
+    @contextlib.contextmanager
+    def bar(name, total):
+        done = []
+
+        def advance(n=1, **_):
+            done.append(n)
+            if name == stage and sum(done) >= step:
+                raise InterruptionError
+
+        yield advance
+
+    return bar
+
+
+def test_a_killed_run_with_cached_latents_continues_bit_for_bit(tmp_path):
+    config = parse_config(
+        {
+            **CONFIG,
+            "training": {
+                **CONFIG["training"],
+                "cache_latents": True,
+                "latent_draws": 2,
+                "checkpoint_every": 2,
+            },
+        },
+        "test",
+    )
+    weights = {}
+    for name in ("whole", "killed"):
+        run = RunDirectory(tmp_path / name)
+        run.images("mc").parent.mkdir(parents=True)
+        for domain, sample in enumerate(("mc", "data")):
+            write_sample(run.images(sample), 100, domain)
+        if name == "killed":
+            for stage, step in (("latents", 64), ("denoiser", 3)):
+                with pytest.raises(InterruptionError):
+                    train_pipeline(config, run, "cpu", dying(stage, step))
+                assert len(list(run.latents.glob("*.npy"))) == (stage == "denoiser")
+        train_pipeline(config, run, "cpu", quiet)
+        weights[name] = {
+            path.parent.name: path.read_bytes() for path in run.model.glob("*/*.safetensors")
+        }
+    assert weights["whole"] == weights["killed"]
+
+
+def test_a_training_seed_changes_networks_and_not_the_run_s_splits():
+    plain, other = (parse_config({"training": {"seed": seed}}, "test") for seed in (None, 5))
+    assert (plain.training_seed, other.training_seed) == (1, 5)
+    assert plain.seed == other.seed
+    first, second, again = (
+        new_autoencoder(config, SMALL_GRID, 2).encoder.first.conv.weight
+        for config in (plain, other, plain)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, second)
