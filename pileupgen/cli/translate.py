@@ -129,7 +129,7 @@ def translate(
             "--ensemble",
             metavar="RUN",
             help="Another trained run, a member of an ensemble beside this one; may be repeated. "
-            "Give members' configs a training.seed each: splits follow from seed and stay the same.",
+            "Members' configs differ in training.seed: the splits, from seed, stay the same.",
             show_default=False,
         ),
     ] = None,
