@@ -1,20 +1,24 @@
 """Training speed: this loop against denoising-diffusion-pytorch's Trainer, and against the machine.
 
-python benchmarks/training_speed.py [--config demo] [--steps 20] [--repeat 3]
+python benchmarks/training_speed.py [--config demo] [--steps 15] [--repeat 3]
 
-The same denoiser, batch size and made-up latents in one process, in alternation. Both loops draw
-batches, train with AdamW or Adam on v with self-conditioning, clip gradients and average weights;
-the other Trainer gets its latents from memory, not from image files. Rates are events per second of
-wall time and of CPU time; the latter is the one to look at where the machine is shared.
+The same denoiser, batch size and made-up latents in one process; the trainers take their steps in
+turn, so that what else the machine does hits them alike. Both draw batches, train with AdamW or
+Adam on v with self-conditioning, clip gradients and average weights; the other Trainer gets its
+latents from memory, not from image files. Rates are events per second of wall time and of CPU time;
+the latter is the one to look at where the machine is shared.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +27,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from denoising_diffusion_pytorch import GaussianDiffusion, Trainer
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -38,13 +43,16 @@ from pileupgen.resources import find_file
 from pileupgen.samples.store import ImageStore, assign_splits, create_store
 from pileupgen.training.checkpoints import Making
 from pileupgen.training.data import Augmentation, ScoreSample
-from pileupgen.training.loop import Stage, global_batch, train_stage
+from pileupgen.training.loop import Stage, TrainingLoop, global_batch
 from pileupgen.training.networks import new_denoiser
 from pileupgen.training.objectives import Denoising
 from pileupgen.training.step import optimise
 
 N_EVENTS = 400
 WARM_UP = 2
+OURS, THEIRS = "pileupgen", "denoising-diffusion-pytorch"
+Times = NDArray[np.float64]
+"""Seconds, shape (steps, 2): wall and CPU."""
 
 
 class TheirNetwork(nn.Module):
@@ -66,7 +74,7 @@ class TheirNetwork(nn.Module):
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--config", default="demo")
-    options.add_argument("--steps", type=int, default=20)
+    options.add_argument("--steps", type=int, default=15)
     options.add_argument("--repeat", type=int, default=3)
     given = options.parse_args()
     config = load_config(find_file(given.config, "configs"))
@@ -84,69 +92,64 @@ def compare(config: Config, steps: int, repeat: int, folder: Path) -> None:
     codec = CellPatches(grid.n_layers, grid.n_eta, grid.n_phi, config.autoencoder.patch)
     batch = sample.in_order(N_EVENTS, 1)
     latents = codec.encode(batch.scores, batch.label, batch.mu)
-    batch_size = config.training.batch_size
 
-    def ours(precision: str) -> Callable[[], tuple[float, float]]:
-        def run() -> tuple[float, float]:
-            stage = stage_of(config, codec, sample, held_out, steps + WARM_UP)
-            times: list[tuple[float, float]] = []
-
-            def note(*_: int, **__: float) -> None:
-                times.append((time.perf_counter(), time.process_time()))
-
-            quiet = {"tensorboard": False, "evaluate_every": 10**9, "checkpoint_every": 10**9}
-            settings = config.training.model_copy(update=quiet)
-            train_stage(stage, settings, 1, accelerator_of(precision), note)
-            # The last step also evaluates and saves, which the other Trainer is spared, too.
-            begin, end = times[WARM_UP], times[-2]
-            return rate(begin, end, (steps - 1) * batch_size)
-
-        return run
-
-    def theirs(precision: str) -> Callable[[], tuple[float, float]]:
-        def run() -> tuple[float, float]:
-            AcceleratorState._reset_state(True)
-            trainer = their_trainer(config, codec, latents, precision, folder)
-            trainer.train_num_steps = WARM_UP
-            trainer.train()
-            begin = (time.perf_counter(), time.process_time())
-            trainer.train_num_steps = WARM_UP + steps
-            trainer.train()
-            end = (time.perf_counter(), time.process_time())
-            return rate(begin, end, steps * batch_size)
-
-        return run
-
-    contenders = {
-        f"{name}, {precision}": make(precision)
-        for precision in ("bf16", "no")
-        for name, make in (("pileupgen", ours), ("denoising-diffusion-pytorch", theirs))
-    }
-    results: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
-    peaks = []
-    for _ in range(repeat):
-        peaks.append(matrix_rate())
-        for name, run in contenders.items():
-            results[name].append(run())
-    flops = step_flops(config, codec, sample, held_out) / batch_size
-    peak = statistics.median(peaks)
-    print(f"{torch.get_num_threads()} threads; batch {batch_size}, latents {codec.latent_shape}")
+    rounds = [
+        one_round(config, codec, sample, held_out, latents, steps, folder) for _ in range(repeat)
+    ]
+    peak = statistics.median(matrix_rate() for _ in range(repeat))
+    flops = step_flops(config, codec, sample, held_out) / config.training.batch_size
+    print(f"{torch.get_num_threads()} threads; latents {codec.latent_shape}")
     print(f"bf16 matrix product 2048³: {peak / 1e9:.0f} GFLOP/s of CPU time")
     print(f"training: {flops / 1e9:.3f} GFLOP/event")
-    for name, pairs in results.items():
-        wall, cpu = (statistics.median(pair[i] for pair in pairs) for i in (0, 1))
+    rates = {}
+    for name in rounds[0]:
+        costs = np.concatenate([one[name] for one in rounds]) / config.training.batch_size
+        wall, cpu = 1 / costs.mean(axis=0)
+        rates[name] = np.array([1 / one[name].mean(axis=0) for one in rounds])
         print(f"{name:36} {wall:8.1f} events/s {cpu:8.1f} events/CPU s {cpu * flops / peak:7.3f}")
+    for mine, other in (("bf16", "bf16"), ("no", "no"), ("bf16", "no")):
+        ratios = rates[f"{OURS}, {mine}"] / rates[f"{THEIRS}, {other}"]
+        shown = ", ".join(f"{wall:.2f} wall {cpu:.2f} CPU" for wall, cpu in ratios)
+        print(f"ratio, {mine} against {other}, of each repeat: {shown}")
+
+
+def one_round(
+    config: Config,
+    codec: CellPatches,
+    sample: ScoreSample,
+    held_out: ScoreSample,
+    latents: Tensor,
+    steps: int,
+    folder: Path,
+) -> dict[str, Times]:
+    """Wall and CPU seconds of each trainer's steps, taken in turn."""
+    takers: dict[str, tuple[str, Callable[[], object]]] = {}
     for precision in ("bf16", "no"):
-        ratios = [
-            [mine[i] / other[i] for i in (0, 1)]
-            for mine, other in zip(
-                results[f"pileupgen, {precision}"],
-                results[f"denoising-diffusion-pytorch, {precision}"],
-                strict=True,
-            )
-        ]
-        wall, cpu = (statistics.median(ratio[i] for ratio in ratios) for i in (0, 1))
-        print(f"ratio, {precision}: {wall:.2f} wall, {cpu:.2f} CPU")
+        stage = stage_of(config, codec, sample, held_out, steps + WARM_UP)
+        quiet = config.training.model_copy(update={"tensorboard": False})
+        ours = TrainingLoop(stage, quiet, 1, accelerator_of(precision))
+        ours.network.train()
+        takers[f"{OURS}, {precision}"] = (precision, ours.take_step)
+        AcceleratorState._reset_state(True)
+        theirs = their_trainer(config, codec, latents, precision, folder)
+        takers[f"{THEIRS}, {precision}"] = (precision, partial(their_step, theirs))
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in takers}
+    for number in range(WARM_UP + steps):
+        for name, (precision, take) in takers.items():
+            # All accelerators share one state, the last one's.
+            AcceleratorState._shared_state["_mixed_precision"] = precision
+            begin = time.perf_counter(), time.process_time()
+            take()
+            if number >= WARM_UP:
+                wall, cpu = time.perf_counter() - begin[0], time.process_time() - begin[1]
+                times[name].append((wall, cpu))
+    return {name: np.array(pairs) for name, pairs in times.items()}
+
+
+def their_step(trainer: Any) -> None:
+    trainer.train_num_steps = trainer.step + 1
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        trainer.train()
 
 
 def made_up(path: Path, domain: int) -> ImageStore:
@@ -230,12 +233,6 @@ def endless(latents: Tensor, batch_size: int) -> Any:
     )
     while True:
         yield from loader
-
-
-def rate(
-    begin: tuple[float, float], end: tuple[float, float], n_events: int
-) -> tuple[float, float]:
-    return n_events / (end[0] - begin[0]), n_events / (end[1] - begin[1])
 
 
 def matrix_rate(n: int = 2048, repeat: int = 5) -> float:

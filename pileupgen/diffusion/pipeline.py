@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from diffusers import DDPMScheduler, DiffusionPipeline
+from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 from diffusers.utils import logging as diffusers_logging
 from numpy.typing import NDArray
-from torch import Tensor
+from safetensors import safe_open
+from torch import Tensor, nn
 
 from pileupgen.calo.geometry import Grid
 from pileupgen.diffusion.settings import Settings
@@ -75,13 +78,16 @@ class PileupTranslationPipeline(DiffusionPipeline):
         Raises
         ------
         RunError
-            If the folder is missing, incomplete or damaged.
+            If the folder is missing, incomplete, damaged or of another version.
         """
         if not (Path(path) / "model_index.json").is_file():
             raise RunError(f"No trained model at {path}.", "Run 'pileupgen train' first.")
         diffusers_logging.disable_progress_bar()
         try:
-            return super().from_pretrained(str(path), local_files_only=True, **kwargs)
+            # Of tensors that are not there diffusers warns only, and goes on with untrained ones.
+            with _errors_only():
+                pipeline = super().from_pretrained(str(path), local_files_only=True, **kwargs)
+            lacking = _lacking(pipeline, Path(path))
         except (OSError, ValueError, RuntimeError, AttributeError, KeyError, TypeError) as error:
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise RunError(
@@ -94,6 +100,12 @@ class PileupTranslationPipeline(DiffusionPipeline):
             raise RunError(
                 f"The model at {path} is damaged: {error}.", "Train it anew, or restore the folder."
             ) from error
+        if lacking:
+            raise RunError(
+                f"The model at {path} was written by another version: {'; '.join(lacking)}.",
+                "Train it anew, or use the version that its README.md names.",
+            )
+        return pipeline
 
     @property
     def geometry(self) -> Grid:
@@ -211,3 +223,28 @@ class PileupTranslationPipeline(DiffusionPipeline):
                 f"Images of shape {energy.shape[1:]}, the model knows {self.geometry.shape}."
             )
         return self._translator.parts(energy, mu, keys, settings)
+
+
+@contextmanager
+def _errors_only() -> Iterator[None]:
+    before = diffusers_logging.get_verbosity()
+    diffusers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        diffusers_logging.set_verbosity(before)
+
+
+def _lacking(pipeline: DiffusionPipeline, path: Path) -> list[str]:
+    """What the models' files lack, in words; models without a file of their own are left out."""
+    found = []
+    for name, model in pipeline.components.items():
+        file = path / name / SAFETENSORS_WEIGHTS_NAME
+        if not isinstance(model, nn.Module) or not file.is_file():
+            continue
+        with safe_open(file, "pt") as tensors:
+            missing = sorted(model.state_dict().keys() - set(tensors.keys()))
+        if missing:
+            more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+            found.append(f"its {name} lacks {', '.join(missing[:3])}{more}")
+    return found

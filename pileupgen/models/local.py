@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from pileupgen.models.denoiser import FieldDenoiser
 from pileupgen.models.field import StationaryField
-from pileupgen.models.layers import ConditionEmbedding, patchify, unpatchify, zero_
+from pileupgen.models.layers import ConditionEmbedding, patchify, unpatchify, wrapped, zero_
 
 N_STRIP_CHANNELS = 8
 STRIP_RINGS = 17
@@ -136,8 +136,7 @@ class _Convolution(nn.Module):
         if self.is_symmetric:
             weight = (weight + weight.flip(2)) / 2
             weight = (weight + weight.flip(3)) / 2
-        wrapped = F.pad(x, (1, 1, 0, 0), mode="circular")
-        return F.conv2d(wrapped, weight, self.bias, padding=(1, 0))
+        return F.conv2d(wrapped(x, 1), weight, self.bias, padding=(1, 0))
 
 
 class _Block(nn.Module):

@@ -120,10 +120,10 @@ def train_stage(
     OutputError
         If a checkpoint cannot be written.
     """
-    return _Training(stage, config, seed, accelerator).run(advance)
+    return TrainingLoop(stage, config, seed, accelerator).run(advance)
 
 
-class _Training:
+class TrainingLoop:
     """A stage in the making: what changes from step to step."""
 
     def __init__(
@@ -144,6 +144,7 @@ class _Training:
         self._resume()
 
     def run(self, advance: Advance) -> History:
+        """Take the steps that are left, judge and save on the way; see :func:`train_stage`."""
         stage, config = self.stage, self.config
         every = config.evaluate_every or max(stage.steps // _N_EVALUATIONS, 1)
         each_row = max(stage.steps // _N_ROWS, 1)
@@ -154,7 +155,7 @@ class _Training:
         begun, first = time.perf_counter(), self.step
         self.network.train()
         while self.step < stage.steps and not gave_up(self.history, config.patience):
-            row = self._take_step()
+            row = self.take_step()
             if self.step % every == 0 or self.step == stage.steps:
                 row["held_out"] = evaluate(stage, self.average, self.seed, self.accelerator)
             if "held_out" in row or self.step % each_row == 0:
@@ -173,7 +174,8 @@ class _Training:
         self._finish()
         return self.history
 
-    def _take_step(self) -> dict[str, float]:
+    def take_step(self) -> dict[str, float]:
+        """One step of network, optimiser and average; what there is to log of it."""
         stage, config = self.stage, self.config
         rate = learning_rate(self.step, stage.steps, config)
         for group in self.optimizer.param_groups:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from pileupgen.diffusion.guidance import LabelContrast, Predictor, Strength
 from pileupgen.diffusion.pipeline import PileupTranslationPipeline
@@ -163,6 +164,16 @@ def test_saved_and_loaded_it_translates_the_same(pipeline, events, tmp_path):
 def test_settings_that_make_no_sense_are_refused(pipeline, events, settings, words):
     with pytest.raises(ConfigError, match=words):
         pipeline(*events, settings=settings)
+
+
+def test_a_model_that_lacks_tensors_is_refused_and_not_left_uncalibrated(pipeline, tmp_path, capfd):
+    pipeline.save_pretrained(tmp_path)
+    file = tmp_path / "ratio" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(file)
+    save_file({k: v for k, v in tensors.items() if k not in ("slope", "offset")}, file)
+    with pytest.raises(RunError, match=r"another version: its ratio lacks offset, slope"):
+        PileupTranslationPipeline.from_pretrained(tmp_path)
+    assert "newly initialized" not in capfd.readouterr().err
 
 
 def test_a_missing_model_is_named(tmp_path):

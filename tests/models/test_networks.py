@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from pileupgen.errors import ConfigError
 from pileupgen.models.autoencoder import Autoencoder
@@ -14,6 +15,7 @@ from pileupgen.models.layers import (
     rotary_angles,
     rotate,
     unpatchify,
+    wrapped,
 )
 from pileupgen.models.local import LocalDenoiser
 from pileupgen.models.ratio import RatioClassifier
@@ -223,3 +225,14 @@ def test_convolution_of_a_lone_cell_is_that_of_its_ring():
     x = torch.randn(4, 3, 1, 1, generator=torch.Generator().manual_seed(2))
     ring = convolution(x.expand(4, 3, 1, 6))
     torch.testing.assert_close(convolution(x).expand(4, 5, 1, 6), ring, atol=1e-5, rtol=1e-5)
+
+
+def test_padding_in_phi_and_its_gradient_are_those_of_circular_padding():
+    x = torch.randn(2, 3, 4, 6, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(2, 3, 4, 8, dtype=torch.float64)
+    values, gradients = [], []
+    for padded in (wrapped(x, 1), F.pad(x, (1, 1, 0, 0), mode="circular")):
+        values.append(padded)
+        gradients.append(torch.autograd.grad((weight * padded).sum(), x)[0])
+    assert torch.equal(*values)
+    assert torch.allclose(*gradients)
