@@ -24,10 +24,15 @@ from pileupgen.errors import ConfigError, RunError
 from pileupgen.models.autoencoder import Autoencoder
 from pileupgen.models.cell_patches import CellPatches
 from pileupgen.models.codec import Codec
-from pileupgen.models.denoiser import DATA, FieldDenoiser
+from pileupgen.models.denoiser import DATA, Denoiser, FieldDenoiser
+from pileupgen.models.local import LocalDenoiser
 from pileupgen.models.ratio import RatioClassifier
 from pileupgen.models.renewal import MarginalRenewal
 from pileupgen.models.scaling import CellSpace
+from pileupgen.models.transformer import TransformerDenoiser
+
+DENOISERS = (Denoiser, TransformerDenoiser, LocalDenoiser)
+"""What a saved pipeline may hold: diffusers loads classes of imported modules only."""
 
 
 class PileupTranslationPipeline(DiffusionPipeline):
