@@ -295,9 +295,10 @@ def require_finite(energy: NDArray[np.float32], event_id: NDArray[np.int64], whe
     """
     bad = ~np.isfinite(energy).all(axis=(1, 2, 3))
     if bad.any():
-        named = ", ".join(str(event) for event in event_id[bad][:5])
+        n, named = int(bad.sum()), ", ".join(str(event) for event in event_id[bad][:5])
+        what = f"event {named} holds" if n == 1 else f"{n} events ({named}{', …' * (n > 5)}) hold"
         raise TrainingError(
-            f"{where}: {int(bad.sum())} events hold NaN or infinite cells (event {named}, …).",
+            f"{where}: {what} NaN or infinite cells.",
             "Preprocess the sample anew.",
         )
 

@@ -95,8 +95,12 @@ def test_few_events_are_taken_with_a_warning(tmp_path, calibration, caplog):
     assert "has only 13 train events" in caplog.text
 
 
-def test_events_with_nan_are_named():
-    energy = np.zeros((4, 2, 8, 12), dtype=np.float32)
-    energy[2, 0, 1, 1] = np.nan
-    with pytest.raises(TrainingError, match="event 12"):
-        require_finite(energy, np.arange(10, 14), "mc.h5")
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [([2], "event 12 holds NaN"), ([1, 3], r"2 events \(11, 13\) hold"), (range(6), "14, …")],
+)
+def test_events_with_nan_are_named(rows, words):
+    energy = np.zeros((6, 2, 8, 12), dtype=np.float32)
+    energy[list(rows), 0, 1, 1] = np.nan
+    with pytest.raises(TrainingError, match=words):
+        require_finite(energy, np.arange(10, 16), "mc.h5")
