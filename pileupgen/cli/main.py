@@ -13,6 +13,7 @@ import typer
 
 from pileupgen import __version__
 from pileupgen.cli import cards, demo
+from pileupgen.cli.benchmark import benchmark
 from pileupgen.cli.compare import compare
 from pileupgen.cli.export import export
 from pileupgen.cli.merge import merge
@@ -68,7 +69,18 @@ def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-for _command in (simulate, preprocess, train, scan, translate, merge, validate, compare, export):
+for _command in (
+    simulate,
+    preprocess,
+    train,
+    scan,
+    translate,
+    merge,
+    validate,
+    compare,
+    export,
+    benchmark,
+):
     app.command()(_interruptible(_command))
 
 _cards = typer.Typer(

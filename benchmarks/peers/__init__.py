@@ -1,0 +1,81 @@
+"""What else one could do: the rows of the table beside pileupgen's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from benchmarks.peers.contract import Peer
+
+
+def make_peer(name: str) -> Peer:
+    """A row's method, not fitted yet."""
+    return PEERS[name]()
+
+
+def _identity() -> Peer:
+    from benchmarks.peers.morphing import Identity
+
+    return Identity()
+
+
+def _plain() -> Peer:
+    from benchmarks.peers.morphing import Morphing
+
+    return Morphing(chained=False)
+
+
+def _chained() -> Peer:
+    from benchmarks.peers.morphing import Morphing
+
+    return Morphing(chained=True)
+
+
+def _copula() -> Peer:
+    from benchmarks.peers.copula import GaussianCopula
+
+    return GaussianCopula()
+
+
+def _carl() -> Peer:
+    from benchmarks.peers.reweighting import Reweighting
+
+    return Reweighting()
+
+
+def _flow() -> Peer:
+    from benchmarks.peers.flow import FlowMorphing
+
+    return FlowMorphing()
+
+
+def _pixels() -> Peer:
+    from benchmarks.peers.pixels import PixelDiffusion
+
+    return PixelDiffusion()
+
+
+def _ours(mode: str) -> Peer:
+    from benchmarks.peers.ours import Ours
+    from pileupgen.diffusion.settings import Settings
+
+    ways = {
+        "generate": Settings("generate", 999, 0.0, 15),
+        "partial": Settings("partial", 300, 2.0, 10),
+        "invert": Settings("invert", 995, 0.0, 10),
+    }
+    return Ours(ways[mode])
+
+
+PEERS: dict[str, Callable[[], Peer]] = {
+    "identity": _identity,
+    "quantile morphing, plain": _plain,
+    "quantile morphing, chained": _chained,
+    "Gaussian-copula map": _copula,
+    "reweighting (CARL)": _carl,
+    "normalizing flow": _flow,
+    "pixel diffusion": _pixels,
+    "generate": lambda: _ours("generate"),
+    "partial": lambda: _ours("partial"),
+    "invert": lambda: _ours("invert"),
+}
+"""In the order of the table."""

@@ -1,0 +1,93 @@
+"""What every row of the table is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pileupgen.calo.geometry import Grid
+from pileupgen.run import RunDirectory
+from pileupgen.samples.store import Images
+from pileupgen.validation.features import observables_of
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a peer may learn from: training events of both domains, no other.
+
+    Attributes
+    ----------
+    mc, data : Images
+        Training events.
+    run : RunDirectory
+        A trained run; only our own rows look into it.
+    device : str
+        Torch device.
+    seconds : float
+        Wall time that a peer which could train for ever may train for.
+    seed : int
+    """
+
+    mc: Images
+    data: Images
+    run: RunDirectory
+    device: str
+    seconds: float
+    seed: int
+
+    @property
+    def grid(self) -> Grid:
+        """Of the images."""
+        return self.mc.grid
+
+
+@dataclass(frozen=True)
+class Output:
+    """What became of N source events; a peer gives one of the three.
+
+    Attributes
+    ----------
+    energy : float32 array, shape (N, L, n_eta, n_phi), optional
+        Translated images in GeV.
+    observables : float64 array, shape (N, k), optional
+        Translated observables, where a method makes no images.
+    weight : float64 array, shape (N,), optional
+        Weights of the source events, where a method changes nothing else.
+    """
+
+    energy: NDArray[np.float32] | None = None
+    observables: Floats | None = None
+    weight: Floats | None = None
+
+
+class Peer(Protocol):
+    """One way to make mc look like data."""
+
+    n_evaluations: int
+    """Network evaluations an event takes."""
+
+    def fit(self, problem: Problem) -> None:
+        """Learn from training events."""
+
+    def translate(self, images: Images) -> Output:
+        """Translate source events."""
+
+    @property
+    def n_parameters(self) -> int:
+        """Trained numbers."""
+
+
+def measured(images: Images, batch: int = 128) -> Floats:
+    """Observables of images, shape (N, k)."""
+    observables = observables_of(images.grid)
+    parts = []
+    for begin in range(0, len(images), batch):
+        rows = slice(begin, begin + batch)
+        found = observables.measure(images.energy[rows], images.event_id[rows])
+        parts.append(np.stack([found[name] for name in observables.names], axis=1))
+    return np.concatenate(parts)

@@ -1,0 +1,254 @@
+"""Speed of translation, store to store, against a plain diffusers loop with the same networks.
+
+python -m benchmarks.translate_speed --run runs/demo [--events 100] [--steps 10,5,4]
+
+The plain loop is that of the diffusers tutorials: DDPM's ancestral steps from t_release to 0, one
+pass with the class and one without, single precision. Both read the same held-out events, encode,
+decode and renew them by the same code, and write a store. All in one process, one after another.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.quality import Judge
+from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+from pileupgen.diffusion.production import Blocks, Member, Production, produce
+from pileupgen.diffusion.schedule import alpha_sigma
+from pileupgen.diffusion.settings import Settings
+from pileupgen.diffusion.translator import MICRO_BATCH, EventKeys
+from pileupgen.models.codec import EventNoise
+from pileupgen.models.denoiser import DATA, MC, NULL
+from pileupgen.models.renewal import MarginalRenewal
+from pileupgen.run import RunDirectory
+from pileupgen.samples.store import Images, ImageStore, create_store
+
+Rows = NDArray[np.int64]
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--run", type=Path, default=Path("runs/demo"))
+    options.add_argument("--events", type=int, default=100)
+    options.add_argument("--renewal-events", type=int, default=100, help="0: nothing is renewed")
+    options.add_argument("--steps", default="10,5,4", help="of our own solver, with commas")
+    options.add_argument("--t-release", type=int, default=300)
+    options.add_argument("--w", type=float, default=2.0)
+    options.add_argument("--no-plain", action="store_true", help="leave the plain loop out")
+    options.add_argument("--seed", type=int, default=1)
+    given = options.parse_args()
+    run = RunDirectory(given.run)
+    mc, data = (ImageStore(run.images(domain)) for domain in ("mc", "data"))
+    pipeline = PileupTranslationPipeline.from_pretrained(run.model)
+    judge = Judge.of(mc, data, given.events, 1, given.seed)
+    rows = mc.indices("test", given.events)
+    training = mc.read(mc.indices("train", given.renewal_events))
+    base = Settings("partial", given.t_release, given.w)
+    record: dict[str, Any] = {"load_before": os.getloadavg(), "events": len(rows), "rows": []}
+    print(f"{len(rows)} events, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}")
+    with tempfile.TemporaryDirectory() as folder:
+        energies: dict[str, NDArray[np.float32]] = {}
+        rates: dict[str, float] = {}
+        if not given.no_plain:
+            plain = PlainLoop(pipeline, given.t_release, given.w, given.seed)
+            if len(training):
+                plain.fit(training)
+            seconds = timed(lambda: plain.produce(mc, rows, Path(folder) / "plain.h5"))
+            energies["plain"] = ImageStore(Path(folder) / "plain.h5").read().energy
+            rates["plain"] = len(rows) / seconds
+            show(record, "plain loop", rates["plain"], None, judge, energies["plain"])
+        for steps in map(int, given.steps.split(",")):
+            settings = replace(base, num_inference_steps=steps)
+            renewal = None
+            if len(training):
+                renewal = fit_renewal(pipeline, training, settings, given.seed)
+            member = Member(pipeline, settings, renewal)
+            target = Path(folder) / f"{steps}.h5"
+            clock = Clock(pipeline)
+            with clock.running():
+                seconds = timed(partial(ours, mc, rows, member, given.seed, target))
+            energy = ImageStore(target).read().energy
+            rate = len(rows) / seconds
+            extra: dict[str, Any] = {
+                "network_share": clock.seconds / seconds,
+                "of_matrix_rate": flops_per_event(pipeline, settings) * rate / matrix_rate(),
+                "times_plain": rate / rates["plain"] if rates else None,
+            }
+            if rates:
+                difference = judge.gap_difference(energy, energies["plain"])
+                extra["gap_closed_less_plain"] = (difference.value, difference.error)
+            show(record, f"{steps} steps", rate, extra, judge, energy)
+    record["load_after"] = os.getloadavg()
+    print(json.dumps(record))
+
+
+def show(
+    record: dict[str, Any],
+    name: str,
+    rate: float,
+    extra: dict[str, Any] | None,
+    judge: Judge,
+    energy: NDArray[np.float32],
+) -> None:
+    """Print a row and keep it."""
+    from benchmarks.peers.contract import Output
+
+    quality = judge.quality(Output(energy=energy)).to_dict()
+    row = {"name": name, "events_per_s": rate, **(extra or {}), "quality": quality}
+    record["rows"].append(row)
+    notes = ", ".join(f"{key} {_short(value)}" for key, value in (extra or {}).items())
+    gap = quality["gap_closed"]
+    print(
+        f"{name:12} {rate:8.2f} events/s; gap closed {gap['value']:.3f} ± "
+        f"{0.5 * (gap['high'] - gap['low']):.3f}, AUC {quality['auc']:.3f}; {notes}",
+        flush=True,
+    )
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"{value[0]:+.4f} ± {value[1]:.4f}"
+    return "–" if value is None else f"{value:.3g}"
+
+
+def timed(work: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin
+
+
+def ours(mc: ImageStore, rows: Rows, member: Member, seed: int, target: Path) -> None:
+    """What `pileupgen translate` does once its models are loaded."""
+    production = Production(mc, rows, [member], seed)
+    produce(production, Blocks(target, "benchmark", rows, 1), target, {})
+
+
+def fit_renewal(
+    pipeline: PileupTranslationPipeline, images: Images, settings: Settings, seed: int
+) -> MarginalRenewal:
+    return pipeline.fit_renewal(images.energy, images.mu, images.event_id, seed, settings)
+
+
+class PlainLoop:
+    """Partial diffusion as one would write it with diffusers, batch by batch."""
+
+    def __init__(
+        self, pipeline: PileupTranslationPipeline, t_release: int, w: float, seed: int
+    ) -> None:
+        self.pipeline, self.t_release, self.w, self.seed = pipeline, t_release, w, seed
+        grid = pipeline.geometry
+        n_channels = pipeline.calibration.n_channels
+        self.renewal = MarginalRenewal(n_channels, grid.n_eta, grid.is_eta_symmetric)
+
+    def fit(self, images: Images) -> None:
+        """Its own renewal, on training events that it has translated."""
+        self.renewal.fit(torch.cat([scores for _, scores in self._scores(images)]))
+
+    def produce(self, mc: ImageStore, rows: Rows, target: Path) -> None:
+        with create_store(target, mc.grid, "mc_to_data", {}) as writer:
+            for images in mc.batches(rows, MICRO_BATCH):
+                for part, scores in self._scores(images):
+                    mu = torch.from_numpy(part.mu)
+                    energy = self.pipeline.calibration.decode(self.renewal(scores), DATA, mu)
+                    writer.append(energy.numpy(), part.columns)
+
+    def _scores(self, images: Images) -> Iterator[tuple[Images, Tensor]]:
+        for begin in range(0, len(images), MICRO_BATCH):
+            rows = slice(begin, begin + MICRO_BATCH)
+            columns = {name: values[rows] for name, values in images.columns.items()}
+            part = Images(images.energy[rows], images.grid, columns)
+            yield part, self._translate(part)
+
+    @torch.no_grad()
+    def _translate(self, images: Images) -> Tensor:
+        pipeline, scheduler = self.pipeline, self.pipeline.scheduler
+        mu = torch.from_numpy(images.mu)
+        noise = EventNoise(self.seed, images.event_id)
+        uniform = noise.uniform(images.energy.shape[1:])
+        codec = pipeline.codec
+        latents = codec.encode(torch.from_numpy(images.energy), MC, mu, uniform)
+        rng = torch.Generator().manual_seed(self.seed)
+        eps = noise.normal(tuple(latents.shape[1:]))
+        x = scheduler.add_noise(latents, eps, torch.tensor([self.t_release]))
+        x_0 = torch.zeros_like(x)
+        for t in range(self.t_release, -1, -1):
+            times = torch.full((len(x),), t)
+            alpha, sigma = alpha_sigma(scheduler, times)
+            data, none = (
+                pipeline.denoiser(x, times, torch.full_like(times, label), mu, x_0, alpha, sigma)
+                for label in (DATA, NULL)
+            )
+            step = scheduler.step(none + (self.w + 1) * (data - none), t, x, generator=rng)
+            x, x_0 = step.prev_sample, step.pred_original_sample
+        return codec.decode_scores(x, DATA, mu)
+
+
+class Clock:
+    """Wall time inside the networks."""
+
+    def __init__(self, pipeline: PileupTranslationPipeline) -> None:
+        self.seconds = 0.0
+        self._methods = [
+            (pipeline.denoiser, "forward"),
+            (pipeline.autoencoder, "encode"),
+            (pipeline.autoencoder, "decode"),
+            (pipeline.ratio, "forward"),
+        ]
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        originals = [getattr(network, name) for network, name in self._methods]
+        for (network, name), method in zip(self._methods, originals, strict=True):
+            setattr(network, name, self._timed(method))
+        try:
+            yield
+        finally:
+            for network, name in self._methods:
+                delattr(network, name)
+
+    def _timed(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any, **kwargs: Any) -> Any:
+            begin = time.perf_counter()
+            try:
+                return method(*args, **kwargs)
+            finally:
+                self.seconds += time.perf_counter() - begin
+
+        return run
+
+
+def flops_per_event(pipeline: PileupTranslationPipeline, settings: Settings) -> float:
+    """Floating-point operations of a translation, counted."""
+    n = MICRO_BATCH
+    energy = np.zeros((n, *pipeline.geometry.shape), dtype=np.float32)
+    mu, keys = np.full(n, 60.0, dtype=np.float32), EventKeys(np.arange(n), 1)
+    with FlopCounterMode(display=False) as counter:
+        list(pipeline._translator.parts(energy, mu, keys, settings))
+    return float(counter.get_total_flops()) / n
+
+
+def matrix_rate(n: int = 2048, repeat: int = 3) -> float:
+    """Floating-point operations per second of a bf16 matrix product, the best of a few."""
+    a, b = (torch.randn(n, n).bfloat16() for _ in range(2))
+    best = min(timed(lambda: a @ b) for _ in range(repeat + 1))
+    return 2 * n**3 / best
+
+
+if __name__ == "__main__":
+    main()
