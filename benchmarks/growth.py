@@ -193,8 +193,9 @@ def figure_of(points: list[dict[str, Any]]) -> Any:
     by_events = [point for point in points if tuple(point["shape"]) == SMALL]
     by_size = [point for point in points if tuple(point["shape"]) != SMALL]
     with style():
-        figure = new_figure(12.0, 4.0)
-        panes = figure.subplots(1, 3)
+        n_panes = 3 if by_size else 2
+        figure = new_figure(4.0 * n_panes, 4.0)
+        panes = figure.subplots(1, n_panes)
         events = np.array([point["n_events"] for point in by_events])
         for what, colour in (("translate", "C0"), ("measure", "C1")):
             seconds = np.array([point[f"{what}_s"] for point in by_events])
@@ -206,9 +207,10 @@ def figure_of(points: list[dict[str, Any]]) -> Any:
                 color=colour,
                 label=what,
             )
-            cells = [int(np.prod(point["shape"])) for point in by_size]
-            per_event = [1e3 * point[f"{what}_s"] / point["n_events"] for point in by_size]
-            panes[2].plot(cells, per_event, "o", color=colour, label=what)
+            if by_size:
+                cells = [int(np.prod(point["shape"])) for point in by_size]
+                per_event = [1e3 * point[f"{what}_s"] / point["n_events"] for point in by_size]
+                panes[2].plot(cells, per_event, "o", color=colour, label=what)
         if len(events):
             first = by_events[0]["translate_s"]
             panes[0].plot(events, first * events / events[0], "--", color="0.6", label="linear")
@@ -219,9 +221,10 @@ def figure_of(points: list[dict[str, Any]]) -> Any:
         panes[0].set_ylabel("time [s]")
         panes[1].set_ylabel("peak memory [GB]")
         panes[1].set_ylim(bottom=0)
-        panes[2].set_xlabel("cells per image")
-        panes[2].set_ylabel("time per event [ms]")
-        panes[2].set_ylim(bottom=0)
+        if by_size:
+            panes[2].set_xlabel("cells per image")
+            panes[2].set_ylabel("time per event [ms]")
+            panes[2].set_ylim(bottom=0)
         for pane in panes:
             pane.legend()
     return figure
