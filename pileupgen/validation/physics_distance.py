@@ -27,11 +27,14 @@ class PhysicsDistance:
     Attributes
     ----------
     value, error : float
-        Estimate and its error, as JetNet defines them.
+        Estimate and its error, as JetNet defines them; medians where several samples are judged.
+    spread : float
+        Half the 68 % spread over these samples; 0 of one sample.
     """
 
     value: float
     error: float
+    spread: float = 0.0
 
 
 def fpd(

@@ -7,7 +7,7 @@ from html import escape
 from typing import Any, Literal
 
 CLEAR = 3.0
-"""Significance in σ above which a difference is told."""
+"""Significance in σ above which a difference is told: ``significance.CLEAR``, without imports."""
 LIMIT = 37.0
 """Largest significance that is computed: ``significance.LIMIT``, without its imports."""
 NONE = "–"
@@ -116,6 +116,12 @@ def standings(metrics: Mapping[str, Any]) -> dict[str, Standing]:
 def auc_error(test: Mapping[str, float]) -> float:
     """Give the error of an AUC, from events and from seeds."""
     return float((test["error"] ** 2 + test["spread"] ** 2) ** 0.5)
+
+
+def physics_error(distance: Mapping[str, float | None]) -> float | None:
+    """Give the error of an FPD or KPD, its own and the spread over the row's samples."""
+    error, spread = distance["error"], distance["spread"]
+    return error if error is None or spread is None else float((error**2 + spread**2) ** 0.5)
 
 
 def label_html(label: str, unit: str = "") -> str:

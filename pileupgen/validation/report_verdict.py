@@ -124,11 +124,10 @@ def _broken_control(metrics: Mapping[str, Any], holds: bool) -> list[str]:
 def _findings(verdict: Mapping[str, Any]) -> list[str]:
     clear = [found for found in verdict["findings"] if found["significance"] > CLEAR]
     texts = [f"{sigma_text(found['significance'])} in {found['name']}." for found in clear[:N_TOLD]]
-    if len(clear) > N_TOLD:
-        more = "or more " if len(clear) == len(verdict["findings"]) else ""
+    if verdict["n_clear"] > N_TOLD:
         texts.append(
-            f"{len(clear)} {more}tests are beyond {CLEAR:g} σ; the table of the most extreme tests "
-            "has them."
+            f"{verdict['n_clear']:,} of {verdict['n_tests']:,} tests are beyond {CLEAR:g} σ; the "
+            f"table has the {len(verdict['findings'])} most extreme."
         )
     return texts
 

@@ -43,7 +43,7 @@ def row(label: str, mean: float) -> dict:
             "cells": None,
         },
         "faithfulness": None,
-        "fpd": {"value": 0.0451, "error": 0.0002},
+        "fpd": {"value": 0.0451, "error": 0.0002, "spread": 0.0},
         "kpd": None,
         "observables": {"rho": {"w1": estimate(mean), "separation": 0.01}},
     }
@@ -64,7 +64,8 @@ def make(**headline: float) -> dict:
         "rows": {name: row(name, 0.1 * place) for place, name in enumerate(ROWS, start=1)},
         "controls": {"null_faithfulness_block": None},
         "verdicts": {
-            name: {"significance": 5.0, "n_tests": 100, "findings": [finding]} for name in ROWS
+            name: {"significance": 5.0, "n_tests": 100, "n_clear": 1, "findings": [finding]}
+            for name in ROWS
         },
         "mu_bins": [],
         "pileup": {},

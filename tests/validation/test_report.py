@@ -225,8 +225,8 @@ def test_a_test_that_cannot_tell_speaks_for_the_translation(metrics):
 
 
 def test_a_floor_farther_than_the_translated_is_told(metrics):
-    metrics["rows"]["floor"]["fpd"] = {"value": 0.3, "error": 0.01}
-    metrics["rows"]["translated"]["fpd"] = {"value": 0.04, "error": 0.001}
+    metrics["rows"]["floor"]["fpd"] = {"value": 0.3, "error": 0.01, "spread": 0.0}
+    metrics["rows"]["translated"]["fpd"] = {"value": 0.04, "error": 0.001, "spread": 0.0}
     assert any("rank nothing by them" in text for text in judge_metrics(metrics).cautions)
 
 

@@ -38,8 +38,9 @@ def front_figure(points: Sequence[Point], floor: Estimate, chosen: Point) -> Fig
         axes.plot(
             [point.block.value for point in front],
             [point.w1.value for point in front],
-            color="0.5",
-            linewidth=0.9,
+            color=COLOURS["target"],
+            linestyle=(0, (5, 2)),
+            linewidth=1.0,
             label="front",
             zorder=1,
         )
