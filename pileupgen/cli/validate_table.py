@@ -10,7 +10,7 @@ from pileupgen.validation.report_text import (
     CLEAR,
     auc_error,
     number,
-    physics_error,
+    physics_range,
     places,
     sigma_text,
     standing,
@@ -146,8 +146,8 @@ def _test(test: dict[str, float] | None, value: str, error: str) -> str:
 def _in_thousandths(distance: dict[str, float] | None) -> str:
     if distance is None:
         return "–"
-    error = physics_error(distance)
-    return f"{number(distance['value'], 1000, 2)} ± {number(error, 1000, 2)}"
+    found = physics_range(distance, 2)
+    return f"{number(distance['value'], 1000, 2)} {found if found[0] == '±' else f'({found})'}"
 
 
 def _count(row: dict[str, Any]) -> str:

@@ -28,13 +28,14 @@ class PhysicsDistance:
     ----------
     value, error : float
         Estimate and its error, as JetNet defines them; medians where several samples are judged.
-    spread : float
-        Half the 68 % spread over these samples; 0 of one sample.
+    lowest, highest : float or None
+        Least and greatest of these samples; None of one sample.
     """
 
     value: float
     error: float
-    spread: float = 0.0
+    lowest: float | None = None
+    highest: float | None = None
 
 
 def fpd(

@@ -29,7 +29,7 @@ DEFINITIONS = {
     "auc_features": "classifier two-sample test on the observables, cross-fitted gradient boosting",
     "auc_cells": "classifier two-sample test on the images, cross-fitted φ-periodic CNN",
     "fpd": "Fréchet physics distance on the observables, JetNet's definition (2211.10295); the "
-    "floor's is the median over its samples, their spread is in its error",
+    "floor's is the median over its samples, with their range",
     "kpd": "kernel physics distance on the observables, JetNet's definition (2211.10295); floor "
     "likewise",
     "jsd": "Jensen-Shannon divergence over ln 2 from calibrated probabilities",

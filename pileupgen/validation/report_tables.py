@@ -14,7 +14,7 @@ from pileupgen.validation.report_text import (
     label_html,
     number,
     percent,
-    physics_error,
+    physics_range,
     places,
     sigma_text,
     standings,
@@ -186,7 +186,7 @@ def pileup_table(metrics: Mapping[str, Any]) -> str:
 def shower_table(metrics: Mapping[str, Any]) -> str:
     """Separation powers as the CaloChallenge defines them, by family; empty but for showers."""
     families: dict[str, list[Mapping[str, Any]]] = {}
-    for found in metrics["showers"].values():
+    for found in metrics.get("showers", {}).values():
         families.setdefault(found["family"], []).append(found)
     if not families:
         return ""
@@ -264,8 +264,7 @@ def _auc(test: Mapping[str, float] | None) -> str:
 def _physics(found: Mapping[str, float | None] | None) -> str:
     if found is None:
         return NONE
-    error = number(physics_error(found), 1000, 1)
-    return f"{number(found['value'], 1000, 1)} <small>± {error}</small>"
+    return f"{number(found['value'], 1000, 1)} <small>{physics_range(found, 1)}</small>"
 
 
 def _plus_minus(

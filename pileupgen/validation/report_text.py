@@ -118,10 +118,18 @@ def auc_error(test: Mapping[str, float]) -> float:
     return float((test["error"] ** 2 + test["spread"] ** 2) ** 0.5)
 
 
-def physics_error(distance: Mapping[str, float | None]) -> float | None:
-    """Give the error of an FPD or KPD, its own and the spread over the row's samples."""
-    error, spread = distance["error"], distance["spread"]
-    return error if error is None or spread is None else float((error**2 + spread**2) ** 0.5)
+def physics_range(distance: Mapping[str, float | None], decimals: int) -> str:
+    """Give ± the error of an FPD or KPD × 1000, or the range of a median over samples.
+
+    >>> physics_range({"value": 0.008, "error": 0.001}, 1)
+    '± 1.0'
+    >>> physics_range({"value": 0.008, "error": 0.001, "lowest": 0.007, "highest": 0.3}, 1)
+    '7.0 to 300.0'
+    """
+    low, high = distance.get("lowest"), distance.get("highest")
+    if low is None or high is None:
+        return f"± {number(distance['error'], 1000, decimals)}"
+    return f"{number(low, 1000, decimals)} to {number(high, 1000, decimals)}"
 
 
 def label_html(label: str, unit: str = "") -> str:

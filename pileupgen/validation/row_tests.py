@@ -20,8 +20,6 @@ Floats = NDArray[np.float64]
 
 SHOWER_FPD_SIZE = SHOWER_KPD_SIZE = 10_000
 """Smallest batch of the FPD and batch of the KPD of showers, the CaloChallenge's."""
-SPREAD = (15.865, 84.135)
-"""Percentiles over a row's samples whose half distance is their spread."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,9 @@ def compare_rows(
             distances[name].append(found)
         tick(1)
     return {
-        name: RowTests(merge_tests(tests[name]), *map(_median, zip(*distances[name], strict=True)))
+        name: RowTests(
+            merge_tests(tests[name]), *map(median_distance, zip(*distances[name], strict=True))
+        )
         for name in rows
     }
 
@@ -153,11 +153,12 @@ def _physics_distances(
     )
 
 
-def _median(distances: tuple[PhysicsDistance, ...]) -> PhysicsDistance:
+def median_distance(distances: tuple[PhysicsDistance, ...]) -> PhysicsDistance:
+    """Give the median over samples with their range; one sample as it is."""
+    if len(distances) == 1:
+        return distances[0]
     values = [distance.value for distance in distances]
-    low, high = np.percentile(values, SPREAD)
+    errors = [distance.error for distance in distances]
     return PhysicsDistance(
-        float(np.median(values)),
-        float(np.median([distance.error for distance in distances])),
-        float(0.5 * (high - low)),
+        float(np.median(values)), float(np.median(errors)), min(values), max(values)
     )

@@ -43,7 +43,7 @@ def row(label: str, mean: float) -> dict:
             "cells": None,
         },
         "faithfulness": None,
-        "fpd": {"value": 0.0451, "error": 0.0002, "spread": 0.0},
+        "fpd": {"value": 0.0451, "error": 0.0002},
         "kpd": None,
         "observables": {"rho": {"w1": estimate(mean), "separation": 0.01}},
     }
@@ -55,6 +55,7 @@ def make(**headline: float) -> dict:
     metrics = {
         "schema": "pileupgen-metrics",
         "schema_version": 1,
+        "kind": "images",
         "definitions": {},
         "settings": {"weighted": False, "level": 0.6827},
         "headline": {"mean_w1": 0.14, "ess": 0.5, "gap_closed": 0.9, **headline},
