@@ -212,10 +212,12 @@ def _auc(key: str) -> Callable[[Metrics], str]:
 
 def _distance(key: str) -> Callable[[Metrics], str]:
     def text(metrics: Metrics) -> str:
+        from pileupgen.validation.report_text import number, physics_range
+
         found = metrics["rows"]["translated"][key]
         if found is None or found["value"] is None or found["error"] is None:
             return NONE
-        return f"{1000 * found['value']:.2f} ± {1000 * found['error']:.2f}"
+        return f"{number(found['value'], 1000, 2)} {physics_range(found, 2)}"
 
     return text
 

@@ -6,7 +6,15 @@ from typing import Any
 
 from rich.table import Table
 
-from pileupgen.validation.report_text import CLEAR, auc_error, places, sigma_text, standing
+from pileupgen.validation.report_text import (
+    CLEAR,
+    auc_error,
+    number,
+    physics_range,
+    places,
+    sigma_text,
+    standing,
+)
 
 ROWS = ("floor", "source", "translated")
 COLOURS = {"floor": "green", "nearer": "default", "farther": "red", "unknown": "dim"}
@@ -106,10 +114,12 @@ def findings(metrics: dict[str, Any], n: int = 3) -> list[str]:
     clear = [found for found in verdict["findings"] if found["significance"] > CLEAR][:n]
     if not clear:
         return [f"[bold green]agrees[/] in all of {verdict['n_tests']:,} tests within {CLEAR:g} σ"]
-    return [
+    told = [
         f"[bold]differs[/] {sigma_text(found['significance'])} in {found['name']}"
         for found in clear
     ]
+    more = verdict["n_clear"] - len(clear)
+    return [*told, f"and in {more:,} more of {verdict['n_tests']:,} tests"] if more > 0 else told
 
 
 def _cells(distances: list[dict[str, float | None]]) -> list[str]:
@@ -136,7 +146,8 @@ def _test(test: dict[str, float] | None, value: str, error: str) -> str:
 def _in_thousandths(distance: dict[str, float] | None) -> str:
     if distance is None:
         return "–"
-    return f"{1000 * distance['value']:.2f} ± {1000 * distance['error']:.2f}"
+    found = physics_range(distance, 2)
+    return f"{number(distance['value'], 1000, 2)} {found if found[0] == '±' else f'({found})'}"
 
 
 def _count(row: dict[str, Any]) -> str:

@@ -108,8 +108,8 @@ def require_weights(weight: Floats, where: str) -> None:
     n_negative = int(np.sum(weight < 0))
     if n_bad or n_negative:
         raise InputError(
-            f"{where}: of {len(weight)} event weights {n_bad} are not finite and {n_negative} are "
-            "negative.",
+            f"{where}: of {len(weight)} event weights {n_bad} are not finite or too large "
+            f"and {n_negative} are negative.",
             "Distances need weights ≥ 0; leave --weighted out, or translate anew.",
         )
     if not np.any(weight > 0):

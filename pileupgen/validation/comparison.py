@@ -12,7 +12,7 @@ from pileupgen.validation.bootstrap import Estimate, effective_size
 from pileupgen.validation.distance_table import DistanceTable, separations
 from pileupgen.validation.draws import Draws, Samples
 from pileupgen.validation.faithfulness import Faithfulness, block_faithfulness, cell_faithfulness
-from pileupgen.validation.features import feature_faithfulness, observables_of
+from pileupgen.validation.features import feature_faithfulness, kind_of, observables_of
 from pileupgen.validation.mu_bins import compare_in_mu
 from pileupgen.validation.pileup_physics import pileup_quantities
 from pileupgen.validation.records import Comparison, Row
@@ -119,7 +119,7 @@ def compare(
         notes = (*notes, f"constant in the target, so not in the mean: {names}")
     release_weight = samples.translated.weight if release_weight is None else release_weight
     return Comparison(
-        kind="features" if is_table else "images",
+        kind=kind_of(target.grid),
         target_label=target.label,
         n_target=len(target),
         observables=observables_of(target.grid).records,
@@ -131,7 +131,7 @@ def compare(
         null=_null_control(samples, source_of, draws),
         verdicts={name: judge(target, parts[0]) for name, parts in samples.rows().items()},
         mu_bins=bins,
-        pileup=() if is_table else pileup_quantities(samples, draws),
+        pileup=pileup_quantities(samples, draws) if kind_of(target.grid) == "images" else (),
         notes=notes,
         settings={"n_bootstrap": n_bootstrap, "n_seeds": n_seeds, "seed": seed},
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,6 +12,7 @@ from pileupgen.errors import GeometryError
 from pileupgen.validation.bootstrap import Estimate
 from pileupgen.validation.faithfulness import block_faithfulness
 from pileupgen.validation.observables import Observable, ObservableSet
+from pileupgen.validation.showers import ShowerSet, data_set_of
 
 Floats = NDArray[np.float64]
 
@@ -42,6 +45,7 @@ class FeatureSet:
         self,
         energy: NDArray[np.float32],
         event_id: NDArray[np.int64],  # noqa: ARG002 - as ObservableSet.measure
+        mu: NDArray[np.float32] | None = None,  # noqa: ARG002
     ) -> dict[str, Floats]:
         """All features of a batch.
 
@@ -50,6 +54,8 @@ class FeatureSet:
         energy : float32 array, shape (N, F, 1, 1)
             The table, each feature in its unit.
         event_id : int64 array, shape (N,)
+            Not used.
+        mu : float32 array, shape (N,), optional
             Not used.
 
         Returns
@@ -68,9 +74,21 @@ class FeatureSet:
         }
 
 
-def observables_of(grid: Grid) -> ObservableSet | FeatureSet:
-    """What the events of a grid are reduced to: observables of images, or features themselves."""
-    return FeatureSet(grid) if grid.is_feature_table else ObservableSet(grid)
+def observables_of(grid: Grid) -> ObservableSet | FeatureSet | ShowerSet:
+    """What the events of a grid are reduced to: observables of images or of showers, or features.
+
+    Showers are what lies on one of the CaloChallenge's grids.
+    """
+    if grid.is_feature_table:
+        return FeatureSet(grid)
+    return ObservableSet(grid) if data_set_of(grid) is None else ShowerSet(grid)
+
+
+def kind_of(grid: Grid) -> Literal["images", "features", "showers"]:
+    """What the events of a grid are called in ``metrics.json``."""
+    if grid.is_feature_table:
+        return "features"
+    return "images" if data_set_of(grid) is None else "showers"
 
 
 def in_spreads(values: NDArray[np.float32], weight: Floats) -> NDArray[np.float32]:

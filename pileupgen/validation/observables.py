@@ -103,7 +103,10 @@ class ObservableSet:
         return next(record for record in self.records if record.name == name)
 
     def measure(
-        self, energy: NDArray[np.float32], event_id: NDArray[np.int64]
+        self,
+        energy: NDArray[np.float32],
+        event_id: NDArray[np.int64],
+        mu: NDArray[np.float32] | None = None,  # noqa: ARG002 - as ShowerSet.measure
     ) -> dict[str, Floats]:
         """All observables of a batch.
 
@@ -113,6 +116,8 @@ class ObservableSet:
             GeV.
         event_id : int64 array, shape (N,)
             Chooses the axis of the random cone.
+        mu : float32 array, shape (N,), optional
+            Not used.
 
         Returns
         -------

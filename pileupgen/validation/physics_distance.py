@@ -27,11 +27,15 @@ class PhysicsDistance:
     Attributes
     ----------
     value, error : float
-        Estimate and its error, as JetNet defines them.
+        Estimate and its error, as JetNet defines them; medians where several samples are judged.
+    lowest, highest : float or None
+        Least and greatest of these samples; None of one sample.
     """
 
     value: float
     error: float
+    lowest: float | None = None
+    highest: float | None = None
 
 
 def fpd(

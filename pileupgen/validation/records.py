@@ -12,6 +12,7 @@ from pileupgen.validation.mu_bins import MuBin
 from pileupgen.validation.observables import Observable
 from pileupgen.validation.physics_distance import PhysicsDistance
 from pileupgen.validation.pileup_physics import Quantity
+from pileupgen.validation.shower_separation import ShowerSeparation
 from pileupgen.validation.significance import Verdict
 from pileupgen.validation.two_sample import TwoSampleTest
 
@@ -27,8 +28,10 @@ DEFINITIONS = {
     "separation": "½ Σ (h1 − h2)² / (h1 + h2) of unit-sum histograms with under- and overflow",
     "auc_features": "classifier two-sample test on the observables, cross-fitted gradient boosting",
     "auc_cells": "classifier two-sample test on the images, cross-fitted φ-periodic CNN",
-    "fpd": "Fréchet physics distance on the observables, JetNet's definition (2211.10295)",
-    "kpd": "kernel physics distance on the observables, JetNet's definition (2211.10295)",
+    "fpd": "Fréchet physics distance on the observables, JetNet's definition (2211.10295); the "
+    "floor's is the median over its samples, with their range",
+    "kpd": "kernel physics distance on the observables, JetNet's definition (2211.10295); floor "
+    "likewise",
     "jsd": "Jensen-Shannon divergence over ln 2 from calibrated probabilities",
     "faithfulness": "correlation over events of energies in blocks (about 0.5 × 60°) or cells with "
     "the linked source event, layers summed, each place's mean removed",
@@ -45,6 +48,19 @@ FEATURE_DEFINITIONS = {
     "number of tests (Bonferroni)",
 }
 """The same for tables of features, which have neither blocks nor cells."""
+SHOWER_DEFINITIONS = {
+    **DEFINITIONS,
+    "fpd": "Fréchet physics distance on the CaloChallenge's features, batches from 10,000",
+    "kpd": "kernel physics distance on the CaloChallenge's features, batches of 10,000",
+    "separation_challenge": "separation power in the CaloChallenge's histograms, what lies outside "
+    "their edges dropped (2410.21611)",
+}
+"""The same for showers."""
+_DEFINITIONS = {
+    "images": DEFINITIONS,
+    "features": FEATURE_DEFINITIONS,
+    "showers": SHOWER_DEFINITIONS,
+}
 
 
 @dataclass(frozen=True)
@@ -117,7 +133,8 @@ class Comparison:
     Attributes
     ----------
     kind : str
-        What is compared: calorimeter images or tables of features, which are then the observables.
+        What is compared: calorimeter images, showers on a grid of the CaloChallenge, or tables of
+        features, which are then the observables.
     target_label : str
         What figures call the target.
     n_target : int
@@ -141,13 +158,15 @@ class Comparison:
         The headline in bins of μ.
     pileup : tuple of Quantity
         Pileup's own physics: densities, offsets, resolutions.
+    showers : tuple of ShowerSeparation
+        Separation powers in the CaloChallenge's own histograms, of showers.
     notes : tuple of str
         What a reader has to know.
     settings : dict
         Numbers of bootstrap draws and seeds, and the seed.
     """
 
-    kind: Literal["images", "features"]
+    kind: Literal["images", "features", "showers"]
     target_label: str
     n_target: int
     observables: tuple[Observable, ...]
@@ -161,6 +180,7 @@ class Comparison:
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     mu_bins: tuple[MuBin, ...] = ()
     pileup: tuple[Quantity, ...] = ()
+    showers: tuple[ShowerSeparation, ...] = ()
     notes: tuple[str, ...] = ()
     settings: dict[str, int] = field(default_factory=dict)
 
@@ -198,7 +218,7 @@ class Comparison:
             "schema": SCHEMA,
             "schema_version": SCHEMA_VERSION,
             "kind": self.kind,
-            "definitions": DEFINITIONS if self.kind == "images" else FEATURE_DEFINITIONS,
+            "definitions": _DEFINITIONS[self.kind],
             "settings": {**self.settings, "weighted": self.weighted, "level": LEVEL},
             "headline": self.headline(),
             "notes": list(self.notes),
@@ -214,6 +234,7 @@ class Comparison:
             "verdicts": {name: asdict(verdict) for name, verdict in self.verdicts.items()},
             "mu_bins": [asdict(mu_bin) for mu_bin in self.mu_bins],
             "pileup": {quantity.name: asdict(quantity) for quantity in self.pileup},
+            "showers": {found.name: asdict(found) for found in self.showers},
             "truth": None if self.truth is None else asdict(self.truth),
         }
         return dict(_without_nan(values))

@@ -22,6 +22,7 @@ from pileupgen.validation.report_tables import (
     observables_table,
     pileup_table,
     settings_table,
+    shower_table,
 )
 from pileupgen.validation.report_verdict import Judgement, judge_metrics
 
@@ -88,7 +89,8 @@ def render_report(metrics: Mapping[str, Any], pictures: Mapping[str, bytes]) -> 
     title = escape(f"Validation: {source} translated to {target}")
     style = (files("pileupgen.validation") / "report.css").read_text(encoding="utf-8")
     numbers = "\n".join(
-        make(metrics) for make in (headline_table, findings_table, mu_table, pileup_table)
+        make(metrics)
+        for make in (headline_table, findings_table, shower_table, mu_table, pileup_table)
     )
     figures = "\n".join(_figure(name, data) for name, data in pictures.items())
     origin = "\n".join(make(metrics) for make in (settings_table, inputs_table, definitions_table))

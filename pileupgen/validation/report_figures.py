@@ -82,6 +82,14 @@ CAPTIONS = {
         "Slopes and widths are what jet calibration and isolation depend on. In the last pane the "
         "translated points should lie near the floor in every bin of μ.",
     ),
+    "shower_profile": Caption(
+        "Showers in depth",
+        "Means over showers of deposited energy, sparsity, centre and width in r, widths in η and "
+        "φ, and standard deviations of the centres in η and φ, each against the layer, with a "
+        "ratio to the target's showers below.",
+        "Translated showers should follow the points: a shift along the axis is a wrong depth, a "
+        "wrong width a wrong lateral shape.",
+    ),
     "jets": Caption(
         "Pileup jets",
         "Number of pileup jets per event and spectrum of their transverse momentum, each with a "

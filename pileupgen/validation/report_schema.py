@@ -119,14 +119,17 @@ def metrics_path(path: Path) -> Path:
     """Tell which file a run directory, a validation's folder or a file stands for."""
     if path.is_file() or (path.suffix == ".json" and not path.is_dir()):
         return path
-    if (path / "metrics.json").is_file() or "validation" in path.parts:
+    within = path / "validation" / "metrics.json"
+    is_validation = "validation" in (path.name, path.parent.name) and not within.is_file()
+    if (path / "metrics.json").is_file() or is_validation:
         return path / "metrics.json"
-    return path / "validation" / "metrics.json"
+    return within
 
 
 def run_of(path: Path) -> Path:
     """Tell which run directory a ``metrics.json`` is, or would be, in."""
-    for folder in path.parents:
+    # A validation's folder, or one in it; a folder farther up may be called so by chance.
+    for folder in path.parents[:2]:
         if folder.name == "validation":
             return folder.parent
     return path.parent

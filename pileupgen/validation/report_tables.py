@@ -7,11 +7,14 @@ from html import escape
 from typing import Any
 
 from pileupgen.validation.report_text import (
+    CLEAR,
     NONE,
     auc_error,
     has_interval,
     label_html,
     number,
+    percent,
+    physics_range,
     places,
     sigma_text,
     standings,
@@ -68,7 +71,7 @@ def headline_table(metrics: Mapping[str, Any]) -> str:
     for key, what in (("fpd", "FPD"), ("kpd", "KPD")):
         distances = [rows[row][key] for row in ROWS]
         if any(distances):
-            cells = (_plus_minus(found, "value", "error", 1000, 1) for found in distances)
+            cells = (_physics(found) for found in distances)
             lines.append([f"{what} × 1000", *cells])
     for key, what in places(metrics):
         found = [rows[row]["faithfulness"] for row in ROWS]
@@ -103,7 +106,15 @@ def findings_table(metrics: Mapping[str, Any]) -> str:
         for found in metrics["verdicts"].get(row, {"findings": []})["findings"][:n_shown]
     ]
     columns = ["what differs", "family", "sample", "by itself", "after the number of tests"]
-    return table("The most extreme tests against the target.", columns, lines, "words")
+    counts = ", ".join(
+        f"{verdict['n_clear']:,} of {verdict['n_tests']:,} for {escape(row)}"
+        for row, verdict in metrics["verdicts"].items()
+    )
+    caption = (
+        f"The most extreme tests against the target. Beyond {CLEAR:g} σ after the number of tests: "
+        f"{counts}."
+    )
+    return table(caption, columns, lines, "words")
 
 
 def observables_table(metrics: Mapping[str, Any]) -> str:
@@ -172,6 +183,30 @@ def pileup_table(metrics: Mapping[str, Any]) -> str:
     return table(caption, ["quantity", *map(escape, labels)], lines, "numbers")
 
 
+def shower_table(metrics: Mapping[str, Any]) -> str:
+    """Separation powers as the CaloChallenge defines them, by family; empty but for showers."""
+    families: dict[str, list[Mapping[str, Any]]] = {}
+    for found in metrics.get("showers", {}).values():
+        families.setdefault(found["family"], []).append(found)
+    if not families:
+        return ""
+    lines = [
+        [
+            escape(family),
+            str(len(members)),
+            *(_mean_and_largest([found["values"][row] for found in members]) for row in ROWS),
+            percent(max(found["outside"][row] for found in members for row in found["outside"])),
+        ]
+        for family, members in families.items()
+    ]
+    caption = (
+        "Separation powers in the CaloChallenge's own histograms (2410.21611), mean and, small, "
+        "largest over the histograms; <code>metrics.json</code> has each. As there, what lies "
+        "outside the edges is dropped: at most the fraction in the last column."
+    )
+    return table(caption, ["family", "histograms", *ROWS, "outside"], lines, "numbers")
+
+
 def settings_table(metrics: Mapping[str, Any]) -> str:
     """How the events were translated and compared."""
     values = {
@@ -226,6 +261,12 @@ def _auc(test: Mapping[str, float] | None) -> str:
     return f"{number(test['auc'])} <small>± {number(auc_error(test))}</small>"
 
 
+def _physics(found: Mapping[str, float | None] | None) -> str:
+    if found is None:
+        return NONE
+    return f"{number(found['value'], 1000, 1)} <small>{physics_range(found, 1)}</small>"
+
+
 def _plus_minus(
     found: Mapping[str, float | None] | None,
     value: str,
@@ -237,6 +278,14 @@ def _plus_minus(
         return NONE
     error_text = number(found[error], scale, decimals)
     return f"{number(found[value], scale, decimals)} <small>± {error_text}</small>"
+
+
+def _mean_and_largest(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
+        return NONE
+    mean = f"{sum(known) / len(known):.5f}"
+    return mean if len(values) == 1 else f"{mean} <small>≤ {max(known):.5f}</small>"
 
 
 def _sigma(value: float) -> str:

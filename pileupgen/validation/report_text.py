@@ -7,7 +7,7 @@ from html import escape
 from typing import Any, Literal
 
 CLEAR = 3.0
-"""Significance in σ above which a difference is told."""
+"""Significance in σ above which a difference is told: ``significance.CLEAR``, without imports."""
 LIMIT = 37.0
 """Largest significance that is computed: ``significance.LIMIT``, without its imports."""
 NONE = "–"
@@ -116,6 +116,20 @@ def standings(metrics: Mapping[str, Any]) -> dict[str, Standing]:
 def auc_error(test: Mapping[str, float]) -> float:
     """Give the error of an AUC, from events and from seeds."""
     return float((test["error"] ** 2 + test["spread"] ** 2) ** 0.5)
+
+
+def physics_range(distance: Mapping[str, float | None], decimals: int) -> str:
+    """Give ± the error of an FPD or KPD × 1000, or the range of a median over samples.
+
+    >>> physics_range({"value": 0.008, "error": 0.001}, 1)
+    '± 1.0'
+    >>> physics_range({"value": 0.008, "error": 0.001, "lowest": 0.007, "highest": 0.3}, 1)
+    '7.0 to 300.0'
+    """
+    low, high = distance.get("lowest"), distance.get("highest")
+    if low is None or high is None:
+        return f"± {number(distance['error'], 1000, decimals)}"
+    return f"{number(low, 1000, decimals)} to {number(high, 1000, decimals)}"
 
 
 def label_html(label: str, unit: str = "") -> str:

@@ -13,9 +13,13 @@ from pileupgen.farm import Executor
 from pileupgen.farm.threads import one_blas_thread
 from pileupgen.validation.physics_distance import PhysicsDistance, fpd, kpd
 from pileupgen.validation.sample import Sample
+from pileupgen.validation.showers import ShowerSet, data_set_of
 from pileupgen.validation.two_sample import TwoSampleTest, feature_test, merge_tests
 
 Floats = NDArray[np.float64]
+
+SHOWER_FPD_SIZE = SHOWER_KPD_SIZE = 10_000
+"""Smallest batch of the FPD and batch of the KPD of showers, the CaloChallenge's."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,8 @@ class RowTests:
         On observables, mean over the row's samples. Where there are several, their spread takes the
         place of that of the seeds.
     fpd, kpd : PhysicsDistance
-        On observables, mean over the row's samples.
+        Median over the row's samples, since a few hard events can drive that of one sample; on
+        observables, of showers on the CaloChallenge's features.
     """
 
     features: TwoSampleTest
@@ -60,8 +65,8 @@ def compare_rows(
         Called with 1 twice for each sample.
     """
     pairs = _Pairs(
-        (target.matrix(), target.weight),
-        {name: [(part.matrix(), part.weight) for part in parts] for name, parts in rows.items()},
+        _Matrices.of(target),
+        {name: [_Matrices.of(part) for part in parts] for name, parts in rows.items()},
         n_seeds,
         seed,
     )
@@ -80,7 +85,9 @@ def compare_rows(
             distances[name].append(found)
         tick(1)
     return {
-        name: RowTests(merge_tests(tests[name]), *map(_mean, zip(*distances[name], strict=True)))
+        name: RowTests(
+            merge_tests(tests[name]), *map(median_distance, zip(*distances[name], strict=True))
+        )
         for name in rows
     }
 
@@ -89,11 +96,27 @@ _Task = tuple[str, int, Literal["physics", "features"]]
 
 
 @dataclass(frozen=True)
-class _Pairs:
-    """Observables and weights of the target and of each row's samples."""
+class _Matrices:
+    """Observables, what physics distances take in their place for showers, and weights."""
 
-    target: tuple[Floats, Floats]
-    rows: dict[str, list[tuple[Floats, Floats]]]
+    observables: Floats
+    shower: Floats | None
+    weight: Floats
+
+    @classmethod
+    def of(cls, sample: Sample) -> _Matrices:
+        shower = None
+        if data_set_of(sample.grid) is not None:
+            shower = ShowerSet(sample.grid).physics_features(sample.observables, sample.mu)
+        return cls(sample.matrix(), shower, sample.weight)
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """The target and each row's samples."""
+
+    target: _Matrices
+    rows: dict[str, list[_Matrices]]
     n_seeds: int
     seed: int
 
@@ -101,16 +124,41 @@ class _Pairs:
 def _test(pairs: _Pairs, task: _Task) -> TwoSampleTest | tuple[PhysicsDistance, PhysicsDistance]:
     name, number, kind = task
     parts = pairs.rows[name]
-    (x, wx), (y, wy) = pairs.target, parts[number]
+    first, second = pairs.target, parts[number]
     if kind == "physics":
         with one_blas_thread():
-            return fpd(x, y, wx, wy), kpd(x, y, wx, wy)
+            return _physics_distances(first, second)
     n_seeds = max(1, pairs.n_seeds // len(parts))
-    return feature_test(x, y, wx, wy, n_seeds=n_seeds, seed=pairs.seed + number)
+    return feature_test(
+        first.observables,
+        second.observables,
+        first.weight,
+        second.weight,
+        n_seeds=n_seeds,
+        seed=pairs.seed + number,
+    )
 
 
-def _mean(distances: tuple[PhysicsDistance, ...]) -> PhysicsDistance:
+def _physics_distances(
+    first: _Matrices, second: _Matrices
+) -> tuple[PhysicsDistance, PhysicsDistance]:
+    weights = first.weight, second.weight
+    if first.shower is None or second.shower is None:
+        pair = first.observables, second.observables
+        return fpd(*pair, *weights), kpd(*pair, *weights)
+    pair = first.shower, second.shower
+    return (
+        fpd(*pair, *weights, min_samples=SHOWER_FPD_SIZE),
+        kpd(*pair, *weights, batch_size=SHOWER_KPD_SIZE),
+    )
+
+
+def median_distance(distances: tuple[PhysicsDistance, ...]) -> PhysicsDistance:
+    """Give the median over samples with their range; one sample as it is."""
+    if len(distances) == 1:
+        return distances[0]
+    values = [distance.value for distance in distances]
+    errors = [distance.error for distance in distances]
     return PhysicsDistance(
-        float(np.mean([distance.value for distance in distances])),
-        float(np.mean([distance.error for distance in distances])),
+        float(np.median(values)), float(np.median(errors)), min(values), max(values)
     )

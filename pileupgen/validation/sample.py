@@ -17,7 +17,7 @@ from pileupgen.farm.threads import one_blas_thread
 from pileupgen.samples.store import Images, ImageStore
 from pileupgen.validation.bootstrap import effective_size, require_weights
 from pileupgen.validation.cell_correlation import CellCorrelation, CorrelationAccumulator
-from pileupgen.validation.features import in_spreads, observables_of
+from pileupgen.validation.features import in_spreads, kind_of, observables_of
 from pileupgen.validation.observables import MEV
 from pileupgen.validation.regions import blocks_of
 
@@ -42,7 +42,7 @@ class CellSummary:
     occupancy, occupancy_error : float64 arrays, shape (L, n_eta, n_phi)
         Fraction of events with a hit in the cell.
     ring_et, ring_et_error : float64 arrays, shape (L, n_eta)
-        Mean ΣE_T of each ring in GeV.
+        Mean ΣE_T of each ring in GeV; of showers ΣE.
     spectrum, spectrum_error : float64 arrays, shape (L, len(SPECTRUM_EDGES) + 1)
         Hits per event in bins of log10(E/MeV), underflow first, overflow last. The error is from
         the spread over events, so that it holds what the cells of one event have in common.
@@ -249,6 +249,7 @@ _observables_of = lru_cache(maxsize=4)(observables_of)
 class _Accumulator:
     def __init__(self, grid: Grid, where: str) -> None:
         self._grid, self._where = grid, where
+        self._transverse = transverse_shares(grid)
         self._columns: dict[str, list[NDArray[np.generic]]] = {}
         self.n_events = 0
         self._n_bad = 0
@@ -278,7 +279,7 @@ class _Accumulator:
         require_weights(np.append(weight, 1.0), self._where)
         self._n_empty += int(np.sum(~energy.any(axis=(1, 2, 3))))
         values: dict[str, NDArray[np.generic]] = {}
-        values.update(_observables_of(self._grid).measure(energy, event_id))
+        values.update(_observables_of(self._grid).measure(energy, event_id, images.mu))
         values["/weight"], values["/mu"], values["/event_id"] = weight, images.mu, event_id
         values["/blocks"] = blocks_of(energy, self._grid)
         for name, column in values.items():
@@ -288,7 +289,7 @@ class _Accumulator:
         wide = energy.astype(np.float64)
         _add_moments(self._energy, wide, weight)
         _add_moments(self._occupancy, (energy > 0).astype(np.float64), weight)
-        et = wide / np.cosh(self._grid.eta_centres)[:, None]
+        et = wide * self._transverse[:, None]
         _add_moments(self._ring_et, et.sum(axis=3), weight)
         self._correlation.add(et, weight)
         _add_moments(self._spectrum, _event_spectra(energy), weight)
@@ -352,6 +353,13 @@ class _Accumulator:
         mean = first / self._weight_sum
         squares = second_w2 - 2 * mean * first_w2 + mean**2 * self._weight_squares
         return mean, np.sqrt(np.maximum(squares, 0.0)) / self._weight_sum
+
+
+def transverse_shares(grid: Grid) -> Floats:
+    """E_T over E of each ring, 1 / cosh η, shape ``(n_eta,)``; 1 where the axis is no η."""
+    if kind_of(grid) != "images":
+        return np.ones(grid.n_eta)
+    return np.asarray(1.0 / np.cosh(grid.eta_centres))
 
 
 def _add_moments(moments: list[Floats], values: Floats, weight: Floats) -> None:

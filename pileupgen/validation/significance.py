@@ -19,6 +19,7 @@ from scipy.stats import norm
 from pileupgen.calo.geometry import Grid
 from pileupgen.validation.features import correlations
 from pileupgen.validation.sample import SPECTRUM_EDGES, Sample
+from pileupgen.validation.showers import data_set_of
 
 Floats = NDArray[np.float64]
 
@@ -30,6 +31,8 @@ N_STEPS = 3
 """Distances in cells at which correlations are compared."""
 N_SHOWN = 10
 """Findings that are kept."""
+CLEAR = 3.0
+"""Significance in σ above which a test counts as a difference."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +67,15 @@ class Verdict:
         Of the most extreme test after the number of all tests, in σ.
     n_tests : int
         Tests made.
+    n_clear : int
+        Tests beyond ``CLEAR`` σ after the number of all tests.
     findings : tuple of Finding
-        The most extreme tests, best first.
+        The ``N_SHOWN`` most extreme tests, best first.
     """
 
     significance: float
     n_tests: int
+    n_clear: int
     findings: tuple[Finding, ...]
 
 
@@ -97,6 +103,10 @@ def judge(target: Sample, sample: Sample) -> Verdict:
     return Verdict(
         significance=found[0].significance if found else 0.0,
         n_tests=sum(len(chances) for _, _, chances in families),
+        n_clear=sum(
+            int(np.sum(chances * len(chances) * len(families) < norm.sf(CLEAR)))
+            for _, _, chances in families
+        ),
         findings=tuple(found[:N_SHOWN]),
     )
 
@@ -246,4 +256,5 @@ def _mean_and_error(x: Floats, weight: Floats) -> tuple[Floats, Floats]:
 def cell_name(grid: Grid, layer: int, i_eta: int, i_phi: int) -> str:
     """Name a cell by its layer and centre."""
     eta, phi = grid.eta_centres[i_eta], grid.phi_centres[i_phi]
-    return f"cell {grid.layers[layer]} η = {eta:.2f}, φ = {phi:.2f}"
+    axes = ("η", "φ") if data_set_of(grid) is None else ("r", "α")
+    return f"cell {grid.layers[layer]} {axes[0]} = {eta:.2f}, {axes[1]} = {phi:.2f}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -16,11 +17,12 @@ from pileupgen.validation.bootstrap import require_weights
 from pileupgen.validation.comparison import compare, n_steps
 from pileupgen.validation.display import Display, choose_display
 from pileupgen.validation.draws import Samples
-from pileupgen.validation.features import observables_of
+from pileupgen.validation.features import kind_of, observables_of
 from pileupgen.validation.jets import JetSample, find_jets, jet_quantities
 from pileupgen.validation.records import Comparison
 from pileupgen.validation.sample import Sample, measure_store
 from pileupgen.validation.selection import Rows, Selection, paired_batches, select_events
+from pileupgen.validation.shower_separation import Batches, shower_separations
 from pileupgen.validation.truth import paired_truth
 from pileupgen.validation.two_sample import TwoSampleTest
 from pileupgen.validation.variations import over_copies, without_weights
@@ -90,7 +92,7 @@ class Validation:
     samples : Samples
         The measured samples.
     display : Display or None
-        Images of single events; none of tables of features.
+        Images of single events; none of tables of features and of showers.
     jets : tuple of JetSample
         Pileup jets of target, source and translated, where they were asked for.
     """
@@ -143,7 +145,11 @@ def validate_stores(
     release_weight = release_weight[selection.translated]
     require_weights(release_weight, str(translated.path))
     notes: tuple[str, ...] = ()
-    is_table = target.grid.is_feature_table
+    kind = kind_of(target.grid)
+    is_table = kind == "features"
+    if kind == "showers" and settings.jets:
+        settings = replace(settings, jets=False)
+        notes = ("showers have no pileup jets: none are looked for",)
     if is_table and (settings.cells or settings.jets):
         settings = replace(settings, cells=False, jets=False)
         notes = ("a table of features has neither cells nor jets: no tests on them",)
@@ -174,6 +180,9 @@ def validate_stores(
             notes=selection.notes + notes + (() if is_table else _notes(samples)) + more,
             advance=advance,
         )
+    if kind == "showers":
+        batches = _shower_batches(target, source, translated, selection)
+        comparison = replace(comparison, showers=shower_separations(samples, batches))
     if comparison.ess < LOW_ESS:
         note = f"the weights leave {100 * comparison.ess:.2g} % of the translated events' worth"
         comparison = replace(comparison, notes=(*comparison.notes, note))
@@ -194,7 +203,7 @@ def validate_stores(
         extra = jet_quantities(jets, settings.n_bootstrap, settings.seed)
         comparison = replace(comparison, pileup=comparison.pileup + extra)
     display = None
-    if not is_table:
+    if kind == "images":
         display = choose_display(
             target, source, translated, selection, samples.source, settings.seed
         )
@@ -232,6 +241,17 @@ def _measure(
                 "translated", "translated", translated, selection.translated, weight
             ),
         )
+
+
+def _shower_batches(
+    target: ImageStore, source: ImageStore, translated: ImageStore, selection: Selection
+) -> dict[str, tuple[Batches, ...]]:
+    return {
+        "target": (partial(target.batches, selection.target),),
+        "floor": tuple(partial(target.batches, rows) for rows in selection.references),
+        "source": (partial(source.batches, selection.source),),
+        "translated": (partial(translated.batches, selection.translated),),
+    }
 
 
 def _find_jets(

@@ -55,6 +55,7 @@ def make(**headline: float) -> dict:
     metrics = {
         "schema": "pileupgen-metrics",
         "schema_version": 1,
+        "kind": "images",
         "definitions": {},
         "settings": {"weighted": False, "level": 0.6827},
         "headline": {"mean_w1": 0.14, "ess": 0.5, "gap_closed": 0.9, **headline},
@@ -64,7 +65,8 @@ def make(**headline: float) -> dict:
         "rows": {name: row(name, 0.1 * place) for place, name in enumerate(ROWS, start=1)},
         "controls": {"null_faithfulness_block": None},
         "verdicts": {
-            name: {"significance": 5.0, "n_tests": 100, "findings": [finding]} for name in ROWS
+            name: {"significance": 5.0, "n_tests": 100, "n_clear": 1, "findings": [finding]}
+            for name in ROWS
         },
         "mu_bins": [],
         "pileup": {},

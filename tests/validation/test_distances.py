@@ -128,8 +128,8 @@ def test_effective_size():
     ("weights", "message"),
     [
         ([1.0, -1.0], "1 are negative"),
-        ([1.0, np.nan], "1 are not finite"),
-        ([1.0, 1e300], "1 are not finite"),
+        ([1.0, np.nan], "1 are not finite or too large"),
+        ([1.0, 1e300], "1 are not finite or too large"),
         ([0.0, 0.0], "all 2 event weights are zero"),
     ],
 )

@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pileupgen.validation.physics_distance import fpd, frechet_distance, kpd
+from pileupgen.validation.physics_distance import PhysicsDistance, fpd, frechet_distance, kpd
+from pileupgen.validation.row_tests import median_distance
 
 # Computed with jetnet 0.2.5 on the arrays below: fpd(x, y, **options) and kpd(x, y, **options).
 SMALL = {"min_samples": 500, "max_samples": 2000}
@@ -68,3 +69,10 @@ def test_weights_stand_for_repeated_events():
     assert (
         kpd(x, both, None, weight, batch_size=500).value < 0.1 * kpd(x, far, batch_size=500).value
     )
+
+
+def test_the_floors_physics_distance_is_a_median():
+    parts = [PhysicsDistance(value, 0.01) for value in (0.1, 0.2, 9.0)]
+    found = median_distance(tuple(parts))
+    assert (found.value, found.lowest, found.highest) == (0.2, 0.1, 9.0)
+    assert median_distance((parts[0],)) == parts[0]

@@ -230,6 +230,14 @@ def test_a_floor_farther_than_the_translated_is_told(metrics):
     assert any("rank nothing by them" in text for text in judge_metrics(metrics).cautions)
 
 
+def test_one_far_floor_sample_is_told_and_does_not_rank(metrics):
+    far = {"value": 0.01, "error": 0.001, "lowest": 0.009, "highest": 0.7}
+    metrics["rows"]["floor"]["fpd"] = far
+    metrics["rows"]["translated"]["fpd"] = {"value": 0.04, "error": 0.001}
+    found = judge_metrics(metrics).cautions
+    assert any("0.700" in text and "median" in text for text in found)
+
+
 def test_what_is_unknown_is_left_out(metrics):
     nothing = {"value": None, "low": None, "high": None}
     for row in metrics["rows"].values():

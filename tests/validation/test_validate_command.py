@@ -180,3 +180,76 @@ def test_few_events_are_reported_with_a_warning(toy, run_folder, toy_stores):
     result = call(run_folder)
     assert result.exit_code == 0
     assert "only 30 translated events" in result.output.replace("\n", " ")
+
+
+def test_other_layers_are_refused_by_name(toy, run_folder):
+    grid = Grid(toy.grid.eta_edges, toy.grid.n_phi, ("em", "hcal"))
+    toy.store(run_folder / "data/mc.h5", toy.energies(100, grid=grid), "mc", grid=grid)
+    error = call(run_folder, "--quick").exception
+    assert isinstance(error, GeometryError)
+    assert "hcal" in str(error)
+
+
+def test_empty_images_are_reported_and_counted(toy, run_folder, toy_stores):
+    empty = np.zeros_like(toy_stores["translated"].read().energy)
+    toy.translated(run_folder / "translated/mc_to_data.h5", toy_stores["source"], empty)
+    result = call(run_folder, "--quick")
+    assert result.exit_code == 0, result.exception
+    assert "150 of 150 events of translated are empty" in result.output.replace("\n", " ")
+    metrics = json.loads((run_folder / "validation/metrics.json").read_text())
+    assert metrics["headline"]["significance"] > 10.0
+    assert metrics["rows"]["translated"]["faithfulness"]["block"]["value"] is None
+
+
+@pytest.mark.parametrize("weight", [np.inf, np.nan, 1e300])
+def test_weights_that_cannot_be_summed_are_refused(toy, run_folder, toy_stores, weight):
+    energy = toy_stores["translated"].read().energy
+    weights = np.ones(len(energy))
+    weights[3] = weight
+    toy.translated(
+        run_folder / "translated/mc_to_data.h5", toy_stores["source"], energy, weight=weights
+    )
+    error = call(run_folder, "--quick", "--weighted").exception
+    assert isinstance(error, InputError)
+    assert "1 are not finite or too large" in str(error)
+
+
+def test_one_huge_weight_is_reported_as_a_poor_sample(toy, run_folder, toy_stores):
+    energy = toy_stores["translated"].read().energy
+    weight = np.ones(len(energy))
+    weight[3] = 1e6
+    toy.translated(
+        run_folder / "translated/mc_to_data.h5", toy_stores["source"], energy, weight=weight
+    )
+    result = call(run_folder, "--quick", "--weighted")
+    assert result.exit_code == 0, result.exception
+    assert "events' worth" in result.output.replace("\n", " ")
+
+
+def test_unknown_mu_leaves_out_its_bins_and_says_so(toy, run_folder, toy_stores):
+    for role, name in (("target", "data"), ("source", "mc")):
+        store = toy_stores[role]
+        mu = np.full(len(store), np.nan, dtype=np.float32)
+        toy.store(run_folder / f"data/{name}.h5", store.read().energy, name, mu=mu)
+    result = call(run_folder, "--quick")
+    assert result.exit_code == 0, result.exception
+    assert "μ is unknown" in result.output.replace("\n", " ")
+    metrics = json.loads((run_folder / "validation/metrics.json").read_text())
+    assert metrics["mu_bins"] == []
+
+
+def test_a_constant_observable_is_named_and_left_out(toy, run_folder, toy_stores):
+    for role, name in (("target", "data/data.h5"), ("source", "data/mc.h5")):
+        energy = toy_stores[role].read().energy
+        energy[:, 1] = 0.0
+        toy.store(run_folder / name, energy, name[5:-3].strip("/"))
+    energy = toy_stores["translated"].read().energy
+    energy[:, 1] = 0.0
+    toy.translated(run_folder / "translated/mc_to_data.h5", toy_stores["source"], energy)
+    result = call(run_folder)
+    assert result.exit_code == 0, result.exception
+    assert "constant in the target" in result.output.replace("\n", " ")
+    assert "sum_e_had" in result.output
+    metrics = json.loads((run_folder / "validation/metrics.json").read_text())
+    assert metrics["rows"]["source"]["observables"]["sum_e_had"]["w1"]["value"] is None
+    assert metrics["headline"]["mean_w1"] >= 0

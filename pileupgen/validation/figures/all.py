@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 
 from matplotlib.figure import Figure
@@ -15,12 +16,17 @@ from pileupgen.validation.figures.maps import eta_profile_figure, mean_map_figur
 from pileupgen.validation.figures.observables import N_PER_PAGE, observable_figure
 from pileupgen.validation.figures.pileup import pileup_figure
 from pileupgen.validation.figures.release import release_figure
+from pileupgen.validation.figures.showers import farthest_records, shower_profile_figure
 from pileupgen.validation.figures.spectra import cell_spectrum_figure
 from pileupgen.validation.figures.summary import distance_figure
 from pileupgen.validation.release_curve import ReleaseCurve
+from pileupgen.validation.sample import Sample
 from pileupgen.validation.stores import Validation
 
 Draw = Callable[[], Figure]
+
+MAX_COLUMNS = 6
+"""Layers of which a figure can have one column each."""
 
 
 def validation_figures(
@@ -40,7 +46,10 @@ def validation_figures(
     samples, comparison = validation.samples, validation.comparison
     trio = (samples.target, samples.source, samples.translated)
     is_table = comparison.kind == "features"
-    if not is_table:
+    if comparison.kind == "showers":
+        yield from _shower_figures(validation, trio)
+        comparison = replace(comparison, observables=farthest_records(comparison))
+    elif not is_table:
         yield from _image_figures(validation)
     records = comparison.observables
     for number, begin in enumerate(range(0, len(records), N_PER_PAGE), start=1):
@@ -48,7 +57,7 @@ def validation_figures(
         yield f"observables_{number}", partial(observable_figure, *trio, page)
     if is_table:
         yield "feature_correlations", partial(feature_correlation_figure, *trio)
-    else:
+    elif comparison.kind == "images":
         yield "correlations", partial(correlation_figure, *trio)
         yield "pileup", partial(pileup_figure, *trio, comparison.pileup, comparison.mu_bins)
     if validation.jets:
@@ -74,3 +83,12 @@ def _image_figures(validation: Validation) -> Iterator[tuple[str, Draw]]:
     yield "mean_maps", partial(mean_map_figure, *trio)
     yield "eta_profile", partial(eta_profile_figure, *trio)
     yield "cell_spectrum", partial(cell_spectrum_figure, *trio)
+
+
+def _shower_figures(
+    validation: Validation, trio: tuple[Sample, Sample, Sample]
+) -> Iterator[tuple[str, Draw]]:
+    """Figures of showers; those with a column for each layer only where there are few."""
+    yield "shower_profile", partial(shower_profile_figure, *trio)
+    if validation.samples.target.grid.n_layers <= MAX_COLUMNS:
+        yield "cell_spectrum", partial(cell_spectrum_figure, *trio)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from pileupgen.validation.bootstrap import Estimate
 from pileupgen.validation.figures.style import COLOURS, new_figure, style
@@ -38,8 +39,9 @@ def front_figure(points: Sequence[Point], floor: Estimate, chosen: Point) -> Fig
         axes.plot(
             [point.block.value for point in front],
             [point.w1.value for point in front],
-            color="0.5",
-            linewidth=0.9,
+            color=COLOURS["target"],
+            linestyle=(0, (5, 2)),
+            linewidth=1.0,
             label="front",
             zorder=1,
         )
@@ -68,6 +70,11 @@ def cost_figure(points: Sequence[Point], floor: Estimate) -> Figure:
         paid = [point for point in points if point.n_evaluations]
         _draw_groups(axes, paid, _way, _cost, joined=True)
         axes.set_xscale("log")
+        counts = sorted({point.n_evaluations for point in paid})
+        if counts:
+            axes.set_xlim(counts[0] / 1.2, counts[-1] * 1.2)
+            axes.set_xticks(counts, [str(n) for n in counts])
+            axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlabel("network evaluations an event")
         axes.set_ylabel(r"mean $W_1/\sigma$ to data")
         axes.set_ylim(bottom=0)
