@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import sys
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -10,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from pileupgen.calo.geometry import Grid
+from pileupgen.cli.main import main
 from pileupgen.samples.store import ImageStore, assign_splits, create_store
 
 torch.set_num_threads(1)
@@ -46,6 +51,19 @@ def write_sample(path: Path, n: int, domain: int, seed: int = 1) -> ImageStore:
             },
         )
     return ImageStore(path)
+
+
+def run_main(*arguments: str) -> tuple[int, str]:
+    """Exit code and output of `pileupgen …` in this process."""
+    said = io.StringIO()
+    with (
+        contextlib.redirect_stdout(said),
+        contextlib.redirect_stderr(said),
+        mock.patch.object(sys, "argv", ["pileupgen", *arguments]),
+        pytest.raises(SystemExit) as done,
+    ):
+        main()
+    return int(done.value.code or 0), said.getvalue()
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from pileupgen.cli import cards
 from pileupgen.errors import CardError, ConfigError, MissingFieldError, MissingInputError
 from pileupgen.samples.cards import load_card
 from pileupgen.samples.check import check_card, draw_events
+from tests.conftest import run_main
 
 HEADINGS: dict[str, Any] = {
     "name": "two",
@@ -161,11 +160,7 @@ def test_the_settings_of_a_generated_sample_are_checked(
 
 
 def test_help_names_the_commands() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "pileupgen", "cards", "--help"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    code, said = run_main("cards", "--help")
+    assert code == 0
     for command in cards.COMMANDS:
-        assert command in done.stdout
+        assert command in said

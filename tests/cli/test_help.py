@@ -2,8 +2,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
+import typer
+from typer.core import TyperGroup
+from typer.testing import CliRunner
+
+from pileupgen.cli.main import app
 
 HEAVY = ("torch", "matplotlib", "diffusers", "uproot", "awkward", "h5py", "sklearn", "scipy")
 
@@ -30,12 +36,21 @@ def test_help_lists_the_commands():
         assert command in done.stdout
 
 
-@pytest.mark.parametrize("command", ["simulate", "preprocess", "train", "translate", "validate"])
-def test_every_command_has_help_with_examples(command):
-    done = run(command, "--help")
-    assert done.returncode == 0
-    assert f"pileupgen {command}" in done.stdout
-    assert "--seed" in done.stdout
+def commands(group: Any, *path: str) -> list[tuple[str, ...]]:
+    if not isinstance(group, TyperGroup):
+        return [path]
+    inner = group.commands.items()
+    return [found for name, command in inner for found in commands(command, *path, name)]
+
+
+@pytest.mark.parametrize("path", commands(typer.main.get_command(app)), ids=" ".join)
+def test_every_command_has_help_with_examples(path):
+    done = CliRunner().invoke(app, [*path, "--help"])
+    assert done.exit_code == 0
+    examples = done.output.partition("Examples")[2]
+    assert f"pileupgen {' '.join(path)} " in examples
+    if path[0] in ("simulate", "preprocess", "train", "translate", "validate"):
+        assert "--seed" in done.output
 
 
 def test_version():

@@ -135,6 +135,7 @@ def test_onnx_runtime_and_torch_agree_on_every_cell(
     assert n_steps == n
 
 
+@pytest.mark.usefixtures("graphs_once")
 def test_the_folder_runs_without_pileupgen(
     pipeline: PileupTranslationPipeline, events: Events, tmp_path: Path
 ) -> None:

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from pileupgen.errors import (
     UnreadableInputError,
 )
 from pileupgen.samples.store import ImageStore
+from tests.conftest import run_main
 
 N_EVENTS = 80
 
@@ -289,16 +288,10 @@ def test_a_fault_is_one_message_and_an_exit_code(
     workplace: Path, arguments: list[str], code: int, said: str
 ) -> None:
     (workplace / "mc.root").write_bytes(b"root, or so it says")
-    done = subprocess.run(
-        [sys.executable, "-m", "pileupgen", "preprocess", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-    )
-    assert done.returncode == code
-    assert said in done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
+    found, text = run_main("preprocess", *arguments)
+    assert found == code
+    assert said in text
+    assert "Traceback" not in text
     assert not list(workplace.glob("runs/**/*.h5"))
 
 
