@@ -53,30 +53,48 @@ def export(
     max_events: Annotated[
         int | None, typer.Option("--max-events", "-n", min=1, help="Stop after so many.")
     ] = None,
+    onnx: Annotated[
+        Path | None,
+        typer.Option(
+            "--onnx",
+            metavar="DIR",
+            help="Write the translation that made the store, for ONNX Runtime; no events.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
-    """Write translated events for other software.
+    """Write translated events, or the translation itself, for other software.
 
     [bold]root[/] is a Delphes-like file (tree Delphes, Tower.* with Edges)
     that Delphes readers take; [bold]npz[/] and [bold]parquet[/] are for NumPy
     and pandas; [bold]overlay[/] is a library of pileup events in a fixed
     order, with their provenance and a counter of their use. Any image store
-    can be exported, before translation or after.
+    can be exported, before translation or after. [bold]--onnx[/] writes the networks that made a
+    translated store as ONNX graphs, with tables, the sampler's steps and a reference in NumPy.
 
     \b
     Examples:
       pileupgen export
       pileupgen export --run runs/mild --format overlay --output pileup.h5
       pileupgen export --store runs/demo/data/mc.h5 --format npz --split test
+      pileupgen export --onnx runs/demo/onnx
     """
     from rich.markup import escape
 
-    from pileupgen.errors import OutputError, StoreError
+    from pileupgen.errors import ConfigError, OutputError, StoreError
     from pileupgen.samples import export as library
     from pileupgen.samples.overlay_library import export_overlay
 
     session = open_session(config, run, seed)
     path = store or session.run.translated
     source = open_store(path, f"pileupgen translate{session.arguments}")
+    if onnx is not None:
+        from pileupgen.cli.export_onnx import export_onnx
+
+        if output is not None:
+            raise ConfigError("--onnx names its folder itself; --output does not go with it.")
+        export_onnx(session, source, onnx)
+        return
     rows = source.indices(split, max_events)
     kind = output_format.value
     target = output or path.with_name(path.stem + _SUFFIX[kind])

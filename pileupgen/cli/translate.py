@@ -8,6 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pileupgen.cli.farm_options import (
+    ClusterOption,
+    ExecutorOption,
+    Farm,
+    JobOption,
+    SchedulerOption,
+    WorkersOption,
+)
 from pileupgen.cli.session import ConfigOption, DeviceOption, RunOption, SeedOption
 from pileupgen.cli.translation_options import (
     AfterOption,
@@ -33,6 +41,10 @@ class SplitChoice(enum.StrEnum):
     VALIDATION = "validation"
     TRAIN = "train"
     ALL = "all"
+
+
+_PRELOAD = ("pileupgen.diffusion.production",)
+"""Modules that processes which translate load once for all."""
 
 
 def translate(
@@ -169,6 +181,11 @@ def translate(
             show_default=False,
         ),
     ] = None,
+    workers: WorkersOption = 1,
+    executor: ExecutorOption = None,
+    scheduler: SchedulerOption = None,
+    cluster: ClusterOption = None,
+    job: JobOption = None,
     force: Annotated[
         bool, typer.Option("--force", help="Translate anew, also where current.")
     ] = False,
@@ -188,6 +205,7 @@ def translate(
       pileupgen translate --mode calibrate -o calibrated.h5
       pileupgen translate --guidance ratio --w 1 --guidance-interval 50,400
       pileupgen translate --split all --shard 3/8
+      pileupgen translate --split all --cluster slurm --workers 20 --job queue=short
       pileupgen translate --draws 5 --ensemble runs/demo-b --ensemble runs/demo-c -o spread.h5
     """
     from pileupgen.cli.session import open_session
@@ -213,6 +231,7 @@ def translate(
     session = open_session(
         config, run, None, translate=overrides, calibration={"after": calibrate_after}
     )
+    farm = Farm(executor, scheduler, cluster, workers, job, _PRELOAD)
     request = Request(
         given=overrides,
         seed=session.config.seed if seed is None else seed,
@@ -223,8 +242,10 @@ def translate(
         ensemble=tuple(ensemble or ()),
         device=device,
         force=force,
+        farm=farm,
     )
-    run_job(session, request)
+    with farm:
+        run_job(session, request)
 
 
 def _parse_shard(text: str | None) -> Shard | None:

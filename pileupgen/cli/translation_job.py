@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pileupgen.cli.translation_options import model_identity, operating_point, run_path
 
 if TYPE_CHECKING:
+    from pileupgen.cli.farm_options import Farm
     from pileupgen.cli.session import Session
     from pileupgen.diffusion.pipeline import PileupTranslationPipeline
     from pileupgen.diffusion.production import Member
@@ -34,6 +35,7 @@ class Request:
     ensemble: tuple[str, ...]
     device: str | None
     force: bool
+    farm: Farm
 
 
 def run_job(session: Session, request: Request) -> None:
@@ -134,8 +136,9 @@ def _translate(
     n_left = len(rows) - blocks.n_finished
     if n_left < len(rows):
         console.print(f"[bold]resume[/] {blocks.n_finished:,} of {len(rows):,} events are there")
+    executor = request.farm.executor
     with progress("translate   ", n_left * production.n_copies) as advance:
-        summary = produce(production, blocks, target, provenance, advance)
+        summary = produce(production, blocks, target, provenance, advance, executor)
     copies = "" if production.n_copies == 1 else f" × {production.n_copies}"
     say_wrote(target, f"{len(rows):,} events{copies}")
     if settings.mode not in ("calibrate", "generate"):

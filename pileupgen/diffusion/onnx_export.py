@@ -153,7 +153,7 @@ def require_exportable(pipeline: PileupTranslationPipeline, settings: Settings) 
             "A calibration with negative or tied values cannot be exported.",
             "Images of energies without either can.",
         )
-    for name in ("field", "residual"):
+    for name in ("field", "residual", "estimate"):
         if not hasattr(pipeline.denoiser, name):
             kind = type(pipeline.denoiser).__name__
             raise ConfigError(f"A denoiser of kind {kind} cannot be exported.")

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from pileupgen.diffusion.pipeline import PileupTranslationPipeline
@@ -21,6 +23,7 @@ from pileupgen.diffusion.shard import append_evenly
 from pileupgen.diffusion.translator import MICRO_BATCH, Translation
 from pileupgen.diffusion.weights import WeightSummary
 from pileupgen.errors import PileupgenError
+from pileupgen.farm import Executor, Serial
 from pileupgen.models.renewal import MarginalRenewal
 from pileupgen.samples.store import Images, ImageStore, create_store
 
@@ -166,6 +169,7 @@ def produce(
     target: Path,
     provenance: Mapping[str, Any],
     advance: Callable[[int], object] = lambda n: None,
+    executor: Executor | None = None,
 ) -> WeightSummary:
     """Translate the blocks that are missing, then write them all as one store.
 
@@ -179,6 +183,8 @@ def produce(
         Of the store; ``weights`` is added.
     advance : callable
         Called with the number of translations just made.
+    executor : Executor, optional
+        Where blocks are translated, each a task; the store does not depend on it.
 
     Returns
     -------
@@ -189,17 +195,56 @@ def produce(
     OutputError
         If the disk is full or the folder cannot be written; finished blocks stay.
     """
-    grid = production.source.grid
-    for path, rows in blocks:
-        if blocks.is_finished(path, rows):
-            continue
-        with create_store(path, grid, "mc_to_data", {}) as writer:
-            for energy, columns in production.translate(rows, advance):
-                writer.append(energy, columns)
+    missing = [(path, rows) for path, rows in blocks if not blocks.is_finished(path, rows)]
+    if executor is None or isinstance(executor, Serial):
+        for path, rows in missing:
+            _write_block(production, path, rows, advance)
+    elif missing:
+        _spread(production, missing, executor, advance)
     limit = production.members[0].settings.log_weight_limit
     summary = _join([path for path, _ in blocks], target, provenance, limit)
     blocks.delete()
     return summary
+
+
+def _write_block(
+    production: Production, path: Path, rows: Rows, advance: Callable[[int], object]
+) -> None:
+    with create_store(path, production.source.grid, "mc_to_data", {}) as writer:
+        for energy, columns in production.translate(rows, advance):
+            writer.append(energy, columns)
+
+
+def _spread(
+    production: Production,
+    blocks: Sequence[tuple[Path, Rows]],
+    executor: Executor,
+    advance: Callable[[int], object],
+) -> None:
+    folder = blocks[0][0].parent.absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    source = copy(production.source)
+    source.path = source.path.absolute()
+    executor.require_visible([source.path, folder])
+    work = _Work(replace(production, source=source), torch.get_num_threads())
+    tasks = [(folder / path.name, rows) for path, rows in blocks]
+    for n in executor.map(_translate_block, work, tasks, ordered=False):
+        advance(n * production.n_copies)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A production elsewhere, with this process's threads: the last bits depend on their number."""
+
+    production: Production
+    n_threads: int
+
+
+def _translate_block(work: _Work, block: tuple[Path, Rows]) -> int:
+    path, rows = block
+    torch.set_num_threads(work.n_threads)
+    _write_block(work.production, path, rows, lambda n: None)
+    return len(rows)
 
 
 def _join(

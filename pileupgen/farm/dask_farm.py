@@ -28,6 +28,8 @@ SCHEDULER_PATIENCE = 60.0
 QUEUE_PATIENCE = 6 * 3600.0
 """The same where a batch system's queue has to be waited for."""
 _TICK = 1.0
+REFILL_SECONDS = 5.0
+"""How often jobs are counted; Dask calls one lost after distributed.deploy.lost-worker-timeout."""
 _HINT = (
     "Start workers with 'dask worker ADDRESS' in the environment that this command runs in, "
     "on machines that see the same files."
@@ -47,7 +49,9 @@ class DaskFarm(Executor):
     patience : float
         Seconds without any worker before giving up.
     cluster : dask_jobqueue cluster, optional
-        Closed with the farm.
+        Closed with the farm; jobs that end before it are submitted again.
+    n_jobs : int
+        Of the cluster.
 
     Raises
     ------
@@ -58,9 +62,14 @@ class DaskFarm(Executor):
     is_remote = True
 
     def __init__(
-        self, client: Any, patience: float = SCHEDULER_PATIENCE, cluster: Any = None
+        self,
+        client: Any,
+        patience: float = SCHEDULER_PATIENCE,
+        cluster: Any = None,
+        n_jobs: int = 0,
     ) -> None:
-        self._client, self._cluster = client, cluster
+        self._client, self._cluster, self._n_jobs = client, cluster, n_jobs
+        self._last_refill = time.monotonic()
         self._address = str(client.scheduler.address)
         self._patience = patience
         self._last_seen = time.monotonic()
@@ -80,7 +89,8 @@ class DaskFarm(Executor):
         """The scheduler's address and what works for it."""
         n = len(self._workers())
         shown = f"{self._address}, {n} worker{'s' if n != 1 else ''}"
-        link = self._client.dashboard_link
+        has_dashboard = "dashboard" in self._client.scheduler_info().get("services", {})
+        link = self._client.dashboard_link if has_dashboard else ""
         return f"{shown}; dashboard {link}" if link else shown
 
     def map(
@@ -132,6 +142,7 @@ class DaskFarm(Executor):
         from distributed.comm import CommClosedError
 
         while True:
+            self._refill()
             done = [future for future in pending[: 1 if ordered else None] if future.done()]
             if done:
                 break
@@ -160,6 +171,12 @@ class DaskFarm(Executor):
         watched = pending[:1] if ordered else pending
         with suppress(TimeoutError, CancelledError), self._client.as_current():
             wait(watched, timeout=_TICK, return_when="FIRST_COMPLETED")
+
+    def _refill(self) -> None:
+        """Submit again what the batch system has ended: scaling to the same number does it."""
+        if self._cluster is not None and time.monotonic() - self._last_refill > REFILL_SECONDS:
+            self._last_refill = time.monotonic()
+            self._cluster.scale(jobs=self._n_jobs)
 
     def _workers(self) -> Mapping[str, Any]:
         known = self._client.scheduler_info(n_workers=-1)
@@ -273,13 +290,12 @@ def start_cluster(
     except (OSError, RuntimeError) as error:
         raise FarmError(f"The {kind} cluster cannot be started: {_first_line(error)}") from error
     try:
-        # adapt, for scale would not replace a job that the batch system has ended
-        cluster.adapt(minimum_jobs=n_workers, maximum_jobs=n_workers)
+        cluster.scale(jobs=n_workers)
         client = distributed.Client(cluster, timeout=CONNECT_SECONDS, set_as_default=False)
     except BaseException:
         cluster.close()
         raise
-    return DaskFarm(client, patience, cluster)
+    return DaskFarm(client, patience, cluster, n_workers)
 
 
 class _Constant:
@@ -298,7 +314,7 @@ def _environment() -> tuple[dict[str, str], str]:
 
 def _size(path: str | Path) -> int | None:
     try:
-        return Path(path).stat().st_size
+        return 0 if Path(path).is_dir() else Path(path).stat().st_size
     except OSError:
         return None
 
