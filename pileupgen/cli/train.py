@@ -103,9 +103,7 @@ def _judge(grid: Grid, seed: int) -> Judge:
     ) -> ReconstructionTest:
         test = reconstruction_test(grid, domain, original, reconstructed, event_id, seed)
         console.print(
-            f"reconstruction of {test.n_events} held-out {domain} events: AUC {test.auc:.3f} "
-            f"[{test.auc_low:.3f}, {test.auc_high:.3f}], "
-            f"floor [{test.floor_low:.3f}, {test.floor_high:.3f}]",
+            f"reconstruction of {test.n_events} held-out {domain} events: {test.in_words}",
             markup=False,
         )
         if test.is_limit:

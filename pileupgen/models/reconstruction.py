@@ -14,6 +14,8 @@ from pileupgen.models.codec import Codec, EventNoise
 _BATCH = 128
 _LEAST_VISIBLE = 0.51
 """An AUC that rounding alone cannot reach."""
+_LEAST_EVENTS = 50
+"""Below, the classifier's trees have too few events for a single leaf."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,19 @@ class ReconstructionTest:
         """Whether the codec alone can be seen, so that no denoiser can do better."""
         return self.auc_low > max(self.floor_high, _LEAST_VISIBLE)
 
+    @property
+    def in_words(self) -> str:
+        """AUC and floor with their intervals, or that there are too few events."""
+        if self.n_events < _LEAST_EVENTS:
+            return f"{self.n_events} events are too few to tell"
+        return (
+            f"AUC {self.auc:.3f} [{self.auc_low:.3f}, {self.auc_high:.3f}], "
+            f"floor [{self.floor_low:.3f}, {self.floor_high:.3f}]"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {**asdict(self), "is_limit": self.is_limit}
+        return {**asdict(self), "is_limit": self.is_limit, "in_words": self.in_words}
 
 
 def reconstruct(

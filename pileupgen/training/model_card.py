@@ -120,9 +120,8 @@ def _metrics(
     denoising: Mapping[str, Any] | None,
 ) -> list[str]:
     found = [
-        f"Two-sample test of reconstructed against original {test['domain']} events: AUC "
-        f"{test['auc']:.3f} [{test['auc_low']:.3f}, {test['auc_high']:.3f}], floor "
-        f"[{test['floor_low']:.3f}, {test['floor_high']:.3f}]."
+        f"Two-sample test of reconstructed against original {test['domain']} events: "
+        f"{test['in_words']}."
         for test in reconstruction
     ]
     if denoising is not None:

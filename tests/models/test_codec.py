@@ -96,3 +96,9 @@ def test_a_codec_is_the_limit_only_beyond_the_floors_interval():
     assert test_of(0.56).is_limit
     assert not test_of(0.54).is_limit
     assert not ReconstructionTest("mc", 100, 0.5, 0.5, 0.5, 0.498, 0.4999).is_limit
+
+
+def test_few_reconstructed_events_are_no_result():
+    few, many = (ReconstructionTest("mc", n, 0.5, 0.5, 0.5, 0.49, 0.51) for n in (15, 150))
+    assert few.in_words == "15 events are too few to tell"
+    assert many.in_words == "AUC 0.500 [0.500, 0.500], floor [0.490, 0.510]"
