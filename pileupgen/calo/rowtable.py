@@ -111,14 +111,15 @@ def _words(rows: NDArray[np.floating[Any]]) -> NDArray[np.uint64]:
 
 def _hash(words: NDArray[np.uint64], level: int) -> NDArray[np.uint64]:
     n_words = words.shape[1]
-    mixed = np.zeros(len(words), dtype=np.uint64)
+    mixed = np.zeros(0, dtype=np.uint64)
     for column in range(n_words):
         word = words[:, column]
         if n_words > 2 or column == 0:
             # Round doubles have bits in their upper half only; a product passes bits upwards only,
             # so that the top bits of two words (two signs) would cancel. 29: no sign meets a sign.
             word = word ^ (word >> np.uint64(29))
-        mixed += word * _MULTIPLIERS[level, column]
+        product = word * _MULTIPLIERS[level, column]
+        mixed = np.add(mixed, product, out=product) if column else product
     return mixed
 
 

@@ -217,6 +217,7 @@ class StoreWriter:
         self._sink = sink
         self._grid = grid
         self._buffer: list[NDArray[np.float32]] = []
+        self._columns: list[Mapping[str, NDArray[Any]]] = []
         self._buffered = 0
         self.n_events = 0
 
@@ -234,17 +235,8 @@ class StoreWriter:
             raise StoreError(
                 f"Images of shape {energy.shape[1:]} for a store of {self._grid.shape}."
             )
-        events = self._file["events"]
-        for name, values in columns.items():
-            if name not in events:
-                dtype, unit, meaning = COLUMNS[name]
-                column = events.create_dataset(
-                    name, shape=(self.n_events,), maxshape=(None,), dtype=dtype, chunks=(4096,)
-                )
-                column.attrs["unit"], column.attrs["meaning"] = unit, meaning
-            events[name].resize(self.n_events + len(energy), axis=0)
-            events[name][self.n_events :] = values
         self.n_events += len(energy)
+        self._columns.append(columns)
         self._buffer.append(np.asarray(energy, dtype=np.float32))
         self._buffered += len(energy)
         if self._buffered >= _FLUSH_EVENTS:
@@ -253,6 +245,7 @@ class StoreWriter:
     def _flush(self, *, whole_chunks: bool) -> None:
         if not self._buffer:
             return
+        self._flush_columns()
         energy = np.concatenate(self._buffer)
         n = len(energy) - len(energy) % CHUNK_EVENTS if whole_chunks else len(energy)
         images = self._file["images"]
@@ -262,6 +255,21 @@ class StoreWriter:
         self._sink.check()
         self._buffer = [energy[n:]] if n < len(energy) else []
         self._buffered = len(energy) - n
+
+    def _flush_columns(self) -> None:
+        events = self._file["events"]
+        for name in self._columns[0] if self._columns else ():
+            values = np.concatenate([columns[name] for columns in self._columns])
+            if name not in events:
+                dtype, unit, meaning = COLUMNS[name]
+                column = events.create_dataset(
+                    name, shape=(0,), maxshape=(None,), dtype=dtype, chunks=(4096,)
+                )
+                column.attrs["unit"], column.attrs["meaning"] = unit, meaning
+            begin = len(events[name])
+            events[name].resize(begin + len(values), axis=0)
+            events[name][begin:] = values
+        self._columns = []
 
     def replace_provenance(self, provenance: Mapping[str, Any]) -> None:
         """Write another provenance, of what became known while the events were added."""
@@ -316,7 +324,7 @@ def create_store(
                 dtype="f4",
                 chunks=(CHUNK_EVENTS, *grid.shape),
                 fletcher32=True,
-                **hdf5plugin.Zstd(clevel=1),
+                **hdf5plugin.Bitshuffle(cname="lz4"),
             )
             images.attrs["unit"] = "GeV" if grid.units is None else "geometry.units, by layer"
             images.attrs["axes"] = "event, layer, eta, phi"

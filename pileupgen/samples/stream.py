@@ -199,7 +199,7 @@ class _Drawer:
             n_before = _n_filled(images)
             rings, n_filled = before, n_before
             if self._zero_suppression > 0:
-                images[np.abs(images) < self._limits] = 0.0
+                _keep_where(images, np.abs(images) >= self._limits)
                 rings, n_filled = _rings(images), _n_filled(images)
             yield Drawn(
                 images=images,
@@ -214,6 +214,12 @@ class _Drawer:
                 n_towers=imager.n_towers - n_towers,
                 n_shared=imager.n_shared - n_shared,
             )
+
+
+def _keep_where(images: NDArray[np.float32], keep: NDArray[np.bool_]) -> None:
+    """Empty all other cells, through their bits: several times faster than by a mask."""
+    bits = images.view(np.int32)
+    bits *= keep
 
 
 def _rings(images: NDArray[np.float32]) -> NDArray[np.float64]:
