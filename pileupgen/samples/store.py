@@ -324,7 +324,7 @@ def create_store(
                 dtype="f4",
                 chunks=(CHUNK_EVENTS, *grid.shape),
                 fletcher32=True,
-                **hdf5plugin.Bitshuffle(cname="lz4"),
+                **hdf5plugin.Zstd(clevel=1),
             )
             images.attrs["unit"] = "GeV" if grid.units is None else "geometry.units, by layer"
             images.attrs["axes"] = "event, layer, eta, phi"
