@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, set_seed
+from accelerate.utils import set_seed
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -48,6 +47,7 @@ from pileupgen.training.networks import new_autoencoder, new_denoiser, new_ratio
 from pileupgen.training.objectives import Denoising, DensityRatio, Objective, Reconstruction
 from pileupgen.training.reconstruction import Judge, judge_reconstruction
 from pileupgen.training.release_scan import calibrate_and_scan
+from pileupgen.training.step import new_accelerator
 from pileupgen.training.symmetries import augmentation_of, is_mirror
 
 StageBar = Callable[[str, int], AbstractContextManager[Advance]]
@@ -115,7 +115,7 @@ def train_pipeline(
     for store in stores:
         for split in ("train", "validation"):
             require_events(store, split)
-    accelerator = _accelerator(device, config.training.mixed_precision)
+    accelerator = new_accelerator(device, config.training.mixed_precision)
     seed = config.training_seed
     set_seed(seed)
     making = Making(
@@ -234,15 +234,6 @@ def train_pipeline(
         write_whole(run.logs / "reliability.json", json.dumps(reliability.to_dict(), indent=2))
     accelerator.wait_for_everyone()
     return TrainingSummary(histories, parameters, release, reliability, sample.n_events, curve)
-
-
-def _accelerator(device: str, mixed_precision: str) -> Accelerator:
-    # A process evaluates the network as often as its events need: nothing may wait for the others
-    # in forward, so buffers, which are constant, are not sent around.
-    handlers = [DistributedDataParallelKwargs(broadcast_buffers=False)]
-    return Accelerator(
-        cpu=device == "cpu", mixed_precision=mixed_precision, kwargs_handlers=handlers
-    )
 
 
 def _calibration(

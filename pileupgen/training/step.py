@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedDataParallelKwargs, gather_object
 from torch import Tensor, nn
 
 from pileupgen.errors import ConfigError, TrainingError
@@ -26,6 +27,19 @@ class StepResult:
 
     loss: float
     gradient_norm: float
+
+
+def new_accelerator(device: str, mixed_precision: str = "no") -> Accelerator:
+    """An accelerator, also where a process has trained before with another precision.
+
+    A process evaluates the network as often as its events need: nothing may wait for the others in
+    forward, so buffers, which are constant, are not sent around.
+    """
+    AcceleratorState._reset_state()
+    handlers = [DistributedDataParallelKwargs(broadcast_buffers=False)]
+    return Accelerator(
+        cpu=device == "cpu", mixed_precision=mixed_precision, kwargs_handlers=handlers
+    )
 
 
 def require_divisible(batch_size: int, accelerator: Accelerator) -> None:

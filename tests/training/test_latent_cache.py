@@ -20,13 +20,14 @@ from pileupgen.training.data import Augmentation, Batch
 from pileupgen.training.encoded import EncodedHeldOut, LatentSample
 from pileupgen.training.latent_cache import cached_latents, drawn_scores, fingerprint_of
 from pileupgen.training.objectives import Denoising, latents_of
+from pileupgen.training.step import new_accelerator
 
 ROLL_AND_MIRROR = Augmentation(phi_step=2, eta_mirror=True)
 
 
 @pytest.fixture(scope="module")
 def accelerator() -> Accelerator:
-    return Accelerator(cpu=True)
+    return new_accelerator("cpu")
 
 
 def new_autoencoder(seed: int = 0) -> Autoencoder:

@@ -29,6 +29,7 @@ from pileupgen.training.objectives import (
     Reconstruction,
     stratified_timesteps,
 )
+from pileupgen.training.step import new_accelerator
 
 CONFIG = TrainingConfig(batch_size=16, checkpoint_every=4, mixed_precision="no", tensorboard=False)
 MAKING = Making("made", {"config": {"denoiser": {"width": 8}}})
@@ -40,7 +41,7 @@ class InterruptionError(Exception):
 
 @pytest.fixture(scope="module")
 def accelerator() -> Accelerator:
-    return Accelerator(cpu=True)
+    return new_accelerator("cpu")
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pileupgen.errors import ConfigError, TrainingError
 from pileupgen.models.autoencoder import Autoencoder
 from pileupgen.training.objectives import Reconstruction
-from pileupgen.training.step import optimise, require_divisible, share
+from pileupgen.training.step import new_accelerator, optimise, require_divisible, share
 
 
 @dataclass
@@ -24,7 +24,7 @@ class Process:
 
 @pytest.fixture(scope="module")
 def accelerator() -> Accelerator:
-    return Accelerator(cpu=True)
+    return new_accelerator("cpu")
 
 
 @dataclass(frozen=True)
@@ -113,3 +113,8 @@ def test_a_gradient_that_is_not_finite_stops(sample, accelerator):
     optimizer = accelerator.prepare(torch.optim.SGD(network.parameters(), lr=1.0))
     with pytest.raises(TrainingError, match="gradient is nan"):
         optimise(network, Cusp(torch.empty(0)), optimizer, batch, {}, accelerator, grad_clip=1.0)
+
+
+def test_a_process_may_train_with_one_precision_after_another():
+    found = [new_accelerator("cpu", kind).mixed_precision for kind in ("no", "bf16", "no")]
+    assert found == ["no", "bf16", "no"]
