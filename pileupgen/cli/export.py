@@ -98,6 +98,11 @@ def export(
     rows = source.indices(split, max_events)
     kind = output_format.value
     target = output or path.with_name(path.stem + _SUFFIX[kind])
+    if source.grid.is_feature_table and kind in ("root", "overlay"):
+        raise StoreError(
+            f"{path} is a table of features: it has no towers for --format {kind}.",
+            "Choose --format npz or parquet.",
+        )
     if not len(rows):
         raise StoreError(f"{path} has no events in split '{split}'.", "Choose another --split.")
     if target.resolve() == path.resolve():

@@ -68,3 +68,17 @@ def test_what_cannot_be_exported(run_path: Path) -> None:
     with pytest.raises(OutputError, match="the store itself"):
         export(run=run_path, output=store)
     assert store.read_bytes() == before
+
+
+@pytest.mark.parametrize("kind", [ExportFormat.root, ExportFormat.overlay])
+def test_features_are_not_written_as_towers(run_path: Path, kind: ExportFormat) -> None:
+    table = run_path / "jets.h5"
+    columns = {"mu": [60.0], "event_id": [0], "weight": [1.0], "split": [2]}
+    with create_store(table, Grid.of_features(["mass"], ["GeV"]), "mc", {}) as writer:
+        writer.append(
+            np.ones((1, 1, 1, 1), dtype=np.float32),
+            {name: np.array(values) for name, values in columns.items()},
+        )
+    with pytest.raises(StoreError, match="no towers"):
+        export(run=run_path, store=table, output_format=kind)
+    assert list(run_path.glob("jets.*")) == [table]
