@@ -28,6 +28,13 @@ OPERATIONAL = (
 )
 """Config sections and settings that may change between two commands on the same run."""
 
+ADDED_LATER: Mapping[str, Any] = {}
+"""Settings younger than trained runs, each with the default that means what there was before.
+
+With that value they are left out of fingerprints, so that runs trained before stay valid. A new
+setting of anything that training depends on belongs here.
+"""
+
 
 def write_whole(path: Path, content: str | bytes) -> None:
     """Write a small file aside and rename it when whole.
@@ -116,7 +123,7 @@ def training_fingerprint(
 
 
 def determining(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A config without what is operational.
+    """A config without what is operational, and without younger settings at their default.
 
     >>> determining({"name": "demo", "seed": 1, "training": {"tensorboard": True, "keep": "last"}})
     {'seed': 1, 'training': {'keep': 'last'}}
@@ -124,8 +131,12 @@ def determining(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return {
         key: determining(value, f"{prefix}{key}.") if isinstance(value, Mapping) else value
         for key, value in config.items()
-        if f"{prefix}{key}" not in OPERATIONAL
+        if f"{prefix}{key}" not in OPERATIONAL and not _is_as_before(f"{prefix}{key}", value)
     }
+
+
+def _is_as_before(key: str, value: object) -> bool:
+    return key in ADDED_LATER and value == ADDED_LATER[key]
 
 
 def hash_file(path: Path) -> str:
