@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -281,7 +282,10 @@ def start_cluster(
         if name not in settings and known.get(name) is None and (name, kind) != ("disk", "slurm"):
             settings[name] = value
     try:
-        cluster = getattr(jobqueue, _CLUSTERS[kind])(**settings)
+        with warnings.catch_warnings():
+            # Somebody else's dashboard: another port is taken, and describe() names it.
+            warnings.filterwarnings("ignore", r"(?s)\s*Port \d+ is already in use")
+            cluster = getattr(jobqueue, _CLUSTERS[kind])(**settings)
     except (TypeError, ValueError) as error:
         raise ConfigError(
             f"The {kind} cluster cannot be set up: {_first_line(error)}",

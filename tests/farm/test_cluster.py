@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -91,8 +92,25 @@ def test_settings_that_a_batch_system_does_not_know_are_refused() -> None:
     gc.collect()
 
 
+@pytest.fixture
+def other_dashboard() -> Iterator[None]:
+    """Somebody else's Dask on the same login node."""
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            taken.bind(("0.0.0.0", 8787))
+            taken.listen()
+        except OSError:
+            pass  # then it is taken already
+        yield
+
+
+# distributed forgets the socket of the port that it could not have.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.usefixtures("other_dashboard")
 def test_a_queue_that_starts_nothing_is_given_up(slurm: Path) -> None:
     (slurm / "sbatch").write_text("#!/bin/sh\necho 'Submitted batch job 999999999'\n")
     (slurm / "scancel").write_text("#!/bin/sh\nexit 0\n")
     with pytest.raises(FarmError, match="has had no worker for 1 s"):
         start_cluster("slurm", 1, {"interface": "lo"}, patience=1.0)
+    gc.collect()
