@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 
 from benchmarks.peers.contract import Output, Problem
 from pileupgen.diffusion.pipeline import PileupTranslationPipeline
 from pileupgen.diffusion.settings import Settings
+from pileupgen.run import RunDirectory
 from pileupgen.samples.store import Images
 
 N_RENEWAL_EVENTS = 400
@@ -36,7 +35,7 @@ class Ours:
         self.renewal = self.pipeline.fit_renewal(
             mc.energy[:n], mc.mu[:n], mc.event_id[:n], self.seed, self.settings
         )
-        self.trained_before = training_seconds(problem)
+        self.trained_before = training_seconds(problem.run)
 
     def translate(self, images: Images) -> Output:
         translation = self.pipeline(
@@ -55,13 +54,7 @@ class Ours:
         return sum(p.numel() for module in modules for p in module.parameters())
 
 
-def training_seconds(problem: Problem) -> float | None:
-    """Wall time that the run's stages took, as its logs tell; None where they do not."""
-    seconds = []
-    for log in sorted(problem.run.logs.glob("*.jsonl")):
-        lines = [json.loads(line) for line in log.read_text().splitlines() if line.strip()]
-        times = [line["seconds"] for line in lines if "seconds" in line]
-        if not times:
-            return None
-        seconds.append(max(times))
-    return float(sum(seconds)) if seconds else None
+def training_seconds(run: RunDirectory) -> float | None:
+    """Wall time that the run's training took, as its record tells; None where it does not."""
+    seconds = run.details("train").get("seconds", {}).values()
+    return None if not seconds or None in seconds else float(sum(seconds))

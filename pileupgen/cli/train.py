@@ -83,7 +83,8 @@ def train(
         return
     _show(summary)
     _draw(summary, directory.logs)
-    directory.finish("train", made_from, {"parameters": summary.parameters})
+    details = {"parameters": summary.parameters, "seconds": summary.seconds}
+    directory.finish("train", made_from, details)
     shutil.rmtree(directory.latents, ignore_errors=True)
     say_wrote(directory.model, "diffusers layout, safetensors, model card")
     say_wrote(directory.logs, "losses over steps and over t, reliability: JSON, PNG, PDF")
@@ -131,9 +132,10 @@ def _show(summary: TrainingSummary) -> None:
     from rich.table import Table
 
     from pileupgen.cli.console import console
+    from pileupgen.cli.training_view import clock
 
     table = Table(title=f"Trained on {summary.n_train[0]} mc and {summary.n_train[1]} data events")
-    for column in ("network", "parameters", "steps", "loss", "held-out loss"):
+    for column in ("network", "parameters", "steps", "loss", "held-out loss", "time"):
         table.add_column(column, justify="left" if column == "network" else "right")
     for name, history in summary.histories.items():
         last = (
@@ -145,6 +147,7 @@ def _show(summary: TrainingSummary) -> None:
             f"{last['step']:.0f}",
             f"{last['loss']:.4f}",
             f"{last['held_out']:.4f}",
+            clock(summary.seconds.get(name)),
         )
     console.print(table)
     release = summary.release

@@ -111,11 +111,18 @@ class _PlainStage:
             f"{self._name:<12}",
             f"{self._done}/{self._total}",
             told(dict(figures)),
-            f"{_clock(seconds)} passed, {_clock(left)} left",
+            f"{clock(seconds)} passed, {clock(left)} left",
         ]
         console.print("  ".join(part for part in parts if part), soft_wrap=True)
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float | None) -> str:
+    """Hours, minutes and seconds, or a dash where they are not known.
+
+    >>> clock(3725.4), clock(None)
+    ('1:02:05', '–')
+    """
+    if seconds is None:
+        return "–"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"

@@ -55,12 +55,15 @@ class TrainingState:
         Logged losses so far.
     running : float
         Smoothed training loss.
+    seconds : float or None
+        Wall time that the steps took; None where a version wrote it that did not tell.
     """
 
     step: int
     tensors: dict[str, dict[str, Tensor]]
     history: list[dict[str, float]]
     running: float = 0.0
+    seconds: float | None = None
 
 
 def save_state(folder: Path, state: TrainingState, making: Making, n_kept: int = 2) -> None:
@@ -125,6 +128,7 @@ def _write(path: Path, state: TrainingState, making: Making) -> None:
             "settings": making.settings,
             "history": state.history,
             "running": state.running,
+            "seconds": state.seconds,
         }
         (aside / "state.json").write_text(json.dumps(meta))
 
@@ -134,8 +138,13 @@ def _read(path: Path, making: Making, needed: set[str]) -> TrainingState | None:
         meta: dict[str, Any] = json.loads((path / "state.json").read_text())
         made_from, settings = str(meta["made_from"]), dict(meta["settings"])
         tensors = {file.stem: load_file(file) for file in sorted(path.glob("*.safetensors"))}
+        seconds = meta.get("seconds")
         state = TrainingState(
-            int(meta["step"]), tensors, list(meta["history"]), float(meta["running"])
+            int(meta["step"]),
+            tensors,
+            list(meta["history"]),
+            float(meta["running"]),
+            None if seconds is None else float(seconds),
         )
         missing = needed - tensors.keys()
     except _DAMAGE as error:

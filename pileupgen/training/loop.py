@@ -71,6 +71,8 @@ class Stage:
         Loss curve, one JSON object a line.
     making : Making
         All that determines the result; checkpoints of another making are refused.
+    seconds : float
+        Wall time spent on it before the first step.
     """
 
     network: nn.Module
@@ -82,6 +84,23 @@ class Stage:
     folder: Path
     log: Path
     making: Making
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How a stage went.
+
+    Attributes
+    ----------
+    history : list of dict
+        step, loss, learning_rate, gradient_norm and, where it was taken, held_out, as logged.
+    seconds : float or None
+        Wall time that it took, over all resumes; None if a version began it that did not tell.
+    """
+
+    history: History
+    seconds: float | None
 
 
 def train_stage(
@@ -90,7 +109,7 @@ def train_stage(
     seed: int,
     accelerator: Accelerator,
     advance: Advance = _tell_nobody,
-) -> History:
+) -> Trained:
     """Train a network; at the end it holds the moving average of its weights.
 
     Continues from the newest whole checkpoint. The random numbers of a step are a function of
@@ -108,8 +127,7 @@ def train_stage(
 
     Returns
     -------
-    list of dict
-        step, loss, learning_rate, gradient_norm and, where it was taken, held_out, as logged.
+    Trained
 
     Raises
     ------
@@ -141,9 +159,10 @@ class TrainingLoop:
         self.average.to(accelerator.device)
         self.log = LossLog(stage.log, config.tensorboard)
         self.step, self.running, self.history = 0, 0.0, History()
+        self.seconds: float | None = stage.seconds
         self._resume()
 
-    def run(self, advance: Advance) -> History:
+    def run(self, advance: Advance) -> Trained:
         """Take the steps that are left, judge and save on the way; see :func:`train_stage`."""
         stage, config = self.stage, self.config
         every = config.evaluate_every or max(stage.steps // _N_EVALUATIONS, 1)
@@ -153,6 +172,7 @@ class TrainingLoop:
         if is_main:
             self.log.begin(self.step)
         begun, first = time.perf_counter(), self.step
+        before = self.seconds
         self.network.train()
         while self.step < stage.steps and not gave_up(self.history, config.patience):
             row = self.take_step()
@@ -166,13 +186,15 @@ class TrainingLoop:
                 weights = {"ema": self._averaged()}
                 save_best(stage.folder, TrainingState(self.step, weights, []), stage.making)
             is_end = self.step == stage.steps or gave_up(self.history, config.patience)
+            passed = time.perf_counter() - begun
+            self.seconds = None if before is None else before + passed
             if self.step % config.checkpoint_every == 0 or is_end:
                 self._save()
-            rate = (self.step - first) * config.batch_size / (time.perf_counter() - begun)
+            rate = (self.step - first) * config.batch_size / passed
             advance(1, **_latest(self.history), loss=self.running, samples_per_second=rate)
         self.log.close()
         self._finish()
-        return self.history
+        return Trained(self.history, self.seconds)
 
     def take_step(self) -> dict[str, float]:
         """One step of network, optimiser and average; what there is to log of it."""
@@ -229,6 +251,7 @@ class TrainingLoop:
             ) from error
         self.average.optimization_step = state.step
         self.step, self.running, self.history = state.step, state.running, state.history
+        self.seconds = state.seconds
 
     def _take_average(self, state: TrainingState) -> None:
         kept = state.tensors["ema"]
@@ -248,7 +271,7 @@ class TrainingLoop:
             "ema": self._averaged(),
             "optimizer": optimizer_tensors(inner),
         }
-        state = TrainingState(self.step, tensors, self.history, self.running)
+        state = TrainingState(self.step, tensors, self.history, self.running, self.seconds)
         save_state(self.stage.folder, state, self.stage.making, self.config.keep_checkpoints)
 
 

@@ -32,6 +32,7 @@ def model_card(
     release: ReleaseScan,
     reconstruction: Sequence[Mapping[str, Any]] = (),
     denoising: Mapping[str, Any] | None = None,
+    seconds: Mapping[str, float | None] | None = None,
 ) -> str:
     """Write the card.
 
@@ -51,6 +52,8 @@ def model_card(
         Two-sample tests of the codec, by domain, where they were made.
     denoising : mapping
         Errors over t on held-out events, where they were taken.
+    seconds : mapping
+        Wall time of each network's steps, where it is known.
     """
     parts = [
         f"# {config['name']}",
@@ -66,7 +69,7 @@ def model_card(
         f"`{grid.name}`: {grid.n_layers} layers ({', '.join(grid.layers)}) × {grid.n_eta} rings × "
         f"{grid.n_phi} cells in φ, {grid.eta_edges[0]:g} ≤ η ≤ {grid.eta_edges[-1]:g}.",
         "## Networks",
-        _networks(parameters, histories),
+        _networks(parameters, histories, seconds or {}),
         "## Held-out metrics",
         *_metrics(release, reconstruction, denoising),
         "## Versions",
@@ -103,14 +106,18 @@ def _sample(store: ImageStore) -> str:
 
 
 def _networks(
-    parameters: Mapping[str, int], histories: Mapping[str, Sequence[Mapping[str, float]]]
+    parameters: Mapping[str, int],
+    histories: Mapping[str, Sequence[Mapping[str, float]]],
+    seconds: Mapping[str, float | None],
 ) -> str:
-    rows = ["| network | parameters | steps | held-out loss |", "|---|---|---|---|"]
+    rows = ["| network | parameters | steps | held-out loss | seconds |", "|---|---|---|---|---|"]
     for name, count in parameters.items():
         judged = [row for row in histories.get(name, ()) if "held_out" in row]
         steps = f"{judged[-1]['step']:,.0f}" if judged else "–"
         loss = f"{min(row['held_out'] for row in judged):.4f}" if judged else "–"
-        rows.append(f"| {name} | {count:,} | {steps} | {loss} |")
+        spent = seconds.get(name)
+        time = "–" if spent is None else f"{spent:,.0f}"
+        rows.append(f"| {name} | {count:,} | {steps} | {loss} | {time} |")
     return "\n".join(rows)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -71,6 +72,9 @@ class TrainingSummary:
         Training events of mc and data.
     denoising : DenoisingCurve or None
         Errors over t on held-out events; in the first process only.
+    seconds : dict
+        Wall time of the calibration and of each network's steps, over all resumes; that of
+        encoding latents beforehand is the denoiser's. None where it is not known.
     """
 
     histories: dict[str, History]
@@ -79,6 +83,7 @@ class TrainingSummary:
     reliability: Reliability
     n_train: tuple[int, int]
     denoising: DenoisingCurve | None
+    seconds: dict[str, float | None]
 
 
 def train_pipeline(
@@ -123,13 +128,15 @@ def train_pipeline(
         {"config": determining(config.to_dict()), "grid": grid.to_dict()},
     )
     mirror, augmentation = is_mirror(stores, grid), augmentation_of(config, stores, grid)
+    begun = time.perf_counter()
     calibration = _calibration(config, stores, grid, mirror, bar)
+    seconds: dict[str, float | None] = {"calibration": time.perf_counter() - begun}
     sample = ScoreSample(stores, calibration, "train", config.calibration.before)
     held_out = ScoreSample(stores, calibration, "validation", config.calibration.before)
     events: tuple[Training, HeldOut] = (sample, held_out)
     histories: dict[str, History] = {}
 
-    def fit(network: nn.Module, objective: Objective, steps: int) -> None:
+    def fit(network: nn.Module, objective: Objective, steps: int, spent: float = 0.0) -> None:
         stage = Stage(
             network,
             objective,
@@ -139,11 +146,11 @@ def train_pipeline(
             run.checkpoints / objective.name,
             run.logs / f"{objective.name}.jsonl",
             making,
+            spent,
         )
         with bar(objective.name, steps) as advance:
-            histories[objective.name] = train_stage(
-                stage, config.training, seed, accelerator, advance
-            )
+            trained = train_stage(stage, config.training, seed, accelerator, advance)
+        histories[objective.name], seconds[objective.name] = trained.history, trained.seconds
 
     autoencoder = new_autoencoder(config, grid, calibration.n_channels)
     if isinstance(autoencoder, Autoencoder):
@@ -167,6 +174,7 @@ def train_pipeline(
     scheduler = make_scheduler(
         config.schedule.num_train_timesteps, config.schedule.power, config.schedule.s
     )
+    begun = time.perf_counter()
     events = encoded_events(
         config,
         run.latents,
@@ -177,6 +185,7 @@ def train_pipeline(
         accelerator,
         bar,
     )
+    encoding = time.perf_counter() - begun
     denoiser = new_denoiser(config.denoiser, autoencoder, mirror)
     latents = _latents(sample, autoencoder, seed, accelerator.device)
     denoiser.field.fit(latents, mirror_eta=mirror and autoencoder.field_patch == autoencoder.patch)
@@ -192,6 +201,7 @@ def train_pipeline(
             coarse_dropout=config.denoiser.coarse_dropout if denoiser.has_coarse else None,
         ),
         config.denoiser.steps,
+        encoding,
     )
     curve = None
     if accelerator.is_main_process:
@@ -229,11 +239,14 @@ def train_pipeline(
             release,
             [test.to_dict() for test in tests],
             curve.to_dict() if curve else None,
+            seconds,
         )
         _save(pipeline, release, card, run)
         write_whole(run.logs / "reliability.json", json.dumps(reliability.to_dict(), indent=2))
     accelerator.wait_for_everyone()
-    return TrainingSummary(histories, parameters, release, reliability, sample.n_events, curve)
+    return TrainingSummary(
+        histories, parameters, release, reliability, sample.n_events, curve, seconds
+    )
 
 
 def _calibration(

@@ -12,6 +12,7 @@ import pytest
 from benchmarks import table
 from benchmarks.peers import PEERS, make_peer
 from benchmarks.peers.contract import Problem
+from benchmarks.peers.ours import training_seconds
 from benchmarks.quality import Judge
 from benchmarks.table import known_rows
 from benchmarks.table_text import markdown
@@ -109,6 +110,15 @@ def test_a_row_is_measured_once(tiny_run, command, monkeypatch):
     assert "| identity |" in first
     assert "| identity |" in again
     assert {rate["batch"] for rate in record["rows"][0]["rates"]} == {1, 100, 1000}
+
+
+def test_the_time_of_our_training_is_the_record_s_or_unknown(tmp_path):
+    run = RunDirectory(tmp_path)
+    for seconds, expected in (({"calibration": 1.0, "ratio": 2.5}, 3.5), ({"ratio": None}, None)):
+        run.finish("train", "x", {"seconds": seconds})
+        assert training_seconds(run) == expected
+    run.finish("train", "x", {})
+    assert training_seconds(run) is None
 
 
 def test_every_peer_has_a_row():

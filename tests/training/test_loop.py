@@ -81,7 +81,7 @@ def test_a_killed_run_continues_bit_for_bit(
 ):
     config = CONFIG.model_copy(update=changes)
     whole = denoiser_stage(autoencoder, sample, held_out, tmp_path / "whole")
-    history = train_stage(whole, config, 1, accelerator)
+    history = train_stage(whole, config, 1, accelerator).history
     killed = denoiser_stage(autoencoder, sample, held_out, tmp_path / "killed")
     steps = []
 
@@ -92,12 +92,27 @@ def test_a_killed_run_continues_bit_for_bit(
 
     with pytest.raises(InterruptionError):
         train_stage(killed, config, 1, accelerator, die_at_seven)
+    meta = json.loads((tmp_path / "killed/checkpoints/step-00000004/state.json").read_text())
     continued = denoiser_stage(autoencoder, sample, held_out, tmp_path / "killed")
     first = []
     again = train_stage(continued, config, 1, accelerator, lambda n=1, **_: first.append(n))
     assert first[0] == 4  # the newest checkpoint before the kill
     assert torch.equal(weights(whole.network), weights(continued.network))
-    assert again == history
+    assert again.history == history
+    assert again.seconds > meta["seconds"] > 0
+
+
+def test_time_spent_before_the_first_step_counts_and_old_checkpoints_do_not_tell(
+    autoencoder, sample, held_out, tmp_path, accelerator
+):
+    stage = denoiser_stage(autoencoder, sample, held_out, tmp_path, steps=4)
+    assert train_stage(replace(stage, seconds=1000.0), CONFIG, 1, accelerator).seconds > 1000
+    (state,) = (tmp_path / "checkpoints").glob("step-*/state.json")
+    meta = json.loads(state.read_text())
+    del meta["seconds"]
+    state.write_text(json.dumps(meta))
+    again = denoiser_stage(autoencoder, sample, held_out, tmp_path, steps=4)
+    assert train_stage(again, CONFIG, 1, accelerator).seconds is None
 
 
 @pytest.mark.parametrize("file", ["ema.safetensors", "network.safetensors", "state.json"])
@@ -204,7 +219,9 @@ def test_the_best_weights_become_the_final_ones(
     finals = {}
     for keep in ("best", "last"):
         stage = denoiser_stage(autoencoder, sample, held_out, tmp_path / keep, steps=12)
-        history = train_stage(stage, config.model_copy(update={"keep": keep}), 1, accelerator)
+        history = train_stage(
+            stage, config.model_copy(update={"keep": keep}), 1, accelerator
+        ).history
         average = EMAModel(stage.network.parameters())
         finals[keep] = evaluate(stage, average, 1, accelerator)
     best = lowest(history)["held_out"]
@@ -220,7 +237,7 @@ def test_a_stage_stops_when_the_held_out_loss_has_ceased_to_fall(
         update={"learning_rate": 0.1, "evaluate_every": 2, "ema_decay": 0.0, "patience": 2}
     )
     stage = denoiser_stage(autoencoder, sample, held_out, tmp_path, steps=200)
-    history = train_stage(stage, config, 1, accelerator)
+    history = train_stage(stage, config, 1, accelerator).history
     losses = [row["held_out"] for row in history if "held_out" in row]
     assert history[-1]["step"] < 200
     assert min(losses[-2:]) >= min(losses[:-2])
@@ -240,7 +257,7 @@ def fit(network, objective, sample, held_out, folder, accelerator, steps=40):
     )
     return train_stage(
         stage, TrainingConfig(mixed_precision="no", tensorboard=False), 1, accelerator
-    )
+    ).history
 
 
 def test_the_autoencoder_learns_to_reconstruct(sample, held_out, tmp_path, accelerator):

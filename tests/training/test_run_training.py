@@ -49,6 +49,7 @@ def test_the_model_card_tells_data_networks_metrics_and_how_to_load(trained):
         "- 100 events: 60 train, 15 validation, 25 test",
         "`small`: 2 layers (em, had) × 8 rings × 12 cells in φ, -0.8 ≤ η ≤ 0.8",
         f"| denoiser | {summary.parameters['denoiser']:,} | 4 |",
+        "| held-out loss | seconds |",
         "| t | trivial | closed form | network |",
         "| t | AUC [68 %] | ESS |",
         "torch 2.",
@@ -56,6 +57,12 @@ def test_the_model_card_tells_data_networks_metrics_and_how_to_load(trained):
         "mixed_precision: 'no'",
     ):
         assert words in card
+
+
+def test_every_network_s_time_is_told(trained):
+    _, summary = trained
+    assert summary.seconds.keys() == {"calibration", "autoencoder", "denoiser", "ratio"}
+    assert all(spent > 0 for spent in summary.seconds.values())
 
 
 def test_the_card_s_lines_load_the_model(trained, tmp_path):
