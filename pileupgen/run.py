@@ -222,7 +222,11 @@ class RunDirectory:
     @property
     def translated(self) -> Path:
         """Default store of translated events."""
-        return self.path / "translated" / "mc_to_data.h5"
+        return self.translation("mc_to_data")
+
+    def translation(self, direction: str) -> Path:
+        """Store of events translated from one domain to one, ``<source>_to_<target>``."""
+        return self.path / "translated" / f"{direction}.h5"
 
     def adopt(
         self,

@@ -88,6 +88,8 @@ def _settings_of(store: ImageStore) -> Settings:
             f"{store.path} was not written by this version's 'pileupgen translate'.",
             "Translate first: the export repeats what made a store.",
         )
+    if store.domain != "mc_to_data":
+        raise StoreError(f"{store.path} holds {store.domain}.", "Only mc to data can be exported.")
     if len(made_by.get("ensemble", [])) > 1:
         raise StoreError(f"{store.path} is of an ensemble.", "Export its members one by one.")
     return Settings.from_dict({key: made_by[key] for key in Settings().to_dict() if key in made_by})

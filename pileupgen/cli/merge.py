@@ -40,8 +40,10 @@ def merge(
     """
     from pileupgen.cli.console import say_next, say_read, say_wrote
     from pileupgen.cli.session import open_session
+    from pileupgen.cli.translation_options import next_command
     from pileupgen.diffusion.shard import merge_shards
     from pileupgen.errors import ConfigError, MissingInputError
+    from pileupgen.samples.store import ImageStore
 
     session = open_session(config, run)
     whole = session.run.translated
@@ -58,5 +60,4 @@ def merge(
     target = output or whole
     n = merge_shards(paths, target)
     say_wrote(target, f"{n:,} events")
-    extra = f" --input {target}" if output else ""
-    say_next(f"pileupgen validate{session.arguments}{extra}")
+    say_next(next_command(session, ImageStore(target).domain, target))

@@ -34,6 +34,13 @@ if TYPE_CHECKING:
     from pileupgen.diffusion.shard import Shard
 
 
+class DomainChoice(enum.StrEnum):
+    """A domain."""
+
+    MC = "mc"
+    DATA = "data"
+
+
 class SplitChoice(enum.StrEnum):
     """Which events to translate."""
 
@@ -145,9 +152,7 @@ def translate(
             show_default=False,
         ),
     ] = None,
-    split: Annotated[
-        SplitChoice, typer.Option("--split", help="Which MC events.")
-    ] = SplitChoice.TEST,
+    split: Annotated[SplitChoice, typer.Option("--split", help="Which events.")] = SplitChoice.TEST,
     shard: Annotated[
         str | None,
         typer.Option(
@@ -158,18 +163,29 @@ def translate(
         ),
     ] = None,
     source: Annotated[
+        DomainChoice,
+        typer.Option("--source", help="What the events are: encoded and inverted as."),
+    ] = DomainChoice.MC,
+    target: Annotated[
+        DomainChoice,
+        typer.Option("--target", help="What they become: denoised and decoded as."),
+    ] = DomainChoice.DATA,
+    input_store: Annotated[
         Path | None,
         typer.Option(
             "--input",
             "-i",
-            help="Image store of MC events. (default: the run's)",
+            help="Image store of events of the source. (default: the run's)",
             show_default=False,
         ),
     ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="(default: <run>/translated/mc_to_data.h5)", show_default=False
+            "--output",
+            "-o",
+            help="(default: <run>/translated/<source>_to_<target>.h5)",
+            show_default=False,
         ),
     ] = None,
     batch_size: Annotated[
@@ -196,6 +212,8 @@ def translate(
     on these and the model alone. Interrupted, it continues when given again.
     Without any of the options on how to translate it takes what 'pileupgen scan' recommends for the
     run, if that was run, else the config.
+    With --source and --target both data, or both mc, it is a control: nothing should change, and
+    'pileupgen validate --control' shows what does.
 
     \b
     Examples:
@@ -206,10 +224,12 @@ def translate(
       pileupgen translate --guidance ratio --w 1 --guidance-interval 50,400
       pileupgen translate --split all --shard 3/8
       pileupgen translate --split all --cluster slurm --workers 20 --job queue=short
+      pileupgen translate --source data --target data
       pileupgen translate --draws 5 --ensemble runs/demo-b --ensemble runs/demo-c -o spread.h5
     """
     from pileupgen.cli.session import open_session
     from pileupgen.cli.translation_job import Request, run_job
+    from pileupgen.diffusion.direction import Direction
 
     overrides: dict[str, Any] = {
         "t_release": parse_timestep(t_release),
@@ -237,7 +257,8 @@ def translate(
         seed=session.config.seed if seed is None else seed,
         split=split.value,
         shard=_parse_shard(shard),
-        source=source,
+        direction=Direction(source.value, target.value),
+        source=input_store,
         output=output,
         ensemble=tuple(ensemble or ()),
         device=device,

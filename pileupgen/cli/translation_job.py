@@ -7,11 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pileupgen.cli.translation_options import model_identity, operating_point, run_path
+from pileupgen.cli.translation_options import (
+    model_identity,
+    next_command,
+    operating_point,
+    run_path,
+)
 
 if TYPE_CHECKING:
     from pileupgen.cli.farm_options import Farm
     from pileupgen.cli.session import Session
+    from pileupgen.diffusion.direction import Direction
     from pileupgen.diffusion.pipeline import PileupTranslationPipeline
     from pileupgen.diffusion.production import Member
     from pileupgen.diffusion.release import ReleaseChoice, ReleaseScan
@@ -30,6 +36,7 @@ class Request:
     seed: int
     split: str
     shard: Shard | None
+    direction: Direction
     source: Path | None
     output: Path | None
     ensemble: tuple[str, ...]
@@ -48,22 +55,33 @@ def run_job(session: Session, request: Request) -> None:
     directories = [directory, *(RunDirectory(run_path(text)) for text in request.ensemble)]
     models = [model_identity(part) for part in directories]
     session.adopt()
+    direction = request.direction
     store = open_store(
-        request.source or directory.images("mc"), f"pileupgen preprocess{session.arguments}"
+        request.source or directory.images(direction.source),
+        f"pileupgen preprocess{session.arguments}",
     )
-    whole = request.output or directory.translated
+    whole = request.output or directory.translation(direction.name)
     target = whole if request.shard is None else request.shard.path(whole)
     options = session.config.to_dict()["translate"]
     options.pop("batch_size")
     options |= operating_point(session, request.given) or {}
     options["calibrate_after"] = session.config.calibration.after
     made_from = fingerprint(
-        [options, request.seed, request.split, models, store.provenance, str(target)]
+        [
+            options,
+            request.seed,
+            request.split,
+            direction.to_dict(),
+            models,
+            store.provenance,
+            str(target),
+        ]
     )
     say_read(f"{store.path}  {len(store)} events")
     for part in directories:
         say_read(part.model)
-    plain = request.output is None and request.shard is None
+    _warn_of_other_domain(store, direction)
+    plain = target == directory.translated
     record = "translate" if plain else f"translate-{fingerprint(str(target))}"
     after = _next_command(session, request, target, whole)
     if not request.force and directory.is_current(record, made_from, [target]):
@@ -76,11 +94,11 @@ def run_job(session: Session, request: Request) -> None:
 
 
 def _next_command(session: Session, request: Request, target: Path, whole: Path) -> str:
-    extra = "" if request.output is None else f" --input {target}"
-    if request.shard is None:
-        return f"pileupgen validate{session.arguments}{extra}"
-    shards = f" {whole.with_suffix('')}.shard-* -o {whole}" if extra else ""
-    return f"pileupgen merge{session.arguments}{shards}, once all {request.shard.of} are there"
+    is_default = whole == session.run.translated
+    if request.shard is not None:
+        shards = "" if is_default else f" {whole.with_suffix('')}.shard-* -o {whole}"
+        return f"pileupgen merge{session.arguments}{shards}, once all {request.shard.of} are there"
+    return next_command(session, request.direction.name, target)
 
 
 def _translate(
@@ -110,16 +128,21 @@ def _translate(
     _warn_of_other_splits(directories)
     n_events = session.config.translate.n_renewal_events if options["calibrate_after"] else 0
     members = [
-        ready_member(directory, model, pipeline, settings, n_events, request.seed)
+        ready_member(
+            directory, model, pipeline, settings, n_events, request.seed, request.direction
+        )
         for directory, model, pipeline in zip(directories, models, pipelines, strict=True)
     ]
     rows = store.indices(request.split)
     if request.shard is not None:
         rows = request.shard.rows(rows)
     n_draws, batch_size = options["n_draws"], session.config.translate.batch_size
-    production = Production(store, rows, members, request.seed, n_draws, batch_size)
+    production = Production(
+        store, rows, members, request.seed, n_draws, batch_size, request.direction
+    )
     provenance = {
         "source": store.provenance,
+        "direction": request.direction.to_dict(),
         "model": models[0],
         **settings.to_dict(),
         "calibrate_before": bool(pipelines[0].config.calibrate_before),
@@ -209,6 +232,7 @@ def ready_member(
     settings: Settings,
     n_renewal_events: int,
     seed: int,
+    direction: Direction | None = None,
     *,
     quiet: bool = False,
 ) -> Member:
@@ -225,14 +249,18 @@ def ready_member(
     n_renewal_events : int
         Training events the calibration is fitted on; 0 leaves it out.
     seed : int
+    direction : Direction, optional
+        mc to data, if not given.
     quiet : bool
         Without a progress bar of its own.
     """
+    from pileupgen.diffusion.direction import Direction
     from pileupgen.diffusion.production import Member
 
     if not n_renewal_events or settings.mode == "calibrate":
         return Member(pipeline, settings)
-    renewal = _renewal(directory, model, pipeline, settings, n_renewal_events, seed, quiet)
+    way = direction or Direction()
+    renewal = _renewal(directory, model, pipeline, settings, n_renewal_events, seed, way, quiet)
     return Member(pipeline, settings, renewal)
 
 
@@ -243,6 +271,7 @@ def _renewal(
     settings: Settings,
     n_events: int,
     seed: int,
+    direction: Direction,
     quiet: bool,
 ) -> MarginalRenewal:
     from contextlib import nullcontext
@@ -256,15 +285,22 @@ def _renewal(
 
     # Weights do not enter the scores.
     relevant = {key: v for key, v in settings.to_dict().items() if key != "log_weight_limit"}
-    folder = directory.path / "renewal" / fingerprint([relevant, n_events, seed, model])
+    made_from = [relevant, n_events, seed, model, direction.to_dict()]
+    folder = directory.path / "renewal" / fingerprint(made_from)
     if (folder / "config.json").is_file():
         return MarginalRenewal.from_pretrained(folder)
-    own = ImageStore(directory.images("mc"))
+    own = ImageStore(directory.images(direction.source))
     images = own.read(own.indices("train", n_events))
     bar = nullcontext(_no_advance) if quiet else progress("renewal     ", len(images))
     with bar as advance:
         renewal = pipeline.fit_renewal(
-            images.energy, images.mu, np.asarray(images.event_id), seed, settings, advance
+            images.energy,
+            images.mu,
+            np.asarray(images.event_id),
+            seed,
+            settings,
+            advance,
+            **direction.to_dict(),
         )
     with folder_written_whole(folder) as aside:
         renewal.save_pretrained(aside)
@@ -273,6 +309,14 @@ def _renewal(
 
 def _no_advance(n: int) -> None:
     pass
+
+
+def _warn_of_other_domain(store: ImageStore, direction: Direction) -> None:
+    from pileupgen.cli.console import warn
+    from pileupgen.diffusion.direction import DOMAINS
+
+    if store.domain in DOMAINS and store.domain != direction.source:
+        warn(f"{store.path} holds {store.domain}; it is taken for {direction.source} (--source)")
 
 
 def _warn_of_other_splits(directories: list[RunDirectory]) -> None:

@@ -212,6 +212,16 @@ def operating_point(session: Session, given: dict[str, Any]) -> dict[str, Any] |
     return settings
 
 
+def next_command(session: Session, direction: str, path: Path) -> str:
+    """What to run once a store is translated; ``direction`` is ``<source>_to_<target>``."""
+    if direction in ("data_to_data", "mc_to_mc"):
+        return f"pileupgen validate{session.arguments} --control {path}"
+    if direction == "data_to_mc":
+        return f"pileupgen export{session.arguments} --store {path}"
+    extra = "" if path == session.run.translated else f" --input {path}"
+    return f"pileupgen validate{session.arguments}{extra}"
+
+
 def describe(settings: dict[str, Any]) -> str:
     """Settings in a few words.
 

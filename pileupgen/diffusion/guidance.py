@@ -119,15 +119,16 @@ class LabelContrast:
 class RatioGradient:
     """Classifier guidance ε̄ = ε − w σ ∇ ln r(x_t, t) (Dhariwal & Nichol 2105.05233, algorithm 2).
 
-    The gradient is that of the ratio network by x_t.
+    The gradient is that of the calibrated ln r by x_t. ``sign`` −1 leads to mc instead of data.
     """
 
     strength: Strength
     ratio: RatioClassifier
+    sign: int = 1
 
     def direction(self, point: Point, velocity: Tensor, of_label: Velocity) -> Tensor:  # noqa: ARG002
-        """−(σ/α) ∇ ln r."""
-        scale = (point.sigma / point.alpha)[:, None, None, None]
+        """∓(σ/α) ∇ ln r."""
+        scale = self.sign * (point.sigma / point.alpha)[:, None, None, None]
         return -scale * self.gradient(point)
 
     def gradient(self, point: Point) -> Tensor:

@@ -18,13 +18,14 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from pileupgen.calo.geometry import Grid
+from pileupgen.diffusion.direction import Direction, Domain
 from pileupgen.diffusion.settings import Settings
 from pileupgen.diffusion.translator import EventKeys, Part, Translation, Translator
 from pileupgen.errors import ConfigError, RunError
 from pileupgen.models.autoencoder import Autoencoder
 from pileupgen.models.cell_patches import CellPatches
 from pileupgen.models.codec import Codec
-from pileupgen.models.denoiser import DATA, Denoiser, FieldDenoiser
+from pileupgen.models.denoiser import Denoiser, FieldDenoiser
 from pileupgen.models.local import LocalDenoiser
 from pileupgen.models.ratio import RatioClassifier
 from pileupgen.models.renewal import MarginalRenewal
@@ -36,7 +37,7 @@ DENOISERS = (Denoiser, TransformerDenoiser, LocalDenoiser)
 
 
 class PileupTranslationPipeline(DiffusionPipeline):
-    """MC events to data-like events.
+    """MC events to data-like events, and, as a control, either domain to either.
 
     >>> pipeline = PileupTranslationPipeline.from_pretrained("runs/demo/model")  # doctest: +SKIP
     >>> translation = pipeline(energy, mu, event_id, seed=1)  # doctest: +SKIP
@@ -139,17 +140,22 @@ class PileupTranslationPipeline(DiffusionPipeline):
         seed: int,
         settings: Settings,
         advance: Callable[[int], None] = lambda n: None,
+        source: Domain = "mc",
+        target: Domain = "data",
     ) -> MarginalRenewal:
         """Fit the calibration after the decode on training events of the source; see __call__.
 
-        Scores that are not meant to be normal are left as they are.
+        Scores that are not meant to be normal are left as they are: those of a space that has
+        none, and mc's where they are ranks among data.
         """
         grid, n_channels = self.geometry, self.calibration.n_channels
         renewal = MarginalRenewal(n_channels, grid.n_eta, grid.is_eta_symmetric)
-        if not self.calibration.has_normal_scores:
+        translator = self._translator(Direction(source, target))
+        label = translator.direction.target_label
+        if not self.calibration.has_normal_scores or translator.tables(label, settings) != label:
             return renewal
         scores = torch.empty((len(energy), n_channels, *grid.shape[1:]))
-        for part in self._parts(energy, mu, EventKeys(event_id, seed), settings):
+        for part in self._parts(translator, energy, mu, EventKeys(event_id, seed), settings):
             scores[part.rows] = part.scores
             advance(len(part.rows))
         renewal.fit(scores)
@@ -165,8 +171,10 @@ class PileupTranslationPipeline(DiffusionPipeline):
         settings: Settings | None = None,
         renewal: MarginalRenewal | None = None,
         draw: int = 0,
+        source: Domain = "mc",
+        target: Domain = "data",
     ) -> Translation:
-        """Translate MC events.
+        """Translate events of one domain, mc unless said otherwise.
 
         Parameters
         ----------
@@ -182,30 +190,35 @@ class PileupTranslationPipeline(DiffusionPipeline):
             Fitted for these settings; None leaves the marginals as the denoiser made them.
         draw : int
             Draws of one event have random numbers of their own.
+        source, target : str
+            ``mc`` or ``data``. The events are encoded, and inverted, as the source, and denoised
+            and decoded as the target. With both the same it is a control.
 
         Raises
         ------
         ConfigError
-            If the settings or the images' shape do not fit the model.
+            If the settings, a domain or the images' shape do not fit the model.
         """
         settings = settings or Settings()
         out = np.empty_like(energy, dtype=np.float32)
         dead = self.geometry.is_dead
         log_ratio = np.zeros(len(energy))
         t_release = np.zeros(len(energy), dtype=np.int64)
-        for part in self._parts(energy, mu, EventKeys(event_id, seed, draw), settings):
+        translator = self._translator(Direction(source, target))
+        keys = EventKeys(event_id, seed, draw)
+        for part in self._parts(translator, energy, mu, keys, settings):
             renewed = part.scores if renewal is None else renewal(part.scores)
-            decoded = self.calibration.decode(renewed, DATA, part.mu).numpy()
+            decoded = self.calibration.decode(renewed, part.tables, part.mu).numpy()
             out[part.rows] = np.where(dead, np.float32(0.0), decoded)
             log_ratio[part.rows], t_release[part.rows] = part.log_ratio.numpy(), part.t_release
         return Translation(out, log_ratio, t_release, settings.log_weight_limit)
 
     def log_ratio(self, x_t: Tensor, t: int, mu: Tensor) -> Tensor:
         """Ln p_data(x_t) / p_mc(x_t) at one timestep, shape (N,), from latents (N, C, H, W)."""
-        return self._translator.log_ratio(x_t, t, mu)
+        return self._translator(Direction()).log_ratio(x_t, t, mu)
 
-    @property
-    def _translator(self) -> Translator:
+    def _translator(self, direction: Direction) -> Translator:
+        direction.check()
         return Translator(
             self.calibration,
             self.autoencoder,
@@ -213,10 +226,12 @@ class PileupTranslationPipeline(DiffusionPipeline):
             self.ratio,
             self.scheduler,
             bool(self.config.calibrate_before),
+            direction=direction,
         )
 
     def _parts(
         self,
+        translator: Translator,
         energy: NDArray[np.float32],
         mu: NDArray[np.float32],
         keys: EventKeys,
@@ -227,7 +242,7 @@ class PileupTranslationPipeline(DiffusionPipeline):
             raise ConfigError(
                 f"Images of shape {energy.shape[1:]}, the model knows {self.geometry.shape}."
             )
-        return self._translator.parts(energy, mu, keys, settings)
+        return translator.parts(energy, mu, keys, settings)
 
 
 @contextmanager

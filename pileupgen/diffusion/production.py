@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pileupgen.diffusion.direction import Direction
 from pileupgen.diffusion.pipeline import PileupTranslationPipeline
 from pileupgen.diffusion.settings import Settings
 from pileupgen.diffusion.shard import append_evenly
@@ -58,6 +59,8 @@ class Production:
         Translations of each event by each member.
     batch_size : int
         Source events held in memory.
+    direction : Direction
+        Domains of the source and of what it becomes.
     """
 
     source: ImageStore
@@ -66,6 +69,7 @@ class Production:
     seed: int
     n_draws: int = 1
     batch_size: int = 100
+    direction: Direction = field(default_factory=Direction)
 
     @property
     def n_copies(self) -> int:
@@ -93,6 +97,8 @@ class Production:
                             member.settings,
                             member.renewal,
                             draw,
+                            self.direction.source,
+                            self.direction.target,
                         )
                     )
                     advance(len(images))
@@ -202,7 +208,8 @@ def produce(
     elif missing:
         _spread(production, missing, executor, advance)
     limit = production.members[0].settings.log_weight_limit
-    summary = _join([path for path, _ in blocks], target, provenance, limit)
+    domain = production.direction.name
+    summary = _join([path for path, _ in blocks], target, domain, provenance, limit)
     blocks.delete()
     return summary
 
@@ -210,7 +217,7 @@ def produce(
 def _write_block(
     production: Production, path: Path, rows: Rows, advance: Callable[[int], object]
 ) -> None:
-    with create_store(path, production.source.grid, "mc_to_data", {}) as writer:
+    with create_store(path, production.source.grid, production.direction.name, {}) as writer:
         for energy, columns in production.translate(rows, advance):
             writer.append(energy, columns)
 
@@ -248,13 +255,13 @@ def _translate_block(work: _Work, block: tuple[Path, Rows]) -> int:
 
 
 def _join(
-    paths: Sequence[Path], target: Path, provenance: Mapping[str, Any], limit: float
+    paths: Sequence[Path], target: Path, domain: str, provenance: Mapping[str, Any], limit: float
 ) -> WeightSummary:
     """Write stores one after another as one."""
     stores = [ImageStore(path) for path in paths]
     log_ratio = np.concatenate([store.columns["log_ratio"] for store in stores])
     summary = WeightSummary.of(log_ratio, limit)
     full = {**provenance, "weights": summary.to_dict()}
-    with create_store(target, stores[0].grid, "mc_to_data", full) as writer:
+    with create_store(target, stores[0].grid, domain, full) as writer:
         append_evenly(writer, stores)
     return summary

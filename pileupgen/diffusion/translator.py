@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -11,13 +11,14 @@ from diffusers import DDPMScheduler
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pileupgen.diffusion.direction import Direction
 from pileupgen.diffusion.guidance import Guide, LabelContrast, Predictor, RatioGradient, Strength
 from pileupgen.diffusion.sampling import CLEAN, solve, timesteps_between
 from pileupgen.diffusion.schedule import alpha_sigma
 from pileupgen.diffusion.settings import LOG_WEIGHT_LIMIT, Settings
 from pileupgen.diffusion.weights import clipped_weights
 from pileupgen.models.codec import Codec, EventNoise, LatentModel
-from pileupgen.models.denoiser import DATA, MC, NULL, FieldDenoiser
+from pileupgen.models.denoiser import DATA, NULL, FieldDenoiser
 from pileupgen.models.ratio import RatioClassifier
 from pileupgen.models.scaling import CellSpace
 
@@ -35,8 +36,9 @@ class Translation:
     energy : float32 array, shape (N, L, n_eta, n_phi)
         GeV.
     log_ratio : float64 array, shape (N,)
-        ln r(x_t, t_release) of each event; its exponential is the weight that removes what
-        divergence is left at the release. 0 where there is none (calibrate, generate).
+        ln p_target / p_source of each event at its release; its exponential is the weight that
+        removes what divergence is left there. 0 where there is none (calibrate, generate, and
+        where source and target are one domain).
     t_release : int64 array, shape (N,)
         Where each event was released; −1 where it was not (calibrate, generate).
     log_weight_limit : float
@@ -69,13 +71,17 @@ class EventKeys:
 
 @dataclass(frozen=True)
 class Part:
-    """Some translated events: rows (n,), scores, μ (n,), ln r (n,), and their release."""
+    """Some translated events: rows (n,), scores, μ (n,), ln r (n,), and their release.
+
+    ``tables`` is the domain whose quantiles the scores are decoded with.
+    """
 
     rows: NDArray[np.int64]
     scores: Tensor
     mu: Tensor
     log_ratio: Tensor
     t_release: int
+    tables: int
 
 
 def micro_batches(
@@ -99,6 +105,7 @@ class Translator:
         Whether mc events are encoded with their own quantiles or with those of data.
     bf16 : bool
         Whether the denoiser's residual runs in bfloat16.
+    direction : Direction
     """
 
     calibration: CellSpace
@@ -108,11 +115,16 @@ class Translator:
     scheduler: DDPMScheduler
     calibrate_before: bool = True
     bf16: bool = True
+    direction: Direction = field(default_factory=Direction)
 
     @property
     def codec(self) -> Codec:
         """Energies to latents and back."""
         return Codec(self.calibration, self.autoencoder)
+
+    def tables(self, label: int, settings: Settings) -> int:
+        """The domain whose quantiles hold for events of a class."""
+        return label if self.calibrate_before or settings.mode == "calibrate" else DATA
 
     def parts(
         self,
@@ -146,7 +158,8 @@ class Translator:
             n = len(chosen)
             released = settings.mode not in ("calibrate", "generate")
             t = settings.t_release if released else -1
-            yield Part(chosen, scores[:n], mus[:n], logs[:n], t)
+            tables = self.tables(self.direction.target_label, settings)
+            yield Part(chosen, scores[:n], mus[:n], self.direction.sign * logs[:n], t, tables)
 
     def _own_releases(
         self,
@@ -161,7 +174,8 @@ class Translator:
         for chosen, filled in micro_batches(np.arange(len(energy))):
             mus = torch.from_numpy(np.asarray(mu[filled], dtype=np.float32))
             noise = keys.noise(filled)
-            latents, mus, _ = self._encode(torch.from_numpy(energy[filled]), mus, noise)
+            images = torch.from_numpy(energy[filled])
+            latents, mus = self._encode(images, mus, noise, settings)
             eps = noise.normal(tuple(latents.shape[1:])).to(latents)
             open_ = np.ones(len(filled), dtype=bool)
             for t in times:
@@ -174,15 +188,18 @@ class Translator:
         return found
 
     def _encode(
-        self, energy: Tensor, mu: Tensor, noise: EventNoise
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Latents and μ on the device, and the scores."""
-        device = self.denoiser.device
-        uniform = noise.uniform(tuple(energy.shape[1:]))
-        domain = MC if self.calibrate_before else DATA
-        scores = self.calibration.encode(energy, domain, mu, uniform)
+        self, energy: Tensor, mu: Tensor, noise: EventNoise, settings: Settings
+    ) -> tuple[Tensor, Tensor]:
+        """Latents and μ on the device."""
+        scores = self._scores(energy, mu, noise, settings)
+        device, label = self.denoiser.device, self.direction.source_label
         mu = mu.to(device)
-        return self.codec.encode_scores(scores.to(device), MC, mu), mu, scores
+        return self.codec.encode_scores(scores.to(device), label, mu), mu
+
+    def _scores(self, energy: Tensor, mu: Tensor, noise: EventNoise, settings: Settings) -> Tensor:
+        uniform = noise.uniform(tuple(energy.shape[1:]))
+        tables = self.tables(self.direction.source_label, settings)
+        return self.calibration.encode(energy, tables, mu, uniform)
 
     @torch.no_grad()
     def _translate(
@@ -190,10 +207,10 @@ class Translator:
     ) -> tuple[Tensor, Tensor]:
         no_ratio = torch.zeros(len(energy), dtype=torch.float64)
         if settings.mode == "calibrate":
-            uniform = noise.uniform(tuple(energy.shape[1:]))
-            return self.calibration.encode(energy, MC, mu, uniform), no_ratio
+            return self._scores(energy, mu, noise, settings), no_ratio
         shape = self.autoencoder.latent_shape
-        latents, mu, _ = self._encode(energy, mu, noise)
+        target = self.direction.target_label
+        latents, mu = self._encode(energy, mu, noise, settings)
         if settings.mode == "generate":
             t = int(self.scheduler.config.num_train_timesteps) - 1
             x_t, log_ratio = noise.normal(shape).to(latents), no_ratio
@@ -204,7 +221,9 @@ class Translator:
         if settings.mode == "generate" or t > 0:
             guides = self._guides(settings, t)
             source = None if settings.mode == "generate" else self._source(latents)
-            predict = Predictor(self.denoiser, self.scheduler, DATA, mu, guides, self.bf16, source)
+            predict = Predictor(
+                self.denoiser, self.scheduler, target, mu, guides, self.bf16, source
+            )
             x_t = solve(
                 x_t,
                 timesteps_between(t, settings.num_inference_steps),
@@ -216,7 +235,7 @@ class Translator:
             )
         cells = (self.calibration.n_channels, *energy.shape[2:])
         normal = noise.normal(cells) if settings.decode == "sample" else None
-        return self.codec.decode_scores(x_t, DATA, mu, normal).cpu(), log_ratio
+        return self.codec.decode_scores(x_t, target, mu, normal).cpu(), log_ratio
 
     def _source(self, latents: Tensor) -> Tensor | None:
         """What a denoiser that is conditioned on the source event is given."""
@@ -228,21 +247,23 @@ class Translator:
         strength = Strength(
             settings.w, settings.guidance_schedule, t_start, settings.guidance_interval
         )
+        other = self.direction.other_label
         if settings.guidance == "classifier":
-            return (RatioGradient(strength, self.ratio),)
-        return (LabelContrast(strength, MC if settings.guidance == "ratio" else NULL),)
+            return (RatioGradient(strength, self.ratio, self.direction.target_label - other),)
+        return (LabelContrast(strength, other if settings.guidance == "ratio" else NULL),)
 
     def _release(
         self, latents: Tensor, mu: Tensor, noise: EventNoise, settings: Settings
     ) -> Tensor:
-        """Latents at the release time: noised forward, or inverted as mc."""
+        """Latents at the release time: noised forward, or inverted as the source."""
         t = settings.t_release
         if t == 0:
             return latents
         if settings.inverts:
             source = self._source(latents)
+            label = self.direction.source_label
             predict = Predictor(
-                self.denoiser, self.scheduler, MC, mu, bf16=self.bf16, source=source
+                self.denoiser, self.scheduler, label, mu, bf16=self.bf16, source=source
             )
             steps = timesteps_between(t, settings.num_inference_steps)[::-1]
             return solve(latents, steps, predict, self.scheduler, settings.inversion_sampler)

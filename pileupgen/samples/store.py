@@ -295,7 +295,7 @@ def create_store(
     grid : Grid
         Axes of the images.
     domain : str
-        ``"mc"``, ``"data"`` or, after translation, ``"mc_to_data"``.
+        ``"mc"``, ``"data"`` or, after translation, ``"mc_to_data"`` and the like.
     provenance : mapping
         Anything JSON can hold: inputs with hashes, settings, versions.
 

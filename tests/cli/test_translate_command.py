@@ -198,6 +198,41 @@ def test_an_event_released_on_its_own_is_as_if_all_were_released_there(tiny_run,
     assert np.array_equal(log_ratio[rows], common.columns["log_ratio"][rows])
 
 
+@pytest.mark.parametrize("mode", ["partial", "invert", "generate", "calibrate"])
+@pytest.mark.parametrize("ways", [("data", "data"), ("mc", "mc"), ("data", "mc")])
+def test_any_domain_becomes_any_domain(tiny_run, command, tmp_path, ways, mode):
+    source, target = ways
+    path = tmp_path / "out.h5"
+    options = ("--mode", mode, "--source", source, "--target", target)
+    out = command("translate", "--run", tiny_run, *PLAIN, *options, "-o", path)
+    store = ImageStore(path)
+    assert store.domain == f"{source}_to_{target}"
+    assert store.provenance["direction"] == {"source": source, "target": target}
+    assert "validate" in out if source == target else "export" in out
+    own = ImageStore(tiny_run / "data" / f"{source}.h5")
+    assert np.array_equal(
+        store.columns["source_event"], own.columns["event_id"][own.indices("test")]
+    )
+    if mode == "calibrate":
+        scale = store.read().energy.mean() / own.read(own.indices("test")).energy.mean()
+        assert abs(scale - 1) < 0.02 if source == target else scale < 0.9
+    if source == target:
+        assert not store.columns["log_ratio"].any()
+
+
+def test_controls_are_kept_apart_and_resume_as_any(tiny_run, command, plain):
+    options = ("--source", "data", "--target", "data", "--mode", "calibrate")
+    out = command("translate", "--run", tiny_run, *options)
+    path = tiny_run / "translated" / "data_to_data.h5"
+    assert f"--control {path}" in out.replace("\n", "")
+    assert "current" in command("translate", "--run", tiny_run, *options)
+    data = tiny_run / "data" / "data.h5"
+    out = command("translate", "--run", tiny_run, "--input", data, "-o", path.with_name("odd.h5"))
+    assert "taken for mc" in out
+    for made in (path, path.with_name("odd.h5")):
+        made.unlink()
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

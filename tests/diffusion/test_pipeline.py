@@ -16,7 +16,10 @@ from pileupgen.diffusion.translator import Translation
 from pileupgen.errors import ConfigError, RunError
 from pileupgen.models.autoencoder import Autoencoder
 from pileupgen.models.calibration import CellCalibration
+from pileupgen.models.cell_patches import CellPatches
+from pileupgen.models.codec import EventNoise
 from pileupgen.models.denoiser import DATA, MC, NULL, Denoiser
+from pileupgen.models.local import LocalDenoiser
 from pileupgen.models.ratio import RatioClassifier
 from tests.conftest import SMALL_GRID, make_energies
 
@@ -121,6 +124,133 @@ def test_release_at_zero_is_the_calibration(pipeline, events):
     zero = pipeline(*events, settings=Settings("partial", 0, 0.0, 5))
     calibrated = pipeline(*events, settings=Settings("calibrate"))
     np.testing.assert_allclose(zero.energy, calibrated.energy, rtol=1e-3, atol=1e-3)
+
+
+ROUND_TRIP = Settings("partial", 0, 0.0, 5)
+
+
+@pytest.fixture(scope="module")
+def real_events():
+    energy, mu = make_energies(400, 1, seed=54)
+    return energy, mu, np.arange(1000, 1400)
+
+
+def mean_error(first: np.ndarray, second: np.ndarray) -> float:
+    """Mean |ΔE| in the events' standard deviation."""
+    return float(np.abs(first - second).mean() / second.std())
+
+
+@pytest.mark.parametrize("mode", ["partial", "invert"])
+@pytest.mark.parametrize("domain", ["mc", "data"])
+def test_a_control_released_at_zero_is_the_codecs_round_trip(
+    pipeline, events, real_events, domain, mode
+):
+    energy, mu, event_id = events if domain == "mc" else real_events
+    settings = Settings(mode, 0, 0.0, 5)
+    out = pipeline(energy, mu, event_id, settings=settings, source=domain, target=domain)
+    label = ("mc", "data").index(domain)
+    uniform = EventNoise(1, event_id).uniform(energy.shape[1:])
+    codec, mus = pipeline.codec, torch.from_numpy(mu)
+    latents = codec.encode(torch.from_numpy(energy), label, mus, uniform)
+    expected = codec.decode(latents, label, mus).numpy()
+    assert np.mean(np.isclose(out.energy, expected, rtol=1e-4, atol=1e-4)) > 0.999
+    assert mean_error(out.energy, energy) < 0.01
+    other = pipeline(energy, mu, event_id, settings=settings, source=domain, target="mc")
+    assert (mean_error(other.energy, energy) > 0.1) == (domain == "data")
+
+
+@pytest.mark.parametrize("domain", ["mc", "data"])
+def test_inverting_and_decoding_in_one_domain_is_the_round_trip_to_solver_error(
+    pipeline, events, real_events, domain
+):
+    given = tuple(part[:100] for part in (events if domain == "mc" else real_events))
+    ways = {"source": domain, "target": domain}
+    exact = pipeline(*given, settings=ROUND_TRIP, **ways).energy
+    errors = [
+        mean_error(pipeline(*given, settings=Settings("invert", 900, 0.0, n), **ways).energy, exact)
+        for n in (8, 80)
+    ]
+    assert errors[1] < 0.01
+    assert errors[1] < 0.2 * errors[0]
+
+
+def test_what_is_inverted_and_decoded_with_labels_reversed_comes_back(pipeline, events):
+    given = tuple(part[:100] for part in events)
+    settings = Settings("invert", 995, 0.0, 40)
+    there = pipeline(*given, settings=settings).energy
+    back = pipeline(there, *given[1:], settings=settings, source="data", target="mc").energy
+    once_more = pipeline(there, *given[1:], settings=settings).energy
+    exact = pipeline(*given, settings=ROUND_TRIP, source="mc", target="mc").energy
+    assert mean_error(back, exact) < 0.15 * mean_error(there, exact)
+    assert mean_error(once_more, exact) > mean_error(there, exact)
+
+
+def test_weights_are_of_the_target_against_the_source(pipeline, events, real_events):
+    settings = Settings("partial", 300, 0.0, 2)
+    forth = pipeline(*events, settings=settings)
+    back = pipeline(*events, settings=settings, source="mc", target="mc")
+    assert np.abs(forth.log_ratio).max() > 0.1
+    assert not back.log_ratio.any()
+    assert np.all(back.weight == 1)
+    assert np.array_equal(back.t_release, forth.t_release)
+    reverse = pipeline(*real_events, settings=settings, source="data", target="mc")
+    # ln p_mc / p_data of data events: below 0 on average, as a Kullback-Leibler distance tells.
+    assert reverse.log_ratio.mean() < 0
+    assert forth.log_ratio.mean() < 0
+
+
+@pytest.mark.parametrize("guidance", ["classifier-free", "ratio", "classifier"])
+def test_guidance_leads_to_the_target_whichever_it_is(pipeline, events, real_events, guidance):
+    calibrated = neighbour_correlation(make_energies(400, 1, seed=51)[0])
+    original = neighbour_correlation(events[0])
+    free, guided = (Settings("invert", 600, w, 10, guidance=guidance) for w in (0.0, 0.5))
+
+    def found(given, settings, **ways):
+        few = (part[:150] for part in given)
+        return neighbour_correlation(pipeline(*few, settings=settings, **ways).energy)
+
+    assert calibrated > original
+    assert found(events, guided) > found(events, free)
+    ways = {"source": "data", "target": "mc"}
+    assert found(real_events, guided, **ways) < found(real_events, free, **ways)
+
+
+def test_dead_cells_are_those_of_the_target(events):
+    samples = [make_energies(600, domain, seed=44) for domain in (0, 1)]
+    samples[1][0][:, :, 2, 3] = 0.0
+    calibration = CellCalibration(2, 8, 12, n_knots=64, n_mu_bins=1, n_layer_bins=1)
+    calibration.fit([energy for energy, _ in samples], [mu for _, mu in samples])
+    dead = PileupTranslationPipeline(
+        calibration,
+        CellPatches(2, 8, 12, (1, 1)),
+        LocalDenoiser(2, 8, 12, width=4, n_blocks=1),
+        RatioClassifier(2, 8, 12, width=8, n_blocks=1),
+        make_scheduler(1000),
+        SMALL_GRID.to_dict(),
+    )
+    few = tuple(part[:50] for part in (*samples[1], np.arange(600)))
+    for target in ("mc", "data"):
+        out = dead(*few, settings=Settings("partial", 300, 0.0, 2), source="data", target=target)
+        assert np.any(out.energy[:, :, 2, 3]) == (target == "mc")
+
+
+def test_renewal_of_a_control_is_towards_its_own_marginals(pipeline, real_events):
+    settings, ways = Settings("partial", 400, 4.0, 6), {"source": "data", "target": "data"}
+    renewal = pipeline.fit_renewal(*real_events, 1, settings, **ways)
+    fresh = (*make_energies(400, 1, seed=55), np.arange(400, 800))
+
+    def distance(energy: np.ndarray) -> float:
+        hits = fresh[0][fresh[0] > 0]
+        return abs(float(np.log(energy[energy > 0]).std() - np.log(hits).std()))
+
+    raw = distance(pipeline(*fresh, settings=settings, **ways).energy)
+    renewed = pipeline(*fresh, settings=settings, renewal=renewal, **ways).energy
+    assert distance(renewed) < 0.5 * raw + 0.005
+
+
+def test_an_unknown_domain_is_named(pipeline, events):
+    with pytest.raises(ConfigError, match="No source domain 'monte carlo'"):
+        pipeline(*events, source="monte carlo")
 
 
 def test_weights_are_clipped():

@@ -1,0 +1,80 @@
+"""From which domain to which: mc → data, its reverse, and the controls that stay in one domain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pileupgen.errors import ConfigError, did_you_mean
+from pileupgen.models.denoiser import DATA, MC
+
+Domain = Literal["mc", "data"]
+DOMAINS: tuple[Domain, ...] = ("mc", "data")
+_LABELS: dict[Domain, int] = {"mc": MC, "data": DATA}
+
+
+@dataclass(frozen=True)
+class Direction:
+    """Domains of the events before and after.
+
+    data → data and mc → mc are controls: what comes out should be as what went in, and what is
+    kept of each event is all that a release lets keep.
+
+    Attributes
+    ----------
+    source, target : str
+        ``mc`` or ``data``.
+    """
+
+    source: Domain = "mc"
+    target: Domain = "data"
+
+    @property
+    def source_label(self) -> int:
+        """Class y of the source."""
+        return _LABELS[self.source]
+
+    @property
+    def target_label(self) -> int:
+        """Class y of the target."""
+        return _LABELS[self.target]
+
+    @property
+    def other_label(self) -> int:
+        """The class that the target is not: what guidance leads away from."""
+        return MC if self.target == "data" else DATA
+
+    @property
+    def is_control(self) -> bool:
+        """Whether source and target are one domain."""
+        return self.source == self.target
+
+    @property
+    def name(self) -> str:
+        """What files are called.
+
+        >>> Direction("data", "data").name
+        'data_to_data'
+        """
+        return f"{self.source}_to_{self.target}"
+
+    @property
+    def sign(self) -> int:
+        """Factor of ln p_data / p_mc that makes it ln p_target / p_source; 0 of a control."""
+        return self.target_label - self.source_label
+
+    def check(self) -> None:
+        """Refuse unknown domains.
+
+        Raises
+        ------
+        ConfigError
+            Naming the known ones.
+        """
+        for role, domain in self.to_dict().items():
+            if domain not in DOMAINS:
+                raise ConfigError(f"No {role} domain '{domain}'.", did_you_mean(domain, DOMAINS))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {"source": self.source, "target": self.target}
