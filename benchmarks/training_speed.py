@@ -13,20 +13,22 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.util
 import io
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from denoising_diffusion_pytorch import GaussianDiffusion, Trainer
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
@@ -47,6 +49,12 @@ from pileupgen.training.loop import Stage, TrainingLoop, global_batch
 from pileupgen.training.networks import new_denoiser
 from pileupgen.training.objectives import Denoising
 from pileupgen.training.step import optimise
+
+if importlib.util.find_spec("torchvision") is None:
+    # The other trainer reads image files with it; here it gets its latents from memory.
+    sys.modules["torchvision"] = MagicMock()
+
+from denoising_diffusion_pytorch import GaussianDiffusion, Trainer
 
 N_EVENTS = 400
 WARM_UP = 2

@@ -109,6 +109,9 @@ class AutoencoderConfig(Section):
     width: int = Field(32, ge=4, description="channels of the convolutions")
     n_blocks: int = Field(2, ge=0, description="residual blocks on each side")
     n_heads: int = Field(4, ge=0, description="heads of the global attention; 0 is none")
+    coarse_conditioning: bool = Field(
+        False, description="see block means of scores and latents, by cross-attention"
+    )
     latent_noise: float = Field(0.1, ge=0, description="σ of the noise the decoder learns to bear")
     steps: int = Field(300, ge=0)
 

@@ -28,7 +28,7 @@ OPERATIONAL = (
 )
 """Config sections and settings that may change between two commands on the same run."""
 
-ADDED_LATER: Mapping[str, Any] = {}
+ADDED_LATER: Mapping[str, Any] = {"autoencoder.coarse_conditioning": False}
 """Settings younger than trained runs, each with the default that means what there was before.
 
 With that value they are left out of fingerprints, so that runs trained before stay valid. A new

@@ -153,6 +153,11 @@ def require_exportable(pipeline: PileupTranslationPipeline, settings: Settings) 
             "A calibration with negative or tied values cannot be exported.",
             "Images of energies without either can.",
         )
+    if pipeline.denoiser.has_coarse:
+        raise ConfigError(
+            "A denoiser that sees the source event cannot be exported.",
+            "Train one without denoiser.coarse_conditioning.",
+        )
     for name in ("field", "residual", "estimate"):
         if not hasattr(pipeline.denoiser, name):
             kind = type(pipeline.denoiser).__name__

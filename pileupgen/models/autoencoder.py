@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pileupgen.errors import ConfigError
+from pileupgen.models.coarse import N_HEADS, CoarseAttention
 from pileupgen.models.layers import (
     AttentionBlock,
     ConditionEmbedding,
@@ -31,6 +32,8 @@ class Autoencoder(ModelMixin, ConfigMixin):
     channels of its latent position; convolutions, attention over all positions and
     cross-attention to domain and μ learn what is to be added. With as many channels as a patch
     has cells nothing need be lost, and a roll in φ by whole patches commutes with both halves.
+    With ``has_coarse`` each half also attends to block means of what it is given, scores or
+    latents: what regions of the event hold as a whole. Nothing goes past the latents.
     The decoder gives each cell a Gaussian density of its score, which through the quantile tables
     is a hit probability and a density of log-energy.
 
@@ -44,6 +47,8 @@ class Autoencoder(ModelMixin, ConfigMixin):
         Channels C of the latents.
     width, n_blocks, n_heads : int
         Convolution channels, residual blocks on each side, attention heads (0: no attention).
+    has_coarse : bool
+        Whether the event's coarse content is a condition.
 
     Raises
     ------
@@ -64,6 +69,7 @@ class Autoencoder(ModelMixin, ConfigMixin):
         width: int = 32,
         n_blocks: int = 2,
         n_heads: int = 4,
+        has_coarse: bool = False,
     ) -> None:
         super().__init__()
         require_patch(patch, n_eta, n_phi)
@@ -73,12 +79,19 @@ class Autoencoder(ModelMixin, ConfigMixin):
         height = n_eta // patch[0]
         n_patch = n_layers * patch[0] * patch[1]
         self.field_patch = self.patch if latent_channels == n_patch else (1, 1)
-        self.latent_shape = (latent_channels, height, n_phi // patch[1])
+        columns = n_phi // patch[1]
+        self.latent_shape = (latent_channels, height, columns)
+        of_scores = of_latents = None
+        if has_coarse:
+            of_scores = CoarseAttention(n_patch, height, columns, width, N_HEADS, self.patch)
+            of_latents = CoarseAttention(
+                latent_channels, height, columns, width, N_HEADS, self.field_patch
+            )
         self.condition = ConditionEmbedding(_CONDITION, n_labels=2, has_time=False)
-        self.encoder = _Half(n_patch, width, n_blocks, n_heads, height)
+        self.encoder = _Half(n_patch, width, n_blocks, n_heads, height, of_scores)
         self.to_latent = nn.Conv2d(width, latent_channels, 1)
         self.shortcut_in = nn.Conv2d(n_patch, latent_channels, 1, bias=False)
-        self.decoder = _Half(latent_channels, width, n_blocks, n_heads, height)
+        self.decoder = _Half(latent_channels, width, n_blocks, n_heads, height, of_latents)
         self.to_cells = PeriodicConv2d(width, 2 * n_patch)
         self.shortcut_out = nn.Conv2d(latent_channels, n_patch, 1, bias=False)
         zero_(self.to_latent)
@@ -123,12 +136,21 @@ class Autoencoder(ModelMixin, ConfigMixin):
 class _Half(nn.Module):
     """Convolutions at the latents' resolution, with attention in the middle."""
 
-    def __init__(self, n_in: int, width: int, n_blocks: int, n_heads: int, height: int) -> None:
+    def __init__(
+        self,
+        n_in: int,
+        width: int,
+        n_blocks: int,
+        n_heads: int,
+        height: int,
+        coarse: CoarseAttention | None,
+    ) -> None:
         super().__init__()
         self.first = PeriodicConv2d(n_in, width)
         self.ring = nn.Parameter(torch.zeros(width, height, 1))
         self.before = nn.ModuleList(ResidualBlock(width, _CONDITION) for _ in range(n_blocks))
         self.attention = AttentionBlock(width, height, _CONDITION, n_heads) if n_heads else None
+        self.coarse = coarse
         self.after = nn.ModuleList(ResidualBlock(width, _CONDITION) for _ in range(n_blocks))
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
@@ -139,6 +161,8 @@ class _Half(nn.Module):
             skips.append(hidden)
         if self.attention is not None:
             hidden = self.attention(hidden, condition)
+        if self.coarse is not None:
+            hidden = self.coarse(hidden, x)
         for block in self.after:
             hidden = block(hidden + skips.pop(), condition)
         return F.silu(hidden)

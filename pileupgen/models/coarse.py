@@ -1,7 +1,8 @@
-"""The source event's coarse content as a condition of the denoiser.
+"""An event's coarse content as a condition of denoiser and autoencoder.
 
-In training an event sees block means of its own clean latents, so that no pairs are needed; in
-translation a data event is denoised under those of the mc event it comes from.
+The denoiser sees the source event's: in training block means of the event's own clean latents, so
+that no pairs are needed; in translation a data event is denoised under those of the mc event it
+comes from. The two halves of the autoencoder see that of what they are given.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch.nn import functional as F
 from pileupgen.errors import ConfigError
 from pileupgen.models.layers import rotary_angles, rotate, unpatchify, zero_
 
+N_HEADS = 2
 _BLOCK = (5, 3)
 """At most so many latent positions in η and φ make a block."""
 
@@ -54,8 +56,8 @@ class CoarseAttention(nn.Module):
         super().__init__()
         if width % (4 * n_heads):
             raise ConfigError(
-                f"denoiser.width {width} is not a multiple of {4 * n_heads}.",
-                "A head of the coarse conditioning needs pairs of channels for η and for φ.",
+                f"A width of {width} is not a multiple of {4 * n_heads}.",
+                "With coarse_conditioning a head needs pairs of channels for η and for φ.",
             )
         self.n_heads, self.patch = n_heads, patch
         self.block = _divisor(height, _BLOCK[0]), _divisor(width_phi, _BLOCK[1])

@@ -8,7 +8,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pileupgen.models.coarse import CoarseAttention
+from pileupgen.models.coarse import N_HEADS, CoarseAttention
 from pileupgen.models.field import StationaryField
 from pileupgen.models.layers import (
     ConditionEmbedding,
@@ -161,7 +161,9 @@ class Denoiser(FieldDenoiser):
         )
         self.middle = DenseBlock(width, height)
         self.coarse = (
-            CoarseAttention(n_channels, height, width_phi, width, 2, patch) if has_coarse else None
+            CoarseAttention(n_channels, height, width_phi, width, N_HEADS, patch)
+            if has_coarse
+            else None
         )
         self.join = nn.ModuleList(nn.Conv2d(2 * width, width, 1) for _ in range(n_blocks))
         self.after = nn.ModuleList(ResidualBlock(width, condition, kernel) for _ in range(n_blocks))

@@ -52,6 +52,7 @@ def new_autoencoder(config: Config, grid: Grid, n_channels: int) -> Autoencoder 
         width=settings.width,
         n_blocks=settings.n_blocks,
         n_heads=settings.n_heads,
+        has_coarse=settings.coarse_conditioning,
     )
 
 

@@ -111,6 +111,24 @@ def test_a_transformer_on_cells_agrees_too(events: Events, tmp_path: Path) -> No
     assert found.log_ratio < 1e-3
 
 
+def test_a_denoiser_that_sees_the_source_is_refused() -> None:
+    pipeline = make_pipeline(
+        CellPatches(2, 8, 12), Denoiser(8, 4, 6, width=8, n_blocks=1, patch=(2, 2), has_coarse=True)
+    )
+    with pytest.raises(ConfigError, match="sees the source event"):
+        onnx_export.require_exportable(pipeline, PARTIAL)
+
+
+def test_an_autoencoder_with_coarse_content_agrees_too(events: Events, tmp_path: Path) -> None:
+    pipeline = make_pipeline(
+        Autoencoder(2, 8, 12, width=8, n_blocks=1, n_heads=2, has_coarse=True),
+        Denoiser(8, 4, 6, width=8, n_blocks=1, patch=(2, 2)),
+    )
+    found = export_translation(pipeline, PARTIAL, tmp_path / "out", events)
+    assert found.score < 1e-4
+    assert found.log_ratio < 1e-3
+
+
 @pytest.mark.usefixtures("graphs_once")
 @pytest.mark.parametrize("settings", CASES.values(), ids=CASES.keys())
 def test_onnx_runtime_and_torch_agree_on_every_cell(

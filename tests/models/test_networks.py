@@ -37,21 +37,48 @@ def inputs(n: int = 4):
     return x, torch.arange(n) * 100, torch.arange(n) % 3, torch.full((n,), 55.0)
 
 
+@pytest.mark.parametrize("has_coarse", [False, True])
 @pytest.mark.parametrize("latent_channels", [8, 5])
-def test_autoencoder_commutes_with_rolls_by_whole_patches(latent_channels):
-    network = Autoencoder(
-        2, 8, 12, latent_channels=latent_channels, width=16, n_blocks=1, n_heads=2
-    )
+def test_autoencoder_commutes_with_rolls_by_whole_patches(latent_channels, has_coarse):
+    # With the coarse content they are of whole blocks: here of six cells.
+    cells, positions = (6, 3) if has_coarse else (4, 2)
+    sizes = {"width": 16, "n_blocks": 1, "n_heads": 2}
+    network = Autoencoder(2, 8, 12, latent_channels=latent_channels, **sizes, has_coarse=has_coarse)
     scramble(network)
     scores, domain, mu = torch.randn(3, 2, 8, 12), torch.tensor([0, 1, 1]), torch.full((3,), 60.0)
     latents = network.encode(scores, domain, mu)
     assert latents.shape == (3, latent_channels, 4, 6)
-    rolled = network.encode(scores.roll(4, 3), domain, mu)
-    torch.testing.assert_close(rolled, latents.roll(2, 3), atol=1e-4, rtol=1e-4)
+    rolled = network.encode(scores.roll(cells, 3), domain, mu)
+    torch.testing.assert_close(rolled, latents.roll(positions, 3), atol=1e-4, rtol=1e-4)
     mean, log_variance = network.decode(latents, domain, mu)
-    mean_rolled, _ = network.decode(latents.roll(2, 3), domain, mu)
-    torch.testing.assert_close(mean_rolled, mean.roll(4, 3), atol=1e-3, rtol=1e-3)
+    mean_rolled, _ = network.decode(latents.roll(positions, 3), domain, mu)
+    torch.testing.assert_close(mean_rolled, mean.roll(cells, 3), atol=1e-3, rtol=1e-3)
     assert log_variance.shape == scores.shape
+
+
+@pytest.mark.parametrize("latent_channels", [4, 3])
+def test_the_autoencoder_s_halves_see_distant_blocks_of_what_they_are_given(latent_channels):
+    network = Autoencoder(
+        1, 20, 24, (2, 2), latent_channels, width=16, n_blocks=0, n_heads=0, has_coarse=True
+    )
+    scramble(network, std=0.5)
+    domain, mu = torch.zeros(1, dtype=torch.long), torch.full((1,), 60.0)
+    rng = torch.Generator().manual_seed(3)
+
+    def decode(latents):
+        return network.decode(latents, domain, mu)[0]
+
+    for given, apply in (
+        (torch.randn(1, 1, 20, 24, generator=rng), lambda x: network.encode(x, domain, mu)),
+        (torch.randn(1, *network.latent_shape, generator=rng), decode),
+    ):
+        changed = given.clone()
+        changed[..., -3:, given.shape[3] // 2] += 3
+        half = network.encoder if apply is not decode else network.decoder
+        # What convolutions do not reach: the other end in η, half a turn away in φ.
+        assert float((apply(changed) - apply(given))[..., :4, :2].abs().max()) > 1e-4
+        half.coarse = None
+        assert torch.equal(apply(changed)[..., :4, :2], apply(given)[..., :4, :2])
 
 
 def test_autoencoder_begins_without_loss_when_the_latent_has_room():
