@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ def main() -> None:
     options.add_argument("--events", type=int, default=100)
     options.add_argument("--renewal-events", type=int, default=100, help="0: nothing is renewed")
     options.add_argument("--steps", default="10,5,4", help="of our own solver, with commas")
+    options.add_argument("--guidance", default="classifier-free,closed-form")
     options.add_argument("--t-release", type=int, default=300)
     options.add_argument("--w", type=float, default=2.0)
     options.add_argument("--no-plain", action="store_true", help="leave the plain loop out")
@@ -74,13 +76,13 @@ def main() -> None:
             energies["plain"] = ImageStore(Path(folder) / "plain.h5").read().energy
             rates["plain"] = len(rows) / seconds
             show(record, "plain loop", rates["plain"], None, judge, energies["plain"])
-        for steps in map(int, given.steps.split(",")):
-            settings = replace(base, num_inference_steps=steps)
+        for guidance, steps in product(given.guidance.split(","), map(int, given.steps.split(","))):
+            settings = replace(base, num_inference_steps=steps, guidance=guidance)
             renewal = None
             if len(training):
                 renewal = fit_renewal(pipeline, training, settings, given.seed)
             member = Member(pipeline, settings, renewal)
-            target = Path(folder) / f"{steps}.h5"
+            target = Path(folder) / f"{guidance}-{steps}.h5"
             clock = Clock(pipeline)
             with clock.running():
                 seconds = timed(partial(ours, mc, rows, member, given.seed, target))
@@ -94,7 +96,7 @@ def main() -> None:
             if rates:
                 difference = judge.gap_difference(energy, energies["plain"])
                 extra["gap_closed_less_plain"] = (difference.value, difference.error)
-            show(record, f"{steps} steps", rate, extra, judge, energy)
+            show(record, f"{guidance}, {steps} steps", rate, extra, judge, energy)
     record["load_after"] = os.getloadavg()
     print(json.dumps(record))
 
@@ -116,7 +118,7 @@ def show(
     notes = ", ".join(f"{key} {_short(value)}" for key, value in (extra or {}).items())
     gap = quality["gap_closed"]
     print(
-        f"{name:12} {rate:8.2f} events/s; gap closed {gap['value']:.3f} ± "
+        f"{name:26} {rate:8.2f} events/s; gap closed {gap['value']:.3f} ± "
         f"{0.5 * (gap['high'] - gap['low']):.3f}, AUC {quality['auc']:.3f}; {notes}",
         flush=True,
     )

@@ -223,7 +223,7 @@ class TranslateConfig(Section):
         "mean", description="the learned decoder's density of a score: its mean, or drawn from it"
     )
     eta: float = Field(0.0, ge=0, le=1, description="noise of ddim")
-    guidance: Literal["classifier-free", "ratio", "classifier"] = "classifier-free"
+    guidance: Literal["classifier-free", "closed-form", "ratio", "classifier"] = "classifier-free"
     guidance_interval: tuple[int, int] | None = Field(None, description="guide at lo ≤ t ≤ hi only")
     guidance_schedule: Literal["constant", "linear", "cosine"] = "constant"
     release: Literal["common", "per-event"] = "common"

@@ -47,6 +47,7 @@ class GuidanceChoice(enum.StrEnum):
     """What guides the decoding."""
 
     CLASSIFIER_FREE = "classifier-free"
+    CLOSED_FORM = "closed-form"
     RATIO = "ratio"
     CLASSIFIER = "classifier"
 
@@ -82,7 +83,8 @@ GuidanceOption = Annotated[
     GuidanceChoice | None,
     _option(
         "--guidance",
-        text="ε + w(ε − ε of no class), ε + w(ε − ε of mc), or ε − wσ∇ ln r of the ratio. "
+        text="ε + w(ε − ε of no class), the same of closed forms in one pass, ε + w(ε − ε of mc), "
+        "or ε − wσ∇ ln r of the ratio. "
         "(default: the config's)",
     ),
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from pileupgen.models.denoiser import DATA, MC, NULL
 from pileupgen.models.renewal import MarginalRenewal
 from pileupgen.run import folder_written_whole, versions
 
-FORMAT, FORMAT_VERSION = "pileupgen-onnx", 1
+FORMAT, FORMAT_VERSION = "pileupgen-onnx", 2
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def require_exportable(pipeline: PileupTranslationPipeline, settings: Settings) 
     if settings.w and settings.guidance == "classifier":
         raise ConfigError(
             "Guidance by the classifier's gradient cannot be exported: ONNX has no gradients.",
-            "Choose guidance classifier-free or ratio.",
+            "Choose guidance classifier-free, closed-form or ratio.",
         )
     if not pipeline.calibration.is_plain:
         raise ConfigError(
@@ -211,9 +211,10 @@ _ORDER = [
     "encoder: scores to latents x, with label encode.label.",
     "start, where not null: x = alpha x + sigma normal.",
     "phases, each beginning with x_0 = 0. Where 'ratio' is not null, ln r = ratio(x) first.",
-    "steps: v = sum of weight · denoiser(x, t, label, mu, x_0, alpha, sigma) over 'velocity'; "
-    "eps = sigma x + alpha v; x_0 = alpha x - sigma v; then x = the combination of x, x_0, x_0 of "
-    "the step before, eps and noise with the step's coefficients of these names.",
+    "steps: v = sum of weight · graph(x, t, label, mu, x_0, alpha, sigma) over 'velocity', each "
+    "graph being given the inputs it has; eps = sigma x + alpha v; x_0 = alpha x - sigma v; then "
+    "x = the combination of x, x_0, x_0 of the step before, eps and noise with the step's "
+    "coefficients of these names.",
     "decoder: x to scores, with label decode.label.",
     "renewal, where not null: scores to scores by its knots, per layer and ring; see renew.",
     "calibration.decode: scores to energies in GeV with the tables of decode.domain.",
@@ -236,26 +237,44 @@ def _phases(
     phases = []
     if settings.inverts and down:
         inversion = plan_steps(down[::-1], pipeline.scheduler, settings.inversion_sampler)
-        steps = [_step(step, [(MC, 1.0)]) for step in inversion]
+        steps = [_step(step, [_Term("denoiser", MC, 1.0)]) for step in inversion]
         phases.append({"name": "invert", "ratio": None, "steps": steps})
     decoding: list[Step] = []
     if down:
         sampler, eta = settings.decoding_sampler, settings.eta
         decoding = plan_steps(down, pipeline.scheduler, sampler, eta)
     strength = Strength(settings.w, settings.guidance_schedule, t_start, settings.guidance_interval)
-    other = MC if settings.guidance == "ratio" else NULL
     steps = []
     for step in decoding:
         w = strength(step.t)
-        steps.append(_step(step, [(DATA, 1 + w), (other, -w)] if w else [(DATA, 1.0)]))
+        steps.append(_step(step, _guided(settings, w)))
     has_ratio = settings.mode != "generate"
     ratio = _level(pipeline, max(t_start, CLEAN + 1)) if has_ratio else None
     return [*phases, {"name": "decode", "ratio": ratio, "steps": steps}]
 
 
-def _step(step: Step, velocity: list[tuple[int, float]]) -> dict[str, Any]:
-    terms = [{"label": label, "weight": weight} for label, weight in velocity]
-    return {**step.to_dict(), "velocity": terms}
+@dataclass(frozen=True)
+class _Term:
+    """A graph's answer for one label, and its share of the velocity."""
+
+    graph: str
+    label: int
+    weight: float
+
+
+def _guided(settings: Settings, w: float) -> list[_Term]:
+    """The velocity as data, guided."""
+    if not w:
+        return [_Term("denoiser", DATA, 1.0)]
+    if settings.guidance == "closed-form":
+        contrast = [_Term("closed_form", DATA, w), _Term("closed_form", NULL, -w)]
+        return [_Term("denoiser", DATA, 1.0), *contrast]
+    other = MC if settings.guidance == "ratio" else NULL
+    return [_Term("denoiser", DATA, 1 + w), _Term("denoiser", other, -w)]
+
+
+def _step(step: Step, velocity: list[_Term]) -> dict[str, Any]:
+    return {**step.to_dict(), "velocity": [asdict(term) for term in velocity]}
 
 
 def _level(pipeline: PileupTranslationPipeline, t: int) -> dict[str, Any]:

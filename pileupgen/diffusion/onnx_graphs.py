@@ -65,6 +65,19 @@ class _Velocity(nn.Module):
         return velocity
 
 
+class _ClosedForm(nn.Module):
+    """What the denoiser is without its network."""
+
+    def __init__(self, denoiser: Any) -> None:
+        super().__init__()
+        self.field = denoiser.field
+
+    def forward(self, x_t: Tensor, label: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        n = x_t.shape[0]
+        velocity: Tensor = self.field.velocity(x_t, alpha.expand(n), sigma.expand(n), label[0])
+        return velocity
+
+
 class _Ratio(nn.Module):
     def __init__(self, ratio: Any) -> None:
         super().__init__()
@@ -77,7 +90,7 @@ class _Ratio(nn.Module):
 
 
 def write_graphs(pipeline: PileupTranslationPipeline, folder: Path) -> dict[str, str]:
-    """Write encoder, denoiser, decoder and ratio; the name of each one's file.
+    """Write encoder, denoiser, its closed form, decoder and ratio; the name of each one's file.
 
     All take any number of events at a time; label, t, α and σ have shape (1,), one for all events.
     """
@@ -102,6 +115,11 @@ def write_graphs(pipeline: PileupTranslationPipeline, folder: Path) -> dict[str,
                 "alpha": alpha,
                 "sigma": sigma,
             },
+            "velocity",
+        ),
+        "closed_form": (
+            _ClosedForm(pipeline.denoiser),
+            {"x_t": x, "label": label, "alpha": alpha, "sigma": sigma},
             "velocity",
         ),
         "decoder": (

@@ -112,7 +112,7 @@ class Translation:
             velocity = np.zeros_like(x)
             for term in step["velocity"]:
                 part = self._graph(
-                    "denoiser",
+                    term["graph"],
                     x_t=x,
                     t=_one(step["t"]),
                     label=_one(term["label"]),

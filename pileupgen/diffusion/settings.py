@@ -38,16 +38,17 @@ class Settings:
     w : float
         Guidance of the decoding; 0 is off.
     num_inference_steps : int
-        Network evaluations from the release to the clean end (guidance doubles them, inversion
-        adds as many).
+        Network evaluations from the release to the clean end (guidance in two passes doubles
+        them, inversion adds as many).
     sampler : str
         See :func:`pileupgen.diffusion.sampling.solve`. Inversion and ``invert``'s decoding are
         deterministic: they take ``ddim`` with η = 0 where that is chosen, else ``dpmsolver++``.
     eta : float
         DDIM's η in [0, 1]; for other samplers without effect.
     guidance : str
-        ``classifier-free``: ε_data + w(ε_data − ε_∅); ``ratio``: ε_data + w(ε_data − ε_mc);
-        ``classifier``: ε_data − w σ ∇ ln r of the ratio network.
+        ``classifier-free``: ε_data + w(ε_data − ε_∅); ``closed-form``: the same with the
+        difference of the closed forms alone, in one network pass; ``ratio``:
+        ε_data + w(ε_data − ε_mc); ``classifier``: ε_data − w σ ∇ ln r of the ratio network.
     guidance_interval : (int, int) or None
         Guide only at timesteps lo ≤ t ≤ hi (Kynkäänniemi et al. 2404.07724).
     guidance_schedule : str
@@ -98,7 +99,7 @@ class Settings:
         """Network evaluations an event takes."""
         if self.mode == "calibrate" or (self.t_release == 0 and self.mode != "generate"):
             return 0
-        guided = self.w > 0 and self.guidance != "classifier"
+        guided = self.w > 0 and self.guidance in ("classifier-free", "ratio")
         return self.num_inference_steps * (1 + guided + self.inverts)
 
     def release_times(self) -> list[int]:

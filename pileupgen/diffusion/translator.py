@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pileupgen.diffusion.direction import Direction
-from pileupgen.diffusion.guidance import Guide, LabelContrast, Predictor, RatioGradient, Strength
+from pileupgen.diffusion.guidance import (
+    FieldContrast,
+    Guide,
+    LabelContrast,
+    Predictor,
+    RatioGradient,
+    Strength,
+)
 from pileupgen.diffusion.sampling import CLEAN, solve, timesteps_between
 from pileupgen.diffusion.schedule import alpha_sigma
 from pileupgen.diffusion.settings import LOG_WEIGHT_LIMIT, Settings
@@ -250,6 +257,9 @@ class Translator:
         other = self.direction.other_label
         if settings.guidance == "classifier":
             return (RatioGradient(strength, self.ratio, self.direction.target_label - other),)
+        if settings.guidance == "closed-form":
+            label = self.direction.target_label
+            return (FieldContrast(strength, self.denoiser, label, NULL),)
         return (LabelContrast(strength, other if settings.guidance == "ratio" else NULL),)
 
     def _release(

@@ -94,7 +94,7 @@ class LocalDenoiser(FieldDenoiser):
         """What the network adds to the closed form, whose estimate is ``x_0``."""
         condition = F.silu(self.condition(t, label, mu))
         cells = unpatchify(torch.cat([x_t, x_0], dim=1), self.field.patch)
-        mean = cells.mean(dim=(2, 3)) * math.sqrt(cells.shape[2] * cells.shape[3] / 8)
+        mean = cells.mean(dim=(2, 3)) * math.sqrt(self.field.height * self.field.width / 8)
         hidden = self.first(cells) + self._rings() + self.event(mean)[:, :, None, None]
         for index, block in enumerate(self.blocks):
             if index == len(self.blocks) // 2:
@@ -112,7 +112,7 @@ class LocalDenoiser(FieldDenoiser):
 
     def _strips(self, hidden: Tensor) -> Tensor:
         squeezed = F.silu(self.squeeze(hidden))
-        rings = min(STRIP_RINGS, squeezed.shape[2] // 2 * 2 + 1)
+        rings = min(STRIP_RINGS, self.field.height // 2 * 2 + 1)
         near = F.avg_pool2d(
             squeezed, (rings, 1), stride=1, padding=(rings // 2, 0), count_include_pad=False
         )

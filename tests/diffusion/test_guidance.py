@@ -9,10 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-from pileupgen.diffusion.guidance import LabelContrast, Point, Predictor, RatioGradient, Strength
+from pileupgen.diffusion.guidance import (
+    FieldContrast,
+    LabelContrast,
+    Point,
+    Predictor,
+    RatioGradient,
+    Strength,
+)
 from pileupgen.diffusion.sampling import SAMPLERS, is_stochastic, solve, timesteps_between
+from pileupgen.diffusion.settings import Settings
 from pileupgen.diffusion.weights import WeightSummary, clipped_weights, effective_fraction
-from pileupgen.models.denoiser import DATA, MC, NULL
+from pileupgen.models.denoiser import DATA, MC, NULL, Denoiser
 from pileupgen.models.ratio import RatioClassifier
 from tests.diffusion.gaussian_toy import (
     SCHEDULER,
@@ -145,6 +153,31 @@ def test_both_contrasts_and_the_gradient_agree_for_a_perfect_model():
         torch.testing.assert_close(eps, results[0][0], atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(x_0, results[0][1], atol=1e-4, rtol=1e-4)
         assert float((eps - plain).abs().max()) > 0.05
+
+
+def test_the_closed_forms_contrast_is_the_whole_one_of_a_denoiser_without_network():
+    """At the start of a training the last weights are zero: the denoiser is its closed form."""
+    denoiser = Denoiser(4, 4, 6, width=8, n_blocks=1).eval().requires_grad_(False)
+    rng = torch.Generator().manual_seed(2)
+    samples = [scale * torch.randn(200, 4, 4, 6, generator=rng) for scale in (1.0, 1.3)]
+    denoiser.field.fit(samples)
+    x_t, strength = samples[0][:5], Strength(1.5)
+    both = [
+        Predictor(denoiser, SCHEDULER, DATA, torch.full((5,), 60.0), (guide,), bf16=False)(
+            x_t, 300, torch.zeros_like(x_t)
+        )
+        for guide in (
+            LabelContrast(strength, NULL),
+            FieldContrast(strength, denoiser, DATA, NULL),
+        )
+    ]
+    for two_passes, one_pass in zip(*both, strict=True):
+        torch.testing.assert_close(one_pass, two_passes)
+
+
+def test_closed_form_guidance_asks_the_network_once():
+    assert Settings(w=2.0, num_inference_steps=7, guidance="closed-form").n_evaluations == 7
+    assert Settings(w=2.0, num_inference_steps=7, guidance="ratio").n_evaluations == 14
 
 
 def test_guides_add_up():

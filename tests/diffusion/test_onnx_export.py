@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from pileupgen.models.calibration import CellCalibration
 from pileupgen.models.cell_patches import CellPatches
 from pileupgen.models.codec import EventNoise
 from pileupgen.models.denoiser import Denoiser
+from pileupgen.models.local import LocalDenoiser
 from pileupgen.models.ratio import RatioClassifier
 from pileupgen.models.transformer import TransformerDenoiser
 from tests.conftest import SMALL_GRID, make_energies
@@ -96,16 +98,25 @@ CASES = {
     ),
     "invert": dataclasses.replace(PARTIAL, mode="invert", t_release=900, w=0.5),
     "invert+sde": dataclasses.replace(PARTIAL, mode="invert+sde", guidance_interval=(50, 200)),
+    "closed-form guidance": dataclasses.replace(PARTIAL, guidance="closed-form"),
     "generate": dataclasses.replace(PARTIAL, mode="generate", w=1.0),
     "calibrate": dataclasses.replace(PARTIAL, mode="calibrate"),
     "no release": dataclasses.replace(PARTIAL, t_release=0),
 }
 
 
-def test_a_transformer_on_cells_agrees_too(events: Events, tmp_path: Path) -> None:
-    pipeline = make_pipeline(
-        CellPatches(2, 8, 12), TransformerDenoiser(8, 4, 6, 16, 1, n_heads=2, patch=(2, 2))
-    )
+@pytest.mark.parametrize(
+    "denoiser",
+    [
+        lambda: TransformerDenoiser(8, 4, 6, 16, 1, n_heads=2, patch=(2, 2)),
+        lambda: LocalDenoiser(8, 4, 6, width=8, n_blocks=2, patch=(2, 2)),
+    ],
+    ids=["transformer", "local"],
+)
+def test_other_denoisers_on_cells_agree_too(
+    denoiser: Callable[[], ModelMixin], events: Events, tmp_path: Path
+) -> None:
+    pipeline = make_pipeline(CellPatches(2, 8, 12), denoiser())
     found = export_translation(pipeline, PARTIAL, tmp_path / "out", events)
     assert found.score < 1e-4
     assert found.log_ratio < 1e-3
