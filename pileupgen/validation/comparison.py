@@ -122,7 +122,7 @@ def compare(
         kind=kind_of(target.grid),
         target_label=target.label,
         n_target=len(target),
-        observables=observables_of(target.grid).records,
+        observables=observables_of(target.grid, with_negatives=samples.have_negatives).records,
         floor=rows["floor"],
         source=rows["source"],
         translated=rows["translated"],

@@ -34,6 +34,19 @@ class Samples:
     source: Sample
     translated: Sample
 
+    def __post_init__(self) -> None:
+        if not self.have_negatives:
+            return
+        for role in ("target", "source", "translated"):
+            object.__setattr__(self, role, getattr(self, role).with_negatives())
+        object.__setattr__(self, "floor", tuple(part.with_negatives() for part in self.floor))
+
+    @property
+    def have_negatives(self) -> bool:
+        """Whether a cell of any sample is below 0: then all have observables of such cells."""
+        parts = (self.target, *self.floor, self.source, self.translated)
+        return any(bool(part.negatives.any()) for part in parts)
+
     def rows(self) -> dict[str, tuple[Sample, ...]]:
         """Name the rows of the comparison, each with the samples it is the mean over."""
         return {"floor": self.floor, "source": (self.source,), "translated": (self.translated,)}

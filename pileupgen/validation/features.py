@@ -74,14 +74,19 @@ class FeatureSet:
         }
 
 
-def observables_of(grid: Grid) -> ObservableSet | FeatureSet | ShowerSet:
+def observables_of(
+    grid: Grid, *, with_negatives: bool = False
+) -> ObservableSet | FeatureSet | ShowerSet:
     """What the events of a grid are reduced to: observables of images or of showers, or features.
 
-    Showers are what lies on one of the CaloChallenge's grids.
+    Showers are what lies on one of the CaloChallenge's grids. Cells below 0 can be counted by
+    themselves in images.
     """
     if grid.is_feature_table:
         return FeatureSet(grid)
-    return ObservableSet(grid) if data_set_of(grid) is None else ShowerSet(grid)
+    if data_set_of(grid) is not None:
+        return ShowerSet(grid)
+    return ObservableSet(grid, with_negatives=with_negatives)
 
 
 def kind_of(grid: Grid) -> Literal["images", "features", "showers"]:

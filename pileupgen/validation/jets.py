@@ -73,6 +73,7 @@ def find_jets(
 ) -> JetSample:
     """Cluster the cells of every event, layers summed, each a massless particle at its centre.
 
+    Cells whose sum over the layers is negative take no part: jets have no negative constituents.
     Anti-k_t (0802.1189) by FastJet (1111.6097), R = 0.4; p_T less ρ π R² (0707.1378); axes further
     than R from the edge of the acceptance in η.
 

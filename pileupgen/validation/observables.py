@@ -50,20 +50,23 @@ class Observable:
 class ObservableSet:
     """The observables of one grid.
 
-    Energies are sums over cells; E_T is E / cosh η at the ring's centre. A hit is a cell above 0.
+    Energies are sums over cells; E_T is E / cosh η at the ring's centre. A hit is a cell whose
+    energy is not 0: the zero suppression has emptied all others, and it is two-sided.
 
     ``sum_e``, ``sum_et``
         ΣE and ΣE_T in GeV, of all layers together.
     ``sum_e_<layer>``, ``sum_et_<layer>``, ``sum_et_<layer>_ring<i>``
         The same of one layer, and its ΣE_T in groups of rings, from small to large |η|.
     ``fraction_<layer>``
-        Share of ΣE, for all layers but the last.
+        Share of ΣE, for all layers but the last; 0 where ΣE is not above 0.
     ``occupancy_<layer>``
         Hits over cells.
     ``lead_et_<layer>``
         The largest cell E_T in GeV.
     ``log_e_mean_<layer>``, ``log_e_width_<layer>``
-        Mean and standard deviation of log10(E/MeV) over the event's hits.
+        Mean and standard deviation of log10(|E|/MeV) over the event's hits.
+    ``negative_<layer>``, ``negative_et_<layer>``
+        Cells below 0 over cells, and their ΣE_T in GeV; only where asked for.
     ``met``, ``met_x``, ``met_y``
         Size and components of −ΣE_T (cos φ, sin φ), in GeV; only where φ is periodic.
     ``rho``, ``rho_sigma``
@@ -84,10 +87,13 @@ class ObservableSet:
     ----------
     grid : Grid
         The images' grid.
+    with_negatives : bool
+        Whether cells below 0 are counted by themselves.
     """
 
-    def __init__(self, grid: Grid) -> None:
+    def __init__(self, grid: Grid, *, with_negatives: bool = False) -> None:
         self.grid = grid
+        self._with_negatives = with_negatives
         self._inverse_cosh = 1.0 / np.cosh(grid.eta_centres)
         self._ring_groups = ring_groups(grid)
         self._patches = Patches(grid)
@@ -145,6 +151,8 @@ class ObservableSet:
         values |= self._missing_et(tower_et)
         values["rho"], values["rho_sigma"] = self._patches.density(tower_et)
         values["cone_et"] = self._cones.sums(tower_et, event_id)
+        if self._with_negatives:
+            values |= negative_values(et, grid)
         return {name: values[name] for name in self.names}
 
     def _layer_values(
@@ -216,7 +224,42 @@ class ObservableSet:
         records.append(Observable("rho_sigma", r"$\sigma(\rho)$", "GeV"))
         cone = rf"$\Sigma E_T$, random cone $R$ = {self._cones.radius:.2g}"
         records.append(Observable("cone_et", cone, "GeV"))
-        return tuple(records)
+        return (*records, *negative_records(grid)) if self._with_negatives else tuple(records)
+
+
+def negative_records(grid: Grid) -> tuple[Observable, ...]:
+    """What counts the cells below 0."""
+    families = (
+        ("negative", r"\mathrm{occupancy}\ (E<0)", ""),
+        ("negative_et", r"\Sigma E_T\ (E<0)", "GeV"),
+    )
+    return tuple(
+        _named(name, layer, symbol, unit)
+        for name, symbol, unit in families
+        for layer in grid.layers
+    )
+
+
+def negative_values(et: Floats, grid: Grid) -> dict[str, Floats]:
+    """Cells below 0 over cells, and their ΣE_T in GeV, by name.
+
+    Parameters
+    ----------
+    et : float64 array, shape (N, L, n_eta, n_phi)
+        E_T in GeV.
+    grid : Grid
+        The images' grid.
+
+    Returns
+    -------
+    dict of float64 arrays, shape (N,)
+        In the order of :func:`negative_records`.
+    """
+    shares = (et < 0).mean(axis=(2, 3))
+    sums = np.minimum(et, 0.0).sum(axis=(2, 3))
+    columns = np.concatenate([shares, sums], axis=1)
+    records = negative_records(grid)
+    return {record.name: columns[:, place] for place, record in enumerate(records)}
 
 
 def _named(name: str, layer: str, symbol: str, unit: str = "") -> Observable:
@@ -242,10 +285,10 @@ def _ratio(numerator: Floats, denominator: Floats) -> Floats:
 
 
 def _log_energy(e: Floats) -> tuple[Floats, Floats, Floats]:
-    """Occupancy, and mean and width of log10(E/MeV) over hits, each ``(N,)``."""
-    hit = e > 0
+    """Occupancy, and mean and width of log10(|E|/MeV) over hits, each ``(N,)``."""
+    hit = e != 0
     logs = np.zeros_like(e)
-    np.log10(e, out=logs, where=hit)
+    np.log10(np.abs(e), out=logs, where=hit)
     n_hits = hit.sum(axis=(1, 2)).astype(np.float64)
     first = _ratio(logs.sum(axis=(1, 2)), n_hits)
     second = _ratio(np.einsum("nij,nij->n", logs, logs), n_hits)

@@ -47,7 +47,8 @@ def reconstruction_test(
     seed : int
         Of folds, swaps and bootstrap.
     """
-    observables = ObservableSet(grid)
+    signed = bool((original < 0).any() or (reconstructed < 0).any())
+    observables = ObservableSet(grid, with_negatives=signed)
     columns = [
         np.stack(list(observables.measure(energy, event_id).values()), axis=1)
         for energy in (original, reconstructed)

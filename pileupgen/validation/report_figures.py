@@ -52,7 +52,7 @@ CAPTIONS = {
         "Hits per event in bins of log10(E/MeV) on a logarithmic scale, one column a layer, with "
         "a ratio to the real events below.",
         "The low edge shows thresholds and electronic noise, the high tail hard deposits. "
-        "The outermost bins hold what lies beyond them.",
+        "The outermost bins hold what lies beyond them. Negative cells, if any, are to the left.",
     ),
     "observables": Caption(
         "Observables of the events",

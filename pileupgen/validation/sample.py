@@ -18,13 +18,12 @@ from pileupgen.samples.store import Images, ImageStore
 from pileupgen.validation.bootstrap import effective_size, require_weights
 from pileupgen.validation.cell_correlation import CellCorrelation, CorrelationAccumulator
 from pileupgen.validation.features import in_spreads, kind_of, observables_of
-from pileupgen.validation.observables import MEV
+from pileupgen.validation.observables import negative_records, negative_values
 from pileupgen.validation.regions import blocks_of
+from pileupgen.validation.spectrum import SPECTRUM_EDGES, event_spectra
 
 Floats = NDArray[np.float64]
 
-SPECTRUM_EDGES = np.round(np.linspace(0.0, 7.5, 76), 6)
-"""Inner bin edges of the cell spectrum in log10(E/MeV); under- and overflow come on top."""
 BATCH = 128
 """Events measured at a time: their arrays stay in the processor's cache."""
 TASK_EVENTS = 4 * BATCH
@@ -44,8 +43,10 @@ class CellSummary:
     ring_et, ring_et_error : float64 arrays, shape (L, n_eta)
         Mean ΣE_T of each ring in GeV; of showers ΣE.
     spectrum, spectrum_error : float64 arrays, shape (L, len(SPECTRUM_EDGES) + 1)
-        Hits per event in bins of log10(E/MeV), underflow first, overflow last. The error is from
-        the spread over events, so that it holds what the cells of one event have in common.
+        Hits above 0 per event in bins of log10(E/MeV), underflow first, overflow last. The error is
+        from the spread over events, so that it holds what the cells of one event have in common.
+    negative, negative_error : float64 arrays, shape (L, len(SPECTRUM_EDGES) + 1)
+        The same of hits below 0, in bins of log10(−E/MeV).
     """
 
     energy: Floats
@@ -56,6 +57,8 @@ class CellSummary:
     ring_et_error: Floats
     spectrum: Floats
     spectrum_error: Floats
+    negative: Floats
+    negative_error: Floats
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,8 @@ class Sample:
         How cells fluctuate together.
     n_empty : int
         Events without any energy.
+    negatives : float64 array, shape (N, k)
+        What :func:`~pileupgen.validation.observables.negative_values` gives; k = 0 but for images.
     """
 
     name: str
@@ -100,6 +105,7 @@ class Sample:
     cells: CellSummary
     correlation: CellCorrelation
     n_empty: int
+    negatives: Floats
 
     def __len__(self) -> int:
         return len(self.weight)
@@ -122,7 +128,14 @@ class Sample:
             mu=self.mu[rows],
             event_id=self.event_id[rows],
             blocks=self.blocks[rows],
+            negatives=self.negatives[rows],
         )
+
+    def with_negatives(self) -> Sample:
+        """Count cells below 0 among the observables."""
+        names = [record.name for record in negative_records(self.grid)]
+        added = dict(zip(names, self.negatives.T, strict=True)) if self.negatives.size else {}
+        return replace(self, observables={**self.observables, **added})
 
 
 def measure_sample(
@@ -262,6 +275,7 @@ class _Accumulator:
         self._ring_et = [np.zeros(grid.shape[:2]) for _ in range(3)]
         self._correlation = CorrelationAccumulator(grid)
         self._spectrum = [np.zeros((grid.n_layers, n_bins)) for _ in range(3)]
+        self._negative = [np.zeros((grid.n_layers, n_bins)) for _ in range(3)]
         self._weight_squares = 0.0
 
     def add(self, images: Images) -> None:
@@ -282,17 +296,21 @@ class _Accumulator:
         values.update(_observables_of(self._grid).measure(energy, event_id, images.mu))
         values["/weight"], values["/mu"], values["/event_id"] = weight, images.mu, event_id
         values["/blocks"] = blocks_of(energy, self._grid)
+        wide = energy.astype(np.float64)
+        et = wide * self._transverse[:, None]
+        is_image = kind_of(self._grid) == "images"
+        values["/negatives"] = _negatives(et, self._grid) if is_image else np.empty((len(et), 0))
         for name, column in values.items():
             self._columns.setdefault(name, []).append(column)
         self._weight_sum += float(weight.sum())
         self._weight_squares += float(np.square(weight).sum())
-        wide = energy.astype(np.float64)
         _add_moments(self._energy, wide, weight)
-        _add_moments(self._occupancy, (energy > 0).astype(np.float64), weight)
-        et = wide * self._transverse[:, None]
+        _add_moments(self._occupancy, (energy != 0).astype(np.float64), weight)
         _add_moments(self._ring_et, et.sum(axis=3), weight)
         self._correlation.add(et, weight)
-        _add_moments(self._spectrum, _event_spectra(energy), weight)
+        _add_moments(self._spectrum, event_spectra(energy), weight)
+        if (energy < 0).any():
+            _add_moments(self._negative, event_spectra(-energy), weight)
 
     def merge(self, later: _Accumulator) -> None:
         """Add the events of another accumulator after these."""
@@ -307,7 +325,7 @@ class _Accumulator:
         self._weight_squares += later._weight_squares
         for name, parts in later._columns.items():
             self._columns.setdefault(name, []).extend(parts)
-        for name in ("_energy", "_occupancy", "_ring_et", "_spectrum"):
+        for name in ("_energy", "_occupancy", "_ring_et", "_spectrum", "_negative"):
             for total, part in zip(getattr(self, name), getattr(later, name), strict=True):
                 total += part
         self._correlation.merge(later._correlation)
@@ -329,8 +347,10 @@ class _Accumulator:
             *self._mean_and_error(self._occupancy),
             *self._mean_and_error(self._ring_et),
             *self._mean_and_error(self._spectrum),
+            *self._mean_and_error(self._negative),
         )
         blocks = np.asarray(joined.pop("/blocks"), dtype=np.float32)
+        negatives = np.asarray(joined.pop("/negatives"), dtype=np.float64)
         if self._grid.is_feature_table:
             blocks = in_spreads(blocks, weight)
         return Sample(
@@ -345,6 +365,7 @@ class _Accumulator:
             cells=cells,
             correlation=self._correlation.finish(),
             n_empty=self._n_empty,
+            negatives=negatives,
         )
 
     def _mean_and_error(self, moments: list[Floats]) -> tuple[Floats, Floats]:
@@ -362,22 +383,16 @@ def transverse_shares(grid: Grid) -> Floats:
     return np.asarray(1.0 / np.cosh(grid.eta_centres))
 
 
+def _negatives(et: Floats, grid: Grid) -> Floats:
+    """What counts the cells below 0, shape ``(N, 2 L)``."""
+    if not (et < 0).any():
+        return np.zeros((len(et), len(negative_records(grid))))
+    return np.stack(list(negative_values(et, grid).values()), axis=1)
+
+
 def _add_moments(moments: list[Floats], values: Floats, weight: Floats) -> None:
     """Add Σ w x, Σ w² x², Σ w² x over events."""
     squared = np.square(weight)
     moments[0] += np.tensordot(weight, values, axes=1)
     moments[2] += np.tensordot(squared, values, axes=1)
     moments[1] += np.tensordot(squared, np.square(values), axes=1)
-
-
-def _event_spectra(energy: NDArray[np.float32]) -> Floats:
-    """Hits in bins of log10(E/MeV) of each event, shape ``(N, L, n_bins + 2)``."""
-    n_events, n_layers = energy.shape[:2]
-    n_bins = len(SPECTRUM_EDGES) + 1
-    event, layer, i_eta, i_phi = np.nonzero(energy > 0)
-    logs = np.log10(energy[event, layer, i_eta, i_phi].astype(np.float64) * MEV)
-    width = SPECTRUM_EDGES[1] - SPECTRUM_EDGES[0]
-    bins = np.floor((logs - SPECTRUM_EDGES[0]) / width + 1e-9).astype(np.int64) + 1
-    flat = (event * n_layers + layer) * n_bins + np.clip(bins, 0, n_bins - 1)
-    counts = np.bincount(flat, minlength=n_events * n_layers * n_bins)
-    return counts.reshape(n_events, n_layers, n_bins).astype(np.float64)

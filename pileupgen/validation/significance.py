@@ -18,8 +18,9 @@ from scipy.stats import norm
 
 from pileupgen.calo.geometry import Grid
 from pileupgen.validation.features import correlations
-from pileupgen.validation.sample import SPECTRUM_EDGES, Sample
+from pileupgen.validation.sample import Sample
 from pileupgen.validation.showers import data_set_of
+from pileupgen.validation.spectrum import SPECTRUM_EDGES
 
 Floats = NDArray[np.float64]
 
@@ -198,16 +199,22 @@ def _cells(target: Sample, sample: Sample) -> tuple[list[str], Floats]:
 
 def _spectrum(target: Sample, sample: Sample) -> tuple[list[str], Floats]:
     a, b = target.cells, sample.cells
-    entries = a.spectrum * target.effective_size + b.spectrum * sample.effective_size
-    trusted = entries >= 2 * MIN_ENTRIES
-    chances = difference_of_means(a.spectrum, a.spectrum_error, b.spectrum, b.spectrum_error)
     edges = np.concatenate([[-np.inf], SPECTRUM_EDGES, [np.inf]])
-    names = [
-        f"cells of {target.grid.layers[layer]} with log10(E/MeV) in "
-        f"[{edges[place]:.1f}, {edges[place + 1]:.1f})"
-        for layer, place in np.argwhere(trusted)
-    ]
-    return names, chances[trusted]
+    names: list[str] = []
+    chances: list[Floats] = []
+    for what, first, second in (
+        ("E", (a.spectrum, a.spectrum_error), (b.spectrum, b.spectrum_error)),
+        ("−E", (a.negative, a.negative_error), (b.negative, b.negative_error)),
+    ):
+        entries = first[0] * target.effective_size + second[0] * sample.effective_size
+        trusted = entries >= 2 * MIN_ENTRIES
+        chances.append(difference_of_means(*first, *second)[trusted])
+        names += [
+            f"cells of {target.grid.layers[layer]} with log10({what}/MeV) in "
+            f"[{edges[place]:.1f}, {edges[place + 1]:.1f})"
+            for layer, place in np.argwhere(trusted)
+        ]
+    return names, np.concatenate(chances)
 
 
 def _correlations(target: Sample, sample: Sample) -> tuple[list[str], Floats]:

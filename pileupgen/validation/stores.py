@@ -17,7 +17,7 @@ from pileupgen.validation.bootstrap import require_weights
 from pileupgen.validation.comparison import compare, n_steps
 from pileupgen.validation.display import Display, choose_display
 from pileupgen.validation.draws import Samples
-from pileupgen.validation.features import kind_of, observables_of
+from pileupgen.validation.features import kind_of
 from pileupgen.validation.jets import JetSample, find_jets, jet_quantities
 from pileupgen.validation.records import Comparison
 from pileupgen.validation.sample import Sample, measure_store
@@ -161,8 +161,7 @@ def validate_stores(
     if settings.weighted:
         more = (*more, without_weights(samples, selection, settings.seed))
     source_rows = selection.source[selection.source_of]
-    n_observables = len(observables_of(target.grid).names)
-    total = n_steps(n_observables, settings.n_seeds, len(samples.floor))
+    total = n_steps(len(samples.target.observables), settings.n_seeds, len(samples.floor))
     with bars("compare", total, "steps") as advance:
         comparison = compare(
             samples,

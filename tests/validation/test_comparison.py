@@ -166,3 +166,16 @@ def test_what_is_no_condition_is_refused(text):
 def test_an_unknown_number_names_the_nearest():
     with pytest.raises(ConfigError, match="auc_features"):
         Condition.parse("auc_feature > 1").holds({"auc_features": 0.5, "gap_closed": 1.0})
+
+
+def test_negative_cells_of_one_sample_are_observables_of_all(toy):
+    energy = toy.energies(200, seed=1)
+    plain = run(toy, energy)
+    energy[:, 1, 4, 5] = -1.0
+    signed = run(toy, energy)
+    names = [record.name for record in signed.observables]
+    assert "negative_em" not in [record.name for record in plain.observables]
+    assert names[-4:] == ["negative_em", "negative_had", "negative_et_em", "negative_et_had"]
+    assert list(signed.translated.distances) == list(signed.source.distances) == names
+    assert any("negative_had" in note for note in signed.notes)
+    assert signed.source.mean_distance == plain.source.mean_distance

@@ -160,3 +160,31 @@ def test_a_damaged_release_curve_is_refused(tmp_path, text):
     path.write_text(text)
     with pytest.raises(UnreadableInputError, match=r"release\.json"):
         read_release_curve(path)
+
+
+def test_cells_of_either_sign_are_drawn_with_both(toy, tmp_path):
+    rng = np.random.default_rng(5)
+    source, target = (
+        toy.store(
+            tmp_path / f"{seed}.h5",
+            (toy.energies(400, seed) + rng.normal(0, 0.5, (400, *toy.grid.shape))).astype("f4"),
+            domain,
+        )
+        for seed, domain in ((1, "mc"), (2, "data"))
+    )
+    after = source.read(source.indices("test")).energy
+    translated = toy.translated(tmp_path / "t.h5", source, after)
+    result = validate_stores(target, source, translated, Settings(n_bootstrap=10, n_seeds=0))
+    figures = {name: draw() for name, draw in validation_figures(result)}
+    for name in ("event_display", "cell_spectrum", "mean_maps"):
+        write_figure(figures[name], tmp_path, name)
+    assert "$-10^2$" in texts(figures["cell_spectrum"])
+    assert "E<0" in texts(figures["observables_3"])
+    # Every hit of the target is in its points.
+    panes = figures["cell_spectrum"].axes[:2]
+    cells = result.samples.target.cells
+    for layer, pane in enumerate(panes):
+        points = next(line for line in pane.lines if len(line.get_xdata()) > 5)
+        drawn = float(np.sum(points.get_ydata()))
+        assert drawn == pytest.approx(cells.spectrum[layer].sum() + cells.negative[layer].sum())
+        assert np.min(points.get_xdata()) < 0

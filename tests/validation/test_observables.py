@@ -169,3 +169,48 @@ def test_blocks_conserve_energy():
 def test_another_shape_is_refused(toy):
     with pytest.raises(GeometryError, match="Images of shape"):
         measure(toy.grid, np.zeros((1, 2, 3, 4)))
+
+
+def noisy(toy, n: int, threshold: float, seed: int = 3) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    energy = toy.energies(n) + rng.normal(0.0, 0.4, (n, *toy.grid.shape))
+    return np.where(np.abs(energy) >= threshold, energy, 0.0).astype(np.float32)
+
+
+def test_a_hit_is_a_cell_that_is_not_0(toy):
+    energy = noisy(toy, 20, 0.3)
+    values = measure(toy.grid, energy)
+    hit = energy[:, 0] != 0
+    logs = np.log10(
+        1000 * np.abs(energy[:, 0], dtype=np.float64), where=hit, out=np.full(hit.shape, np.nan)
+    )
+    assert (energy[:, 0] < 0).any()
+    assert values["occupancy_em"] == pytest.approx(hit.mean(axis=(1, 2)))
+    assert values["log_e_mean_em"] == pytest.approx(np.nanmean(logs, axis=(1, 2)))
+    assert values["log_e_width_em"] == pytest.approx(np.nanstd(logs, axis=(1, 2)))
+    assert values["sum_e"] == pytest.approx(energy.sum(axis=(1, 2, 3), dtype=np.float64))
+
+
+def test_images_without_negative_cells_give_the_bits_of_a_hit_above_0(toy):
+    energy = toy.energies(30)
+    values = ObservableSet(toy.grid).measure(energy, np.arange(30))
+    e = energy[:, 1].astype(np.float64)
+    n_hits = (e > 0).sum(axis=(1, 2)).astype(np.float64)
+    logs = np.where(e > 0, np.log10(np.where(e > 0, e, 1.0)), 0.0)
+    first, second = logs.sum(axis=(1, 2)) / n_hits, np.einsum("nij,nij->n", logs, logs) / n_hits
+    assert np.array_equal(values["occupancy_had"], n_hits / (10 * 12))
+    assert np.array_equal(values["log_e_mean_had"], first + 3.0)
+    assert np.array_equal(values["log_e_width_had"], np.sqrt(np.maximum(second - first**2, 0.0)))
+
+
+def test_negative_cells_are_counted_by_themselves_where_asked(toy):
+    energy = noisy(toy, 20, 0.0)
+    plain, signed = ObservableSet(toy.grid), ObservableSet(toy.grid, with_negatives=True)
+    assert signed.records[: len(plain.records)] == plain.records
+    values = signed.measure(energy, np.arange(20))
+    assert tuple(values) == signed.names
+    et = energy[:, 1] / np.cosh(toy.grid.eta_centres)[:, None]
+    assert values["negative_had"] == pytest.approx((energy[:, 1] < 0).mean(axis=(1, 2)))
+    assert values["negative_et_had"] == pytest.approx(np.where(et < 0, et, 0.0).sum(axis=(1, 2)))
+    for name, value in plain.measure(energy, np.arange(20)).items():
+        assert np.array_equal(value, values[name])

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from pileupgen.errors import InputError
-from pileupgen.validation.sample import SPECTRUM_EDGES, measure_sample
+from pileupgen.validation.sample import measure_sample
+from pileupgen.validation.spectrum import SPECTRUM_EDGES
 
 
 def batches(toy, energy, size, **columns):
@@ -101,3 +102,24 @@ def test_empty_events_are_counted(toy):
     energy = toy.energies(10)
     energy[:4] = 0.0
     assert measure(toy, energy).n_empty == 4
+
+
+def test_the_two_spectra_hold_every_hit_of_either_sign(toy):
+    energy = toy.energies(40)
+    energy[:, 0, 0] *= -1
+    energy[0, 0, 0, 0], energy[1, 0, 0, 0] = -1e-9, -1e9
+    cells = measure(toy, energy, 13).cells
+    mirrored = measure(toy, -energy, 13).cells
+    assert cells.spectrum.sum(axis=1) == pytest.approx((energy > 0).sum(axis=(2, 3)).mean(axis=0))
+    assert cells.negative.sum(axis=1) == pytest.approx((energy < 0).sum(axis=(2, 3)).mean(axis=0))
+    assert (cells.negative[0, 0], cells.negative[0, -1]) == pytest.approx((1 / 40, 1 / 40))
+    assert np.array_equal(cells.occupancy, np.mean(energy != 0, axis=0))
+    for name in ("spectrum", "spectrum_error"):
+        flipped = name.replace("spectrum", "negative")
+        assert np.array_equal(getattr(cells, name), getattr(mirrored, flipped))
+
+
+def test_without_negative_cells_there_is_nothing_of_them(toy):
+    sample = measure(toy, toy.energies(20))
+    assert not sample.cells.negative.any()
+    assert not sample.negatives.any()

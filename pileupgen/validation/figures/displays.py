@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
-from matplotlib.colors import Normalize
+from matplotlib.colors import Normalize, SymLogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 from numpy.typing import NDArray
@@ -23,33 +23,35 @@ def event_display_figure(
 ) -> Figure:
     """Draw images side by side, one row a layer, in one colour scale of log10(E/MeV).
 
+    Where an image has negative cells, the scale is one of E itself, symmetric about 0: logarithmic
+    above the median size of negative cells, linear below.
+
     Parameters
     ----------
     images : list of float32 arrays, shape (L, n_eta, n_phi)
-        GeV; cells at or below 0 are left pale.
+        GeV; cells at 0 are left pale.
     titles : list of str
         One a column.
     grid : Grid
         Axes of the images.
     """
-    logs = [_log_mev(image) for image in images]
-    pooled = np.concatenate([log.compressed() for log in logs])
-    low, high = np.quantile(pooled, [0.0, 0.999]) if len(pooled) else (0.0, 1.0)
-    norm = Normalize(float(low), float(max(high, low + 1e-3)))
+    scale = _signed_scale if any((image < 0).any() for image in images) else _log_scale
+    values, norm, colours, label = scale(images)
     with style():
         figure = new_figure(3.6 * len(images) + 1.0, 2.9 * grid.n_layers + 0.5)
         panes = figure.subplots(grid.n_layers, len(images), squeeze=False, sharex=True, sharey=True)
-        for column, (log, title) in enumerate(zip(logs, titles, strict=True)):
+        for column, (value, title) in enumerate(zip(values, titles, strict=True)):
             for layer, name in enumerate(grid.layers):
                 axes = panes[layer, column]
-                mesh = draw_map(axes, log[layer], grid, norm, "viridis")
+                mesh = draw_map(axes, value[layer], grid, norm, colours)
                 label_axes(axes, grid, left=column == 0, bottom=layer == grid.n_layers - 1)
                 if layer == 0:
                     axes.set_title(title)
                 if column == 0:
                     axes.set_ylabel(f"layer {name}\n$\\phi$ [rad]")
-        bar = figure.colorbar(mesh, ax=panes, aspect=30, pad=0.01, extend="max")
-        bar.set_label(r"$\mathrm{log_{10}}$($E$/MeV)")
+        extend = "both" if isinstance(norm, SymLogNorm) else "max"
+        bar = figure.colorbar(mesh, ax=panes, aspect=30, pad=0.01, extend=extend)
+        bar.set_label(label)
     return figure
 
 
@@ -96,9 +98,30 @@ def _in_pi(angle: float) -> str:
     return rf"{sign}{number}$\pi$" + ("/2" if rest else "")
 
 
-def _log_mev(
-    image: NDArray[np.float32],
-) -> np.ma.MaskedArray[tuple[int, ...], np.dtype[np.float64]]:
+_Masked = np.ma.MaskedArray[tuple[int, ...], np.dtype[np.float64]]
+_Scale = tuple[list[_Masked], Normalize, str, str]
+
+
+def _log_scale(images: list[NDArray[np.float32]]) -> _Scale:
+    """Values to draw, their norm, colours and name: log10(E/MeV)."""
+    logs = [_log_mev(image) for image in images]
+    pooled = np.concatenate([log.compressed() for log in logs])
+    low, high = np.quantile(pooled, [0.0, 0.999]) if len(pooled) else (0.0, 1.0)
+    norm = Normalize(float(low), float(max(high, low + 1e-3)))
+    return logs, norm, "viridis", r"$\mathrm{log_{10}}$($E$/MeV)"
+
+
+def _signed_scale(images: list[NDArray[np.float32]]) -> _Scale:
+    """The same of energies of either sign."""
+    values = [np.ma.MaskedArray(image.astype(np.float64), mask=image == 0) for image in images]
+    pooled = np.concatenate([value.compressed() for value in values])
+    linear = float(np.median(-pooled[pooled < 0]))
+    reach = max(float(np.quantile(np.abs(pooled), 0.999)), 2 * linear)
+    norm = SymLogNorm(linear, vmin=-reach, vmax=reach, base=10)
+    return values, norm, "RdBu_r", "$E$ [GeV]"
+
+
+def _log_mev(image: NDArray[np.float32]) -> _Masked:
     hit = image > 0
     logs = np.zeros(image.shape)
     np.log10(image * MEV, out=logs, where=hit)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from matplotlib.colors import LogNorm, Normalize, TwoSlopeNorm
+from matplotlib.colors import LogNorm, Normalize, SymLogNorm, TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -26,6 +26,7 @@ def mean_map_figure(target: Sample, source: Sample, translated: Sample) -> Figur
     ----------
     target, source, translated : Sample
         On one grid. One row a layer; the maps of a row share a colour scale, all ratios another.
+        Where the target's mean is not above 0 there is no ratio.
     """
     grid = target.grid
     samples = [target, source, translated]
@@ -94,7 +95,8 @@ def eta_profile_figure(target: Sample, source: Sample, translated: Sample) -> Fi
             }
             draw_with_ratio(main, below, edges, contents, labels)
             top = max(float(c.value.max()) for c in contents.values())
-            main.set_ylim(0.0, 1.35 * top if top > 0 else 1.0)
+            bottom = min(float(c.value.min()) for c in contents.values())
+            main.set_ylim(min(0.0, 1.35 * bottom), 1.35 * top if top > 0 else 1.0)
             main.set_title(f"layer {name}", loc="left")
             below.set_xlabel(r"$\eta$")
         panes[0, 0].set_ylabel(r"$\langle dE_T/d\eta \rangle$ [GeV]")
@@ -104,6 +106,9 @@ def eta_profile_figure(target: Sample, source: Sample, translated: Sample) -> Fi
 
 
 def _mean_norm(maps: np.ndarray) -> Normalize:
+    if maps.min() < 0:
+        linear = max(float(-maps.min()), 1e-3 * float(maps.max()))
+        return SymLogNorm(linear, vmin=float(maps.min()), vmax=max(float(maps.max()), linear))
     positive = maps[maps > 0]
     if not len(positive):
         return Normalize(0.0, 1.0)

@@ -160,7 +160,7 @@ class Contents:
 
     def over(self, reference: Contents) -> Contents:
         """Divide by the reference; NaN where that is less than 1.5 of its own errors."""
-        known = reference.value > 1.5 * reference.error
+        known = np.abs(reference.value) > 1.5 * reference.error
         ratio, error = (
             np.divide(array, reference.value, out=np.full_like(array, np.nan), where=known)
             for array in (self.value, self.error)
@@ -221,7 +221,7 @@ def draw_band(axes: Axes, edges: Floats, low: Floats, high: Floats, colour: str)
 
 def draw_points(axes: Axes, edges: Floats, contents: Contents, label: str = "") -> None:
     """Draw the target: black points with error bars at the bin centres; empty bins are left out."""
-    filled = contents.value > 0
+    filled = contents.value != 0
     axes.errorbar(
         (0.5 * (edges[1:] + edges[:-1]))[filled],
         contents.value[filled],
