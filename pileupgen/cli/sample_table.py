@@ -40,6 +40,7 @@ def show_comparison(
     for label in dict.fromkeys(key for column in columns for key in column):
         table.add_row(label, *(column.get(label, "") for column in columns))
     console.print(table)
+    _warn_of_silence(summaries)
     is_features = any(summary.units for summary in summaries.values())
     known = all(summary.mean_mu == summary.mean_mu for summary in summaries.values())
     if not is_matched and (known or not is_features):
@@ -79,6 +80,12 @@ def _of_images(summary: IngestSummary) -> dict[str, str]:
     for layer, fraction in zip(summary.layers, summary.suppressed, strict=True):
         if fraction > 0:
             rows[f"cells suppressed {layer}"] = f"{fraction:.2%}"
+    for layer, n_dead in zip(summary.layers, summary.n_dead, strict=False):
+        if n_dead:
+            rows[f"dead cells {layer}, by the geometry"] = f"{n_dead:,}"
+    for layer, n_silent in zip(summary.layers, summary.n_silent, strict=False):
+        if n_silent:
+            rows[f"cells {layer} that never fire"] = f"{n_silent:,}"
     if total + outside > 0:
         rows["energy outside the grid"] = f"{outside / (total + outside):.1%}"
     if summary.n_shared:
@@ -86,6 +93,19 @@ def _of_images(summary: IngestSummary) -> dict[str, str]:
     if summary.skipped:
         rows["files skipped"] = f"{len(summary.skipped):,}"
     return rows
+
+
+def _warn_of_silence(summaries: Mapping[str, IngestSummary]) -> None:
+    """Say where cells never fire that the geometry does not call dead."""
+    for domain, summary in summaries.items():
+        if any(summary.n_silent):
+            n, places = sum(summary.n_silent), list(summary.silent_places)
+            where = "; ".join([*places, "…"] if n > len(places) else places)
+            warn(
+                f"cells of {domain} that never fire though others of their ring do: {n:,} ({where}); "
+                "where data's are dead, translation leaves them empty; dead_regions in the "
+                "geometry takes them out in both domains"
+            )
 
 
 def _compare_mu(run: RunDirectory, summaries: Mapping[str, IngestSummary]) -> None:

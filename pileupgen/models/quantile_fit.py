@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from pileupgen.models.quantiles import S_MAX, extend_tail, extend_to_zero
+from pileupgen.samples.dead_cells import count_hits, find_silent
 
-_MIN_EXPECTED_HITS = 20
-"""A cell without hits where its ring has this many on average is dead: e⁻²⁰ by chance."""
 _N_SMALLEST = 30
 _NO_THRESHOLD = 1e-30
 
@@ -104,6 +103,4 @@ def condition_bins(
 
 def find_alive(energy: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Cells that ever had energy, or of whose ring too few had any to tell, (L, n_eta, n_phi)."""
-    hits = (energy != 0).sum(axis=0)
-    expected = hits.mean(axis=2, keepdims=True)
-    return np.asarray((hits > 0) | (expected < _MIN_EXPECTED_HITS))
+    return ~find_silent(count_hits(energy))

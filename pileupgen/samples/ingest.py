@@ -16,6 +16,7 @@ from pileupgen.errors import CardError, UnreadableInputError, did_you_mean
 from pileupgen.farm import Executor, Serial
 from pileupgen.run import versions
 from pileupgen.samples.cards import DataCard
+from pileupgen.samples.dead_cells import count_dead, count_silent
 from pileupgen.samples.readers import InputFile, Reader
 from pileupgen.samples.readers.remote import RemoteFile, hash_input, size_of
 from pileupgen.samples.store import assign_splits, create_store
@@ -60,6 +61,11 @@ class IngestSummary:
         of each feature in its unit.
     sd : tuple of float
         Standard deviation over events of each feature; empty for calorimeters.
+    n_dead, n_silent : tuple of int
+        Cells of the detector per layer that the geometry calls dead, and that it does not call so
+        yet never had energy though their ring had; empty for features.
+    silent_places : tuple of str
+        Some of the latter.
     """
 
     n_events: int
@@ -78,6 +84,9 @@ class IngestSummary:
     skipped: tuple[str, ...] = ()
     units: tuple[str, ...] = ()
     sd: tuple[float, ...] = ()
+    n_dead: tuple[int, ...] = ()
+    n_silent: tuple[int, ...] = ()
+    silent_places: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a stage's record."""
@@ -241,7 +250,8 @@ class _Tally:
     def __init__(self, grid: Grid) -> None:
         self._grid = grid
         self._energy, self._before, self._outside = np.zeros((3, grid.n_layers))
-        self._n_filled, self._n_before = np.zeros((2, grid.n_layers))
+        self._n_before = np.zeros(grid.n_layers)
+        self._hits = np.zeros(grid.shape, dtype=np.int64)
         self._n_towers = self._n_shared = 0
         self._sum_et = _Moments()
         self._mu = _Moments()
@@ -251,7 +261,7 @@ class _Tally:
         self._energy += drawn.energy
         self._before += drawn.before
         self._outside += drawn.outside
-        self._n_filled += drawn.n_filled
+        self._hits += drawn.hits
         self._n_before += drawn.n_before
         self._n_towers += drawn.n_towers
         self._n_shared += drawn.n_shared
@@ -263,7 +273,10 @@ class _Tally:
     def summary(self, skipped: tuple[str, ...]) -> IngestSummary:
         n = self._sum_et.n
         n_cells = n * self._grid.n_eta * self._grid.n_phi
-        lost = 1.0 - self._n_filled / np.maximum(self._n_before, 1)
+        n_filled = self._hits.sum(axis=(1, 2))
+        lost = 1.0 - n_filled / np.maximum(self._n_before, 1)
+        is_image = self._grid.units is None
+        n_silent, places = count_silent(self._grid, self._hits) if is_image else ((), ())
         return IngestSummary(
             n_events=n,
             n_towers=self._n_towers,
@@ -272,7 +285,7 @@ class _Tally:
             energy=_floats(self._energy / n),
             energy_outside=_floats(self._outside / n),
             energy_suppressed=_floats((self._before - self._energy) / n),
-            occupancy=_floats(self._n_filled / n_cells),
+            occupancy=_floats(n_filled / n_cells),
             suppressed=_floats(np.where(self._n_before > 0, lost, 0.0)),
             mean_sum_et=self._sum_et.mean,
             sd_sum_et=self._sum_et.sd,
@@ -281,6 +294,9 @@ class _Tally:
             skipped=skipped,
             units=self._grid.units or (),
             sd=tuple(moments.sd for moments in self._features),
+            n_dead=count_dead(self._grid) if is_image else (),
+            n_silent=n_silent,
+            silent_places=places,
         )
 
 

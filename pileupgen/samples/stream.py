@@ -14,6 +14,7 @@ from pileupgen.calo.geometry import Grid
 from pileupgen.calo.imaging import Imager
 from pileupgen.errors import InputError
 from pileupgen.farm import Executor, Serial
+from pileupgen.samples.dead_cells import count_hits
 from pileupgen.samples.readers import InputFile, Reader, Span
 
 _SPAN_CHUNKS = 6
@@ -34,8 +35,10 @@ class Drawn:
         Position in the sample.
     outside, before, energy : float64 arrays, shape (L,)
         GeV of all events: outside the acceptance, inside it, and after the zero suppression.
-    n_before, n_filled : int64 arrays, shape (L,)
-        Cells with energy before and after the zero suppression.
+    n_before : int64 array, shape (L,)
+        Cells with energy before the zero suppression.
+    hits : int64 array, shape (L, n_eta, n_phi)
+        Events in which each cell has energy after it.
     sum_et : float64 array, shape (n,)
         ΣE_T in GeV, with E_T = E / cosh η at the cell's centre.
     n_towers, n_shared : int
@@ -49,7 +52,7 @@ class Drawn:
     before: NDArray[np.float64]
     energy: NDArray[np.float64]
     n_before: NDArray[np.int64]
-    n_filled: NDArray[np.int64]
+    hits: NDArray[np.int64]
     sum_et: NDArray[np.float64]
     n_towers: int
     n_shared: int
@@ -196,11 +199,11 @@ class _Drawer:
             n_towers, n_shared = imager.n_towers, imager.n_shared
             images, outside = imager.draw(towers)
             before = _rings(images)
-            n_before = _n_filled(images)
-            rings, n_filled = before, n_before
+            hits = count_hits(images)
+            n_before, rings = hits.sum(axis=(1, 2)), before
             if self._zero_suppression > 0:
                 _keep_where(images, np.abs(images) >= self._limits)
-                rings, n_filled = _rings(images), _n_filled(images)
+                rings, hits = _rings(images), count_hits(images)
             yield Drawn(
                 images=images,
                 mu=towers.mu,
@@ -209,7 +212,7 @@ class _Drawer:
                 before=before.sum(axis=(0, 2)),
                 energy=rings.sum(axis=(0, 2)),
                 n_before=n_before,
-                n_filled=n_filled,
+                hits=hits,
                 sum_et=rings.sum(axis=1) @ self._per_energy,
                 n_towers=imager.n_towers - n_towers,
                 n_shared=imager.n_shared - n_shared,
@@ -225,12 +228,6 @@ def _keep_where(images: NDArray[np.float32], keep: NDArray[np.bool_]) -> None:
 def _rings(images: NDArray[np.float32]) -> NDArray[np.float64]:
     """Energy per ring in GeV, shape (N, L, n_eta)."""
     return (images @ np.ones(images.shape[-1], dtype=np.float32)).astype(np.float64)
-
-
-def _n_filled(images: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Cells with energy, shape (L,)."""
-    filled = images != 0
-    return np.array([np.count_nonzero(filled[:, layer]) for layer in range(images.shape[1])])
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -345,3 +346,23 @@ def test_workers_change_no_byte_of_the_stores(workplace: Path) -> None:
     before = [store.read_bytes() for store in stores]
     run(force=True, workers=2)
     assert [store.read_bytes() for store in stores] == before
+
+
+def test_dead_cells_and_those_that_never_fire_are_counted_and_said(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    towers = random_towers(N_EVENTS, 1)
+    energy = towers.energy.copy()
+    energy[(towers.edges[:, 0] < 0) & (towers.edges[:, 3] > np.pi / 2), 0] = 0.0
+    write_delphes(workplace / "data.root", replace(towers, energy=energy))
+    region = {"eta": [0.0, 2.5], "phi": [0.0, 1.6], "layer": "had"}
+    grid = {"eta_edges": [-2.5, 0.0, 2.5], "n_phi": 4, "dead_regions": [region]}
+    change_config(workplace, "preprocess", geometry=grid)
+    run()
+    said = capsys.readouterr()
+    out, warned = " ".join(said.out.split()), " ".join(said.err.split())
+    assert "dead cells had, by the geometry │ 1 │ 1" in out
+    assert "cells em that never fire │ │ 1" in out
+    assert "cells of data that never fire" in warned
+    assert "1 (em at η = -1.25, φ = 2.36)" in warned
+    assert "cells of mc" not in warned
