@@ -102,9 +102,9 @@ def _warn_of_silence(summaries: Mapping[str, IngestSummary]) -> None:
             n, places = sum(summary.n_silent), list(summary.silent_places)
             where = "; ".join([*places, "…"] if n > len(places) else places)
             warn(
-                f"cells of {domain} that never fire though others of their ring do: {n:,} ({where}); "
-                "where data's are dead, translation leaves them empty; dead_regions in the "
-                "geometry takes them out in both domains"
+                f"cells of {domain} that never fire though others of their ring do: {n:,} "
+                f"({where}); where data's are dead, translation leaves them empty; dead_regions "
+                "in the geometry takes them out in both domains"
             )
 
 
