@@ -164,7 +164,8 @@ def _translate(
         summary = produce(production, blocks, target, provenance, advance, executor)
     copies = "" if production.n_copies == 1 else f" × {production.n_copies}"
     say_wrote(target, f"{len(rows):,} events{copies}")
-    if settings.mode not in ("calibrate", "generate"):
+    weighs = settings.mode not in ("calibrate", "generate") and not request.direction.is_control
+    if weighs:
         console.print(
             f"[bold]weights[/] ESS {summary.ess:.3f} of the events, {100 * summary.clipped:.2g} % "
             f"clipped at e^∓{summary.limit:g}"

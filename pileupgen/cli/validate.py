@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 _PRELOAD = ("pileupgen.validation.stores", "sklearn.ensemble")
 """Modules that processes which measure and compare load once for all."""
+_CONTROL = "control"
+"""Role of controls' stores, before their number."""
 EXIT_CONDITION = 10
 """Exit code when a --fail-if condition holds."""
 
@@ -57,6 +59,15 @@ def validate(
         typer.Option(
             help="Store of the same interactions in the data's detector, event by event with the "
             "mc store: a truth to judge by.",
+            show_default=False,
+        ),
+    ] = None,
+    control: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--control",
+            metavar="FILE",
+            help="Store translated from data to data, or from mc to mc; may be repeated.",
             show_default=False,
         ),
     ] = None,
@@ -104,7 +115,9 @@ def validate(
 
     Reads the run's data, mc and translated stores.
     Compares events that no stage was trained on.
-    Floor is real against other real events, source is simulation as it is.
+    Floor is real against other real events, source is simulation as it is. A control is translated
+    within one domain: it should be as the floor (data) or the source (mc), and what it keeps of
+    each event is the ceiling for this release.
     Writes validation/report.html, one page with verdict, tables and figures; metrics.json; figures.
 
     \b
@@ -112,6 +125,7 @@ def validate(
       pileupgen validate
       pileupgen validate --run runs/atlas --weighted --cells
       pileupgen validate --input runs/demo/translated/late.h5
+      pileupgen validate --control runs/demo/translated/data_to_data.h5
       pileupgen validate --workers 4
       pileupgen validate --scheduler tcp://node1:8786
       pileupgen validate --fail-if 'auc_features > 0.6' --fail-if 'gap_closed < 0.5'
@@ -123,7 +137,8 @@ def validate(
         config, run, validate={"weighted": weighted, "cells": cells, "jets": jets}
     )
     path = translated or session.run.translated
-    stores = _open_stores(session, path, "" if run is None else f" --run {run}", truth)
+    argument = "" if run is None else f" --run {run}"
+    stores = _open_stores(session, path, argument, truth, control or [])
     session.adopt()
     with Farm(executor, scheduler, cluster, workers, job, _PRELOAD) as farm:
         metrics = _current_or_new(session, stores, seed, device, quick, farm)
@@ -131,7 +146,7 @@ def validate(
 
 
 def _open_stores(
-    session: Session, path: Path, argument: str, truth: Path | None
+    session: Session, path: Path, argument: str, truth: Path | None, controls: list[Path]
 ) -> dict[str, ImageStore]:
     from pileupgen.cli.console import say_read
     from pileupgen.errors import MissingInputError
@@ -152,6 +167,8 @@ def _open_stores(
         stores[role] = ImageStore(place)
     if truth is not None:
         stores["truth"] = ImageStore(truth)
+    for number, place in enumerate(controls, 1):
+        stores[f"{_CONTROL} {number}"] = ImageStore(place)
     for role, store in stores.items():
         say_read(f"{store.path}  [dim]{role}, {len(store):,} events[/]")
     return stores
@@ -241,6 +258,7 @@ def _compare(
         stores["translated"],
         settings,
         truth=stores.get("truth"),
+        controls=[store for role, store in stores.items() if role.startswith(_CONTROL)],
         progress=progress,
         executor=executor,
     )

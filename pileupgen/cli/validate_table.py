@@ -9,6 +9,7 @@ from rich.table import Table
 from pileupgen.validation.report_text import (
     CLEAR,
     auc_error,
+    controls_of,
     number,
     physics_range,
     places,
@@ -40,42 +41,56 @@ def comparison_table(metrics: dict[str, Any]) -> Table:
         title_style="bold",
     )
     table.add_column("observable")
+    controls = list(controls_of(metrics).values())
+    extra = [control["row"] for control in controls]
     for name in ROWS:
         table.add_column(name, justify="right")
+    for row in extra:
+        table.add_column(row["label"], justify="right")
     for name in metrics["observables"]:
         distances = [rows[row]["observables"][name]["w1"] for row in ROWS]
-        table.add_row(name, *_cells(distances))
+        others = [row["observables"][name]["w1"] for row in extra]
+        table.add_row(name, *_cells(distances), *map(_with_error, others))
     table.add_section()
-    table.add_row("mean W1/σ", *_cells([rows[row]["mean_w1"] for row in ROWS]), style="bold")
+    means = [rows[row]["mean_w1"] for row in ROWS]
+    others = [row["mean_w1"] for row in extra]
+    table.add_row("mean W1/σ", *_cells(means), *map(_with_error, others), style="bold")
+    if controls:
+        rises = [f"{_with_error(one['rise'], '+')} to {one['replaces']}" for one in controls]
+        table.add_row("control's rise", "–", "–", "–", *rises)
     for mu_bin in metrics["mu_bins"]:
         label = f"mean W1/σ, μ {mu_bin['low']:g} to {mu_bin['high']:g}"
-        table.add_row(label, *_cells([mu_bin["mean_distance"][row] for row in ROWS]))
+        distances = [mu_bin["mean_distance"][row] for row in ROWS]
+        table.add_row(label, *_cells(distances), *("–" for _ in extra))
     closed = _with_error(rows["translated"]["gap_closed"])
-    table.add_row("gap closed", "1", "0", closed, style="bold")
+    table.add_row("gap closed", "1", "0", closed, *("–" for _ in extra), style="bold")
+    columns = [*(rows[row] for row in ROWS), *extra]
     for key, label in (("features", "observables"), ("cells", "cells")):
-        tests = [rows[row]["two_sample"][key] for row in ROWS]
+        tests = [row["two_sample"][key] for row in columns]
         if any(tests):
             table.add_row(f"AUC {label}", *(_test(test, "auc", "error") for test in tests))
             table.add_row(f"JSD {label}", *(_test(test, "jsd", "jsd_spread") for test in tests))
     for key, label in (("fpd", "FPD"), ("kpd", "KPD")):
-        distances = [rows[row][key] for row in ROWS]
+        distances = [row[key] for row in columns]
         if any(distances):
             table.add_row(f"{label} × 1000", *map(_in_thousandths, distances))
     for key, label in places(metrics):
-        values = [rows[row]["faithfulness"] for row in ROWS]
+        values = [row["faithfulness"] for row in columns]
         texts = ["–" if value is None else _with_error(value[key]) for value in values]
         table.add_row(f"faithful in {label}", *texts)
     if metrics["truth"] is not None:
         for key, label in places(metrics):
             texts = [_with_error(metrics["truth"][row][key]) for row in ("source", "translated")]
-            table.add_row(f"to the truth, {label}", "–", *texts)
+            table.add_row(f"to the truth, {label}", "–", *texts, *("–" for _ in extra))
     verdicts = [metrics["verdicts"].get(row) for row in ROWS]
+    verdicts += [control["verdict"] for control in controls]
     texts = [
         "–" if verdict is None else sigma_text(verdict["significance"]) for verdict in verdicts
     ]
     table.add_row("significance", *texts)
-    table.add_row("ESS of weights", "–", "–", f"{metrics['headline']['ess']:.3f}")
-    table.add_row("events", *(_count(rows[row]) for row in ROWS))
+    ess = f"{metrics['headline']['ess']:.3f}"
+    table.add_row("ESS of weights", "–", "–", ess, *("–" for _ in extra))
+    table.add_row("events", *map(_count, columns))
     return table
 
 
@@ -127,13 +142,13 @@ def _cells(distances: list[dict[str, float | None]]) -> list[str]:
     return [floor, source, f"[{COLOURS[standing(*distances)]}]{translated}[/]"]
 
 
-def _with_error(estimate: dict[str, float | None]) -> str:
+def _with_error(estimate: dict[str, float | None], sign: str = "") -> str:
     value, low, high = estimate["value"], estimate["low"], estimate["high"]
     if value is None:
         return "–"
     if low is None or high is None or low == high:
-        return f"{value:.3f}"
-    return f"{value:.3f} ± {0.5 * (high - low):.3f}"
+        return f"{value:{sign}.3f}"
+    return f"{value:{sign}.3f} ± {0.5 * (high - low):.3f}"
 
 
 def _test(test: dict[str, float] | None, value: str, error: str) -> str:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pileupgen.farm import Executor, Serial
 from pileupgen.validation.bootstrap import Estimate, effective_size
+from pileupgen.validation.control_stores import ControlSample
+from pileupgen.validation.controls import judge_controls, n_control_steps
 from pileupgen.validation.distance_table import DistanceTable, separations
 from pileupgen.validation.draws import Draws, Samples
-from pileupgen.validation.faithfulness import Faithfulness, block_faithfulness, cell_faithfulness
-from pileupgen.validation.features import feature_faithfulness, kind_of, observables_of
+from pileupgen.validation.faithfulness import block_faithfulness
+from pileupgen.validation.features import kind_of, observables_of
+from pileupgen.validation.linked import ImagePairs, identity, linked_faithfulness
 from pileupgen.validation.mu_bins import compare_in_mu
 from pileupgen.validation.pileup_physics import pileup_quantities
 from pileupgen.validation.records import Comparison, Row
@@ -21,7 +24,6 @@ from pileupgen.validation.significance import judge
 from pileupgen.validation.two_sample import TwoSampleTest
 
 Floats = NDArray[np.float64]
-ImagePairs = Iterable[tuple[NDArray[np.float32], NDArray[np.float32]]]
 
 MIN_TEST_EVENTS = 40
 """Events that a sample needs for a two-sample test."""
@@ -40,6 +42,7 @@ def compare(
     seed: int = 0,
     weighted: bool = False,
     notes: tuple[str, ...] = (),
+    controls: Sequence[ControlSample] = (),
     executor: Executor | None = None,
     advance: Callable[[int], object] | None = None,
 ) -> Comparison:
@@ -70,6 +73,8 @@ def compare(
         Recorded: whether the translated sample carries its release weights.
     notes : tuple of str
         Carried to the result.
+    controls : sequence of ControlSample
+        Translations that stay in one domain.
     executor : Executor, optional
         Where samples are compared; the numbers do not depend on it.
     advance : callable, optional
@@ -92,7 +97,15 @@ def compare(
     is_table = target.grid.is_feature_table
     if not is_table and not all(np.isfinite(p.mu).all() for p in (target, samples.source)):
         notes = (*notes, "μ is unknown for some events: nothing is given in bins of μ")
-    linked = _faithfulness(samples, source_of, draws, image_pairs)
+    linked = {
+        "source": identity(samples.source),
+        "translated": linked_faithfulness(
+            samples.source.take(source_of),
+            samples.translated,
+            draws.rows["translated"][0],
+            image_pairs,
+        ),
+    }
     tick(1)
     tests = compare_rows(target, samples.rows(), n_seeds, seed, executor, tick) if tested else {}
     rows = {}
@@ -129,6 +142,17 @@ def compare(
         ess=effective_size(release_weight) / len(release_weight),
         weighted=weighted,
         null=_null_control(samples, source_of, draws),
+        controls=judge_controls(
+            controls,
+            samples,
+            draws,
+            table,
+            cell_tests=cell_tests or {},
+            n_seeds=n_seeds if tested else 0,
+            seed=seed,
+            executor=executor,
+            tick=tick,
+        ),
         verdicts={name: judge(target, parts[0]) for name, parts in samples.rows().items()},
         mu_bins=bins,
         pileup=pileup_quantities(samples, draws) if kind_of(target.grid) == "images" else (),
@@ -137,38 +161,12 @@ def compare(
     )
 
 
-def n_steps(n_observables: int, n_seeds: int, n_floor: int) -> int:
+def n_steps(
+    n_observables: int, n_seeds: int, n_floor: int, controls: Sequence[ControlSample] = ()
+) -> int:
     """Count the steps that :func:`compare` reports."""
-    return n_observables + 1 + 2 * (2 + n_floor) * (n_seeds > 0)
-
-
-def _faithfulness(
-    samples: Samples,
-    source_of: NDArray[np.int64],
-    draws: Draws,
-    image_pairs: Callable[[], ImagePairs] | None,
-) -> dict[str, Faithfulness]:
-    source, translated = samples.source, samples.translated
-    counts = draws.rows["translated"][0]
-    identity = Estimate(1.0, 1.0, 1.0)
-    cell = Estimate(float("nan"), float("nan"), float("nan"))
-    if image_pairs is not None:
-        means = source.cells.energy, translated.cells.energy
-        cell = cell_faithfulness(image_pairs(), *means, counts)
-    blocks = source.blocks[source_of], translated.blocks
-    block = block_faithfulness(*blocks, counts)
-    if not source.grid.is_feature_table:
-        return {
-            "source": Faithfulness(identity, identity, len(source)),
-            "translated": Faithfulness(block, cell, len(translated)),
-        }
-    names = source.grid.layers
-    each = feature_faithfulness(names, *blocks, counts)
-    same = dict.fromkeys(names, identity)
-    return {
-        "source": Faithfulness(identity, cell, len(source), same),
-        "translated": Faithfulness(block, cell, len(translated), each),
-    }
+    own = n_observables + 1 + 2 * (2 + n_floor) * (n_seeds > 0)
+    return own + n_control_steps(controls, n_floor, n_seeds)
 
 
 def _null_control(samples: Samples, source_of: NDArray[np.int64], draws: Draws) -> Estimate | None:

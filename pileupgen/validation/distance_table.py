@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,19 +77,24 @@ class DistanceTable:
 
     def mean(self, row: str) -> Estimate:
         """Mean W1/σ of a row over the observables that vary."""
-        means = self._means(row)
+        means = self.means(row)
         return estimate(float(means[0]), means[1:], 0.0)
 
     def gap_closed(self, row: str) -> Estimate:
         """Gap closed by a row."""
-        return gap_closed(self._means("source"), self._means(row), self._means("floor"))
+        return gap_closed(self.means("source"), self.means(row), self.means("floor"))
 
-    def _means(self, row: str) -> Floats:
-        by_key = self.distances[row]
-        varying = [d for key, d in by_key.items() if key not in self.constant]
-        if not varying:
-            return np.full_like(next(iter(by_key.values())), np.nan)
-        return np.asarray(np.mean(varying, axis=0))
+    def means(self, row: str) -> Floats:
+        """Mean W1/σ of a row, as it is first, then resampled, (1 + B,)."""
+        return mean_distances(self.distances[row], self.constant)
+
+
+def mean_distances(distances: Mapping[str, Floats], constant: tuple[str, ...]) -> Floats:
+    """Mean over the observables that vary in the target, (1 + B,); NaN where none does."""
+    varying = [d for key, d in distances.items() if key not in constant]
+    if not varying:
+        return np.full_like(next(iter(distances.values())), np.nan)
+    return np.asarray(np.mean(varying, axis=0))
 
 
 @dataclass(frozen=True)

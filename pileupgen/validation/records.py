@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from pileupgen.validation.bootstrap import LEVEL, Estimate
+from pileupgen.validation.definitions import DEFINITIONS_OF
 from pileupgen.validation.faithfulness import Faithfulness
 from pileupgen.validation.mu_bins import MuBin
 from pileupgen.validation.observables import Observable
@@ -18,49 +19,6 @@ from pileupgen.validation.two_sample import TwoSampleTest
 
 SCHEMA = "pileupgen-metrics"
 SCHEMA_VERSION = 1
-
-DEFINITIONS = {
-    "w1": "1D Wasserstein distance to the target over the target's standard deviation",
-    "mean_w1": "mean of w1 over the observables that vary in the target",
-    "floor": "target events outside the test split, in disjoint samples as large as the source "
-    "sample, against the target events of the test split; mean over these samples",
-    "gap_closed": "(mean_w1 of source − mean_w1) / (mean_w1 of source − mean_w1 of floor)",
-    "separation": "½ Σ (h1 − h2)² / (h1 + h2) of unit-sum histograms with under- and overflow",
-    "auc_features": "classifier two-sample test on the observables, cross-fitted gradient boosting",
-    "auc_cells": "classifier two-sample test on the images, cross-fitted φ-periodic CNN",
-    "fpd": "Fréchet physics distance on the observables, JetNet's definition (2211.10295); the "
-    "floor's is the median over its samples, with their range",
-    "kpd": "kernel physics distance on the observables, JetNet's definition (2211.10295); floor "
-    "likewise",
-    "jsd": "Jensen-Shannon divergence over ln 2 from calibrated probabilities",
-    "faithfulness": "correlation over events of energies in blocks (about 0.5 × 60°) or cells with "
-    "the linked source event, layers summed, each place's mean removed",
-    "ess": "effective sample size (Σw)² / Σw² of the translated events' weights over their number",
-    "significance": "most extreme of tests on observables, blocks, cells, spectrum and "
-    "correlations in σ, after the number of tests (Bonferroni)",
-    "interval": f"{100 * LEVEL:.2f} % from bootstrap over events, source and translated together",
-}
-FEATURE_DEFINITIONS = {
-    **{key: text for key, text in DEFINITIONS.items() if key != "auc_cells"},
-    "faithfulness": "correlation over events of each feature with that of the linked source event; "
-    "block is the mean over the features",
-    "significance": "most extreme of tests on features and their correlations in σ, after the "
-    "number of tests (Bonferroni)",
-}
-"""The same for tables of features, which have neither blocks nor cells."""
-SHOWER_DEFINITIONS = {
-    **DEFINITIONS,
-    "fpd": "Fréchet physics distance on the CaloChallenge's features, batches from 10,000",
-    "kpd": "kernel physics distance on the CaloChallenge's features, batches of 10,000",
-    "separation_challenge": "separation power in the CaloChallenge's histograms, what lies outside "
-    "their edges dropped (2410.21611)",
-}
-"""The same for showers."""
-_DEFINITIONS = {
-    "images": DEFINITIONS,
-    "features": FEATURE_DEFINITIONS,
-    "showers": SHOWER_DEFINITIONS,
-}
 
 
 @dataclass(frozen=True)
@@ -109,6 +67,33 @@ class Row:
     kpd: PhysicsDistance | None = None
 
 
+Replaced = Literal["floor", "source"]
+"""The row whose events a control has."""
+
+
+@dataclass(frozen=True)
+class Control:
+    """A translation that stays in one domain.
+
+    Attributes
+    ----------
+    row : Row
+        Of translated real events: the floor's other real events against them, in the place of the
+        target's. Of translated simulated events: against the target, in the place of the source's.
+    replaces : str
+        The row it is to be compared with.
+    rise : Estimate
+        Mean W1/σ less that of the row it replaces, whose events it shares; 0 where nothing changes.
+    verdict : Verdict
+        Where it differs from what it is compared with, as the other row's.
+    """
+
+    row: Row
+    replaces: Replaced
+    rise: Estimate
+    verdict: Verdict
+
+
 @dataclass(frozen=True)
 class PairedTruth:
     """Correlations with the true counterpart: the same interactions in the target's detector.
@@ -150,6 +135,8 @@ class Comparison:
         Whether it does.
     null : Estimate or None
         Block faithfulness of translated events to other events' sources, a control that must be 0.
+    controls : tuple of Control
+        Translations that stay in one domain, where they were given.
     truth : PairedTruth or None
         Where true pairs were given.
     verdicts : dict of Verdict
@@ -176,6 +163,7 @@ class Comparison:
     ess: float
     weighted: bool = False
     null: Estimate | None = None
+    controls: tuple[Control, ...] = ()
     truth: PairedTruth | None = None
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     mu_bins: tuple[MuBin, ...] = ()
@@ -190,7 +178,7 @@ class Comparison:
         return (self.floor, self.source, self.translated)
 
     def headline(self) -> dict[str, float]:
-        """Every single number of the translated sample by name, floor and source with a suffix.
+        """Every single number of the translated sample by name, others with a suffix.
 
         Undefined numbers are left out.
         """
@@ -207,6 +195,11 @@ class Comparison:
             numbers |= {name + suffix: value for name, value in _row_numbers(row).items()}
             if row.name in self.verdicts:
                 numbers[f"significance{suffix}"] = self.verdicts[row.name].significance
+        for control in self.controls:
+            name = control.row.name
+            numbers |= {f"{key}_{name}": v for key, v in _row_numbers(control.row).items()}
+            numbers[f"rise_{name}"] = control.rise.value
+            numbers[f"significance_{name}"] = control.verdict.significance
         for quantity in self.pileup:
             for role, suffix in (("translated", ""), ("source", "_source"), ("target", "_target")):
                 numbers[f"pileup_{quantity.name}{suffix}"] = quantity.values[role].value
@@ -218,7 +211,7 @@ class Comparison:
             "schema": SCHEMA,
             "schema_version": SCHEMA_VERSION,
             "kind": self.kind,
-            "definitions": _DEFINITIONS[self.kind],
+            "definitions": DEFINITIONS_OF[self.kind],
             "settings": {**self.settings, "weighted": self.weighted, "level": LEVEL},
             "headline": self.headline(),
             "notes": list(self.notes),
@@ -229,7 +222,8 @@ class Comparison:
             },
             "rows": {row.name: _row_dict(row) for row in self.rows},
             "controls": {
-                "null_faithfulness_block": None if self.null is None else asdict(self.null)
+                "null_faithfulness_block": None if self.null is None else asdict(self.null),
+                "rows": {control.row.name: _control_dict(control) for control in self.controls},
             },
             "verdicts": {name: asdict(verdict) for name, verdict in self.verdicts.items()},
             "mu_bins": [asdict(mu_bin) for mu_bin in self.mu_bins],
@@ -275,6 +269,15 @@ def _row_dict(row: Row) -> dict[str, Any]:
             name: {"w1": asdict(distance), "separation": row.separations[name]}
             for name, distance in row.distances.items()
         },
+    }
+
+
+def _control_dict(control: Control) -> dict[str, Any]:
+    return {
+        "replaces": control.replaces,
+        "rise": asdict(control.rise),
+        "row": _row_dict(control.row),
+        "verdict": asdict(control.verdict),
     }
 
 

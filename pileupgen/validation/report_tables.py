@@ -10,6 +10,7 @@ from pileupgen.validation.report_text import (
     CLEAR,
     NONE,
     auc_error,
+    controls_of,
     has_interval,
     label_html,
     number,
@@ -60,36 +61,50 @@ def headline_table(metrics: Mapping[str, Any]) -> str:
     """Floor, source and translated side by side."""
     rows = metrics["rows"]
     level = 100 * metrics["settings"]["level"]
-    lines = [["mean W<sub>1</sub>/σ", *(_estimate(rows[row]["mean_w1"]) for row in ROWS)]]
+    controls = list(controls_of(metrics).values())
+    none = [NONE] * len(controls)
+    columns = [*(rows[row] for row in ROWS), *(control["row"] for control in controls)]
+    lines = [["mean W<sub>1</sub>/σ", *(_estimate(row["mean_w1"]) for row in columns)]]
+    if controls:
+        rises = [f"{_estimate(one['rise'])} to {one['replaces']}" for one in controls]
+        lines.append(["control's rise", NONE, NONE, NONE, *rises])
     closed = _estimate(rows["translated"]["gap_closed"])
-    lines.append(["gap closed", "1", "0", closed])
+    lines.append(["gap closed", "1", "0", closed, *none])
     for key, what in (("features", "observables"), ("cells", "cells")):
-        tests = [rows[row]["two_sample"][key] for row in ROWS]
+        tests = [row["two_sample"][key] for row in columns]
         if any(tests):
             lines.append([f"AUC, {what}", *map(_auc, tests)])
             lines.append([f"JSD, {what}", *(_plus_minus(t, "jsd", "jsd_spread") for t in tests)])
     for key, what in (("fpd", "FPD"), ("kpd", "KPD")):
-        distances = [rows[row][key] for row in ROWS]
+        distances = [row[key] for row in columns]
         if any(distances):
             cells = (_physics(found) for found in distances)
             lines.append([f"{what} × 1000", *cells])
     for key, what in places(metrics):
-        found = [rows[row]["faithfulness"] for row in ROWS]
+        found = [row["faithfulness"] for row in columns]
         cells = (NONE if one is None else _estimate(one[key]) for one in found)
         lines.append([f"faithfulness in {what}", *cells])
     if metrics["truth"] is not None:
         for key, what in places(metrics):
             cells = (_estimate(metrics["truth"][row][key]) for row in ROWS[1:])
-            lines.append([f"correlation with the truth in {what}", NONE, *cells])
+            lines.append([f"correlation with the truth in {what}", NONE, *cells, *none])
     verdicts = [metrics["verdicts"].get(row) for row in ROWS]
+    verdicts += [control["verdict"] for control in controls]
     lines.append(["significance", *(_significance(verdict) for verdict in verdicts)])
-    lines.append(["effective size of the weights", NONE, NONE, number(metrics["headline"]["ess"])])
-    lines.append(["events", *(_count(rows[row]) for row in ROWS)])
+    ess = number(metrics["headline"]["ess"])
+    lines.append(["effective size of the weights", NONE, NONE, ess, *none])
+    lines.append(["events", *map(_count, columns)])
     caption = (
         f"Against {metrics['target']['n_events']:,} events of "
         f"{escape(metrics['target']['label'])}. Small print: {level:.0f} % interval, or error."
     )
-    return table(caption, ["", *map(_heading(metrics), ROWS)], lines, "numbers")
+    if controls:
+        caption += (
+            " Controls are translated within one domain; rise is what that adds to the mean of the "
+            "row whose events they are."
+        )
+    headings = [*map(_heading(metrics), ROWS), *(escape(one["row"]["label"]) for one in controls)]
+    return table(caption, ["", *headings], lines, "numbers")
 
 
 def findings_table(metrics: Mapping[str, Any]) -> str:

@@ -39,6 +39,11 @@ def places(metrics: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     return (("block", "blocks"), ("cell", "cells"))
 
 
+def controls_of(metrics: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Give the translations that stay in one domain, by name; none in older files."""
+    return dict(metrics["controls"].get("rows", {}))
+
+
 def sigma_text(value: float) -> str:
     """Give a significance with its unit.
 

@@ -10,6 +10,7 @@ from pileupgen.validation.report_text import (
     CLEAR,
     Standing,
     auc_error,
+    controls_of,
     has_interval,
     number,
     percent,
@@ -22,6 +23,8 @@ AUC_ERRORS = 2.0
 """Errors from 1/2 within which an AUC is called chance."""
 N_TOLD = 5
 """Findings told in the verdict; tables have the others."""
+RISE = 0.1
+"""Rise of a control over the row that it replaces up to which it is said to stay there."""
 FRECHET_RATIO = 2.0
 """Floor's over translated's Fréchet distance above which a few events are said to drive it."""
 
@@ -75,13 +78,14 @@ def judge_metrics(metrics: Mapping[str, Any]) -> Judgement:
             f"{verdict['findings'][0]['name']}. {earlier}"
         )
     tests, failed = _two_sample(metrics)
+    kept, changed = _controls(metrics)
     near, far = _observables(metrics)
     return Judgement(
         agrees=quiet and control,
         lead=lead,
         progress=_progress(metrics),
-        for_it=(*_control(metrics, control), *near, *tests, *_faithfulness(metrics)),
-        against_it=(*_findings(verdict), *failed, *far),
+        for_it=(*_control(metrics, control), *kept, *near, *tests, *_faithfulness(metrics)),
+        against_it=(*_findings(verdict), *failed, *far, *changed),
         cautions=(*_broken_control(metrics, control), *_frechet(metrics), *metrics["notes"]),
     )
 
@@ -109,6 +113,29 @@ def _control(metrics: Mapping[str, Any], holds: bool) -> list[str]:
         return []
     found = sigma_text(metrics["verdicts"]["floor"]["significance"])
     return [f"Control: real against other real events give {found}, so no false alarm."]
+
+
+def _controls(metrics: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """What the method does to events that need no change: nothing to be seen, or something."""
+    kept: list[str] = []
+    changed: list[str] = []
+    for control in controls_of(metrics).values():
+        row, rise, replaces = control["row"], control["rise"], control["replaces"]
+        after, before = row["mean_w1"]["value"], metrics["rows"][replaces]["mean_w1"]["value"]
+        if rise["value"] is None or rise["low"] is None or before is None:
+            continue
+        stays = rise["low"] <= 0 or rise["value"] <= RISE * before
+        text = (
+            f"Control {row['label']}: mean W1/σ {number(after)} where the {replaces} has "
+            f"{number(before)}, a change of {number(rise['value'])} "
+            f"({number(rise['low'])} to {number(rise['high'])})"
+        )
+        block = (row["faithfulness"] or {}).get("block", {}).get("value")
+        if block is not None:
+            place = places(metrics)[0][1]
+            text += f"; faithful {number(block)} in {place}, the ceiling for this release"
+        (kept if stays else changed).append(text + ".")
+    return kept, changed
 
 
 def _broken_control(metrics: Mapping[str, Any], holds: bool) -> list[str]:

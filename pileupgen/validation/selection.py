@@ -85,7 +85,7 @@ def select_events(
             "Run 'pileupgen preprocess' with a test fraction above 0.",
         )
     notes: list[str] = []
-    kept, source_rows, held_out = _linked(source, translated)
+    kept, source_rows, held_out = linked_events(source, translated)
     if not held_out:
         notes.append(
             f"no event of {translated.path.name} comes from the test split of {source.path.name}: "
@@ -127,8 +127,16 @@ def _references(target: ImageStore, n: int, seed: int) -> tuple[Rows, ...]:
     return tuple(np.sort(shuffled[i * n : (i + 1) * n]) for i in range(n_samples))
 
 
-def _linked(source: ImageStore, translated: ImageStore) -> tuple[Rows, Rows, bool]:
-    """Choose translated rows, and give their source rows and whether these are test events."""
+def linked_events(source: ImageStore, translated: ImageStore) -> tuple[Rows, Rows, bool]:
+    """Choose translated rows, and give their source rows and whether these are test events.
+
+    Raises
+    ------
+    StoreError
+        If the translated store has no link to its source, or the link leads nowhere.
+    InputError
+        If it has no events.
+    """
     if "source_event" not in translated.columns:
         raise StoreError(
             f"{translated.path} does not link its events to source events.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 from pileupgen.farm import Executor, Serial
 from pileupgen.samples.store import Images, ImageStore
 from pileupgen.validation.bootstrap import require_weights
+from pileupgen.validation.cell_tests import cell_tests
 from pileupgen.validation.comparison import compare, n_steps
+from pileupgen.validation.control_stores import (
+    ControlRows,
+    ControlSample,
+    measured,
+    notes_of,
+    select_controls,
+)
 from pileupgen.validation.display import Display, choose_display
 from pileupgen.validation.draws import Samples
 from pileupgen.validation.features import kind_of
@@ -24,13 +32,10 @@ from pileupgen.validation.sample import Sample, measure_store
 from pileupgen.validation.selection import Rows, Selection, paired_batches, select_events
 from pileupgen.validation.shower_separation import Batches, shower_separations
 from pileupgen.validation.truth import paired_truth
-from pileupgen.validation.two_sample import TwoSampleTest
 from pileupgen.validation.variations import over_copies, without_weights
 
 Floats = NDArray[np.float64]
 
-MAX_CELL_EVENTS = 2000
-"""Events of each sample that the two-sample test on cells takes, to bound its time and memory."""
 LOW_ESS = 0.1
 """Effective over actual number of events below which weights are called poor."""
 
@@ -110,6 +115,7 @@ def validate_stores(
     settings: Settings,
     *,
     truth: ImageStore | None = None,
+    controls: Sequence[ImageStore] = (),
     progress: Progress | None = None,
     executor: Executor | None = None,
 ) -> Validation:
@@ -124,6 +130,8 @@ def validate_stores(
         How.
     truth : ImageStore, optional
         The source's interactions in the target's detector, linked by ``event_id``; to judge only.
+    controls : sequence of ImageStore
+        Translations that stay in the target's domain, or in the source's.
     progress : callable, optional
         Opens a progress bar.
     executor : Executor, optional
@@ -134,7 +142,7 @@ def validate_stores(
     GeometryError
         If the stores are of different grids.
     StoreError
-        If the translated store does not belong to the source.
+        If the translated store does not belong to the source, or a control is none.
     InputError
         If there is nothing to compare, energies are not finite or weights unusable.
     """
@@ -153,15 +161,29 @@ def validate_stores(
     if is_table and (settings.cells or settings.jets):
         settings = replace(settings, cells=False, jets=False)
         notes = ("a table of features has neither cells nor jets: no tests on them",)
+    chosen = select_controls(controls, target, source, selection)
     samples = _measure(target, source, translated, selection, settings, bars, executor)
+    checks = _measure_controls(chosen, (target, source), samples, selection, bars, executor)
     tests = {}
     if settings.cells:
-        tests = _cell_tests(target, source, translated, samples, selection, settings, bars)
+        with bars("cells", 3 + len(checks), "tests") as advance:
+            tests = cell_tests(
+                target,
+                source,
+                translated,
+                samples,
+                selection,
+                checks,
+                seed=settings.seed,
+                device=settings.device,
+                advance=advance,
+            )
     more = over_copies(samples, translated, selection, settings.seed)
     if settings.weighted:
         more = (*more, without_weights(samples, selection, settings.seed))
     source_rows = selection.source[selection.source_of]
-    total = n_steps(len(samples.target.observables), settings.n_seeds, len(samples.floor))
+    n_observables = len(samples.target.observables)
+    total = n_steps(n_observables, settings.n_seeds, len(samples.floor), checks)
     with bars("compare", total, "steps") as advance:
         comparison = compare(
             samples,
@@ -176,7 +198,14 @@ def validate_stores(
             n_mu_bins=settings.n_mu_bins,
             seed=settings.seed,
             weighted=settings.weighted,
-            notes=selection.notes + notes + (() if is_table else _notes(samples)) + more,
+            notes=(
+                *selection.notes,
+                *notes,
+                *(() if is_table else _notes(samples)),
+                *more,
+                *notes_of(chosen, translated),
+            ),
+            controls=checks,
             advance=advance,
         )
     if kind == "showers":
@@ -242,6 +271,31 @@ def _measure(
         )
 
 
+def _measure_controls(
+    chosen: tuple[ControlRows, ...],
+    stores: tuple[ImageStore, ImageStore],
+    samples: Samples,
+    selection: Selection,
+    bars: Progress,
+    executor: Executor,
+) -> tuple[ControlSample, ...]:
+    """Measure controls, those of the target first in ``stores``, those of the source second."""
+    if not chosen:
+        return ()
+    with bars("controls", sum(len(control.rows) for control in chosen), "events") as advance:
+
+        def measure(name: str, label: str, store: ImageStore, rows: Rows, weight: Floats) -> Sample:
+            return measure_store(
+                name, label, store, rows, weight=weight, executor=executor, advance=advance
+            )
+
+        before = {
+            "floor": (stores[0], samples.target, selection.target),
+            "source": (stores[1], samples.source, selection.source),
+        }
+        return tuple(measured(one, *before[one.replaces], measure) for one in chosen)
+
+
 def _shower_batches(
     target: ImageStore, source: ImageStore, translated: ImageStore, selection: Selection
 ) -> dict[str, tuple[Batches, ...]]:
@@ -289,46 +343,6 @@ def _notes(samples: Samples) -> tuple[str, ...]:
         for sample in (samples.target, *samples.floor, samples.source, samples.translated)
         if sample.n_empty
     )
-
-
-def _cell_tests(
-    target: ImageStore,
-    source: ImageStore,
-    translated: ImageStore,
-    samples: Samples,
-    selection: Selection,
-    settings: Settings,
-    bars: Progress,
-) -> dict[str, TwoSampleTest]:
-    from pileupgen.validation.cell_classifier import cell_test
-
-    def some(
-        store: ImageStore, rows: Rows, sample: Sample
-    ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-        n = min(len(rows), MAX_CELL_EVENTS)
-        chosen = np.linspace(0, len(rows) - 1, n).astype(np.int64)
-        return store.read(rows[chosen]).energy, sample.weight[chosen]
-
-    real, weight = some(target, selection.target, samples.target)
-    tests = {}
-    with bars("cells", 3, "tests") as advance:
-        for store, rows, sample in (
-            (target, selection.references[0], samples.floor[0]),
-            (source, selection.source, samples.source),
-            (translated, selection.translated, samples.translated),
-        ):
-            images, sample_weight = some(store, rows, sample)
-            tests[sample.name] = cell_test(
-                real,
-                images,
-                target.grid,
-                weight,
-                sample_weight,
-                seed=settings.seed,
-                device=settings.device,
-            )
-            advance(1)
-    return tests
 
 
 @contextmanager
