@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -41,9 +42,37 @@ class PeriodicConv2d(nn.Module):
 def wrapped(x: Tensor, pad: int) -> Tensor:
     """(N, C, H, W) to (N, C, H, W + 2 pad), continued around in φ.
 
-    As ``F.pad`` in its circular mode, whose gradient takes much longer.
+    As ``F.pad`` in its circular mode, whose gradient takes much longer. Under autocast in the
+    precision that a convolution is about to ask for.
     """
+    dtype, device = x.dtype, x.device.type
+    if dtype == torch.float32 and torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+    if torch.is_grad_enabled() and x.requires_grad:
+        padded: Tensor = _Wrapped.apply(x, pad, dtype)  # type: ignore[no-untyped-call]
+        return padded
+    return _continued(x.to(dtype), pad)
+
+
+def _continued(x: Tensor, pad: int) -> Tensor:
     return torch.cat([x[..., -pad:], x, x[..., :pad]], dim=3)
+
+
+class _Wrapped(torch.autograd.Function):
+    """The gradient in one copy, where that of slices fills an array for each of them."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, pad: int, dtype: torch.dtype) -> Tensor:
+        ctx.pad, ctx.dtype = pad, x.dtype
+        return _continued(x.to(dtype), pad)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,), pad = gradients, ctx.pad
+        inner = gradient[..., pad:-pad].to(ctx.dtype, copy=True)
+        inner[..., -pad:] += gradient[..., :pad]
+        inner[..., :pad] += gradient[..., -pad:]
+        return inner, None, None
 
 
 class SinusoidalEmbedding(nn.Module):

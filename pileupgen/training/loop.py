@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from pileupgen.config import TrainingConfig
 from pileupgen.errors import RunError
+from pileupgen.training.ahead import Ahead
 from pileupgen.training.checkpoints import (
     Making,
     TrainingState,
@@ -158,19 +160,28 @@ class TrainingLoop:
         )
         self.average.to(accelerator.device)
         self.log = LossLog(stage.log, config.tensorboard)
+        self.batches = Ahead(
+            lambda step: global_batch(stage, step, config.batch_size, seed), stage.steps
+        )
         self.step, self.running, self.history = 0, 0.0, History()
         self.seconds: float | None = stage.seconds
         self._resume()
 
     def run(self, advance: Advance) -> Trained:
         """Take the steps that are left, judge and save on the way; see :func:`train_stage`."""
+        if self.accelerator.is_main_process:
+            self.log.begin(self.step)
+        with closing(self.batches), closing(self.log):
+            self._take_steps(advance)
+        self._finish()
+        return Trained(self.history, self.seconds)
+
+    def _take_steps(self, advance: Advance) -> None:
         stage, config = self.stage, self.config
         every = config.evaluate_every or max(stage.steps // _N_EVALUATIONS, 1)
         each_row = max(stage.steps // _N_ROWS, 1)
         is_main = self.accelerator.is_main_process
         advance(self.step, **_latest(self.history))
-        if is_main:
-            self.log.begin(self.step)
         begun, first = time.perf_counter(), self.step
         before = self.seconds
         self.network.train()
@@ -192,9 +203,6 @@ class TrainingLoop:
                 self._save()
             rate = (self.step - first) * config.batch_size / passed
             advance(1, **_latest(self.history), loss=self.running, samples_per_second=rate)
-        self.log.close()
-        self._finish()
-        return Trained(self.history, self.seconds)
 
     def take_step(self) -> dict[str, float]:
         """One step of network, optimiser and average; what there is to log of it."""
@@ -202,7 +210,7 @@ class TrainingLoop:
         rate = learning_rate(self.step, stage.steps, config)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        batch, drawn = global_batch(stage, self.step, config.batch_size, self.seed)
+        batch, drawn = self.batches(self.step)
         result = optimise(
             self.network,
             stage.objective,

@@ -263,3 +263,16 @@ def test_padding_in_phi_and_its_gradient_are_those_of_circular_padding():
         gradients.append(torch.autograd.grad((weight * padded).sum(), x)[0])
     assert torch.equal(*values)
     assert torch.allclose(*gradients)
+
+
+def test_padding_under_autocast_is_what_a_convolution_would_make_of_it():
+    x = torch.randn(2, 3, 4, 6, requires_grad=True)
+    convolution = nn.Conv2d(3, 5, 3, padding=(1, 0))
+    results = []
+    for padded in (lambda x: wrapped(x, 1), lambda x: torch.cat([x[..., -1:], x, x[..., :1]], 3)):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            out = convolution(padded(x))
+        results.append((out, torch.autograd.grad(out.square().sum(), x)[0]))
+    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(convolution(wrapped(x, 1)), results[0][0])
