@@ -28,6 +28,11 @@ _NEXT = {
     "parquet": "pyarrow.parquet.read_table or awkward.from_parquet",
     "overlay": "pileupgen.samples.overlay_library.OverlayLibrary",
 }
+_NEXT_OF_TABLE = {
+    **_NEXT,
+    "root": "uproot.open(…)['features'], or a card with format: features and tree: features",
+    "parquet": "pyarrow.parquet.read_table, or a card with format: features",
+}
 
 
 def export(
@@ -66,7 +71,8 @@ def export(
     """Write translated events, or the translation itself, for other software.
 
     [bold]root[/] is a Delphes-like file (tree Delphes, Tower.* with Edges)
-    that Delphes readers take; [bold]npz[/] and [bold]parquet[/] are for NumPy
+    that Delphes readers take, or of a table of features a tree of flat
+    branches; [bold]npz[/] and [bold]parquet[/] are for NumPy
     and pandas; [bold]overlay[/] is a library of pileup events in a fixed
     order, with their provenance and a counter of their use. Any image store
     can be exported, before translation or after. [bold]--onnx[/] writes the networks that made a
@@ -83,6 +89,7 @@ def export(
 
     from pileupgen.errors import ConfigError, OutputError, StoreError
     from pileupgen.samples import export as library
+    from pileupgen.samples import export_features as features
     from pileupgen.samples.overlay_library import export_overlay
 
     session = open_session(config, run, seed)
@@ -98,10 +105,11 @@ def export(
     rows = source.indices(split, max_events)
     kind = output_format.value
     target = output or path.with_name(path.stem + _SUFFIX[kind])
-    if source.grid.is_feature_table and kind in ("root", "overlay"):
+    is_table = source.grid.is_feature_table
+    if is_table and kind == "overlay":
         raise StoreError(
             f"{path} is a table of features: it has no towers for --format {kind}.",
-            "Choose --format npz or parquet.",
+            "Choose --format root, npz or parquet.",
         )
     if not len(rows):
         raise StoreError(f"{path} has no events in split '{split}'.", "Choose another --split.")
@@ -113,10 +121,10 @@ def export(
             export_overlay(source, rows, target, session.config.seed, advance)
         else:
             write = {
-                "root": library.export_root,
+                "root": features.export_root_features if is_table else library.export_root,
                 "npz": library.export_npz,
-                "parquet": library.export_parquet,
+                "parquet": features.export_parquet_features if is_table else library.export_parquet,
             }[kind]
             write(source, rows, target, advance)
     say_wrote(target, f"{len(rows):,} events, {target.stat().st_size / 1e6:.1f} MB")
-    say_next(_NEXT[kind])
+    say_next((_NEXT_OF_TABLE if is_table else _NEXT)[kind])

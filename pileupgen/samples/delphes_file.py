@@ -70,7 +70,7 @@ def _counter(branch: str) -> str:
 
 @contextmanager
 def create_delphes_file(
-    path: Path, branches: Mapping[str, str], record: Mapping[str, Any]
+    path: Path, branches: Mapping[str, str], record: Mapping[str, Any], *, tree: str = TREE
 ) -> Iterator[DelphesFile]:
     """Write a file aside and give it its name once it is whole.
 
@@ -82,6 +82,8 @@ def create_delphes_file(
         Types by name: ``"var * float32"`` for lists, ``"float32"`` for one number an event.
     record : mapping
         What the file is made from; anything JSON can hold.
+    tree : str
+        Its name.
 
     Raises
     ------
@@ -92,8 +94,8 @@ def create_delphes_file(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with uproot.recreate(aside, compression=uproot.ZSTD(1)) as file:
-            tree = file.mktree(TREE, dict(branches), title="Analysis tree", counter_name=_counter)
-            yield DelphesFile(tree, branches)
+            made = file.mktree(tree, dict(branches), title="Analysis tree", counter_name=_counter)
+            yield DelphesFile(made, branches)
             file[RECORD] = json.dumps(record, sort_keys=True)
         os.replace(aside, path)
     except OSError as error:

@@ -137,7 +137,7 @@ def export_npz(
     whole["layers"] = np.array(store.grid.layers)
     whole["provenance"] = np.array(json.dumps(store.provenance, sort_keys=True))
     with (
-        _aside(path) as aside,
+        written_aside(path) as aside,
         zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
     ):
         with archive.open(_member("images"), "w", force_zip64=True) as file:
@@ -181,13 +181,7 @@ def export_parquet(
     OutputError
         If the file cannot be written.
     """
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise DependencyError(
-            "Parquet takes pyarrow, which is not installed.", "pip install 'pileupgen[parquet]'"
-        ) from error
+    pa, pq = import_pyarrow()
     lists = ["tower_eta", "tower_phi", *(f"tower_{layer}" for layer in store.grid.layers)]
     fields = [pa.field(name, pa.list_(pa.float32())) for name in lists]
     fields += [
@@ -195,11 +189,32 @@ def export_parquet(
     ]
     record = {"geometry": store.grid.to_dict(), "provenance": store.provenance}
     schema = pa.schema(fields, metadata={"pileupgen": json.dumps(record, sort_keys=True)})
-    with _aside(path) as aside, pq.ParquetWriter(aside, schema, compression="zstd") as writer:
+    with (
+        written_aside(path) as aside,
+        pq.ParquetWriter(aside, schema, compression="zstd") as writer,
+    ):
         for images in store.batches(rows, BATCH_EVENTS):
             writer.write_table(pa.table(_rows(images), schema=schema))
             if advance is not None:
                 advance(len(images))
+
+
+def import_pyarrow() -> tuple[Any, Any]:
+    """Import pyarrow and its Parquet part.
+
+    Raises
+    ------
+    DependencyError
+        If it is not installed.
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise DependencyError(
+            "Parquet takes pyarrow, which is not installed.", "pip install 'pileupgen[parquet]'"
+        ) from error
+    return pa, pq
 
 
 def _rows(images: Images) -> dict[str, Any]:
@@ -222,7 +237,7 @@ def _rows(images: Images) -> dict[str, Any]:
 
 
 @contextmanager
-def _aside(path: Path) -> Iterator[Path]:
+def written_aside(path: Path) -> Iterator[Path]:
     """Write aside, and give the file its name once it is whole."""
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

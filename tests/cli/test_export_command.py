@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import uproot
 
 from pileupgen.calo.geometry import Grid
 from pileupgen.cli.export import ExportFormat, export
 from pileupgen.errors import MissingInputError, OutputError, StoreError
+from pileupgen.samples.delphes_file import read_record
 from pileupgen.samples.overlay_library import OverlayLibrary
+from pileupgen.samples.readers import MuSource
+from pileupgen.samples.readers.features import FeatureOptions, FeatureReader
 from pileupgen.samples.store import create_store
 
 GRID = Grid((-1.0, 0.0, 1.0), 4)
@@ -70,15 +75,47 @@ def test_what_cannot_be_exported(run_path: Path) -> None:
     assert store.read_bytes() == before
 
 
-@pytest.mark.parametrize("kind", [ExportFormat.root, ExportFormat.overlay])
-def test_features_are_not_written_as_towers(run_path: Path, kind: ExportFormat) -> None:
-    table = run_path / "jets.h5"
-    columns = {"mu": [60.0], "event_id": [0], "weight": [1.0], "split": [2]}
-    with create_store(table, Grid.of_features(["mass"], ["GeV"]), "mc", {}) as writer:
-        writer.append(
-            np.ones((1, 1, 1, 1), dtype=np.float32),
-            {name: np.array(values) for name, values in columns.items()},
-        )
+def make_table(path: Path, n: int = 50) -> np.ndarray:
+    """A store of features, two of them called as numbers an event are."""
+    names = ["mass", "weight", "tau21", "event_id"]
+    table = np.random.default_rng(1).normal(0, 1e4, (n, 4)).astype(np.float32)
+    table[3] = 0.0
+    columns = {
+        "mu": np.full(n, np.nan),
+        "event_id": np.arange(n) + 7,
+        "weight": np.full(n, 0.5),
+        "split": np.arange(n) % 3,
+        "source_event": np.arange(n),
+    }
+    with create_store(path, Grid.of_features(names, ["GeV", "", "", ""]), "mc", {"a": 1}) as writer:
+        writer.append(table[:, :, None, None], columns)
+    return table
+
+
+@pytest.mark.parametrize("kind", [ExportFormat.root, ExportFormat.parquet])
+def test_features_are_read_back_equal(run_path: Path, kind: ExportFormat) -> None:
+    table = make_table(run_path / "jets.h5")
+    export(run=run_path, store=run_path / "jets.h5", output_format=kind)
+    names = ["mass", "weight", "tau21", "event_id"]
+    is_root = kind is ExportFormat.root
+    options = FeatureOptions.model_validate(
+        {"features": {name: name for name in names}, "tree": "features" if is_root else None}
+    )
+    path = run_path / f"jets.{kind.value}"
+    with closing(FeatureReader([path], options, MuSource.parse("event_event_id"))) as reader:
+        towers = list(reader.chunks())
+    assert np.array_equal(np.concatenate([part.energy for part in towers]), table)
+    assert np.array_equal(np.concatenate([part.mu for part in towers]), np.arange(50) + 7)
+    if is_root:
+        with uproot.open(path) as file:
+            others = {"mu", "event_event_id", "event_weight", "split", "source_event"}
+            assert set(file["features"].keys()) == {*names, *others}
+            assert file["features"]["event_weight"].array(library="np") == pytest.approx(0.5)
+        assert read_record(path)["geometry"]["units"] == ["GeV", "", "", ""]
+
+
+def test_features_are_not_written_as_towers(run_path: Path) -> None:
+    make_table(run_path / "jets.h5")
     with pytest.raises(StoreError, match="no towers"):
-        export(run=run_path, store=table, output_format=kind)
-    assert list(run_path.glob("jets.*")) == [table]
+        export(run=run_path, store=run_path / "jets.h5", output_format=ExportFormat.overlay)
+    assert list(run_path.glob("jets.*")) == [run_path / "jets.h5"]
