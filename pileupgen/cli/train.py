@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pileupgen.cli.session import ConfigOption, DeviceOption, RunOption, SeedOption
+from pileupgen.errors import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pileupgen.calo.geometry import Grid
+    from pileupgen.config import TranslateConfig
+    from pileupgen.diffusion.release import ReleaseChoice
     from pileupgen.models.reconstruction import ReconstructionTest
     from pileupgen.training.reconstruction import Judge
     from pileupgen.training.run_training import TrainingSummary
@@ -82,12 +85,13 @@ def train(
     if not is_main_process():
         return
     _show(summary)
-    _draw(summary, directory.logs)
+    choice = _automatic_release(summary, session.config.translate)
+    _draw(summary, choice, directory.logs)
     details = {"parameters": summary.parameters, "seconds": summary.seconds}
     directory.finish("train", made_from, details)
     shutil.rmtree(directory.latents, ignore_errors=True)
     say_wrote(directory.model, "diffusers layout, safetensors, model card")
-    say_wrote(directory.logs, "losses over steps and over t, reliability: JSON, PNG, PDF")
+    say_wrote(directory.logs, "losses over steps and over t, reliability, release: JSON, PNG, PDF")
     say_next(follow_up)
 
 
@@ -117,15 +121,32 @@ def _judge(grid: Grid, seed: int) -> Judge:
     return judge
 
 
-def _draw(summary: TrainingSummary, folder: Path) -> None:
+def _automatic_release(summary: TrainingSummary, settings: TranslateConfig) -> ReleaseChoice | None:
+    """What ``--t-release auto`` would take, told on the console; None if nothing is good enough."""
+    from pileupgen.cli.console import console
+
+    try:
+        choice = summary.release.choose(settings.tolerance, settings.release_by)
+    except ConfigError as error:
+        console.print(f"no automatic release: {error.message}", markup=False)
+        return None
+    console.print(f"--t-release auto: {choice.reason}", markup=False)
+    return choice
+
+
+def _draw(summary: TrainingSummary, choice: ReleaseChoice | None, folder: Path) -> None:
+    from pileupgen.validation.figures.release import release_figure
     from pileupgen.validation.figures.reliability import reliability_figure
     from pileupgen.validation.figures.style import write_figure
     from pileupgen.validation.figures.training import denoising_figure, loss_figure
+    from pileupgen.validation.release_curve import ReleaseCurve
 
     write_figure(loss_figure(summary.histories), folder, "losses")
     if summary.denoising is not None:
         write_figure(denoising_figure(summary.denoising.to_dict()), folder, "denoising")
     write_figure(reliability_figure(summary.reliability), folder, "reliability")
+    curve, t = ReleaseCurve.of(summary.release), None if choice is None else choice.t
+    write_figure(release_figure(curve, t, "automatic release"), folder, "release")
 
 
 def _show(summary: TrainingSummary) -> None:

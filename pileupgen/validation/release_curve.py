@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pileupgen.diffusion.release import ReleaseScan
 from pileupgen.errors import UnreadableInputError
 
 _KEYS = ("t", "auc", "auc_low", "auc_high", "ess")
@@ -33,6 +34,11 @@ class ReleaseCurve:
     auc_low: NDArray[np.float64]
     auc_high: NDArray[np.float64]
     ess: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, scan: ReleaseScan) -> ReleaseCurve:
+        """The curve of a scan, whose times ascend."""
+        return cls(**{key: np.asarray(getattr(scan, key), dtype=np.float64) for key in _KEYS})
 
 
 def read_release_curve(path: Path) -> ReleaseCurve | None:

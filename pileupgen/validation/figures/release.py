@@ -10,7 +10,9 @@ from pileupgen.validation.figures.style import COLOURS, new_figure, style
 from pileupgen.validation.release_curve import ReleaseCurve
 
 
-def release_figure(curve: ReleaseCurve, t_release: int | None = None) -> Figure:
+def release_figure(
+    curve: ReleaseCurve, t_release: int | None = None, word: str = "release"
+) -> Figure:
     """Draw the held-out AUC and the effective sample size of the ratio classifier over t.
 
     Parameters
@@ -19,6 +21,8 @@ def release_figure(curve: ReleaseCurve, t_release: int | None = None) -> Figure:
         What the ratio's training recorded.
     t_release : int, optional
         Where the translated events were released; marked.
+    word : str
+        What to call that.
     """
     with style():
         figure = new_figure(6.4, 5.6)
@@ -42,15 +46,15 @@ def release_figure(curve: ReleaseCurve, t_release: int | None = None) -> Figure:
             auc = float(np.interp(t_release, curve.t, curve.auc))
             top.plot(t_release, auc, "o", color=COLOURS["target"])
             right = t_release < 0.6 * curve.t[-1]
-            # The curve falls to the right, so that there is room below its high end.
-            height = auc + 0.02 if auc < 0.8 else 0.56
+            # The curve falls to the right: there is room below its high end and above its low one.
+            height = 0.56 if auc > 0.8 else auc + 0.02 if right else 1.0
             top.annotate(
-                f"release at $t$ = {t_release}\nAUC {auc:.2f}",
+                f"{word} at $t$ = {t_release}\nAUC {auc:.2f}",
                 (t_release, height),
                 xytext=(8 if right else -8, 0),
                 textcoords="offset points",
                 ha="left" if right else "right",
-                va="bottom",
+                va="bottom" if right or auc > 0.8 else "top",
             )
     return figure
 
