@@ -30,11 +30,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.quality import Judge
 from pileupgen.diffusion.direction import Direction
+from pileupgen.diffusion.events import MICRO_BATCH, EventKeys
 from pileupgen.diffusion.pipeline import PileupTranslationPipeline
 from pileupgen.diffusion.production import Blocks, Member, Production, produce
 from pileupgen.diffusion.schedule import alpha_sigma
 from pileupgen.diffusion.settings import Settings
-from pileupgen.diffusion.translator import MICRO_BATCH, EventKeys
 from pileupgen.models.codec import EventNoise
 from pileupgen.models.denoiser import DATA, MC, NULL
 from pileupgen.models.renewal import MarginalRenewal
@@ -242,7 +242,7 @@ def flops_per_event(pipeline: PileupTranslationPipeline, settings: Settings) -> 
     energy = np.zeros((n, *pipeline.geometry.shape), dtype=np.float32)
     mu, keys = np.full(n, 60.0, dtype=np.float32), EventKeys(np.arange(n), 1)
     with FlopCounterMode(display=False) as counter:
-        list(pipeline._translator(Direction()).parts(energy, mu, keys, settings))
+        list(pipeline.translator(Direction()).parts(energy, mu, keys, settings))
     return float(counter.get_total_flops()) / n
 
 

@@ -218,6 +218,11 @@ class TranslateConfig(Section):
     w: float = Field(2.0, ge=0, description="guidance; diffusers' guidance_scale is w + 1")
     mode: Literal["partial", "invert", "invert+sde", "generate", "calibrate"] = "partial"
     num_inference_steps: int = Field(15, ge=1, description="network evaluations from the release")
+    timesteps: tuple[int, ...] | None = Field(
+        None,
+        description="where the network is asked, descending from t_release, in place of "
+        "num_inference_steps even ones",
+    )
     sampler: Literal["ancestral", "ddim", "dpmsolver++", "sde-dpmsolver++"] = "sde-dpmsolver++"
     decode: Literal["mean", "sample"] = Field(
         "mean", description="the learned decoder's density of a score: its mean, or drawn from it"

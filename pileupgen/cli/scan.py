@@ -103,6 +103,7 @@ def _ways(session: Session, axes: dict[str, list[Any]]) -> Iterator[Settings]:
 
     options = session.config.to_dict()["translate"]
     base = {key: options[key] for key in Settings().to_dict() if key in options}
+    base["timesteps"] = None
     seen = set()
     for values in itertools.product(*axes.values()):
         fields = {**base, **dict(zip(axes, values, strict=True))}
@@ -156,7 +157,9 @@ def _scan(
     with progress("scan        ", len(ways), "points") as advance:
         for settings in ways:
             label = describe(settings.to_dict())
-            path = folder / "points" / f"{fingerprint([settings.to_dict(), common])}.json"
+            # Without what is left at its default, so that points of older versions are kept.
+            values = {k: v for k, v in settings.to_dict().items() if k != "timesteps"}
+            path = folder / "points" / f"{fingerprint([values, common])}.json"
             if path.is_file():
                 points.append(Point.from_dict(json.loads(path.read_text(encoding="utf-8"))))
                 advance(1, note=f"{label} (kept)")

@@ -26,9 +26,12 @@ from pileupgen.cli.translation_options import (
     ReleaseByChoice,
     ReleaseChoice,
     ScheduleOption,
+    TimestepsOption,
     parse_interval,
     parse_timestep,
+    parse_timesteps,
 )
+from pileupgen.errors import ConfigError
 
 if TYPE_CHECKING:
     from pileupgen.diffusion.shard import Shard
@@ -86,6 +89,7 @@ def translate(
             show_default=False,
         ),
     ] = None,
+    timesteps: TimestepsOption = None,
     sampler: Annotated[
         str | None,
         typer.Option(
@@ -220,6 +224,7 @@ def translate(
       pileupgen translate --t-release 300 --w 2.0
       pileupgen translate --t-release auto --release-by ess --tolerance 0.9
       pileupgen translate --mode invert --t-release 995 --w 0
+      pileupgen translate --timesteps 300,200,100,40,10
       pileupgen translate --mode calibrate -o calibrated.h5
       pileupgen translate --guidance ratio --w 1 --guidance-interval 50,400
       pileupgen translate --split all --shard 3/8
@@ -231,11 +236,16 @@ def translate(
     from pileupgen.cli.translation_job import Request, run_job
     from pileupgen.diffusion.direction import Direction
 
+    explicit = parse_timesteps(timesteps, steps)
+    release_time = parse_timestep(t_release)
+    if explicit and release_time is None and mode is not ModeChoice.GENERATE:
+        release_time = explicit[0]
     overrides: dict[str, Any] = {
-        "t_release": parse_timestep(t_release),
+        "t_release": release_time,
         "w": w,
         "mode": mode.value if mode else None,
         "num_inference_steps": steps,
+        "timesteps": explicit,
         "sampler": sampler,
         "eta": eta,
         "guidance": guidance.value if guidance else None,
@@ -251,6 +261,11 @@ def translate(
     session = open_session(
         config, run, None, translate=overrides, calibration={"after": calibrate_after}
     )
+    if steps is not None and session.config.translate.timesteps is not None:
+        raise ConfigError(
+            "The config has translate.timesteps, which --steps does not go with.",
+            "Give --timesteps, or take them out of the config.",
+        )
     farm = Farm(executor, scheduler, cluster, workers, job, _PRELOAD)
     request = Request(
         given=overrides,

@@ -21,6 +21,7 @@ OPERATING_KEYS = (
     "t_release",
     "w",
     "num_inference_steps",
+    "timesteps",
     "sampler",
     "eta",
     "guidance",
@@ -103,6 +104,15 @@ EtaOption = Annotated[
     float | None,
     _option("--eta", text="Noise of the sampler ddim: 0 none, 1 full.", min=0.0, max=1),
 ]
+TimestepsOption = Annotated[
+    str | None,
+    _option(
+        "--timesteps",
+        metavar="T,T,…",
+        text="Where the network is asked, descending from the release, in place of --steps even "
+        "ones; the first is the release, unless --t-release says so too.",
+    ),
+]
 AfterOption = Annotated[
     bool | None,
     typer.Option(
@@ -154,6 +164,38 @@ def parse_interval(text: str | None) -> list[int] | None:
             "Try --guidance-interval 50,400.",
         ) from None
     return [low, high]
+
+
+def parse_timesteps(text: str | None, steps: int | None) -> list[int] | None:
+    """``t,t,…`` as whole numbers.
+
+    Parameters
+    ----------
+    text : str or None
+    steps : int or None
+        The number of even ones, where that is given.
+
+    Raises
+    ------
+    ConfigError
+        If they are not whole numbers, or the number of steps is given too.
+
+    Examples
+    --------
+    >>> parse_timesteps("300,100,10", None)
+    [300, 100, 10]
+    """
+    if text is None:
+        return None
+    if steps is not None:
+        raise ConfigError("--steps and --timesteps exclude each other.", "Leave out one of them.")
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ConfigError(
+            f"--timesteps takes whole numbers with commas between, not '{text}'.",
+            "Try --timesteps 300,200,100,40,10.",
+        ) from None
 
 
 def model_identity(directory: RunDirectory) -> str:
@@ -238,7 +280,11 @@ def describe(settings: dict[str, Any]) -> str:
         parts.append(f"t = {settings['t_release']}")
     guidance = settings.get("guidance", "classifier-free")
     kind = "" if guidance == "classifier-free" or not settings["w"] else f" ({guidance})"
-    parts += [f"w = {settings['w']:g}{kind}", f"{settings['num_inference_steps']} steps"]
+    explicit = settings.get("timesteps")
+    steps = f"{settings['num_inference_steps']} steps"
+    if explicit:
+        steps = f"timesteps {','.join(map(str, explicit))}"
+    parts += [f"w = {settings['w']:g}{kind}", steps]
     eta = f" η = {settings['eta']:g}" if settings["sampler"] == "ddim" else ""
     if settings["mode"] != "invert":
         parts.append(settings["sampler"] + eta)

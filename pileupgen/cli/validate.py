@@ -27,6 +27,7 @@ from pileupgen.cli.session import (
 )
 
 if TYPE_CHECKING:
+    from pileupgen.diffusion.event_path import EventPath
     from pileupgen.samples.store import ImageStore
     from pileupgen.validation.conditions import Condition
     from pileupgen.validation.release_curve import ReleaseCurve
@@ -245,6 +246,7 @@ def _compare(
     import json
 
     from pileupgen.cli.console import progress, say_wrote
+    from pileupgen.cli.event_strip import event_path
     from pileupgen.run import versions, write_whole
     from pileupgen.validation.release_curve import read_release_curve
     from pileupgen.validation.stores import validate_stores
@@ -274,11 +276,13 @@ def _compare(
         if key in provenance
     }
     metrics["versions"] = versions("numpy", "scipy", "scikit-learn")
-    figures = _draw(validation, curve, metrics["translation"].get("t_release"), folder)
+    path = event_path(session.run, stores["source"], stores["translated"], validation.display)
+    t_release = metrics["translation"].get("t_release")
+    figures = _draw(validation, curve, t_release, path, folder)
     metrics["figures"] = [str(path.relative_to(folder)) for path in figures]
-    path = folder / "metrics.json"
-    write_whole(path, json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-    say_wrote(path)
+    place = folder / "metrics.json"
+    write_whole(place, json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    say_wrote(place)
     say_wrote(folder / "figures", f"{len(figures) // 2} figures, PNG and PDF")
     _report(metrics, folder, anew=True)
     return metrics
@@ -294,13 +298,17 @@ def _report(metrics: dict[str, Any], folder: Path, *, anew: bool) -> None:
 
 
 def _draw(
-    validation: Validation, curve: ReleaseCurve | None, t_release: object, folder: Path
+    validation: Validation,
+    curve: ReleaseCurve | None,
+    t_release: object,
+    path: EventPath | None,
+    folder: Path,
 ) -> list[Path]:
     from pileupgen.cli.console import progress
     from pileupgen.validation.figures import validation_figures, write_figure
 
     marked = t_release if isinstance(t_release, int) else None
-    drawings = list(validation_figures(validation, curve, marked))
+    drawings = list(validation_figures(validation, curve, marked, path))
     paths = []
     with progress("draw", len(drawings), "figures") as advance:
         for name, draw in drawings:

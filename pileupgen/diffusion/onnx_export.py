@@ -14,14 +14,15 @@ import torch
 from numpy.typing import NDArray
 
 from pileupgen.diffusion import run_onnx
+from pileupgen.diffusion.events import EventKeys
 from pileupgen.diffusion.guidance import Strength
 from pileupgen.diffusion.onnx_graphs import write_calibration, write_graphs, write_renewal
 from pileupgen.diffusion.pipeline import PileupTranslationPipeline
-from pileupgen.diffusion.sampling import CLEAN, timesteps_between
+from pileupgen.diffusion.sampling import CLEAN
 from pileupgen.diffusion.schedule import alpha_sigma
 from pileupgen.diffusion.settings import Settings
 from pileupgen.diffusion.solver_plan import Step, plan_steps
-from pileupgen.diffusion.translator import EventKeys, Translator
+from pileupgen.diffusion.translator import Translator
 from pileupgen.errors import ConfigError, DependencyError, RunError
 from pileupgen.models.denoiser import DATA, MC, NULL
 from pileupgen.models.renewal import MarginalRenewal
@@ -233,7 +234,7 @@ def _start(pipeline: PileupTranslationPipeline, settings: Settings) -> dict[str,
 def _phases(
     pipeline: PileupTranslationPipeline, settings: Settings, t_start: int
 ) -> list[dict[str, Any]]:
-    down = timesteps_between(t_start, settings.num_inference_steps) if t_start > 0 else []
+    down = settings.way_down(t_start) if t_start > 0 else []
     phases = []
     if settings.inverts and down:
         inversion = plan_steps(down[::-1], pipeline.scheduler, settings.inversion_sampler)

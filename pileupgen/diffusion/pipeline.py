@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from pileupgen.calo.geometry import Grid
 from pileupgen.diffusion.direction import Direction, Domain
+from pileupgen.diffusion.events import EventKeys, Part, Translation
 from pileupgen.diffusion.settings import Settings
-from pileupgen.diffusion.translator import EventKeys, Part, Translation, Translator
+from pileupgen.diffusion.translator import Translator
 from pileupgen.errors import ConfigError, RunError
 from pileupgen.models.autoencoder import Autoencoder
 from pileupgen.models.cell_patches import CellPatches
@@ -150,7 +151,7 @@ class PileupTranslationPipeline(DiffusionPipeline):
         """
         grid, n_channels = self.geometry, self.calibration.n_channels
         renewal = MarginalRenewal(n_channels, grid.n_eta, grid.is_eta_symmetric)
-        translator = self._translator(Direction(source, target))
+        translator = self.translator(Direction(source, target))
         label = translator.direction.target_label
         if not self.calibration.has_normal_scores or translator.tables(label, settings) != label:
             return renewal
@@ -204,7 +205,7 @@ class PileupTranslationPipeline(DiffusionPipeline):
         dead = self.geometry.is_dead
         log_ratio = np.zeros(len(energy))
         t_release = np.zeros(len(energy), dtype=np.int64)
-        translator = self._translator(Direction(source, target))
+        translator = self.translator(Direction(source, target))
         keys = EventKeys(event_id, seed, draw)
         for part in self._parts(translator, energy, mu, keys, settings):
             renewed = part.scores if renewal is None else renewal(part.scores)
@@ -215,9 +216,16 @@ class PileupTranslationPipeline(DiffusionPipeline):
 
     def log_ratio(self, x_t: Tensor, t: int, mu: Tensor) -> Tensor:
         """Ln p_data(x_t) / p_mc(x_t) at one timestep, shape (N,), from latents (N, C, H, W)."""
-        return self._translator(Direction()).log_ratio(x_t, t, mu)
+        return self.translator(Direction()).log_ratio(x_t, t, mu)
 
-    def _translator(self, direction: Direction) -> Translator:
+    def translator(self, direction: Direction) -> Translator:
+        """The networks at work in a direction.
+
+        Raises
+        ------
+        ConfigError
+            If a domain is unknown.
+        """
         direction.check()
         return Translator(
             self.calibration,

@@ -18,10 +18,10 @@ import torch
 from numpy.typing import NDArray
 
 from pileupgen.diffusion.direction import Direction
+from pileupgen.diffusion.events import MICRO_BATCH, Translation
 from pileupgen.diffusion.pipeline import PileupTranslationPipeline
 from pileupgen.diffusion.settings import Settings
 from pileupgen.diffusion.shard import append_evenly
-from pileupgen.diffusion.translator import MICRO_BATCH, Translation
 from pileupgen.diffusion.weights import WeightSummary
 from pileupgen.errors import PileupgenError
 from pileupgen.farm import Executor, Serial

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from typing import Any, Literal
 
 from pileupgen.diffusion.guidance import GUIDANCES, SCHEDULES, GuidanceKind, WeightSchedule
-from pileupgen.diffusion.sampling import SAMPLERS, Sampler, is_stochastic
+from pileupgen.diffusion.sampling import (
+    CLEAN,
+    SAMPLERS,
+    Sampler,
+    is_stochastic,
+    timesteps_between,
+)
 from pileupgen.errors import ConfigError, did_you_mean
 
 Mode = Literal["partial", "invert", "invert+sde", "generate", "calibrate"]
@@ -17,6 +24,7 @@ RELEASES: tuple[Release, ...] = ("common", "per-event")
 Decode = Literal["mean", "sample"]
 DECODES: tuple[Decode, ...] = ("mean", "sample")
 LOG_WEIGHT_LIMIT = 5.0
+_TUPLES = ("guidance_interval", "timesteps")
 PER_EVENT_TIMES = 20
 """Release times that a per-event release chooses from, even in t."""
 
@@ -60,6 +68,10 @@ class Settings:
         Of the per-event release.
     log_weight_limit : float
         Weights are clipped to e^∓ of this.
+    timesteps : tuple of int or None
+        Where the network is asked on the way down, descending from ``t_release`` (``generate``:
+        from T − 1), the clean end left out; in place of ``num_inference_steps`` even ones.
+        Inversion takes them upwards.
     decode : str
         Scores are the ``mean`` of the learned decoder's density or a ``sample`` of it; a lossless
         codec knows no difference.
@@ -78,6 +90,7 @@ class Settings:
     release_tolerance: float = 0.2
     log_weight_limit: float = LOG_WEIGHT_LIMIT
     decode: Decode = "mean"
+    timesteps: tuple[int, ...] | None = None
 
     @property
     def inverts(self) -> bool:
@@ -99,8 +112,15 @@ class Settings:
         """Network evaluations an event takes."""
         if self.mode == "calibrate" or (self.t_release == 0 and self.mode != "generate"):
             return 0
+        n = self.num_inference_steps if self.timesteps is None else len(self.timesteps)
         guided = self.w > 0 and self.guidance in ("classifier-free", "ratio")
-        return self.num_inference_steps * (1 + guided + self.inverts)
+        return n * (1 + guided + self.inverts)
+
+    def way_down(self, t_start: int) -> list[int]:
+        """Descending timesteps from where the decoding starts to the clean end, −1."""
+        if self.timesteps is not None:
+            return [*self.timesteps, CLEAN]
+        return timesteps_between(t_start, self.num_inference_steps)
 
     def release_times(self) -> list[int]:
         """Times that a per-event release chooses from, ascending, the last being t_release."""
@@ -114,14 +134,15 @@ class Settings:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         values = asdict(self)
-        interval = values["guidance_interval"]
-        return {**values, "guidance_interval": None if interval is None else list(interval)}
+        for name in _TUPLES:
+            values[name] = None if values[name] is None else list(values[name])
+        return values
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Settings:
         """Inverse of :meth:`to_dict`."""
-        interval = values.get("guidance_interval")
-        return cls(**{**values, "guidance_interval": None if interval is None else tuple(interval)})
+        tuples = {name: tuple(values[name]) for name in _TUPLES if values.get(name) is not None}
+        return cls(**{**values, **tuples})
 
     def check(self, num_train_timesteps: int) -> None:
         """Refuse what makes no sense, or what a model with T timesteps cannot follow.
@@ -150,6 +171,7 @@ class Settings:
         if not (self.log_weight_limit > 0 and self.release_tolerance > 0):
             raise ConfigError("The weight limit and the tolerance of the release must be positive.")
         self._check_interval(last)
+        self._check_timesteps(last)
         self._check_combination()
 
     def _check_interval(self, last: int) -> None:
@@ -160,6 +182,29 @@ class Settings:
             raise ConfigError(
                 f"The guidance interval {low},{high} is not within 0,{last} and ascending.",
                 "Give --guidance-interval two timesteps, as in 50,400.",
+            )
+
+    def _check_timesteps(self, last: int) -> None:
+        steps = self.timesteps
+        if steps is None or self.mode == "calibrate":
+            return
+        shown = ",".join(map(str, steps))
+        descends = all(first > second for first, second in pairwise(steps))
+        if not (steps and descends and min(steps) >= 0 and max(steps) <= last):
+            raise ConfigError(
+                f"The timesteps {shown} are not descending within {last} … 0.",
+                "Give them from the release down, as in 300,200,100,40,10.",
+            )
+        if self.release == "per-event":
+            raise ConfigError(
+                "Explicit timesteps begin at one release, so they do not go with one per event.",
+                "Leave out one of the two.",
+            )
+        start = last if self.mode == "generate" else self.t_release
+        if steps[0] != start:
+            raise ConfigError(
+                f"The timesteps {shown} begin at {steps[0]}, the decoding at {start}.",
+                f"Begin them with {start}, or release at {steps[0]}.",
             )
 
     def _check_combination(self) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pileupgen.diffusion.direction import Direction
+from pileupgen.diffusion.events import EventKeys, Part, Trace, micro_batches
 from pileupgen.diffusion.guidance import (
     FieldContrast,
     Guide,
@@ -20,84 +21,13 @@ from pileupgen.diffusion.guidance import (
     RatioGradient,
     Strength,
 )
-from pileupgen.diffusion.sampling import CLEAN, solve, timesteps_between
+from pileupgen.diffusion.sampling import CLEAN, Record, solve
 from pileupgen.diffusion.schedule import alpha_sigma
-from pileupgen.diffusion.settings import LOG_WEIGHT_LIMIT, Settings
-from pileupgen.diffusion.weights import clipped_weights
+from pileupgen.diffusion.settings import Settings
 from pileupgen.models.codec import Codec, EventNoise, LatentModel
 from pileupgen.models.denoiser import DATA, NULL, FieldDenoiser
 from pileupgen.models.ratio import RatioClassifier
 from pileupgen.models.scaling import CellSpace
-
-MICRO_BATCH = 50
-"""Events per network call, always: shorter batches are filled up, so that the kernels chosen, and
-with them the last bits of an event, do not depend on how many events share its batch."""
-
-
-@dataclass(frozen=True)
-class Translation:
-    """Translated events.
-
-    Attributes
-    ----------
-    energy : float32 array, shape (N, L, n_eta, n_phi)
-        GeV.
-    log_ratio : float64 array, shape (N,)
-        ln p_target / p_source of each event at its release; its exponential is the weight that
-        removes what divergence is left there. 0 where there is none (calibrate, generate, and
-        where source and target are one domain).
-    t_release : int64 array, shape (N,)
-        Where each event was released; −1 where it was not (calibrate, generate).
-    log_weight_limit : float
-        Of the clipping.
-    """
-
-    energy: NDArray[np.float32]
-    log_ratio: NDArray[np.float64]
-    t_release: NDArray[np.int64]
-    log_weight_limit: float = LOG_WEIGHT_LIMIT
-
-    @property
-    def weight(self) -> NDArray[np.float64]:
-        """exp(log_ratio), log_ratio clipped to ∓ the limit."""
-        return clipped_weights(self.log_ratio, self.log_weight_limit)
-
-
-@dataclass(frozen=True)
-class EventKeys:
-    """What fixes the random numbers of events: their numbers, shape (N,), seed and draw."""
-
-    event_id: NDArray[np.int64]
-    seed: int
-    draw: int = 0
-
-    def noise(self, rows: NDArray[np.int64]) -> EventNoise:
-        """The generators of some events, from their beginning."""
-        return EventNoise(self.seed, self.event_id[rows], self.draw)
-
-
-@dataclass(frozen=True)
-class Part:
-    """Some translated events: rows (n,), scores, μ (n,), ln r (n,), and their release.
-
-    ``tables`` is the domain whose quantiles the scores are decoded with.
-    """
-
-    rows: NDArray[np.int64]
-    scores: Tensor
-    mu: Tensor
-    log_ratio: Tensor
-    t_release: int
-    tables: int
-
-
-def micro_batches(
-    rows: NDArray[np.int64],
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """At most ``MICRO_BATCH`` rows at a time, as they are and filled up."""
-    for begin in range(0, len(rows), MICRO_BATCH):
-        chosen = rows[begin : begin + MICRO_BATCH]
-        yield chosen, np.resize(chosen, MICRO_BATCH)
 
 
 @dataclass(frozen=True)
@@ -149,6 +79,33 @@ class Translator:
         for t in np.unique(t_release).tolist():
             chosen = rows[t_release == t]
             yield from self._at_once(chosen, energy, mu, keys, settings.at(t))
+
+    def trace(
+        self,
+        energy: NDArray[np.float32],
+        mu: NDArray[np.float32],
+        keys: EventKeys,
+        settings: Settings,
+    ) -> Trace:
+        """Follow a few events, all released at ``settings.t_release``, through their translation.
+
+        Parameters
+        ----------
+        energy : float32 array, shape (N, L, n_eta, n_phi)
+        mu : float array, shape (N,)
+        keys : EventKeys
+        settings : Settings
+
+        Returns
+        -------
+        Trace
+            Both ways at all timesteps of the solver, clean ends and the release included.
+        """
+        found = Trace()
+        mus = torch.from_numpy(np.asarray(mu, dtype=np.float32))
+        rows = np.arange(len(energy))
+        self._translate(torch.from_numpy(energy), mus, keys.noise(rows), settings, found)
+        return found
 
     def _at_once(
         self,
@@ -210,7 +167,12 @@ class Translator:
 
     @torch.no_grad()
     def _translate(
-        self, energy: Tensor, mu: Tensor, noise: EventNoise, settings: Settings
+        self,
+        energy: Tensor,
+        mu: Tensor,
+        noise: EventNoise,
+        settings: Settings,
+        trace: Trace | None = None,
     ) -> tuple[Tensor, Tensor]:
         no_ratio = torch.zeros(len(energy), dtype=torch.float64)
         if settings.mode == "calibrate":
@@ -223,7 +185,7 @@ class Translator:
             x_t, log_ratio = noise.normal(shape).to(latents), no_ratio
         else:
             t = settings.t_release
-            x_t = self._release(latents, mu, noise, settings)
+            x_t = self._release(latents, mu, noise, settings, trace)
             log_ratio = self.log_ratio(x_t, t, mu).double().cpu()
         if settings.mode == "generate" or t > 0:
             guides = self._guides(settings, t)
@@ -233,12 +195,13 @@ class Translator:
             )
             x_t = solve(
                 x_t,
-                timesteps_between(t, settings.num_inference_steps),
+                settings.way_down(t),
                 predict,
                 self.scheduler,
                 settings.decoding_sampler,
                 lambda: noise.normal(shape).to(latents),
                 settings.eta,
+                record=None if trace is None else _keep(trace.down),
             )
         cells = (self.calibration.n_channels, *energy.shape[2:])
         normal = noise.normal(cells) if settings.decode == "sample" else None
@@ -263,7 +226,12 @@ class Translator:
         return (LabelContrast(strength, other if settings.guidance == "ratio" else NULL),)
 
     def _release(
-        self, latents: Tensor, mu: Tensor, noise: EventNoise, settings: Settings
+        self,
+        latents: Tensor,
+        mu: Tensor,
+        noise: EventNoise,
+        settings: Settings,
+        trace: Trace | None = None,
     ) -> Tensor:
         """Latents at the release time: noised forward, or inverted as the source."""
         t = settings.t_release
@@ -275,9 +243,19 @@ class Translator:
             predict = Predictor(
                 self.denoiser, self.scheduler, label, mu, bf16=self.bf16, source=source
             )
-            steps = timesteps_between(t, settings.num_inference_steps)[::-1]
-            return solve(latents, steps, predict, self.scheduler, settings.inversion_sampler)
-        return self._noised(latents, noise.normal(tuple(latents.shape[1:])).to(latents), t)
+            return solve(
+                latents,
+                settings.way_down(t)[::-1],
+                predict,
+                self.scheduler,
+                settings.inversion_sampler,
+                record=None if trace is None else _keep(trace.up),
+            )
+        eps = noise.normal(tuple(latents.shape[1:])).to(latents)
+        if trace is not None:
+            times = settings.way_down(t)[-2::-1]
+            trace.up = [(CLEAN, latents), *((t, self._noised(latents, eps, t)) for t in times)]
+        return self._noised(latents, eps, t)
 
     def _noised(self, latents: Tensor, eps: Tensor, t: int) -> Tensor:
         times = torch.full((len(latents),), t, device=latents.device)
@@ -289,3 +267,10 @@ class Translator:
         times = torch.full((len(x_t),), max(t, CLEAN + 1), device=x_t.device)
         alpha, sigma = alpha_sigma(self.scheduler, times)
         return self.ratio(x_t, times, mu, alpha, sigma)
+
+
+def _keep(kept: list[tuple[int, Tensor]]) -> Record:
+    def record(t: int, x_t: Tensor) -> None:
+        kept.append((t, x_t))
+
+    return record

@@ -33,6 +33,14 @@ CAPTIONS = {
         "The first two panes should share their hot spots, since the event must remain itself. "
         "The last two should share their texture: how full, how grainy, how bright.",
     ),
+    "event_path": Caption(
+        "One event on its way",
+        "Maps of log10(E/MeV) in η and φ, layers summed. Upper row: a simulated event, noised or "
+        "inverted up to the release, read with the simulation's quantiles. Lower row: the same "
+        "latents denoised as data from the release down to the translated event.",
+        "Read the upper row to the right, the lower one to the left; each column is one time. What "
+        "survives in the last column is what the translated event can know of its source.",
+    ),
     "mean_maps": Caption(
         "Mean energy of each cell",
         "Maps of the mean energy per cell in η and φ for real, simulated and translated events, "

@@ -198,6 +198,19 @@ def test_an_event_released_on_its_own_is_as_if_all_were_released_there(tiny_run,
     assert np.array_equal(log_ratio[rows], common.columns["log_ratio"][rows])
 
 
+def test_timesteps_are_taken_as_they_are(plain, tiny_run, command, tmp_path):
+    target = tmp_path / "explicit.h5"
+    command("translate", "--run", tiny_run, "--timesteps", "300,200,99", "--w", "1", "-o", target)
+    store = ImageStore(target)
+    assert store.provenance["timesteps"] == [300, 200, 99]
+    assert set(store.columns["t_release"]) == {300}
+    assert store.read().energy.tobytes() == ImageStore(plain).read().energy.tobytes()
+    target = tmp_path / "generated.h5"
+    way = ("--timesteps", "999,90", "--mode", "generate")
+    command("translate", "--run", tiny_run, *way, "-o", target)
+    assert ImageStore(target).provenance["timesteps"] == [999, 90]
+
+
 @pytest.mark.parametrize("mode", ["partial", "invert", "generate", "calibrate"])
 @pytest.mark.parametrize("ways", [("data", "data"), ("mc", "mc"), ("data", "mc")])
 def test_any_domain_becomes_any_domain(tiny_run, command, tmp_path, ways, mode):
@@ -245,6 +258,10 @@ def test_controls_are_kept_apart_and_resume_as_any(tiny_run, command, plain):
         (("--mode", "invert", "--release", "per-event"), "goes with mode partial"),
         (("--t-release", "auto", "--tolerance", "0.0001"), "never falls to 0.0001"),
         (("--weight-limit", "-1"), "log_weight_limit"),
+        (("--timesteps", "300,half"), "whole numbers"),
+        (("--timesteps", "300,100", "--steps", "3"), "exclude each other"),
+        (("--timesteps", "300,100", "--t-release", "400"), "begin at 300, the decoding at 400"),
+        (("--timesteps", "100,300"), "not descending"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

@@ -2,57 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from pileupgen.diffusion.events import Translation
 from pileupgen.diffusion.guidance import LabelContrast, Predictor, Strength
 from pileupgen.diffusion.pipeline import PileupTranslationPipeline
-from pileupgen.diffusion.sampling import solve, timesteps_between
+from pileupgen.diffusion.sampling import SAMPLERS, solve, timesteps_between
 from pileupgen.diffusion.schedule import make_scheduler
 from pileupgen.diffusion.settings import Settings
-from pileupgen.diffusion.translator import Translation
 from pileupgen.errors import ConfigError, RunError
-from pileupgen.models.autoencoder import Autoencoder
 from pileupgen.models.calibration import CellCalibration
 from pileupgen.models.cell_patches import CellPatches
 from pileupgen.models.codec import EventNoise
-from pileupgen.models.denoiser import DATA, MC, NULL, Denoiser
+from pileupgen.models.denoiser import DATA, MC, NULL
 from pileupgen.models.local import LocalDenoiser
 from pileupgen.models.ratio import RatioClassifier
 from tests.conftest import SMALL_GRID, make_energies
-
-
-@pytest.fixture(scope="module")
-def pipeline() -> PileupTranslationPipeline:
-    torch.manual_seed(0)
-    samples = [make_energies(1500, domain, seed=40) for domain in (0, 1)]
-    calibration = CellCalibration(2, 8, 12, n_knots=128, n_mu_bins=2, n_layer_bins=4)
-    calibration.fit([energy for energy, _ in samples], [mu for _, mu in samples])
-    autoencoder = Autoencoder(2, 8, 12, width=8, n_blocks=1, n_heads=2)
-    scores = []
-    for domain, (energy, mu) in enumerate(samples):
-        uniform = torch.rand(energy.shape)
-        images = torch.from_numpy(energy), torch.from_numpy(mu)
-        scores.append(calibration.encode(images[0], domain, images[1], uniform))
-    denoiser = Denoiser(8, 4, 6, width=8, n_blocks=1, patch=(2, 2))
-    labels = [torch.full((1500,), domain) for domain in (0, 1)]
-    mus = torch.full((1500,), 60.0)
-    with torch.no_grad():
-        latents = [autoencoder.encode(s, y, mus) for s, y in zip(scores, labels, strict=True)]
-    denoiser.field.fit(latents)
-    ratio = RatioClassifier(8, 4, 6, width=8, n_blocks=1, patch=(2, 2))
-    ratio.field.load_state_dict(denoiser.field.state_dict())
-    return PileupTranslationPipeline(
-        calibration, autoencoder, denoiser, ratio, make_scheduler(1000), SMALL_GRID.to_dict()
-    )
-
-
-@pytest.fixture(scope="module")
-def events():
-    energy, mu = make_energies(400, 0, seed=50)
-    return energy, mu, np.arange(400)
 
 
 def neighbour_correlation(energy: np.ndarray) -> float:
@@ -253,6 +223,23 @@ def test_an_unknown_domain_is_named(pipeline, events):
         pipeline(*events, source="monte carlo")
 
 
+@pytest.mark.parametrize(
+    ("mode", "sampler"),
+    [("partial", s) for s in SAMPLERS] + [("invert", "ddim"), ("invert", "dpmsolver++")],
+)
+def test_explicit_timesteps_that_are_the_even_ones_change_no_byte(pipeline, events, mode, sampler):
+    few = tuple(part[:20] for part in events)
+    even = Settings(mode, 300, 0.5, 4, sampler)
+    explicit = replace(even, timesteps=(300, 225, 150, 74), num_inference_steps=99)
+    assert even.way_down(300) == explicit.way_down(300)
+    assert explicit.n_evaluations == even.n_evaluations
+    first, second = (pipeline(*few, settings=settings) for settings in (even, explicit))
+    assert first.energy.tobytes() == second.energy.tobytes()
+    assert first.log_ratio.tobytes() == second.log_ratio.tobytes()
+    other = pipeline(*few, settings=replace(even, timesteps=(300, 200, 100, 40)))
+    assert other.energy.tobytes() != first.energy.tobytes()
+
+
 def test_weights_are_clipped():
     image, t = np.zeros((1, 1, 1, 1), np.float32), np.array([300])
     for limit in (5.0, 2.0):
@@ -289,6 +276,14 @@ def test_saved_and_loaded_it_translates_the_same(pipeline, events, tmp_path):
         (Settings(t_release=-1), "outside"),
         (Settings(mode="sideways"), "No mode 'sideways'"),
         (Settings(num_inference_steps=0), "at least 1"),
+        (Settings(timesteps=(300, 100, 200)), "300,100,200 are not descending"),
+        (Settings(timesteps=(300, 300)), "not descending"),
+        (Settings(timesteps=()), "not descending"),
+        (Settings(timesteps=(300, -1)), "not descending within 999 … 0"),
+        (Settings("partial", 999, timesteps=(1000, 10)), "not descending within"),
+        (Settings(timesteps=(200, 100)), "begin at 200, the decoding at 300"),
+        (Settings("generate", timesteps=(300, 100)), "begin at 300, the decoding at 999"),
+        (Settings(timesteps=(300, 9), release="per-event"), "do not go with one per event"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(pipeline, events, settings, words):

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
 from pileupgen.validation.figures.correlations import correlation_figure
-from pileupgen.validation.figures.displays import event_display_figure
+from pileupgen.validation.figures.displays import event_display_figure, event_path_figure
 from pileupgen.validation.figures.features import feature_correlation_figure
 from pileupgen.validation.figures.jets import jet_figure
 from pileupgen.validation.figures.maps import eta_profile_figure, mean_map_figure
@@ -23,6 +24,9 @@ from pileupgen.validation.release_curve import ReleaseCurve
 from pileupgen.validation.sample import Sample
 from pileupgen.validation.stores import Validation
 
+if TYPE_CHECKING:
+    from pileupgen.diffusion.event_path import EventPath
+
 Draw = Callable[[], Figure]
 
 MAX_COLUMNS = 6
@@ -30,7 +34,10 @@ MAX_COLUMNS = 6
 
 
 def validation_figures(
-    validation: Validation, curve: ReleaseCurve | None = None, t_release: int | None = None
+    validation: Validation,
+    curve: ReleaseCurve | None = None,
+    t_release: int | None = None,
+    path: EventPath | None = None,
 ) -> Iterator[tuple[str, Draw]]:
     """Give the names of the figures and functions that draw them.
 
@@ -42,6 +49,8 @@ def validation_figures(
         Adds the figure of the release time.
     t_release : int, optional
         Where the translated events were released.
+    path : EventPath, optional
+        The way of the event that is shown, of images.
     """
     samples, comparison = validation.samples, validation.comparison
     trio = (samples.target, samples.source, samples.translated)
@@ -50,7 +59,7 @@ def validation_figures(
         yield from _shower_figures(validation, trio)
         comparison = replace(comparison, observables=farthest_records(comparison))
     elif not is_table:
-        yield from _image_figures(validation)
+        yield from _image_figures(validation, path)
     records = comparison.observables
     for number, begin in enumerate(range(0, len(records), N_PER_PAGE), start=1):
         page = records[begin : begin + N_PER_PAGE]
@@ -67,7 +76,7 @@ def validation_figures(
         yield "release", partial(release_figure, curve, t_release)
 
 
-def _image_figures(validation: Validation) -> Iterator[tuple[str, Draw]]:
+def _image_figures(validation: Validation, path: EventPath | None) -> Iterator[tuple[str, Draw]]:
     """Figures of the images themselves."""
     samples, display = validation.samples, validation.display
     if display is None:
@@ -80,6 +89,9 @@ def _image_figures(validation: Validation) -> Iterator[tuple[str, Draw]]:
     ]
     images = [display.source, display.translated, display.target]
     yield "event_display", partial(event_display_figure, images, titles, samples.target.grid)
+    if path is not None:
+        grid = samples.target.grid
+        yield "event_path", partial(event_path_figure, path, display.translated, grid)
     yield "mean_maps", partial(mean_map_figure, *trio)
     yield "eta_profile", partial(eta_profile_figure, *trio)
     yield "cell_spectrum", partial(cell_spectrum_figure, *trio)

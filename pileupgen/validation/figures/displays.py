@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
@@ -13,6 +15,9 @@ from numpy.typing import NDArray
 from pileupgen.calo.geometry import Grid
 from pileupgen.validation.figures.style import new_figure, style
 from pileupgen.validation.observables import MEV
+
+if TYPE_CHECKING:
+    from pileupgen.diffusion.event_path import EventPath
 
 EMPTY = "#f2f2f2"
 """Colour of cells without energy."""
@@ -52,6 +57,47 @@ def event_display_figure(
         extend = "both" if isinstance(norm, SymLogNorm) else "max"
         bar = figure.colorbar(mesh, ax=panes, aspect=30, pad=0.01, extend=extend)
         bar.set_label(label)
+    return figure
+
+
+def event_path_figure(path: EventPath, translated: NDArray[np.float32], grid: Grid) -> Figure:
+    """Draw one event noised up to the release, and denoised from there, a column a time.
+
+    Parameters
+    ----------
+    path : EventPath
+    translated : float32 array, shape (L, n_eta, n_phi)
+        What the event became, in GeV, its marginals renewed: the clean end of the way down.
+    grid : Grid
+        Axes of the images; layers are summed.
+    """
+    ways = np.stack([path.up, np.concatenate([translated[None], path.down[1:]])]).sum(axis=2)
+    images = list(ways.reshape(-1, 1, *ways.shape[2:]))
+    scale = _signed_scale if any((image < 0).any() for image in images) else _log_scale
+    values, norm, colours, label = scale(images)
+    n = len(path.t)
+    verbs = ("noised" if path.mode == "partial" else "inverted", "denoised")
+    rows = (path.direction.source, path.direction.target)
+    with style():
+        figure = new_figure(2.9 * n + 1.4, 6.6)
+        panes = figure.subplots(2, n, squeeze=False, sharex=True, sharey=True)
+        for place, value in enumerate(values):
+            row, column = divmod(place, n)
+            axes = panes[row, column]
+            mesh = draw_map(axes, value[0], grid, norm, colours)
+            label_axes(axes, grid, left=column == 0, bottom=row == 1)
+            t = path.t[column]
+            if column == 0:
+                axes.set_ylabel(f"read as {rows[row]}\n$\\phi$ [rad]")
+                axes.set_title(("before", "after")[row])
+            elif column < n - 1:
+                axes.set_title(f"{verbs[row]} to $t$ = {t}")
+            else:
+                axes.set_title(f"released at $t$ = {t}")
+        extend = "both" if isinstance(norm, SymLogNorm) else "max"
+        bar = figure.colorbar(mesh, ax=panes, aspect=30, pad=0.01, extend=extend)
+        bar.set_label(label + (", layers summed" if grid.n_layers > 1 else ""))
+        figure.suptitle(f"Event {path.event}")
     return figure
 
 

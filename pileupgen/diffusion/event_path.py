@@ -1,0 +1,124 @@
+"""One event on its way to the release and down again, as cells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pileupgen.diffusion.direction import Direction
+from pileupgen.diffusion.events import EventKeys
+from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+from pileupgen.diffusion.settings import Settings
+from pileupgen.errors import ConfigError
+
+N_BETWEEN = 2
+"""Stops between the clean end and the release, on each way."""
+
+
+@dataclass(frozen=True)
+class EventPath:
+    """Images of one event at the same times on both ways.
+
+    Attributes
+    ----------
+    event : int
+        Its number.
+    t : tuple of int
+        Ascending from −1, the clean end, to the release.
+    up, down : float32 arrays, shape (K, L, n_eta, n_phi)
+        GeV at these times: noised or inverted, read as the source; and denoised, read as the
+        target. At the release both are the same latents.
+    direction : Direction
+    mode : str
+    """
+
+    event: int
+    t: tuple[int, ...]
+    up: NDArray[np.float32]
+    down: NDArray[np.float32]
+    direction: Direction
+    mode: str
+
+
+def follow_event(
+    pipeline: PileupTranslationPipeline,
+    energy: NDArray[np.float32],
+    mu: float,
+    event_id: int,
+    seed: int,
+    settings: Settings,
+    direction: Direction | None = None,
+) -> EventPath:
+    """Follow one event through its translation, with the random numbers it has there.
+
+    Parameters
+    ----------
+    pipeline : PileupTranslationPipeline
+    energy : float32 array, shape (L, n_eta, n_phi)
+        GeV.
+    mu : float
+        NaN where it is not known.
+    event_id, seed : int
+    settings : Settings
+        With a common release above 0.
+    direction : Direction, optional
+        mc to data, if not given.
+
+    Raises
+    ------
+    ConfigError
+        If these settings have no way up and down, or do not fit the model.
+    """
+    pipeline.check(settings)
+    if not has_path(settings):
+        raise ConfigError(
+            f"Mode {settings.mode} at t = {settings.t_release} has no way up and down again.",
+            "Choose partial or invert, and one release above 0 for all.",
+        )
+    way = direction or Direction()
+    translator = pipeline.translator(way)
+    mus = np.array([mu], dtype=np.float32)
+    keys = EventKeys(np.array([event_id], dtype=np.int64), seed)
+    trace = translator.trace(energy[None], mus, keys, settings)
+    up, down = dict(trace.up), dict(trace.down)
+    stops = _stops(sorted(up.keys() & down.keys()))
+
+    def images(found: dict[int, Tensor], label: int) -> NDArray[np.float32]:
+        mus_there = torch.from_numpy(mus)
+        parts = []
+        for t in stops:
+            x_t = found[t]
+            scores = pipeline.codec.decode_scores(x_t, label, mus_there.to(x_t.device)).cpu()
+            tables = translator.tables(label, settings)
+            parts.append(pipeline.calibration.decode(scores, tables, mus_there).numpy()[0])
+        return np.where(pipeline.geometry.is_dead, np.float32(0.0), np.stack(parts))
+
+    return EventPath(
+        event_id,
+        tuple(stops),
+        images(up, way.source_label),
+        images(down, way.target_label),
+        way,
+        settings.mode,
+    )
+
+
+def has_path(settings: Settings) -> bool:
+    """Whether events go up to one release and down again."""
+    return (
+        settings.mode in ("partial", "invert", "invert+sde")
+        and settings.t_release > 0
+        and settings.release == "common"
+    )
+
+
+def _stops(times: list[int]) -> list[int]:
+    """Both ends and, of the times between, those nearest to even ones."""
+    first, last = times[0], times[-1]
+    even = np.linspace(first, last, N_BETWEEN + 2)
+    nearest = {min(times, key=lambda t: abs(t - wanted)) for wanted in even}
+    return sorted(nearest)

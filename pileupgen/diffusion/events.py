@@ -1,0 +1,92 @@
+"""What goes into a translation and comes out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pileupgen.diffusion.settings import LOG_WEIGHT_LIMIT
+from pileupgen.diffusion.weights import clipped_weights
+from pileupgen.models.codec import EventNoise
+
+MICRO_BATCH = 50
+"""Events per network call, always: shorter batches are filled up, so that the kernels chosen, and
+with them the last bits of an event, do not depend on how many events share its batch."""
+
+
+@dataclass(frozen=True)
+class Translation:
+    """Translated events.
+
+    Attributes
+    ----------
+    energy : float32 array, shape (N, L, n_eta, n_phi)
+        GeV.
+    log_ratio : float64 array, shape (N,)
+        ln p_target / p_source of each event at its release; its exponential is the weight that
+        removes what divergence is left there. 0 where there is none (calibrate, generate, and
+        where source and target are one domain).
+    t_release : int64 array, shape (N,)
+        Where each event was released; −1 where it was not (calibrate, generate).
+    log_weight_limit : float
+        Of the clipping.
+    """
+
+    energy: NDArray[np.float32]
+    log_ratio: NDArray[np.float64]
+    t_release: NDArray[np.int64]
+    log_weight_limit: float = LOG_WEIGHT_LIMIT
+
+    @property
+    def weight(self) -> NDArray[np.float64]:
+        """exp(log_ratio), log_ratio clipped to ∓ the limit."""
+        return clipped_weights(self.log_ratio, self.log_weight_limit)
+
+
+@dataclass(frozen=True)
+class EventKeys:
+    """What fixes the random numbers of events: their numbers, shape (N,), seed and draw."""
+
+    event_id: NDArray[np.int64]
+    seed: int
+    draw: int = 0
+
+    def noise(self, rows: NDArray[np.int64]) -> EventNoise:
+        """The generators of some events, from their beginning."""
+        return EventNoise(self.seed, self.event_id[rows], self.draw)
+
+
+@dataclass
+class Trace:
+    """Latents (N, C, H, W) on the way up to the release and on the way down, with their t."""
+
+    up: list[tuple[int, Tensor]] = field(default_factory=list)
+    down: list[tuple[int, Tensor]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some translated events: rows (n,), scores, μ (n,), ln r (n,), and their release.
+
+    ``tables`` is the domain whose quantiles the scores are decoded with.
+    """
+
+    rows: NDArray[np.int64]
+    scores: Tensor
+    mu: Tensor
+    log_ratio: Tensor
+    t_release: int
+    tables: int
+
+
+def micro_batches(
+    rows: NDArray[np.int64],
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """At most ``MICRO_BATCH`` rows at a time, as they are and filled up."""
+    for begin in range(0, len(rows), MICRO_BATCH):
+        chosen = rows[begin : begin + MICRO_BATCH]
+        yield chosen, np.resize(chosen, MICRO_BATCH)
