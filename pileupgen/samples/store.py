@@ -39,6 +39,7 @@ SCHEMA = "pileupgen-images"
 SCHEMA_VERSION = 1
 CHUNK_EVENTS = 16
 _FLUSH_EVENTS = 256
+_COLUMN_EVENTS = 4096
 _SPAN_EVENTS = 1024
 
 COLUMNS: dict[str, tuple[str, str, str]] = {
@@ -219,6 +220,7 @@ class StoreWriter:
         self._buffer: list[NDArray[np.float32]] = []
         self._columns: list[Mapping[str, NDArray[Any]]] = []
         self._buffered = 0
+        self._n_columns = 0
         self.n_events = 0
 
     def append(self, energy: NDArray[np.float32], columns: Mapping[str, NDArray[Any]]) -> None:
@@ -237,16 +239,18 @@ class StoreWriter:
             )
         self.n_events += len(energy)
         self._columns.append(columns)
+        self._n_columns += len(energy)
         self._buffer.append(np.asarray(energy, dtype=np.float32))
         self._buffered += len(energy)
         if self._buffered >= _FLUSH_EVENTS:
             self._flush(whole_chunks=True)
+        if self._n_columns >= _COLUMN_EVENTS:
+            self._flush_columns()
 
     def _flush(self, *, whole_chunks: bool) -> None:
         if not self._buffer:
             return
-        self._flush_columns()
-        energy = np.concatenate(self._buffer)
+        energy = self._buffer[0] if len(self._buffer) == 1 else np.concatenate(self._buffer)
         n = len(energy) - len(energy) % CHUNK_EVENTS if whole_chunks else len(energy)
         images = self._file["images"]
         begin = images.shape[0]
@@ -257,19 +261,22 @@ class StoreWriter:
         self._buffered = len(energy) - n
 
     def _flush_columns(self) -> None:
+        # A few bytes an event: written more often, opening them would cost as much as the images.
         events = self._file["events"]
         for name in self._columns[0] if self._columns else ():
             values = np.concatenate([columns[name] for columns in self._columns])
             if name not in events:
                 dtype, unit, meaning = COLUMNS[name]
                 column = events.create_dataset(
-                    name, shape=(0,), maxshape=(None,), dtype=dtype, chunks=(4096,)
+                    name, shape=(0,), maxshape=(None,), dtype=dtype, chunks=(_COLUMN_EVENTS,)
                 )
                 column.attrs["unit"], column.attrs["meaning"] = unit, meaning
-            begin = len(events[name])
-            events[name].resize(begin + len(values), axis=0)
-            events[name][begin:] = values
-        self._columns = []
+            column = events[name]
+            begin = len(column)
+            column.resize(begin + len(values), axis=0)
+            column[begin:] = values
+        self._sink.check()
+        self._columns, self._n_columns = [], 0
 
     def replace_provenance(self, provenance: Mapping[str, Any]) -> None:
         """Write another provenance, of what became known while the events were added."""
@@ -278,6 +285,7 @@ class StoreWriter:
     def finish(self) -> None:
         """Write what is buffered."""
         self._flush(whole_chunks=False)
+        self._flush_columns()
 
 
 @contextmanager
@@ -324,7 +332,7 @@ def create_store(
                 dtype="f4",
                 chunks=(CHUNK_EVENTS, *grid.shape),
                 fletcher32=True,
-                **hdf5plugin.Zstd(clevel=1),
+                **hdf5plugin.Bitshuffle(),
             )
             images.attrs["unit"] = "GeV" if grid.units is None else "geometry.units, by layer"
             images.attrs["axes"] = "event, layer, eta, phi"
