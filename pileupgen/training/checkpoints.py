@@ -22,6 +22,7 @@ _log = logging.getLogger(__name__)
 
 BEST = "best"
 _HINT = "Free space and repeat the command: training continues from the checkpoint before."
+_MAX_SHOWN = 100
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, SafetensorError)
 
 
@@ -154,9 +155,12 @@ def _read(path: Path, making: Making, needed: set[str]) -> TrainingState | None:
     if missing:
         _log.warning("%s lacks %s; going on from the checkpoint before.", path, min(missing))
         return None
-    if made_from != making.fingerprint:
-        differing = differing_keys(settings, making.settings)
-        shown = "; ".join(differing[:5]) if differing else "the image stores are other ones"
+    differing = differing_keys(settings, making.settings)
+    # A preset's grid may change while its name, which is all that the config has, does not.
+    is_other_grid = any(key.startswith("grid.") for key in differing)
+    if made_from != making.fingerprint or is_other_grid:
+        named = [text if len(text) <= _MAX_SHOWN else text.split(":")[0] for text in differing]
+        shown = "; ".join(named[:5]) if named else "the image stores are other ones"
         raise RunError(
             f"{path} was made from something else: {shown}.",
             "Give --force to train anew, or choose another --run.",

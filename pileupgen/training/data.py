@@ -262,7 +262,7 @@ def _spread(
 
 
 def require_events(store: ImageStore, split: str) -> None:
-    """Refuse samples that are too small to learn from, and warn of small ones.
+    """Refuse samples that are too small to learn from.
 
     Raises
     ------
@@ -275,6 +275,11 @@ def require_events(store: ImageStore, split: str) -> None:
             f"{store.path} has {n} {split} events; {MIN_EVENTS} are needed.",
             "Preprocess more events.",
         )
+
+
+def warn_of_few(store: ImageStore, split: str) -> None:
+    """Log a warning where a split has fewer than ``FEW_EVENTS`` events."""
+    n = len(store.indices(split))
     if n < FEW_EVENTS:
         _log.warning(
             "%s has only %d %s events: what is learned from them is rough, intervals will be wide, "

@@ -39,6 +39,7 @@ from pileupgen.training.data import (
     Training,
     require_events,
     require_finite,
+    warn_of_few,
 )
 from pileupgen.training.denoising_curve import DenoisingCurve, denoising_curve
 from pileupgen.training.encoded import encoded_events
@@ -120,6 +121,7 @@ def train_pipeline(
     for store in stores:
         for split in ("train", "validation"):
             require_events(store, split)
+            warn_of_few(store, split)
     accelerator = new_accelerator(device, config.training.mixed_precision)
     seed = config.training_seed
     set_seed(seed)

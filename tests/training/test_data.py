@@ -8,7 +8,7 @@ from scipy.stats import kstest
 from pileupgen.errors import TrainingError
 from pileupgen.models.calibration import CellCalibration
 from pileupgen.samples.store import ImageStore, assign_splits, create_store
-from pileupgen.training.data import Augmentation, ScoreSample, require_finite
+from pileupgen.training.data import Augmentation, ScoreSample, require_finite, warn_of_few
 from tests.conftest import SMALL_GRID, make_energies, write_sample
 
 
@@ -92,6 +92,7 @@ def test_few_events_are_taken_with_a_warning(tmp_path, calibration, caplog):
     stores = tuple(write_sample(tmp_path / f"{d}.h5", 20, d) for d in (0, 1))
     with caplog.at_level("WARNING", logger="pileupgen"):
         ScoreSample(stores, calibration, "train")
+        warn_of_few(stores[0], "train")
     assert "has only 13 train events" in caplog.text
 
 

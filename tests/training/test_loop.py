@@ -32,7 +32,7 @@ from pileupgen.training.objectives import (
 from pileupgen.training.step import new_accelerator
 
 CONFIG = TrainingConfig(batch_size=16, checkpoint_every=4, mixed_precision="no", tensorboard=False)
-MAKING = Making("made", {"config": {"denoiser": {"width": 8}}})
+MAKING = Making("made", {"config": {"denoiser": {"width": 8}}, "grid": {"n_phi": 12}})
 
 
 class InterruptionError(Exception):
@@ -140,11 +140,14 @@ def test_a_checkpoint_of_another_making_is_refused_and_what_differs_is_named(
 ):
     stage = denoiser_stage(autoencoder, sample, held_out, tmp_path, steps=4)
     train_stage(stage, CONFIG, 1, accelerator)
-    for settings, words in (
-        ({"config": {"denoiser": {"width": 16}}}, r"denoiser.width: 8 → 16"),
-        (MAKING.settings, "image stores"),
+    edges = {"eta_edges": [0.1 * i for i in range(50)]}
+    for fingerprint, settings, words in (
+        ("other", {"config": {"denoiser": {"width": 16}}}, r"denoiser.width: 8 → 16"),
+        ("other", MAKING.settings, "image stores"),
+        ("made", {**MAKING.settings, "grid": {"n_phi": 24}}, "n_phi: 12 → 24"),
+        ("made", {**MAKING.settings, "grid": {"n_phi": 12, **edges}}, "else: grid.eta_edges\\."),
     ):
-        other = replace(stage, making=Making("other", settings))
+        other = replace(stage, making=Making(fingerprint, settings))
         with pytest.raises(RunError, match=words):
             train_stage(other, CONFIG, 1, accelerator)
 
