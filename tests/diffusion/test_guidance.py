@@ -18,10 +18,12 @@ from pileupgen.diffusion.guidance import (
     Strength,
 )
 from pileupgen.diffusion.sampling import SAMPLERS, is_stochastic, solve, timesteps_between
+from pileupgen.diffusion.schedule import alpha_sigma
 from pileupgen.diffusion.settings import Settings
 from pileupgen.diffusion.weights import WeightSummary, clipped_weights, effective_fraction
 from pileupgen.models.denoiser import DATA, MC, NULL, Denoiser
 from pileupgen.models.ratio import RatioClassifier
+from pileupgen.models.ratio_calibration import N_KNOTS, Lines
 from tests.diffusion.gaussian_toy import (
     SCHEDULER,
     SHIFT,
@@ -250,3 +252,22 @@ def test_clipping_bounds_the_weights_and_is_counted():
 def test_which_samplers_are_stochastic():
     assert [name for name in SAMPLERS if is_stochastic(name)] == ["ancestral", "sde-dpmsolver++"]
     assert is_stochastic("ddim", 0.1)
+
+
+def test_the_ratios_gradient_is_that_of_the_calibrated_ratio():
+    torch.manual_seed(0)
+    ratio = RatioClassifier(2, 4, 6, width=8, n_blocks=1)
+    torch.nn.init.normal_(ratio.head[-1].weight)
+    alpha, sigma = alpha_sigma(SCHEDULER, torch.full((3,), 300))
+    x = torch.randn(3, 2, 4, 6)
+    point = Point(x, torch.zeros_like(x), torch.full((3,), 300), torch.ones(3), alpha, sigma)
+    raw = RatioGradient(Strength(1.0), ratio).gradient(point)
+    knots = np.linspace(0, 999, N_KNOTS)
+    ratio.calibrate(Lines(knots, np.full(N_KNOTS, 0.25), np.full(N_KNOTS, 3.0)))
+    guide = RatioGradient(Strength(1.0), ratio)
+    assert float(raw.abs().max()) > 0
+    torch.testing.assert_close(guide.gradient(point), 0.25 * raw)
+    back = RatioGradient(Strength(1.0), ratio, sign=-1)
+    nothing = torch.zeros_like(x)
+    towards, away = (g.direction(point, nothing, None) for g in (guide, back))
+    torch.testing.assert_close(away, -towards)

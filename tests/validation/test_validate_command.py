@@ -214,6 +214,38 @@ def test_weights_that_cannot_be_summed_are_refused(toy, run_folder, toy_stores, 
     assert "1 are not finite or too large" in str(error)
 
 
+@pytest.mark.parametrize(
+    ("weight", "words"), [(-0.5, "150 are negative"), (0.0, "all 150 event weights are zero")]
+)
+@pytest.mark.parametrize("option", ["--weighted", "--unweighted"])
+def test_weights_that_nothing_is_left_of_are_refused(
+    toy, run_folder, toy_stores, weight, words, option
+):
+    energy = toy_stores["translated"].read().energy
+    weights = np.full(len(energy), weight)
+    path = run_folder / "translated/mc_to_data.h5"
+    toy.translated(path, toy_stores["source"], energy, weight=weights)
+    error = call(run_folder, "--quick", option).exception
+    assert isinstance(error, InputError)
+    assert words in str(error)
+    assert str(path) in str(error)
+
+
+def test_events_of_weight_zero_count_for_nothing(toy, run_folder, toy_stores):
+    source, energy = toy_stores["source"], toy_stores["translated"].read().energy
+    dropped = np.arange(len(energy)) % 3 == 0
+    spoiled = np.where(dropped[:, None, None, None], 10 * energy, energy)
+    path, values = run_folder / "translated/mc_to_data.h5", []
+    for images in (energy, spoiled):
+        toy.translated(path, source, images, weight=np.where(dropped, 0.0, 2.0))
+        assert call(run_folder, "--quick", "--weighted").exit_code == 0
+        metrics = json.loads((run_folder / "validation/metrics.json").read_text())
+        values.append(metrics["headline"])
+    assert values[0]["ess"] == pytest.approx(2 / 3, abs=0.01)
+    for name in ("mean_w1", "faithfulness_block", "faithfulness_cell", "significance"):
+        assert values[1][name] == pytest.approx(values[0][name], rel=1e-5), name
+
+
 def test_one_huge_weight_is_reported_as_a_poor_sample(toy, run_folder, toy_stores):
     energy = toy_stores["translated"].read().energy
     weight = np.ones(len(energy))
