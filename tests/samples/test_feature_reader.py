@@ -9,12 +9,16 @@ import numpy as np
 import pytest
 import uproot
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from pileupgen.calo.geometry import FEATURES, Grid, get_grid, require_same_grid
 from pileupgen.calo.imaging import Imager
 from pileupgen.errors import (
     CardError,
     GeometryError,
+    InputError,
     MissingFieldError,
     MissingInputError,
     UnreadableInputError,
@@ -301,3 +305,58 @@ def test_grids_of_features_keep_their_units():
     with pytest.raises(GeometryError, match="feature tables"):
         get_grid(FEATURES)
     assert "units" not in get_grid("atlas").to_dict()
+
+
+IN_TMP_PATH = settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+FINITE = st.floats(-(2.0**100), 2.0**100, width=32)
+
+
+@pytest.mark.parametrize("suffix", ["h5", "root"])
+@IN_TMP_PATH
+@given(
+    values=arrays(np.float32, st.tuples(st.integers(1, 40), st.just(2)), elements=FINITE),
+    ends=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+)
+def test_any_table_and_span_is_read_bit_by_bit(tmp_path, suffix, values, ends):
+    path = tmp_path / f"any.{suffix}"
+    if suffix == "h5":
+        with h5py.File(path, "w") as file:
+            file["a"], file["b"] = values[:, 0], values[:, 1].astype(np.float64)
+    else:
+        with uproot.recreate(path) as file:
+            tree = file.mktree("jets", {"a": "float32", "b": "float64"})
+            for part in np.array_split(values, 3):
+                tree.extend({"a": part[:, 0], "b": part[:, 1].astype(np.float64)})
+    begin, end = sorted(round(place * len(values)) for place in ends)
+    reader = reader_of(path, {"a": "a", "b": "b"}, mu=0.0)
+    found = [part.energy for part in reader.read(Span(0, begin, end, 0))]
+    reader.close()
+    assert np.array_equal(np.concatenate([np.empty((0, 2), np.float32), *found]), values[begin:end])
+
+
+@pytest.fixture(scope="module")
+def whole_files(table, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    for suffix, write in WRITERS.items():
+        features = write(folder / f"f.{suffix}", table[:200])
+        (folder / f"{suffix}.yaml").write_text(yaml.safe_dump(features))
+    return folder
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+@IN_TMP_PATH
+@given(place=st.floats(0, 1), damage=st.binary(min_size=1, max_size=100))
+def test_a_damaged_table_is_read_or_refused_by_name(tmp_path, whole_files, suffix, place, damage):
+    whole = (whole_files / f"f.{suffix}").read_bytes()
+    features = yaml.safe_load((whole_files / f"{suffix}.yaml").read_text())
+    path = tmp_path / f"damaged.{suffix}"
+    begin = int(place * (len(whole) - len(damage)))
+    path.write_bytes(whole[:begin] + damage + whole[begin + len(damage) :])
+    said = str(path)
+    try:
+        list(reader_of(path, features).chunks())
+    except InputError as error:
+        said = error.message
+    assert str(path) in said

@@ -5,6 +5,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from test_jet_variables import make_jets
 
 from pileupgen.errors import CardError, InputError, UnreadableInputError
@@ -99,3 +101,25 @@ def test_jet_that_is_not_finite_is_named(tmp_path: Path) -> None:
     found = load_card(card(tmp_path))
     with pytest.raises(UnreadableInputError, match="jet 4"):
         list(found.open(found.input_files()).chunks())
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(place=st.floats(0, 1), damage=st.binary(min_size=1, max_size=100))
+def test_a_damaged_file_is_read_or_refused_by_name(
+    tmp_path: Path, place: float, damage: bytes
+) -> None:
+    whole, path = tmp_path / "whole.h5", tmp_path / "a.hdf5"
+    if not whole.exists():
+        write(whole, 20)
+    content = whole.read_bytes()
+    begin = int(place * (len(content) - len(damage)))
+    path.write_bytes(content[:begin] + damage + content[begin + len(damage) :])
+    found = load_card(card(tmp_path))
+    said = str(path)
+    try:
+        list(found.open(found.input_files()).chunks())
+    except InputError as error:
+        said = error.message
+    assert str(path) in said

@@ -177,8 +177,9 @@ class _Hdf5Features(FeatureFile):
         with _reading(path, "HDF5"):
             self._file = h5py.File(for_library(path), "r")
         try:
-            self._datasets = [self._find(place) for place in places]
-            lengths = {int(dataset.shape[0]) for dataset, _, _ in self._datasets}
+            with _reading(path, "HDF5"):
+                self._datasets = [self._find(place) for place in places]
+                lengths = {int(dataset.shape[0]) for dataset, _, _ in self._datasets}
             if len(lengths) != 1:
                 raise UnreadableInputError(
                     f"{path}: the card's columns have {' and '.join(map(str, sorted(lengths)))} "

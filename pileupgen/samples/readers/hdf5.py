@@ -23,6 +23,7 @@ from pileupgen.errors import (
 from pileupgen.samples.readers.base import MuSource
 from pileupgen.samples.readers.files import FileReader, Place, require_sane_energies
 from pileupgen.samples.readers.remote import InputFile, for_library
+from pileupgen.samples.readers.root import reading
 
 
 class Hdf5Options(BaseModel):
@@ -126,22 +127,20 @@ class H5File:
 
     def find(self, name: str) -> Any:
         """Find an array of numbers, its first axis the event."""
-        try:
+        with reading(self.path, f"dataset '{name}'"):
             found = self._file.get(name)
-        except (OSError, KeyError, RuntimeError, ValueError) as error:
-            raise UnreadableInputError(f"{self.path}: '{name}' is damaged: {error}.") from error
-        if not isinstance(found, h5py.Dataset):
-            known: list[str] = []
-            self._file.visit(known.append)
-            raise MissingFieldError(
-                f"{self.path} has no dataset '{name}'.", did_you_mean(name, known)
-            )
-        if found.dtype.kind not in "fiu" or not found.shape:
-            raise UnreadableInputError(
-                f"{self.path}: dataset '{name}' holds {found.dtype} of shape {found.shape}, "
-                "not an array of numbers.",
-                "Name another in the card's options.",
-            )
+            if not isinstance(found, h5py.Dataset):
+                known: list[str] = []
+                self._file.visit(known.append)
+                raise MissingFieldError(
+                    f"{self.path} has no dataset '{name}'.", did_you_mean(name, known)
+                )
+            if found.dtype.kind not in "fiu" or not found.shape:
+                raise UnreadableInputError(
+                    f"{self.path}: dataset '{name}' holds {found.dtype} of shape {found.shape}, "
+                    "not an array of numbers.",
+                    "Name another in the card's options.",
+                )
         return found
 
     def read(self, data: Any, begin: int, end: int) -> NDArray[Any]:
