@@ -31,13 +31,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.quality import Judge
 from pileupgen.diffusion.direction import Direction
 from pileupgen.diffusion.events import MICRO_BATCH, EventKeys
-from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+from pileupgen.diffusion.pipeline import PileupTranslationPipeline, Renewal
 from pileupgen.diffusion.production import Blocks, Member, Production, produce
 from pileupgen.diffusion.schedule import alpha_sigma
 from pileupgen.diffusion.settings import Settings
 from pileupgen.models.codec import EventNoise
 from pileupgen.models.denoiser import DATA, MC, NULL
-from pileupgen.models.renewal import MarginalRenewal
+from pileupgen.models.field_renewal import FieldRenewal
 from pileupgen.run import RunDirectory
 from pileupgen.samples.store import Images, ImageStore, create_store
 
@@ -62,6 +62,7 @@ def main() -> None:
     judge = Judge.of(mc, data, given.events, 1, given.seed)
     rows = mc.indices("test", given.events)
     training = mc.read(mc.indices("train", given.renewal_events))
+    real = data.read(data.indices("train", 4 * given.renewal_events))
     base = Settings("partial", given.t_release, given.w)
     record: dict[str, Any] = {"load_before": os.getloadavg(), "events": len(rows), "rows": []}
     print(f"{len(rows)} events, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}")
@@ -71,7 +72,7 @@ def main() -> None:
         if not given.no_plain:
             plain = PlainLoop(pipeline, given.t_release, given.w, given.seed)
             if len(training):
-                plain.fit(training)
+                plain.fit(training, real)
             seconds = timed(lambda: plain.produce(mc, rows, Path(folder) / "plain.h5"))
             energies["plain"] = ImageStore(Path(folder) / "plain.h5").read().energy
             rates["plain"] = len(rows) / seconds
@@ -80,7 +81,7 @@ def main() -> None:
             settings = replace(base, num_inference_steps=steps, guidance=guidance)
             renewal = None
             if len(training):
-                renewal = fit_renewal(pipeline, training, settings, given.seed)
+                renewal = fit_renewal(pipeline, training, real, settings, given.seed)
             member = Member(pipeline, settings, renewal)
             target = Path(folder) / f"{guidance}-{steps}.h5"
             clock = Clock(pipeline)
@@ -143,9 +144,11 @@ def ours(mc: ImageStore, rows: Rows, member: Member, seed: int, target: Path) ->
 
 
 def fit_renewal(
-    pipeline: PileupTranslationPipeline, images: Images, settings: Settings, seed: int
-) -> MarginalRenewal:
-    return pipeline.fit_renewal(images.energy, images.mu, images.event_id, seed, settings)
+    pipeline: PileupTranslationPipeline, images: Images, real: Images, settings: Settings, seed: int
+) -> Renewal:
+    return pipeline.fit_renewal(
+        images.energy, images.mu, images.event_id, seed, settings, real=real
+    )
 
 
 class PlainLoop:
@@ -157,11 +160,12 @@ class PlainLoop:
         self.pipeline, self.t_release, self.w, self.seed = pipeline, t_release, w, seed
         grid = pipeline.geometry
         n_channels = pipeline.calibration.n_channels
-        self.renewal = MarginalRenewal(n_channels, grid.n_eta, grid.is_eta_symmetric)
+        self.renewal = FieldRenewal(n_channels, grid.n_eta, grid.n_phi, grid.is_eta_symmetric)
 
-    def fit(self, images: Images) -> None:
+    def fit(self, images: Images, real: Images) -> None:
         """Its own renewal, on training events that it has translated."""
-        self.renewal.fit(torch.cat([scores for _, scores in self._scores(images)]))
+        scores = torch.cat([scores for _, scores in self._scores(images)])
+        self.renewal.fit(scores, self.pipeline.real_scores(real, DATA, self.seed))
 
     def produce(self, mc: ImageStore, rows: Rows, target: Path) -> None:
         with create_store(target, mc.grid, "mc_to_data", {}) as writer:

@@ -85,7 +85,8 @@ class CalibrationConfig(Section):
         "else with those of data, and the networks have the whole shift to learn",
     )
     after: bool = Field(
-        True, description="marginals are renewed after the decode, by translated training events"
+        True,
+        description="what translated training events lack is renewed after the decode",
     )
 
     @model_validator(mode="after")
@@ -228,7 +229,7 @@ class TranslateConfig(Section):
         "mean", description="the learned decoder's density of a score: its mean, or drawn from it"
     )
     eta: float = Field(0.0, ge=0, le=1, description="noise of ddim")
-    guidance: Literal["classifier-free", "closed-form", "ratio", "classifier"] = "classifier-free"
+    guidance: Literal["classifier-free", "closed-form", "ratio", "classifier"] = "closed-form"
     guidance_interval: tuple[int, int] | None = Field(None, description="guide at lo ≤ t ≤ hi only")
     guidance_schedule: Literal["constant", "linear", "cosine"] = "constant"
     release: Literal["common", "per-event"] = "common"
@@ -238,6 +239,11 @@ class TranslateConfig(Section):
     )
     log_weight_limit: float = Field(5.0, gt=0, description="weights are clipped to e^∓ of this")
     n_draws: int = Field(1, ge=1, description="translations of each event")
+    renewal: Literal["auto", "correlations", "marginals"] = Field(
+        "auto",
+        description="what the calibration after the decode mends; auto: marginals of inverted "
+        "events, of others the correlations of cells, too",
+    )
     n_renewal_events: int = Field(
         600, ge=10, description="training events the renewal is fitted on"
     )

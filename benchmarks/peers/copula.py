@@ -16,11 +16,9 @@ BATCH = 100
 
 
 class GaussianCopula:
-    """A = C_m^(−1/2) (C_m^(1/2) C_d C_m^(1/2))^(1/2) C_m^(−1/2) on Gaussianised cells.
+    """The optimal map between Gaussian fields, :meth:`StationaryField.transport`, of cells' scores.
 
-    The Wasserstein-optimal map of N(m_m, C_m) to N(m_d, C_d) (Dowson & Landau 1982). A ring is
-    uniform in φ, so that covariances and map are block-diagonal in the φ frequency. Marginals are
-    renewed afterwards, by a map fitted on mapped training events.
+    Marginals are renewed afterwards, by a map fitted on mapped training events.
     """
 
     n_evaluations = 0
@@ -34,7 +32,7 @@ class GaussianCopula:
         )
         self.field = StationaryField(grid.n_layers, grid.n_eta, grid.n_phi)
         self.field.fit([mc, data], mirror_eta=grid.is_eta_symmetric)
-        self.map = torch.stack([_transport(mc_c, data_c) for mc_c, data_c in self._covariances()])
+        self.map = self.field.transport(MC, DATA)
         self.renewal = MarginalRenewal(grid.n_layers, grid.n_eta, grid.is_eta_symmetric)
         self.renewal.fit(self._mapped(mc))
 
@@ -56,19 +54,6 @@ class GaussianCopula:
             parts.append(encode(self.calibration, part, domain, self.seed)[0])
         return torch.cat(parts)
 
-    def _covariances(self) -> list[tuple[Tensor, Tensor]]:
-        """C_m and C_d of each φ frequency, float64, (L·n_eta, L·n_eta)."""
-        # Columns of the Fourier basis: cos and sin of a frequency have the same eigenvalues.
-        width = self.field.width
-        first_column = [max(0, 2 * k - 1) for k in range(width // 2 + 1)]
-        pairs = []
-        for k, column in enumerate(first_column):
-            vectors = self.field.eigenvectors[:2, k].double()
-            values = self.field.eigenvalues[:2, column].double()
-            mc, data = (v @ torch.diag(e) @ v.T for v, e in zip(vectors, values, strict=True))
-            pairs.append((mc, data))
-        return pairs
-
     def _mapped(self, scores: Tensor) -> Tensor:
         n, n_layers, n_eta, n_phi = scores.shape
         mean_mc, mean_data = self.field.mean[:2].view(2, n_layers, n_eta, 1)
@@ -77,15 +62,3 @@ class GaussianCopula:
         cells = torch.fft.irfft(moved, n=n_phi, dim=2).view(n, n_layers, n_eta, n_phi)
         mapped: Tensor = cells + mean_data
         return mapped
-
-
-def _transport(mc: Tensor, data: Tensor) -> Tensor:
-    root, inverse = _power(mc, 0.5), _power(mc, -0.5)
-    transport: Tensor = inverse @ _power(root @ data @ root, 0.5) @ inverse
-    return transport
-
-
-def _power(matrix: Tensor, power: float) -> Tensor:
-    values, vectors = torch.linalg.eigh(matrix)
-    result: Tensor = vectors @ torch.diag(values.clamp_min(1e-12) ** power) @ vectors.T
-    return result

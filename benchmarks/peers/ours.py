@@ -14,7 +14,7 @@ N_RENEWAL_EVENTS = 400
 
 
 class Ours:
-    """A run's networks with given settings; what is learned here is the renewal of the marginals.
+    """A run's networks with given settings; what is learned here is the renewal after the decode.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class Ours:
         n = min(N_RENEWAL_EVENTS, len(problem.mc))
         mc = problem.mc
         self.renewal = self.pipeline.fit_renewal(
-            mc.energy[:n], mc.mu[:n], mc.event_id[:n], self.seed, self.settings
+            mc.energy[:n], mc.mu[:n], mc.event_id[:n], self.seed, self.settings, real=problem.data
         )
         self.trained_before = training_seconds(problem.run)
 

@@ -25,6 +25,7 @@ from pileupgen.cli.translation_options import (
     ModeChoice,
     ReleaseByChoice,
     ReleaseChoice,
+    RenewalOption,
     ScheduleOption,
     TimestepsOption,
     parse_interval,
@@ -129,6 +130,7 @@ def translate(
         ),
     ] = None,
     calibrate_after: AfterOption = None,
+    renewal: RenewalOption = None,
     weight_limit: Annotated[
         float | None,
         typer.Option(
@@ -249,6 +251,7 @@ def translate(
         "sampler": sampler,
         "eta": eta,
         "guidance": guidance.value if guidance else None,
+        "renewal": renewal.value if renewal else None,
         "guidance_interval": parse_interval(guidance_interval),
         "guidance_schedule": guidance_schedule.value if guidance_schedule else None,
         "release": release.value if release else None,

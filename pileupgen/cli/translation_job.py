@@ -18,14 +18,16 @@ if TYPE_CHECKING:
     from pileupgen.cli.farm_options import Farm
     from pileupgen.cli.session import Session
     from pileupgen.diffusion.direction import Direction
-    from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+    from pileupgen.diffusion.pipeline import PileupTranslationPipeline, Renewal
     from pileupgen.diffusion.production import Member
     from pileupgen.diffusion.release import ReleaseChoice, ReleaseScan
     from pileupgen.diffusion.settings import Settings
     from pileupgen.diffusion.shard import Shard
-    from pileupgen.models.renewal import MarginalRenewal
     from pileupgen.run import RunDirectory
     from pileupgen.samples.store import ImageStore
+
+REAL_PER_RENEWAL_EVENT = 4
+"""Real training events read for each translated one: they need no network."""
 
 
 @dataclass(frozen=True)
@@ -274,12 +276,13 @@ def _renewal(
     seed: int,
     direction: Direction,
     quiet: bool,
-) -> MarginalRenewal:
+) -> Renewal:
     from contextlib import nullcontext
 
     import numpy as np
 
     from pileupgen.cli.console import progress
+    from pileupgen.models.field_renewal import FieldRenewal
     from pileupgen.models.renewal import MarginalRenewal
     from pileupgen.run import fingerprint, folder_written_whole
     from pileupgen.samples.store import ImageStore
@@ -288,10 +291,16 @@ def _renewal(
     relevant = {key: v for key, v in settings.to_dict().items() if key != "log_weight_limit"}
     made_from = [relevant, n_events, seed, model, direction.to_dict()]
     folder = directory.path / "renewal" / fingerprint(made_from)
+    is_field = settings.renews_correlations
+    kind = FieldRenewal if is_field else MarginalRenewal
     if (folder / "config.json").is_file():
-        return MarginalRenewal.from_pretrained(folder)
+        return kind.from_pretrained(folder)
     own = ImageStore(directory.images(direction.source))
     images = own.read(own.indices("train", n_events))
+    real = None
+    if is_field:
+        target = ImageStore(directory.images(direction.target))
+        real = target.read(target.indices("train", REAL_PER_RENEWAL_EVENT * n_events))
     bar = nullcontext(_no_advance) if quiet else progress("renewal     ", len(images))
     with bar as advance:
         renewal = pipeline.fit_renewal(
@@ -302,6 +311,7 @@ def _renewal(
             settings,
             advance,
             **direction.to_dict(),
+            real=real,
         )
     with folder_written_whole(folder) as aside:
         renewal.save_pretrained(aside)

@@ -53,6 +53,14 @@ class GuidanceChoice(enum.StrEnum):
     CLASSIFIER = "classifier"
 
 
+class RenewalChoice(enum.StrEnum):
+    """What the calibration after the decode mends."""
+
+    AUTO = "auto"
+    CORRELATIONS = "correlations"
+    MARGINALS = "marginals"
+
+
 class ScheduleChoice(enum.StrEnum):
     """How w runs over the decoding."""
 
@@ -113,11 +121,19 @@ TimestepsOption = Annotated[
         "ones; the first is the release, unless --t-release says so too.",
     ),
 ]
+RenewalOption = Annotated[
+    RenewalChoice | None,
+    _option(
+        "--renewal",
+        text="What the calibration after the decode mends: marginals, or correlations of cells "
+        "too; auto: marginals where events are inverted. (default: the config's)",
+    ),
+]
 AfterOption = Annotated[
     bool | None,
     typer.Option(
         "--calibrate-after/--no-calibrate-after",
-        help="Renew the marginals after the decode. (default: the config's calibration.after)",
+        help="Renew what the decode left amiss. (default: the config's calibration.after)",
         show_default=False,
     ),
 ]
@@ -278,8 +294,8 @@ def describe(settings: dict[str, Any]) -> str:
     parts = [settings["mode"]]
     if settings["mode"] != "generate":
         parts.append(f"t = {settings['t_release']}")
-    guidance = settings.get("guidance", "classifier-free")
-    kind = "" if guidance == "classifier-free" or not settings["w"] else f" ({guidance})"
+    guidance = settings.get("guidance", "closed-form")
+    kind = "" if guidance == "closed-form" or not settings["w"] else f" ({guidance})"
     explicit = settings.get("timesteps")
     steps = f"{settings['num_inference_steps']} steps"
     if explicit:

@@ -17,7 +17,7 @@ from pileupgen.diffusion import run_onnx
 from pileupgen.diffusion.events import EventKeys
 from pileupgen.diffusion.guidance import Strength
 from pileupgen.diffusion.onnx_graphs import write_calibration, write_graphs, write_renewal
-from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+from pileupgen.diffusion.pipeline import PileupTranslationPipeline, Renewal
 from pileupgen.diffusion.sampling import CLEAN
 from pileupgen.diffusion.schedule import alpha_sigma
 from pileupgen.diffusion.settings import Settings
@@ -25,7 +25,6 @@ from pileupgen.diffusion.solver_plan import Step, plan_steps
 from pileupgen.diffusion.translator import Translator
 from pileupgen.errors import ConfigError, DependencyError, RunError
 from pileupgen.models.denoiser import DATA, MC, NULL
-from pileupgen.models.renewal import MarginalRenewal
 from pileupgen.run import folder_written_whole, versions
 
 FORMAT, FORMAT_VERSION = "pileupgen-onnx", 2
@@ -77,7 +76,7 @@ def export_translation(
     events: Events,
     *,
     seed: int = 1,
-    renewal: MarginalRenewal | None = None,
+    renewal: Renewal | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> Agreement:
     """Write graphs, tables, ``translation.json``, ``run_onnx.py``, ``check.npz``; check them.
@@ -94,7 +93,7 @@ def export_translation(
         A few, to check on; written beside the graphs with what torch makes of them.
     seed : int
         Of the noise.
-    renewal : MarginalRenewal, optional
+    renewal : FieldRenewal or MarginalRenewal, optional
         Fitted for the settings.
     provenance : mapping, optional
         Goes into ``translation.json``.
@@ -217,7 +216,9 @@ _ORDER = [
     "x = the combination of x, x_0, x_0 of the step before, eps and noise with the step's "
     "coefficients of these names.",
     "decoder: x to scores, with label decode.label.",
-    "renewal, where not null: scores to scores by its knots, per layer and ring; see renew.",
+    "renewal, where not null, sweep by sweep: where there is a map, Fourier modes in φ of the "
+    "scores less mean_from, times the map of their frequency, back, plus mean_to; then scores to "
+    "scores by the knots, per layer and ring; see transport and renew.",
     "calibration.decode: scores to energies in GeV with the tables of decode.domain.",
     "The event's weight is exp(ln r), ln r clipped to -/+ log_weight_limit.",
 ]
@@ -292,7 +293,7 @@ def _check(
     folder: Path,
     events: Events,
     seed: int,
-    renewal: MarginalRenewal | None,
+    renewal: Renewal | None,
 ) -> Agreement:
     translator = Translator(
         pipeline.calibration,

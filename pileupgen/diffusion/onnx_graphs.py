@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+from pileupgen.diffusion.pipeline import PileupTranslationPipeline, Renewal
 from pileupgen.models import quantiles, ranks
 from pileupgen.models import renewal as renewals
 from pileupgen.models.denoiser import DATA
-from pileupgen.models.renewal import MarginalRenewal
+from pileupgen.models.field_renewal import FieldRenewal
 
 OPSET = 17
 
@@ -177,14 +177,37 @@ def write_calibration(pipeline: PileupTranslationPipeline, folder: Path) -> dict
     }
 
 
-def write_renewal(renewal: MarginalRenewal | None, folder: Path) -> dict[str, Any] | None:
-    """Write the knots of the renewal, if there is one."""
+def write_renewal(renewal: Renewal | None, folder: Path) -> dict[str, Any] | None:
+    """Write maps and knots of the renewal, if there is one."""
     if renewal is None:
         return None
+    sweeps: list[dict[str, Any]] = []
+    if isinstance(renewal, FieldRenewal):
+        for index, marginals in enumerate(renewal.marginals):
+            tables = {
+                "map": renewal.maps[index],
+                "mean_from": renewal.mean_from[index],
+                "mean_to": renewal.mean_to[index],
+                "knots": marginals.knots,
+            }
+            sweeps.append(_write_sweep(tables, folder, index))
+    else:
+        sweeps.append(_write_sweep({"knots": renewal.knots}, folder, 0))
     return {
-        "knots": _write_table(renewal.knots, folder, "renewal.knots"),
-        "axes": "layer, eta, knot",
+        "sweeps": sweeps,
+        "axes": {
+            "map": "frequency in φ, layer and eta of the result, layer and eta before",
+            "mean_from, mean_to": "layer and eta",
+            "knots": "layer, eta, knot",
+        },
         "s_max": renewals.S_MAX,
+    }
+
+
+def _write_sweep(tables: dict[str, Tensor], folder: Path, index: int) -> dict[str, Any]:
+    return {
+        name: _write_table(values, folder, f"renewal.{index}.{name}")
+        for name, values in tables.items()
     }
 
 

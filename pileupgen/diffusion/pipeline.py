@@ -19,22 +19,27 @@ from torch import Tensor, nn
 
 from pileupgen.calo.geometry import Grid
 from pileupgen.diffusion.direction import Direction, Domain
-from pileupgen.diffusion.events import EventKeys, Part, Translation
+from pileupgen.diffusion.events import MICRO_BATCH, EventKeys, Part, Translation
 from pileupgen.diffusion.settings import Settings
 from pileupgen.diffusion.translator import Translator
 from pileupgen.errors import ConfigError, RunError
 from pileupgen.models.autoencoder import Autoencoder
 from pileupgen.models.cell_patches import CellPatches
-from pileupgen.models.codec import Codec
+from pileupgen.models.codec import Codec, EventNoise
 from pileupgen.models.denoiser import Denoiser, FieldDenoiser
+from pileupgen.models.field_renewal import FieldRenewal
 from pileupgen.models.local import LocalDenoiser
 from pileupgen.models.ratio import RatioClassifier
 from pileupgen.models.renewal import MarginalRenewal
 from pileupgen.models.scaling import CellSpace
 from pileupgen.models.transformer import TransformerDenoiser
+from pileupgen.samples.store import Images
 
 DENOISERS = (Denoiser, TransformerDenoiser, LocalDenoiser)
 """What a saved pipeline may hold: diffusers loads classes of imported modules only."""
+
+Renewal = FieldRenewal | MarginalRenewal
+"""Calibrations after the decode."""
 
 
 class PileupTranslationPipeline(DiffusionPipeline):
@@ -143,14 +148,28 @@ class PileupTranslationPipeline(DiffusionPipeline):
         advance: Callable[[int], None] = lambda n: None,
         source: Domain = "mc",
         target: Domain = "data",
-    ) -> MarginalRenewal:
+        real: Images | None = None,
+    ) -> Renewal:
         """Fit the calibration after the decode on training events of the source; see __call__.
 
         Scores that are not meant to be normal are left as they are: those of a space that has
         none, and mc's where they are ranks among data.
+
+        Parameters
+        ----------
+        energy, mu, event_id, seed, settings, source, target
+            As :meth:`__call__` takes them.
+        advance : callable
+            Told how many more events are translated.
+        real : Images, optional
+            Training events of the target, which renewed correlations need; without them marginals
+            alone are renewed.
         """
         grid, n_channels = self.geometry, self.calibration.n_channels
-        renewal = MarginalRenewal(n_channels, grid.n_eta, grid.is_eta_symmetric)
+        is_symmetric = grid.is_eta_symmetric
+        renewal: Renewal = MarginalRenewal(n_channels, grid.n_eta, is_symmetric)
+        if settings.renews_correlations and real is not None:
+            renewal = FieldRenewal(n_channels, grid.n_eta, grid.n_phi, is_symmetric)
         translator = self.translator(Direction(source, target))
         label = translator.direction.target_label
         if not self.calibration.has_normal_scores or translator.tables(label, settings) != label:
@@ -159,8 +178,21 @@ class PileupTranslationPipeline(DiffusionPipeline):
         for part in self._parts(translator, energy, mu, EventKeys(event_id, seed), settings):
             scores[part.rows] = part.scores
             advance(len(part.rows))
-        renewal.fit(scores)
+        if isinstance(renewal, MarginalRenewal):
+            renewal.fit(scores)
+        elif isinstance(renewal, FieldRenewal) and real is not None:
+            renewal.fit(scores, self.real_scores(real, label, seed))
         return renewal
+
+    def real_scores(self, images: Images, label: int, seed: int) -> Tensor:
+        """Scores (N, L, n_eta, n_phi) of recorded or simulated events in their own domain."""
+        scores = torch.empty((len(images), self.calibration.n_channels, *self.geometry.shape[1:]))
+        for begin in range(0, len(images), MICRO_BATCH):
+            rows = slice(begin, begin + MICRO_BATCH)
+            energy, mu = torch.from_numpy(images.energy[rows]), torch.from_numpy(images.mu[rows])
+            uniform = EventNoise(seed, images.event_id[rows]).uniform(tuple(energy.shape[1:]))
+            scores[rows] = self.calibration.encode(energy, label, mu, uniform)
+        return scores
 
     @torch.no_grad()
     def __call__(
@@ -170,7 +202,7 @@ class PileupTranslationPipeline(DiffusionPipeline):
         event_id: NDArray[np.int64],
         seed: int = 1,
         settings: Settings | None = None,
-        renewal: MarginalRenewal | None = None,
+        renewal: Renewal | None = None,
         draw: int = 0,
         source: Domain = "mc",
         target: Domain = "data",
@@ -187,8 +219,8 @@ class PileupTranslationPipeline(DiffusionPipeline):
             With seed and draw fixes all random numbers of an event.
         seed : int
         settings : Settings
-        renewal : MarginalRenewal
-            Fitted for these settings; None leaves the marginals as the denoiser made them.
+        renewal : FieldRenewal or MarginalRenewal
+            Fitted for these settings; None leaves the scores as the denoiser made them.
         draw : int
             Draws of one event have random numbers of their own.
         source, target : str

@@ -19,13 +19,12 @@ from numpy.typing import NDArray
 
 from pileupgen.diffusion.direction import Direction
 from pileupgen.diffusion.events import MICRO_BATCH, Translation
-from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+from pileupgen.diffusion.pipeline import PileupTranslationPipeline, Renewal
 from pileupgen.diffusion.settings import Settings
 from pileupgen.diffusion.shard import append_evenly
 from pileupgen.diffusion.weights import WeightSummary
 from pileupgen.errors import PileupgenError
 from pileupgen.farm import Executor, Serial
-from pileupgen.models.renewal import MarginalRenewal
 from pileupgen.samples.store import Images, ImageStore, create_store
 
 Rows = NDArray[np.int64]
@@ -40,7 +39,7 @@ class Member:
 
     pipeline: PileupTranslationPipeline
     settings: Settings
-    renewal: MarginalRenewal | None = None
+    renewal: Renewal | None = None
 
 
 @dataclass(frozen=True)

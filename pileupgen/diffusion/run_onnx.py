@@ -71,8 +71,10 @@ class Translation:
             for name, file in self.plan["graphs"].items()
         }
         self._calibration = Calibration(self.plan["calibration"], folder)
-        renewal = self.plan["renewal"]
-        self._knots = None if renewal is None else read_table(renewal["knots"], folder)
+        self._sweeps = [
+            {name: read_table(table, folder) for name, table in sweep.items()}
+            for sweep in (self.plan["renewal"] or {"sweeps": []})["sweeps"]
+        ]
 
     def __call__(self, energy: Floats, mu: Floats, event_id: Integers, seed: int) -> Result:
         """Translate events (N, L, n_eta, n_phi) in GeV with their μ (NaN: unknown) and numbers."""
@@ -94,7 +96,11 @@ class Translation:
                     log_ratio = self._ratio(x, phase["ratio"], mu)
                 x = self._follow(x, phase["steps"], mu, noise)
             scores = self._graph("decoder", latents=x, label=_one(plan["decode"]["label"]), mu=mu)
-        renewed = scores if self._knots is None else renew(scores, self._knots, plan["renewal"])
+        renewed = scores
+        for sweep in self._sweeps:
+            if "map" in sweep:
+                renewed = transport(renewed, sweep["map"], sweep["mean_from"], sweep["mean_to"])
+            renewed = renew(renewed, sweep["knots"], plan["renewal"]["s_max"])
         out = self._calibration.decode(renewed, plan["decode"]["domain"], mu)
         return Result(out, log_ratio, encoded, scores)
 
@@ -283,16 +289,26 @@ def _condition_corners(
     return [(first, 1 - (position - low)), (second, position - low)]
 
 
-def renew(scores: Floats, knots: Floats, plan: dict[str, Any]) -> Floats:
+def transport(scores: Floats, maps: Floats, mean_from: Floats, mean_to: Floats) -> Floats:
+    """Scores of one Gaussian field to another's: a matrix for each frequency in φ."""
+    n_phi = scores.shape[-1]
+    flat = scores.reshape(len(scores), -1, n_phi)
+    modes = np.fft.rfft(flat - mean_from[:, None], axis=2)
+    moved = np.einsum("kij,njk->nik", maps, modes, optimize=True)
+    cells = np.fft.irfft(moved, n=n_phi, axis=2) + mean_to[:, None]
+    return cells.reshape(scores.shape).astype(np.float32)
+
+
+def renew(scores: Floats, knots: Floats, s_max: float) -> Floats:
     """Scores of each layer and ring back to N(0, 1): linear between knots even in the result."""
     out = np.empty_like(scores)
-    n_knots, s_max = knots.shape[-1], np.float32(plan["s_max"])
+    n_knots, step = knots.shape[-1], np.float32(2 * s_max / (knots.shape[-1] - 1))
     for layer in range(scores.shape[1]):
         for ring in range(scores.shape[2]):
             table, values = knots[layer, ring], scores[:, layer, ring]
             low = np.clip(np.searchsorted(table, values) - 1, 0, n_knots - 2)
             position = low + (values - table[low]) / (table[low + 1] - table[low])
-            out[:, layer, ring] = position * (2 * s_max / (n_knots - 1)) - s_max
+            out[:, layer, ring] = position * step - np.float32(s_max)
     return out
 
 

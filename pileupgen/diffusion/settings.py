@@ -23,6 +23,8 @@ Release = Literal["common", "per-event"]
 RELEASES: tuple[Release, ...] = ("common", "per-event")
 Decode = Literal["mean", "sample"]
 DECODES: tuple[Decode, ...] = ("mean", "sample")
+RenewalKind = Literal["auto", "correlations", "marginals"]
+RENEWALS: tuple[RenewalKind, ...] = ("auto", "correlations", "marginals")
 LOG_WEIGHT_LIMIT = 5.0
 _TUPLES = ("guidance_interval", "timesteps")
 PER_EVENT_TIMES = 20
@@ -75,6 +77,10 @@ class Settings:
     decode : str
         Scores are the ``mean`` of the learned decoder's density or a ``sample`` of it; a lossless
         codec knows no difference.
+    renewal : str
+        What the calibration after the decode mends: ``marginals``, or ``correlations`` too; see
+        :class:`~pileupgen.models.field_renewal.FieldRenewal`. ``auto``: correlations unless events
+        are inverted, since a release by noise leaves some of the source's correlations in them.
     """
 
     mode: Mode = "partial"
@@ -83,7 +89,7 @@ class Settings:
     num_inference_steps: int = 15
     sampler: Sampler = "sde-dpmsolver++"
     eta: float = 0.0
-    guidance: GuidanceKind = "classifier-free"
+    guidance: GuidanceKind = "closed-form"
     guidance_interval: tuple[int, int] | None = None
     guidance_schedule: WeightSchedule = "constant"
     release: Release = "common"
@@ -91,11 +97,17 @@ class Settings:
     log_weight_limit: float = LOG_WEIGHT_LIMIT
     decode: Decode = "mean"
     timesteps: tuple[int, ...] | None = None
+    renewal: RenewalKind = "auto"
 
     @property
     def inverts(self) -> bool:
         """Whether events are inverted, not noised."""
         return self.mode in ("invert", "invert+sde")
+
+    @property
+    def renews_correlations(self) -> bool:
+        """Whether the calibration after the decode mends more than marginals."""
+        return self.renewal == "correlations" or (self.renewal == "auto" and not self.inverts)
 
     @property
     def inversion_sampler(self) -> Sampler:
@@ -158,6 +170,7 @@ class Settings:
         _require_known("guidance schedule", self.guidance_schedule, SCHEDULES)
         _require_known("release", self.release, RELEASES)
         _require_known("decode", self.decode, DECODES)
+        _require_known("renewal", self.renewal, RENEWALS)
         last = num_train_timesteps - 1
         if not 0 <= self.t_release <= last:
             raise ConfigError(

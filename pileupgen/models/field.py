@@ -180,6 +180,28 @@ class StationaryField(ModelMixin, ConfigMixin):
         velocity = self._from_basis(torch.bmm(centred, vectors.transpose(1, 2)) - s * mean)
         return patchify(velocity, self.patch)
 
+    def covariance(self, label: int) -> Tensor:
+        """Covariance of each φ frequency, float64, (W//2 + 1, C·H, C·H)."""
+        first_column = [max(0, 2 * k - 1) for k in range(self.width // 2 + 1)]
+        vectors = self.eigenvectors[label].double()
+        values = self.eigenvalues[label, first_column].double()
+        product: Tensor = (vectors * values[:, None]) @ vectors.transpose(1, 2)
+        return product
+
+    def transport(self, source: int, target: int) -> Tensor:
+        """The Wasserstein-optimal linear map between two of the fields, per φ frequency.
+
+        A = C_s^(−1/2) (C_s^(1/2) C_t C_s^(1/2))^(1/2) C_s^(−1/2) for N(m_s, C_s) to N(m_t, C_t)
+        (Dowson & Landau 1982): x goes to m_t + A (x − m_s).
+
+        Returns
+        -------
+        Tensor, shape (W//2 + 1, C·H, C·H), float64
+        """
+        before, after = self.covariance(source), self.covariance(target)
+        root, inverse = _power(before, 0.5), _power(before, -0.5)
+        return inverse @ _power(root @ after @ root, 0.5) @ inverse
+
     def log_ratio(self, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """Ln p_data(x_t) / p_mc(x_t) of the two Gaussian fields, shape (N,)."""
         coordinates = self._to_basis(unpatchify(x_t, self.patch))
@@ -207,6 +229,13 @@ def _real_fourier(width: int) -> tuple[Tensor, Tensor]:
             columns.append(torch.sin(k * phi) * norm)
             frequency.append(k)
     return torch.stack(columns, dim=1), torch.tensor(frequency)
+
+
+def _power(matrices: Tensor, power: float) -> Tensor:
+    """Of symmetric positive matrices (…, n, n)."""
+    values, vectors = torch.linalg.eigh(matrices)
+    scaled = vectors * values.clamp_min(1e-12)[..., None, :] ** power
+    return scaled @ vectors.transpose(-1, -2)
 
 
 def _log_likelihood(model: Tensor, observed: Tensor) -> float:

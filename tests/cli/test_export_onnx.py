@@ -21,8 +21,9 @@ def test_the_translation_of_a_store_is_exported(tiny_run: Path, command, tmp_pat
     assert plan["start"]["t"] == 250
     assert [step["t"] for step in plan["phases"][0]["steps"]] == [250, 166, 83]
     assert plan["phases"][0]["steps"][0]["velocity"] == [
-        {"label": 1, "weight": 2.5},
-        {"label": 2, "weight": -1.5},
+        {"graph": "denoiser", "label": 1, "weight": 1.0},
+        {"graph": "closed_form", "label": 1, "weight": 1.5},
+        {"graph": "closed_form", "label": 2, "weight": -1.5},
     ]
     assert plan["renewal"] is not None
     assert run_onnx.check(folder) < 1e-4

@@ -32,7 +32,7 @@ def test_a_translated_store_says_what_it_is(plain):
     assert not store.columns["member"].any()
     clipped = np.exp(np.clip(store.columns["log_ratio"], -5, 5))
     np.testing.assert_allclose(store.columns["weight"], clipped)
-    assert store.provenance["guidance"] == "classifier-free"
+    assert store.provenance["guidance"] == "closed-form"
     assert store.provenance["weights"]["limit"] == 5.0
     assert 0 < store.provenance["weights"]["ess"] <= 1
 

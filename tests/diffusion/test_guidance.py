@@ -271,3 +271,10 @@ def test_the_ratios_gradient_is_that_of_the_calibrated_ratio():
     nothing = torch.zeros_like(x)
     towards, away = (g.direction(point, nothing, None) for g in (guide, back))
     torch.testing.assert_close(away, -towards)
+
+
+def test_correlations_are_renewed_where_a_release_leaves_them():
+    kinds = {mode: Settings(mode).renews_correlations for mode in ("partial", "invert", "generate")}
+    assert kinds == {"partial": True, "invert": False, "generate": True}
+    assert Settings("invert", renewal="correlations").renews_correlations
+    assert not Settings("partial", renewal="marginals").renews_correlations

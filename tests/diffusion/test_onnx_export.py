@@ -30,9 +30,12 @@ from pileupgen.models.calibration import CellCalibration
 from pileupgen.models.cell_patches import CellPatches
 from pileupgen.models.codec import EventNoise
 from pileupgen.models.denoiser import Denoiser
+from pileupgen.models.field_renewal import FieldRenewal
 from pileupgen.models.local import LocalDenoiser
 from pileupgen.models.ratio import RatioClassifier
+from pileupgen.models.renewal import MarginalRenewal
 from pileupgen.models.transformer import TransformerDenoiser
+from pileupgen.samples.store import Images
 from tests.conftest import SMALL_GRID, make_energies
 
 T = 1000
@@ -98,7 +101,7 @@ CASES = {
     ),
     "invert": dataclasses.replace(PARTIAL, mode="invert", t_release=900, w=0.5),
     "invert+sde": dataclasses.replace(PARTIAL, mode="invert+sde", guidance_interval=(50, 200)),
-    "closed-form guidance": dataclasses.replace(PARTIAL, guidance="closed-form"),
+    "two passes": dataclasses.replace(PARTIAL, guidance="classifier-free"),
     "generate": dataclasses.replace(PARTIAL, mode="generate", w=1.0),
     "calibrate": dataclasses.replace(PARTIAL, mode="calibrate"),
     "no release": dataclasses.replace(PARTIAL, t_release=0),
@@ -146,9 +149,14 @@ def test_onnx_runtime_and_torch_agree_on_every_cell(
     pipeline: PileupTranslationPipeline, events: Events, settings: Settings, tmp_path: Path
 ) -> None:
     renewal = None
-    if settings is PARTIAL:
+    if settings in (PARTIAL, CASES["two passes"]):
         sample = make_energies(100, 0, seed=62)
-        renewal = pipeline.fit_renewal(*sample, np.arange(100), 1, settings)
+        real = None
+        if settings is not PARTIAL:
+            energy, mu = make_energies(100, 1, seed=63)
+            real = Images(energy, SMALL_GRID, {"mu": mu, "event_id": np.arange(100)})
+        renewal = pipeline.fit_renewal(*sample, np.arange(100), 1, settings, real=real)
+        assert isinstance(renewal, MarginalRenewal if real is None else FieldRenewal)
     found = export_translation(
         pipeline, settings, tmp_path / "out", events, seed=3, renewal=renewal
     )

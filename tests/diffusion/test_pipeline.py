@@ -169,7 +169,7 @@ def test_weights_are_of_the_target_against_the_source(pipeline, events, real_eve
     assert forth.log_ratio.mean() < 0
 
 
-@pytest.mark.parametrize("guidance", ["classifier-free", "ratio", "classifier"])
+@pytest.mark.parametrize("guidance", ["classifier-free", "closed-form", "ratio", "classifier"])
 def test_guidance_leads_to_the_target_whichever_it_is(pipeline, events, real_events, guidance):
     calibrated = neighbour_correlation(make_energies(400, 1, seed=51)[0])
     original = neighbour_correlation(events[0])
