@@ -54,6 +54,8 @@ def front_figure(points: Sequence[Point], floor: Estimate, chosen: Point) -> Fig
             markeredgecolor=COLOURS["target"],
             label="recommended",
         )
+        low, high = axes.get_xlim()
+        axes.set_xlim(low - 0.03 * (high - low), high + 0.03 * (high - low))
         axes.set_xlabel("faithful to the source event, in blocks")
         axes.set_ylabel(r"mean $W_1/\sigma$ to data")
         axes.set_ylim(bottom=0)
@@ -62,7 +64,10 @@ def front_figure(points: Sequence[Point], floor: Estimate, chosen: Point) -> Fig
 
 
 def cost_figure(points: Sequence[Point], floor: Estimate) -> Figure:
-    """Draw mean W1/σ against network evaluations an event, a colour a sampler."""
+    """Draw mean W1/σ against network evaluations an event, a colour a sampler.
+
+    A line joins the best point of each number of evaluations.
+    """
     with style():
         figure = new_figure(6.8, 4.6)
         axes = figure.subplots()
@@ -73,7 +78,8 @@ def cost_figure(points: Sequence[Point], floor: Estimate) -> Figure:
         counts = sorted({point.n_evaluations for point in paid})
         if counts:
             axes.set_xlim(counts[0] / 1.2, counts[-1] * 1.2)
-            axes.set_xticks(counts, [str(n) for n in counts])
+            ticks = _apart(counts)
+            axes.set_xticks(ticks, [str(n) for n in ticks])
             axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlabel("network evaluations an event")
         axes.set_ylabel(r"mean $W_1/\sigma$ to data")
@@ -119,11 +125,28 @@ def _draw_groups(
             xerr=_reach([x_of(point) for point in members]),
             yerr=_reach([point.w1 for point in members]),
             fmt=MARKERS[number % len(MARKERS)],
-            linestyle="-" if joined else "none",
+            linestyle="none",
             color=PALETTE[number % len(PALETTE)],
             linewidth=0.9,
             label=name,
         )
+        if joined:
+            best = {x_of(p).value: p.w1.value for p in sorted(members, key=lambda p: -p.w1.value)}
+            x = sorted(best)
+            axes.plot(x, [best[n] for n in x], color=PALETTE[number % len(PALETTE)], linewidth=0.9)
+
+
+def _apart(counts: list[int]) -> list[int]:
+    """Those whose labels do not touch on a logarithmic axis.
+
+    >>> _apart([4, 15, 16, 30])
+    [4, 15, 30]
+    """
+    kept = counts[:1]
+    for n in counts[1:]:
+        if n > 1.15 * kept[-1]:
+            kept.append(n)
+    return kept
 
 
 def _reach(estimates: list[Estimate]) -> np.ndarray:

@@ -86,5 +86,7 @@ def choice_figure(scan: ReleaseScan, choice: ReleaseChoice) -> Figure:
         axes.set_xlim(scan.t[0], scan.t[-1])
         axes.set_xlabel("diffusion time $t$")
         axes.set_ylabel({"auc": "AUC", "ess": "ESS / N", "spread": r"std(ln $r$)"}[choice.by])
-        axes.legend(loc="lower right" if choice.by == "ess" else "upper right")
+        place = "lower right" if choice.by == "ess" else "upper right"
+        # The line of the release may run through it.
+        axes.legend(loc=place, frameon=True, framealpha=1.0, edgecolor="none")
     return figure

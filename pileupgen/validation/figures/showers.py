@@ -83,6 +83,8 @@ def _panel(
     what = rf"$\sigma$({symbol})" if family in _SPREADS else f"mean {symbol}"
     main.set_ylabel(f"{what} [{record.unit}]" if record.unit else what)
     main.yaxis.set_major_locator(MaxNLocator(5, prune="lower"))
+    main.use_sticky_edges = False
+    main.margins(x=0, y=0.08)
     if len(layers) <= N_COLUMNS + 1:
         below.set_xticks(range(len(layers)), [layer.removeprefix("layer_") for layer in layers])
     for axes in (main, below):
