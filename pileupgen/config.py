@@ -224,7 +224,7 @@ class TranslateConfig(Section):
         description="where the network is asked, descending from t_release, in place of "
         "num_inference_steps even ones",
     )
-    sampler: Literal["ancestral", "ddim", "dpmsolver++", "sde-dpmsolver++"] = "sde-dpmsolver++"
+    sampler: Literal["ancestral", "ddim", "dpmsolver++", "sde-dpmsolver++"] = "dpmsolver++"
     decode: Literal["mean", "sample"] = Field(
         "mean", description="the learned decoder's density of a score: its mean, or drawn from it"
     )

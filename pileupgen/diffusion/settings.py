@@ -53,6 +53,7 @@ class Settings:
     sampler : str
         See :func:`pileupgen.diffusion.sampling.solve`. Inversion and ``invert``'s decoding are
         deterministic: they take ``ddim`` with η = 0 where that is chosen, else ``dpmsolver++``.
+        ``invert+sde`` decodes with the stochastic form of ``dpmsolver++``.
     eta : float
         DDIM's η in [0, 1]; for other samplers without effect.
     guidance : str
@@ -87,7 +88,7 @@ class Settings:
     t_release: int = 300
     w: float = 2.0
     num_inference_steps: int = 15
-    sampler: Sampler = "sde-dpmsolver++"
+    sampler: Sampler = "dpmsolver++"
     eta: float = 0.0
     guidance: GuidanceKind = "closed-form"
     guidance_interval: tuple[int, int] | None = None
@@ -117,6 +118,8 @@ class Settings:
     @property
     def decoding_sampler(self) -> Sampler:
         """The solver of the decoding."""
+        if self.mode == "invert+sde" and self.sampler == "dpmsolver++":
+            return "sde-dpmsolver++"
         return self.inversion_sampler if self.mode == "invert" else self.sampler
 
     @property
@@ -221,7 +224,7 @@ class Settings:
             )
 
     def _check_combination(self) -> None:
-        if self.mode == "invert+sde" and not is_stochastic(self.sampler, self.eta):
+        if self.mode == "invert+sde" and not is_stochastic(self.decoding_sampler, self.eta):
             raise ConfigError(
                 f"Mode invert+sde with '{self.sampler}' and η = {self.eta:g} has no noise.",
                 "Choose --sampler sde-dpmsolver++ or ancestral, or --mode invert.",
