@@ -153,9 +153,12 @@ def gap_closed(source: Floats, translated: Floats, floor: Floats) -> Estimate:
     Returns
     -------
     Estimate
-        NaN where the source is as near to the target as the floor.
+        NaN where the source is as near to the target as the floor, to within the spread of that
+        difference over the resamplings.
     """
     gap = source - floor
+    if not gap[0] > np.std(gap[1:]):
+        return Estimate(np.nan, np.nan, np.nan)
     closed = np.divide(source - translated, gap, out=np.full_like(gap, np.nan), where=gap > 0)
     return estimate(float(closed[0]), closed[1:])
 

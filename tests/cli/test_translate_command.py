@@ -254,7 +254,7 @@ def test_controls_are_kept_apart_and_resume_as_any(tiny_run, command, plain):
         (("--shard", "1/1000"), "cannot be divided"),
         (("--guidance-interval", "50"), "two timesteps"),
         (("--guidance-interval", "500,50"), "not within 0,999"),
-        (("--mode", "invert+sde", "--sampler", "dpmsolver++"), "no noise"),
+        (("--mode", "invert+sde", "--sampler", "ddim"), "no noise"),
         (("--mode", "invert", "--release", "per-event"), "goes with mode partial"),
         (("--t-release", "auto", "--tolerance", "0.0001"), "never falls to 0.0001"),
         (("--weight-limit", "-1"), "log_weight_limit"),

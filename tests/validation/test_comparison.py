@@ -61,6 +61,13 @@ def test_gap_closed_is_undefined_where_there_is_no_gap():
     assert np.isnan(closed.value)
 
 
+def test_gap_closed_is_undefined_where_the_gap_is_within_its_spread():
+    floor, translated = np.full(101, 0.1), np.full(101, 0.12)
+    spread = np.concatenate([[0.0], np.random.default_rng(0).normal(0, 0.01, 100)])
+    assert np.isnan(gap_closed(0.105 + spread, translated, floor).value)
+    assert gap_closed(0.125 + spread, translated, floor).value == pytest.approx(0.2)
+
+
 def test_a_shift_of_delta_is_delta_over_sigma(toy):
     samples = samples_of(toy, toy.energies(200, seed=1))
     target, moved = samples.target, samples.source
