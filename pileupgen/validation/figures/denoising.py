@@ -66,7 +66,7 @@ def _draw_noise(axes: Axes, pane: PathPane) -> None:
     axes.set_title(f"{pane.title}\n$W_1$ to the Gaussian: {pane.noise_distance:.3f}")
     axes.set_ylabel("density")
     axes.set_xlim(-REACH, REACH)
-    axes.set_ylim(0, 0.62)
+    axes.set_ylim(0, 0.72)
     axes.set_xlabel(r"score $x_t$")
     axes.legend(loc="upper left", frameon=False, ncols=2)
 
