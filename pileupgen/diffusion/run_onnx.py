@@ -300,15 +300,16 @@ def transport(scores: Floats, maps: Floats, mean_from: Floats, mean_to: Floats) 
 
 
 def renew(scores: Floats, knots: Floats, s_max: float) -> Floats:
-    """Scores of each layer and ring back to N(0, 1): linear between knots even in the result."""
+    """Scores of each layer and ring back to N(0, 1): linear between knots, shifted beyond."""
     out = np.empty_like(scores)
     n_knots, step = knots.shape[-1], np.float32(2 * s_max / (knots.shape[-1] - 1))
     for layer in range(scores.shape[1]):
         for ring in range(scores.shape[2]):
             table, values = knots[layer, ring], scores[:, layer, ring]
-            low = np.clip(np.searchsorted(table, values) - 1, 0, n_knots - 2)
-            position = low + (values - table[low]) / (table[low + 1] - table[low])
-            out[:, layer, ring] = position * step - np.float32(s_max)
+            inside = np.clip(values, table[0], table[-1])
+            low = np.clip(np.searchsorted(table, inside) - 1, 0, n_knots - 2)
+            position = low + (inside - table[low]) / (table[low + 1] - table[low])
+            out[:, layer, ring] = position * step - np.float32(s_max) + (values - inside)
     return out
 
 

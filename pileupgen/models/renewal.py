@@ -55,14 +55,16 @@ class MarginalRenewal(ModelMixin, ConfigMixin):
 
     @torch.no_grad()
     def forward(self, scores: Tensor) -> Tensor:
-        """Renewed scores, (N, L, n_eta, n_phi)."""
+        """Renewed scores, (N, L, n_eta, n_phi); beyond the knots shifted only."""
         n, n_layers, n_eta, n_phi = scores.shape
         table = self.knots.to(scores)
         values = scores.permute(1, 2, 0, 3).reshape(n_layers, n_eta, -1).contiguous()
-        low = (torch.searchsorted(table, values) - 1).clamp(0, self.n_knots - 2)
+        # Two last knots may lie together by chance: their slope says nothing of what is beyond.
+        inside = values.clamp(table[:, :, :1], table[:, :, -1:])
+        low = (torch.searchsorted(table, inside) - 1).clamp(0, self.n_knots - 2)
         left, right = table.gather(2, low), table.gather(2, low + 1)
-        position = low + (values - left) / (right - left)
-        renewed = position * (2 * S_MAX / (self.n_knots - 1)) - S_MAX
+        position = low + (inside - left) / (right - left)
+        renewed = position * (2 * S_MAX / (self.n_knots - 1)) - S_MAX + (values - inside)
         return renewed.view(n_layers, n_eta, n, n_phi).permute(2, 0, 1, 3)
 
 

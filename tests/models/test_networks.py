@@ -19,7 +19,7 @@ from pileupgen.models.layers import (
 )
 from pileupgen.models.local import LocalDenoiser
 from pileupgen.models.ratio import RatioClassifier
-from pileupgen.models.renewal import MarginalRenewal
+from pileupgen.models.renewal import S_MAX, MarginalRenewal
 from pileupgen.models.transformer import TransformerDenoiser
 
 
@@ -244,6 +244,16 @@ def test_renewal_restores_standard_normal_marginals_and_keeps_the_order():
     assert float(renewed.std()) == pytest.approx(1, abs=0.01)
     one_ring = (fresh[:, 0, 2].flatten(), renewed[:, 0, 2].flatten())
     assert float(one_ring[1][one_ring[0].argsort()].diff().min()) > -1e-5
+
+
+def test_renewal_shifts_what_lies_beyond_its_knots():
+    """Were the slope of the last two knots continued, two that lie together would blow it up."""
+    renewal = MarginalRenewal(1, 1)
+    renewal.knots[0, 0, -1] = renewal.knots[0, 0, -2] + 0.004
+    beyond = torch.tensor([[[[-9.0, -4.0, 4.0, 9.0]]]])
+    top = S_MAX - float(renewal.knots[0, 0, -1])
+    expected = beyond + torch.tensor([0.0, 0.0, top, top])
+    torch.testing.assert_close(renewal(beyond), expected)
 
 
 def test_convolution_of_a_lone_cell_is_that_of_its_ring():
