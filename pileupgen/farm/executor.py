@@ -193,11 +193,13 @@ class _Pool:
         return len(self._pending)
 
     def submit(self, task: object) -> None:
-        try:
-            self._pending[self._executor.submit(_perform, task)] = task
-        except BrokenProcessPool as error:
-            self._replace(error)
-            self._pending[self._executor.submit(_perform, task)] = task
+        while True:
+            try:
+                self._pending[self._executor.submit(_perform, task)] = task
+            except BrokenProcessPool as error:
+                self._replace(error)
+            else:
+                return
 
     def take(self, ordered: bool) -> Outcome:
         """The next outcome: of the first task, or of the first that is done."""
@@ -215,20 +217,26 @@ class _Pool:
                 return outcome
 
     def _replace(self, error: BaseException) -> None:
-        """Begin anew what was not done, in its order."""
-        self._n_deaths += 1
-        if self._n_deaths > MAX_DEATHS:
-            raise FarmError(
-                "A process that works for this command ended without a word, "
-                f"{self._n_deaths} times.",
-                "It may have run out of memory: use fewer --workers.",
-            ) from error
-        self._executor.shutdown(wait=True, cancel_futures=True)
-        self._executor = self._open()
-        self._pending = {
-            future if _is_whole(future) else self._executor.submit(_perform, task): task
-            for future, task in self._pending.items()
-        }
+        """Begin anew what was not done, in its order; the new pool may break while it is filled."""
+        while True:
+            self._n_deaths += 1
+            if self._n_deaths > MAX_DEATHS:
+                raise FarmError(
+                    "A process that works for this command ended without a word, "
+                    f"{self._n_deaths} times.",
+                    "It may have run out of memory: use fewer --workers.",
+                ) from error
+            self._executor.shutdown(wait=True, cancel_futures=True)
+            self._executor = self._open()
+            try:
+                self._pending = {
+                    future if _is_whole(future) else self._executor.submit(_perform, task): task
+                    for future, task in self._pending.items()
+                }
+            except BrokenProcessPool as again:
+                error = again
+            else:
+                return
 
     def close(self) -> None:
         self._executor.shutdown(wait=True, cancel_futures=True)

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
 
 from pileupgen.errors import FarmError, StoreError
 from pileupgen.farm import Executor, Processes, Serial, local_executor
+from pileupgen.farm import executor as executors
 from tests.farm import work
 
 EXECUTORS = [Serial(), Processes(2)]
@@ -38,6 +41,27 @@ def test_a_warning_of_processes_is_given_once(caplog: pytest.LogCaptureFixture) 
 def test_a_process_that_dies_is_replaced(tmp_path: Path, ordered: bool) -> None:
     found = list(Processes(2).map(work.die_once, tmp_path, range(12), ordered=ordered))
     assert (found if ordered else sorted(found)) == [n * n for n in range(12)]
+
+
+def test_a_pool_that_breaks_while_it_is_filled_anew_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pools = []
+
+    def broken(*_: object) -> None:
+        raise BrokenProcessPool("a process died at once")
+
+    def opened(self: executors._Pool) -> ProcessPoolExecutor:
+        pools.append(open_pool(self))
+        if len(pools) == 2:
+            monkeypatch.setattr(pools[-1], "submit", broken)
+        return pools[-1]
+
+    open_pool = executors._Pool._open
+    monkeypatch.setattr(executors._Pool, "_open", opened)
+    found = list(Processes(2).map(work.die_once, tmp_path, range(12)))
+    assert found == [n * n for n in range(12)]
+    assert len(pools) >= 3
 
 
 def test_a_task_that_kills_every_process_is_given_up() -> None:
