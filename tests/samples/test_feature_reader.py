@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import uproot
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -347,6 +347,7 @@ def whole_files(table, tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize("suffix", WRITERS)
 @IN_TMP_PATH
+@example(place=0.11, damage=b"\x01")  # a ROOT branch then ends early
 @given(place=st.floats(0, 1), damage=st.binary(min_size=1, max_size=100))
 def test_a_damaged_table_is_read_or_refused_by_name(tmp_path, whole_files, suffix, place, damage):
     whole = (whole_files / f"f.{suffix}").read_bytes()

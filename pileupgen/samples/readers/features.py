@@ -115,6 +115,12 @@ class FeatureReader(FileReader[FeatureFile]):
         n_features = len(self.layers)
         for begin, end in pieces:
             columns = file.read(begin, end)
+            if any(column.shape != (end - begin,) for column in columns):
+                raise UnreadableInputError(
+                    f"{file.path}: events {begin} to {end - 1} are not whole: its columns differ "
+                    "in length.",
+                    "The file is damaged; get it anew, or leave it out with --skip-bad.",
+                )
             values = np.stack(columns[:n_features], axis=1)
             mu = columns[n_features] if self._mu.branch is not None else np.zeros(end - begin)
             mu = mu + self._mu.offset
