@@ -23,6 +23,7 @@ _log = logging.getLogger("pileupgen")
 
 _CLUSTERS = {"slurm": "SLURMCluster", "htcondor": "HTCondorCluster"}
 CONNECT_SECONDS = 10.0
+FETCH_SECONDS = 20.0
 """Time to reach a scheduler."""
 SCHEDULER_PATIENCE = 60.0
 """Seconds without any worker before a farm with a scheduler of its own is given up."""
@@ -151,7 +152,11 @@ class DaskFarm(Executor):
             self._require_workers()
         future = done[0]
         try:
-            outcome = future.result()
+            outcome = future.result(timeout=FETCH_SECONDS)
+        except TimeoutError:
+            # Whoever held the outcome died before it was fetched: it is made again, if anybody can.
+            self._require_workers()
+            return self._take(pending, ordered)
         except KilledWorker as error:
             raise FarmError(
                 f"A task was given up after {MAX_DEATHS + 1} workers died over it.",

@@ -72,6 +72,26 @@ def test_no_worker_left_is_said(
             list(executor.map(work.square, 0, range(30)))
 
 
+def test_an_outcome_that_died_with_its_worker_is_not_waited_for_without_end(
+    farm: FarmProcesses, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client still takes the future for done when nobody has its outcome any more."""
+    monkeypatch.setattr("pileupgen.farm.dask_farm.FETCH_SECONDS", 1.0)
+    worker = farm.add_worker()
+    with connect(farm.address, 30) as executor:
+        executor._patience = 1.0
+        results = executor.map(work.square_slowly, tmp_path, range(30))
+        assert next(results) == 0
+        worker.kill()
+        worker.wait()
+        is_done = "distributed.client.Future.done"
+        monkeypatch.setattr(is_done, lambda self: True)
+        started = time.monotonic()
+        with pytest.raises(FarmError, match="has had no worker"):
+            list(results)
+        assert time.monotonic() - started < 30
+
+
 def test_no_worker_at_all_is_said(farm: FarmProcesses) -> None:
     with pytest.raises(FarmError, match=r"has had no worker for 0\.5 s") as caught:
         connect(farm.address, 0.5)
