@@ -29,7 +29,7 @@ def main() -> None:
 
 def measure_first_batch(run: Path, folder: Path, n: int) -> None:
     """From the command to its end, on as many events as a network call takes."""
-    from pileupgen.diffusion.events import MICRO_BATCH
+    from pileupgen.diffusion.settings import MICRO_BATCH
     from pileupgen.samples.store import ImageStore, create_store
 
     source = ImageStore(run / "data" / "mc.h5")

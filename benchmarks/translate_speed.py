@@ -30,11 +30,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.quality import Judge
 from pileupgen.diffusion.direction import Direction
-from pileupgen.diffusion.events import MICRO_BATCH, EventKeys
+from pileupgen.diffusion.events import EventKeys
 from pileupgen.diffusion.pipeline import PileupTranslationPipeline, Renewal
 from pileupgen.diffusion.production import Blocks, Member, Production, produce
 from pileupgen.diffusion.schedule import alpha_sigma
-from pileupgen.diffusion.settings import Settings
+from pileupgen.diffusion.settings import MICRO_BATCH, Settings
 from pileupgen.models.codec import EventNoise
 from pileupgen.models.denoiser import DATA, MC, NULL
 from pileupgen.models.field_renewal import FieldRenewal

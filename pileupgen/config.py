@@ -247,7 +247,13 @@ class TranslateConfig(Section):
     n_renewal_events: int = Field(
         600, ge=10, description="training events the renewal is fitted on"
     )
-    batch_size: int = Field(100, ge=1)
+    batch_size: int = Field(500, ge=1, description="events held in memory")
+    micro_batch: int = Field(
+        50,
+        ge=1,
+        description="events that go through a network at once, on which an event's last bits "
+        "depend: large on a GPU, small where few events are wanted soon",
+    )
 
 
 class ValidateConfig(Section):

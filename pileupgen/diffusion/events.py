@@ -6,16 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pileupgen.diffusion.settings import LOG_WEIGHT_LIMIT
+from pileupgen.diffusion.settings import LOG_WEIGHT_LIMIT, Settings
 from pileupgen.diffusion.weights import clipped_weights
 from pileupgen.models.codec import EventNoise
-
-MICRO_BATCH = 50
-"""Events per network call, always: shorter batches are filled up, so that the kernels chosen, and
-with them the last bits of an event, do not depend on how many events share its batch."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +57,29 @@ class EventKeys:
         return EventNoise(self.seed, self.event_id[rows], self.draw)
 
 
+@dataclass(frozen=True)
+class Events:
+    """What is translated.
+
+    Attributes
+    ----------
+    energy : float32 array, shape (N, L, n_eta, n_phi)
+        GeV.
+    mu : float array, shape (N,)
+        Number of pileup interactions; NaN where it is not known.
+    keys : EventKeys
+    """
+
+    energy: NDArray[np.float32]
+    mu: NDArray[np.float32]
+    keys: EventKeys
+
+    def of(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor, EventNoise]:
+        """Energies, μ and the random numbers of some events, (n,)."""
+        mu = np.asarray(self.mu[rows], dtype=np.float32)
+        return torch.from_numpy(self.energy[rows]), torch.from_numpy(mu), self.keys.noise(rows)
+
+
 @dataclass
 class Trace:
     """Latents (N, C, H, W) on the way up to the release and on the way down, with their t."""
@@ -83,10 +103,28 @@ class Part:
     tables: int
 
 
-def micro_batches(
-    rows: NDArray[np.int64],
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """At most ``MICRO_BATCH`` rows at a time, as they are and filled up."""
-    for begin in range(0, len(rows), MICRO_BATCH):
-        chosen = rows[begin : begin + MICRO_BATCH]
-        yield chosen, np.resize(chosen, MICRO_BATCH)
+@dataclass(frozen=True)
+class MicroBatch:
+    """Events that share a network call.
+
+    Attributes
+    ----------
+    rows : int64 array, shape (n,)
+        Of at most ``settings.micro_batch`` events.
+    filled : int64 array, shape (settings.micro_batch,)
+        The same, again and again until the batch is full.
+    settings : Settings
+        With these events' release.
+    """
+
+    rows: NDArray[np.int64]
+    filled: NDArray[np.int64]
+    settings: Settings
+
+
+def micro_batches(rows: NDArray[np.int64], settings: Settings) -> Iterator[MicroBatch]:
+    """Cut rows into micro-batches."""
+    size = settings.micro_batch
+    for begin in range(0, len(rows), size):
+        chosen = rows[begin : begin + size]
+        yield MicroBatch(chosen, np.resize(chosen, size), settings)

@@ -130,13 +130,9 @@ class FieldContrast:
 
     def direction(self, point: Point, velocity: Tensor, of_label: Velocity) -> Tensor:  # noqa: ARG002
         """v_y^G − v_∅^G."""
-        of_class, of_other = (
-            self.denoiser.closed_form(
-                point.x_t, torch.full_like(point.t, label), point.alpha, point.sigma
-            )
-            for label in (self.label, self.other)
+        return self.denoiser.closed_form_contrast(
+            point.x_t, self.label, self.other, point.alpha, point.sigma
         )
-        return of_class - of_other
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,11 @@ from torch import Tensor, nn
 
 from pileupgen.calo.geometry import Grid
 from pileupgen.diffusion.direction import Direction, Domain
-from pileupgen.diffusion.events import MICRO_BATCH, EventKeys, Part, Translation
-from pileupgen.diffusion.settings import Settings
+from pileupgen.diffusion.events import EventKeys, Events, MicroBatch, Part, Translation
+from pileupgen.diffusion.settings import MICRO_BATCH, Settings
 from pileupgen.diffusion.translator import Translator
 from pileupgen.errors import ConfigError, RunError
+from pileupgen.farm.threads import torch_threads
 from pileupgen.models.autoencoder import Autoencoder
 from pileupgen.models.cell_patches import CellPatches
 from pileupgen.models.codec import Codec, EventNoise
@@ -175,13 +176,17 @@ class PileupTranslationPipeline(DiffusionPipeline):
         if not self.calibration.has_normal_scores or translator.tables(label, settings) != label:
             return renewal
         scores = torch.empty((len(energy), n_channels, *grid.shape[1:]))
-        for part in self._parts(translator, energy, mu, EventKeys(event_id, seed), settings):
-            scores[part.rows] = part.scores
-            advance(len(part.rows))
-        if isinstance(renewal, MarginalRenewal):
-            renewal.fit(scores)
-        elif isinstance(renewal, FieldRenewal) and real is not None:
-            renewal.fit(scores, self.real_scores(real, label, seed))
+        self._require_fitting(energy, settings)
+        keys = EventKeys(event_id, seed)
+        with torch_threads(torch.get_num_threads()) as over:
+            for part in translator.parts(energy, mu, keys, settings, over):
+                scores[part.rows] = part.scores
+                advance(len(part.rows))
+        with torch_threads(1):
+            if isinstance(renewal, MarginalRenewal):
+                renewal.fit(scores)
+            elif isinstance(renewal, FieldRenewal) and real is not None:
+                renewal.fit(scores, self.real_scores(real, label, seed))
         return renewal
 
     def real_scores(self, images: Images, label: int, seed: int) -> Tensor:
@@ -206,6 +211,7 @@ class PileupTranslationPipeline(DiffusionPipeline):
         draw: int = 0,
         source: Domain = "mc",
         target: Domain = "data",
+        advance: Callable[[int], object] = lambda n: None,
     ) -> Translation:
         """Translate events of one domain, mc unless said otherwise.
 
@@ -226,6 +232,11 @@ class PileupTranslationPipeline(DiffusionPipeline):
         source, target : str
             ``mc`` or ``data``. The events are encoded, and inverted, as the source, and denoised
             and decoded as the target. With both the same it is a control.
+        advance : callable
+            Told how many more events are translated.
+
+        As many micro-batches are at work side by side as torch has threads; no bit of the result
+        depends on their number.
 
         Raises
         ------
@@ -233,17 +244,26 @@ class PileupTranslationPipeline(DiffusionPipeline):
             If the settings, a domain or the images' shape do not fit the model.
         """
         settings = settings or Settings()
-        out = np.empty_like(energy, dtype=np.float32)
-        dead = self.geometry.is_dead
-        log_ratio = np.zeros(len(energy))
-        t_release = np.zeros(len(energy), dtype=np.int64)
         translator = self.translator(Direction(source, target))
-        keys = EventKeys(event_id, seed, draw)
-        for part in self._parts(translator, energy, mu, keys, settings):
+        self._require_fitting(energy, settings)
+        events = Events(energy, mu, EventKeys(event_id, seed, draw))
+        dead = self.geometry.is_dead
+
+        def translated(batch: MicroBatch) -> tuple[Part, NDArray[np.float32]]:
+            part = translator.part(events, batch)
             renewed = part.scores if renewal is None else renewal(part.scores)
             decoded = self.calibration.decode(renewed, part.tables, part.mu).numpy()
-            out[part.rows] = np.where(dead, np.float32(0.0), decoded)
-            log_ratio[part.rows], t_release[part.rows] = part.log_ratio.numpy(), part.t_release
+            return part, np.where(dead, np.float32(0.0), decoded)
+
+        out = np.empty_like(energy, dtype=np.float32)
+        log_ratio = np.zeros(len(energy))
+        t_release = np.zeros(len(energy), dtype=np.int64)
+        with torch_threads(torch.get_num_threads()) as over:
+            batches = translator.micro_batches(events, settings, over)
+            for part, decoded in over(translated, batches):
+                out[part.rows] = decoded
+                log_ratio[part.rows], t_release[part.rows] = part.log_ratio.numpy(), part.t_release
+                advance(len(part.rows))
         return Translation(out, log_ratio, t_release, settings.log_weight_limit)
 
     def log_ratio(self, x_t: Tensor, t: int, mu: Tensor) -> Tensor:
@@ -269,20 +289,13 @@ class PileupTranslationPipeline(DiffusionPipeline):
             direction=direction,
         )
 
-    def _parts(
-        self,
-        translator: Translator,
-        energy: NDArray[np.float32],
-        mu: NDArray[np.float32],
-        keys: EventKeys,
-        settings: Settings,
-    ) -> Iterator[Part]:
+    def _require_fitting(self, energy: NDArray[np.float32], settings: Settings) -> None:
+        """Refuse settings and images that do not fit the model."""
         self.check(settings)
         if energy.shape[1:] != self.geometry.shape:
             raise ConfigError(
                 f"Images of shape {energy.shape[1:]}, the model knows {self.geometry.shape}."
             )
-        return translator.parts(energy, mu, keys, settings)
 
 
 @contextmanager

@@ -18,9 +18,9 @@ import torch
 from numpy.typing import NDArray
 
 from pileupgen.diffusion.direction import Direction
-from pileupgen.diffusion.events import MICRO_BATCH, Translation
+from pileupgen.diffusion.events import Translation
 from pileupgen.diffusion.pipeline import PileupTranslationPipeline, Renewal
-from pileupgen.diffusion.settings import Settings
+from pileupgen.diffusion.settings import MICRO_BATCH, Settings
 from pileupgen.diffusion.shard import append_evenly
 from pileupgen.diffusion.weights import WeightSummary
 from pileupgen.errors import PileupgenError
@@ -67,7 +67,7 @@ class Production:
     members: Sequence[Member]
     seed: int
     n_draws: int = 1
-    batch_size: int = 100
+    batch_size: int = BLOCK_EVENTS
     direction: Direction = field(default_factory=Direction)
 
     @property
@@ -84,23 +84,22 @@ class Production:
             # Events of one release time share their network calls: many at once fill them.
             size = max(size, BLOCK_EVENTS)
         for images in self.source.batches(rows, size):
-            copies = []
-            for member in self.members:
-                for draw in range(self.n_draws):
-                    copies.append(
-                        member.pipeline(
-                            images.energy,
-                            images.mu,
-                            images.event_id,
-                            self.seed,
-                            member.settings,
-                            member.renewal,
-                            draw,
-                            self.direction.source,
-                            self.direction.target,
-                        )
-                    )
-                    advance(len(images))
+            copies = [
+                member.pipeline(
+                    images.energy,
+                    images.mu,
+                    images.event_id,
+                    self.seed,
+                    member.settings,
+                    member.renewal,
+                    draw,
+                    self.direction.source,
+                    self.direction.target,
+                    advance,
+                )
+                for member in self.members
+                for draw in range(self.n_draws)
+            ]
             energy = np.stack([copy.energy for copy in copies], axis=1)
             yield energy.reshape(-1, *energy.shape[2:]), self._columns(images, copies)
 
@@ -232,7 +231,10 @@ def _spread(
     source = copy(production.source)
     source.path = source.path.absolute()
     executor.require_visible([source.path, folder])
-    work = _Work(replace(production, source=source), torch.get_num_threads())
+    n_threads = None
+    if not executor.is_remote:
+        n_threads = max(1, torch.get_num_threads() // executor.n_workers)
+    work = _Work(replace(production, source=source), n_threads)
     tasks = [(folder / path.name, rows) for path, rows in blocks]
     for n in executor.map(_translate_block, work, tasks, ordered=False):
         advance(n * production.n_copies)
@@ -240,15 +242,16 @@ def _spread(
 
 @dataclass(frozen=True)
 class _Work:
-    """A production elsewhere, with this process's threads: the last bits depend on their number."""
+    """A production elsewhere, with its share of this machine's threads, or all of another's."""
 
     production: Production
-    n_threads: int
+    n_threads: int | None
 
 
 def _translate_block(work: _Work, block: tuple[Path, Rows]) -> int:
     path, rows = block
-    torch.set_num_threads(work.n_threads)
+    if work.n_threads is not None:
+        torch.set_num_threads(work.n_threads)
     _write_block(work.production, path, rows, lambda n: None)
     return len(rows)
 

@@ -26,6 +26,8 @@ DECODES: tuple[Decode, ...] = ("mean", "sample")
 RenewalKind = Literal["auto", "correlations", "marginals"]
 RENEWALS: tuple[RenewalKind, ...] = ("auto", "correlations", "marginals")
 LOG_WEIGHT_LIMIT = 5.0
+MICRO_BATCH = 50
+"""Events that go through a network at once."""
 _TUPLES = ("guidance_interval", "timesteps")
 PER_EVENT_TIMES = 20
 """Release times that a per-event release chooses from, even in t."""
@@ -82,6 +84,10 @@ class Settings:
         What the calibration after the decode mends: ``marginals``, or ``correlations`` too; see
         :class:`~pileupgen.models.field_renewal.FieldRenewal`. ``auto``: correlations unless events
         are inverted, since a release by noise leaves some of the source's correlations in them.
+    micro_batch : int
+        Events that go through a network at once, always: fewer are filled up, so that the kernels
+        chosen, and with them the last bits of an event, do not depend on how many share its batch.
+        Another value gives other last bits; large ones fill GPUs, small ones answer sooner.
     """
 
     mode: Mode = "partial"
@@ -99,6 +105,7 @@ class Settings:
     decode: Decode = "mean"
     timesteps: tuple[int, ...] | None = None
     renewal: RenewalKind = "auto"
+    micro_batch: int = MICRO_BATCH
 
     @property
     def inverts(self) -> bool:
@@ -182,6 +189,8 @@ class Settings:
             )
         if self.num_inference_steps < 1 or self.w < 0 or not math.isfinite(self.w):
             raise ConfigError("steps must be at least 1 and w not negative.")
+        if self.micro_batch < 1:
+            raise ConfigError("micro_batch must be at least 1.")
         if not 0 <= self.eta <= 1:
             raise ConfigError(f"η {self.eta} is outside 0 … 1.")
         if not (self.log_weight_limit > 0 and self.release_tolerance > 0):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,7 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pileupgen.diffusion.direction import Direction
-from pileupgen.diffusion.events import EventKeys, Part, Trace, micro_batches
+from pileupgen.diffusion.events import (
+    EventKeys,
+    Events,
+    MicroBatch,
+    Part,
+    Trace,
+    micro_batches,
+)
 from pileupgen.diffusion.guidance import (
     FieldContrast,
     Guide,
@@ -24,6 +32,7 @@ from pileupgen.diffusion.guidance import (
 from pileupgen.diffusion.sampling import CLEAN, Record, solve
 from pileupgen.diffusion.schedule import alpha_sigma
 from pileupgen.diffusion.settings import Settings
+from pileupgen.farm.threads import Map
 from pileupgen.models.codec import Codec, EventNoise, LatentModel
 from pileupgen.models.denoiser import DATA, NULL, FieldDenoiser
 from pileupgen.models.ratio import RatioClassifier
@@ -41,7 +50,8 @@ class Translator:
     calibrate_before : bool
         Whether mc events are encoded with their own quantiles or with those of data.
     bf16 : bool
-        Whether the denoiser's residual runs in bfloat16.
+        Whether what the denoiser adds to the closed form, and the autoencoder to its shortcuts,
+        is computed in bfloat16.
     direction : Direction
     """
 
@@ -69,16 +79,42 @@ class Translator:
         mu: NDArray[np.float32],
         keys: EventKeys,
         settings: Settings,
+        over: Map = map,
     ) -> Iterator[Part]:
         """Translated scores of some events after others, in any order."""
-        rows = np.arange(len(energy))
+        events = Events(energy, mu, keys)
+        return over(partial(self.part, events), self.micro_batches(events, settings, over))
+
+    def micro_batches(
+        self, events: Events, settings: Settings, over: Map = map
+    ) -> Iterator[MicroBatch]:
+        """Events that are translated together; with releases of their own, by release time.
+
+        ``over`` maps what is to be computed for that.
+        """
+        rows = np.arange(len(events.energy))
         if settings.release == "common":
-            yield from self._at_once(rows, energy, mu, keys, settings)
+            yield from micro_batches(rows, settings)
             return
-        t_release = self._own_releases(energy, mu, keys, settings)
+        t_release = np.empty(len(rows), dtype=np.int64)
+        batches = list(micro_batches(rows, settings))
+        for batch, own in zip(
+            batches, over(partial(self._own_releases, events), batches), strict=True
+        ):
+            t_release[batch.rows] = own
         for t in np.unique(t_release).tolist():
-            chosen = rows[t_release == t]
-            yield from self._at_once(chosen, energy, mu, keys, settings.at(t))
+            yield from micro_batches(rows[t_release == t], settings.at(t))
+
+    def part(self, events: Events, batch: MicroBatch) -> Part:
+        """Translated scores of a micro-batch."""
+        settings = batch.settings
+        scores, logs = self._translate(*events.of(batch.filled), settings)
+        n = len(batch.rows)
+        mu = torch.from_numpy(np.asarray(events.mu[batch.rows], dtype=np.float32))
+        released = settings.mode not in ("calibrate", "generate")
+        t = settings.t_release if released else -1
+        tables = self.tables(self.direction.target_label, settings)
+        return Part(batch.rows, scores[:n], mu, self.direction.sign * logs[:n], t, tables)
 
     def trace(
         self,
@@ -102,54 +138,27 @@ class Translator:
             Both ways at all timesteps of the solver, clean ends and the release included.
         """
         found = Trace()
-        mus = torch.from_numpy(np.asarray(mu, dtype=np.float32))
-        rows = np.arange(len(energy))
-        self._translate(torch.from_numpy(energy), mus, keys.noise(rows), settings, found)
+        events = Events(energy, mu, keys)
+        self._translate(*events.of(np.arange(len(energy))), settings, found)
         return found
 
-    def _at_once(
-        self,
-        rows: NDArray[np.int64],
-        energy: NDArray[np.float32],
-        mu: NDArray[np.float32],
-        keys: EventKeys,
-        settings: Settings,
-    ) -> Iterator[Part]:
-        for chosen, filled in micro_batches(rows):
-            mus = torch.from_numpy(np.asarray(mu[filled], dtype=np.float32))
-            images = torch.from_numpy(energy[filled])
-            scores, logs = self._translate(images, mus, keys.noise(filled), settings)
-            n = len(chosen)
-            released = settings.mode not in ("calibrate", "generate")
-            t = settings.t_release if released else -1
-            tables = self.tables(self.direction.target_label, settings)
-            yield Part(chosen, scores[:n], mus[:n], self.direction.sign * logs[:n], t, tables)
-
-    def _own_releases(
-        self,
-        energy: NDArray[np.float32],
-        mu: NDArray[np.float32],
-        keys: EventKeys,
-        settings: Settings,
-    ) -> NDArray[np.int64]:
-        """Each event's first time where its |ln r| is within tolerance, else the latest, (N,)."""
+    def _own_releases(self, events: Events, batch: MicroBatch) -> NDArray[np.int64]:
+        """Each event's first time where its |ln r| is within tolerance, else the latest, (n,)."""
+        settings = batch.settings
         times = settings.release_times()
-        found = np.full(len(energy), times[-1])
-        for chosen, filled in micro_batches(np.arange(len(energy))):
-            mus = torch.from_numpy(np.asarray(mu[filled], dtype=np.float32))
-            noise = keys.noise(filled)
-            images = torch.from_numpy(energy[filled])
-            latents, mus = self._encode(images, mus, noise, settings)
-            eps = noise.normal(tuple(latents.shape[1:])).to(latents)
-            open_ = np.ones(len(filled), dtype=bool)
-            for t in times:
-                logs = self.log_ratio(self._noised(latents, eps, t), t, mus).abs().cpu().numpy()
-                let_go = open_ & (logs <= settings.release_tolerance)
-                found[chosen[let_go[: len(chosen)]]] = t
-                open_ &= ~let_go
-                if not open_[: len(chosen)].any():
-                    break
-        return found
+        found = np.full(len(batch.filled), times[-1])
+        energy, mu, noise = events.of(batch.filled)
+        latents, mu = self._encode(energy, mu, noise, settings)
+        eps = noise.normal(tuple(latents.shape[1:])).to(latents)
+        open_ = np.ones(len(found), dtype=bool)
+        for t in times:
+            logs = self.log_ratio(self._noised(latents, eps, t), t, mu).abs().cpu().numpy()
+            let_go = open_ & (logs <= settings.release_tolerance)
+            found[let_go] = t
+            open_ &= ~let_go
+            if not open_.any():
+                break
+        return found[: len(batch.rows)]
 
     def _encode(
         self, energy: Tensor, mu: Tensor, noise: EventNoise, settings: Settings
@@ -158,7 +167,8 @@ class Translator:
         scores = self._scores(energy, mu, noise, settings)
         device, label = self.denoiser.device, self.direction.source_label
         mu = mu.to(device)
-        return self.codec.encode_scores(scores.to(device), label, mu), mu
+        with self._autocast():
+            return self.codec.encode_scores(scores.to(device), label, mu), mu
 
     def _scores(self, energy: Tensor, mu: Tensor, noise: EventNoise, settings: Settings) -> Tensor:
         uniform = noise.uniform(tuple(energy.shape[1:]))
@@ -205,7 +215,11 @@ class Translator:
             )
         cells = (self.calibration.n_channels, *energy.shape[2:])
         normal = noise.normal(cells) if settings.decode == "sample" else None
-        return self.codec.decode_scores(x_t, target, mu, normal).cpu(), log_ratio
+        with self._autocast():
+            return self.codec.decode_scores(x_t, target, mu, normal).cpu(), log_ratio
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.denoiser.device.type, torch.bfloat16, enabled=self.bf16)
 
     def _source(self, latents: Tensor) -> Tensor | None:
         """What a denoiser that is conditioned on the source event is given."""

@@ -121,16 +121,23 @@ class Autoencoder(ModelMixin, ConfigMixin):
         """Scores (N, L, n_eta, n_phi), domain (N,) and μ (N,) to latents (N, C, H, W)."""
         patches = patchify(scores, self.patch)
         condition = self.condition(None, domain, mu)
-        hidden = self.encoder(patches, condition)
-        return self.shortcut_in(patches) + self.to_latent(hidden)
+        update = self.to_latent(self.encoder(patches, condition))
+        return _in_full(self.shortcut_in, patches) + update
 
     def decode(self, latents: Tensor, domain: Tensor, mu: Tensor) -> tuple[Tensor, Tensor]:
         """Latents (N, C, H, W) to mean and ln variance of each score, (N, L, n_eta, n_phi)."""
         condition = self.condition(None, domain, mu)
         update, log_variance = self.to_cells(self.decoder(latents, condition)).chunk(2, dim=1)
-        mean = self.shortcut_out(latents) + update
-        log_variance = (log_variance - 4.0).clamp(*LOG_VARIANCE_RANGE)
+        mean = _in_full(self.shortcut_out, latents) + update
+        log_variance = (log_variance.float() - 4.0).clamp(*LOG_VARIANCE_RANGE)
         return unpatchify(mean, self.patch), unpatchify(log_variance, self.patch)
+
+
+def _in_full(shortcut: nn.Conv2d, x: Tensor) -> Tensor:
+    """A shortcut in single precision, whatever the networks beside it compute in."""
+    with torch.autocast(x.device.type, enabled=False):
+        carried: Tensor = shortcut(x.float())
+    return carried
 
 
 class _Half(nn.Module):

@@ -95,13 +95,24 @@ class FieldDenoiser(ModelMixin, ConfigMixin):
     def closed_form(self, x_t: Tensor, label: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """E[v | x_t] if the latents were a stationary Gaussian field."""
         with torch.autocast(x_t.device.type, enabled=False):
-            velocity = torch.empty_like(x_t, dtype=torch.float32)
-            for value in torch.unique(label).tolist():
+            x_t = x_t.float()
+            present = torch.unique(label).tolist()
+            if len(present) == 1:
+                return self.field.velocity(x_t, alpha, sigma, int(present[0]))
+            velocity = torch.empty_like(x_t)
+            for value in present:
                 rows = label == value
                 velocity[rows] = self.field.velocity(
-                    x_t[rows].float(), alpha[rows], sigma[rows], int(value)
+                    x_t[rows], alpha[rows], sigma[rows], int(value)
                 )
         return velocity
+
+    def closed_form_contrast(
+        self, x_t: Tensor, label: int, other: int, alpha: Tensor, sigma: Tensor
+    ) -> Tensor:
+        """The closed form of one label less that of another, (N, C, H, W)."""
+        with torch.autocast(x_t.device.type, enabled=False):
+            return self.field.velocity_contrast(x_t.float(), alpha, sigma, label, other)
 
     def residual(
         self,

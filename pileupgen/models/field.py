@@ -140,12 +140,13 @@ class StationaryField(ModelMixin, ConfigMixin):
 
     def _to_basis(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to real Fourier coordinates (W, N, C·H)."""
-        flat = x.reshape(x.shape[0], -1, self.width) @ self._basis.to(x)
-        return flat.permute(2, 0, 1)
+        # Products whose layout is the next one's: copies cost more than they do.
+        flat = self._basis.to(x).T @ x.reshape(-1, self.width).T
+        return flat.view(self.width, x.shape[0], -1)
 
     def _from_basis(self, coordinates: Tensor) -> Tensor:
-        flat = coordinates.permute(1, 2, 0) @ self._basis.to(coordinates).T
-        return flat.reshape(flat.shape[0], self.n_channels, self.height, self.width)
+        flat = coordinates.reshape(self.width, -1).T @ self._basis.to(coordinates).T
+        return flat.view(-1, self.n_channels, self.height, self.width)
 
     def _mean_coordinates(self, mean: Tensor) -> Tensor:
         """A mean (C·H) constant in φ, in coordinates (W, 1, C·H): all in k = 0."""
@@ -171,14 +172,30 @@ class StationaryField(ModelMixin, ConfigMixin):
         -------
         Tensor, shape (N, C, H, W)
         """
-        a, s = alpha[None, :, None].to(x_t), sigma[None, :, None].to(x_t)
-        vectors = self.eigenvectors[label].to(x_t)[self._frequency]
-        mean = self._mean_coordinates(self.mean[label].to(x_t))
-        values = self.eigenvalues[label].to(x_t)[:, None]
-        centred = torch.bmm(self._to_basis(unpatchify(x_t, self.patch)) - a * mean, vectors)
+        coordinates = self._to_basis(unpatchify(x_t, self.patch))
+        found = self._velocity(coordinates, alpha, sigma, label)
+        return patchify(self._from_basis(found), self.patch)
+
+    def velocity_contrast(
+        self, x_t: Tensor, alpha: Tensor, sigma: Tensor, label: int, other: int
+    ) -> Tensor:
+        """:meth:`velocity` with one label less that with another, (N, C, H, W)."""
+        coordinates = self._to_basis(unpatchify(x_t, self.patch))
+        of_class, of_other = (
+            self._velocity(coordinates, alpha, sigma, which) for which in (label, other)
+        )
+        return patchify(self._from_basis(of_class - of_other), self.patch)
+
+    def _velocity(
+        self, coordinates: Tensor, alpha: Tensor, sigma: Tensor, label: int | Tensor
+    ) -> Tensor:
+        a, s = alpha[None, :, None].to(coordinates), sigma[None, :, None].to(coordinates)
+        vectors = self.eigenvectors[label].to(coordinates)[self._frequency]
+        mean = self._mean_coordinates(self.mean[label].to(coordinates))
+        values = self.eigenvalues[label].to(coordinates)[:, None]
+        centred = torch.bmm(coordinates - a * mean, vectors)
         centred = centred * (a * s * (1 - values) / (a**2 * values + s**2))
-        velocity = self._from_basis(torch.bmm(centred, vectors.transpose(1, 2)) - s * mean)
-        return patchify(velocity, self.patch)
+        return torch.bmm(centred, vectors.transpose(1, 2)) - s * mean
 
     def covariance(self, label: int) -> Tensor:
         """Covariance of each φ frequency, float64, (W//2 + 1, C·H, C·H)."""

@@ -210,7 +210,7 @@ class AttentionBlock(nn.Module):
 
         # Written out: for narrow heads on CPUs the fused kernel's backward is many times slower.
         q, k, v = split(q) * (q.shape[2] // self.n_heads) ** -0.5, split(k), split(v)
-        mixed = (q @ k.transpose(2, 3)).softmax(dim=3).to(v) @ v
+        mixed = (q @ k.transpose(2, 3)).float().softmax(dim=3).to(v) @ v
         return mixed.transpose(1, 2).flatten(2)
 
 

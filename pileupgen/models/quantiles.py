@@ -65,18 +65,19 @@ class QuantileTables:
         self._begins = [(index * n_knots, share) for index, share in corners]
         self._step = 2 * S_MAX / (n_knots - 1)
         self.null_mass = sum(
-            (share * null_mass[index] for index, share in corners), torch.tensor(0.0)
+            (share * _taken(null_mass, index) for index, share in corners), torch.tensor(0.0)
         )
 
     def of(self, chosen: Tensor) -> QuantileTables:
         """Tables of some cells, chosen by a mask, in a row; all that costs time is per cell."""
         part = copy(self)
-        part._begins = [(begin[chosen], share[chosen]) for begin, share in self._begins]
-        part.null_mass = self.null_mass[chosen]
+        rows = chosen.flatten().nonzero()[:, 0]
+        part._begins = [(_rows(begin, rows), _rows(share, rows)) for begin, share in self._begins]
+        part.null_mass = _rows(self.null_mass, rows)
         return part
 
     def _at(self, knot: Tensor) -> Tensor:
-        values = [share * self._knots[begin + knot].double() for begin, share in self._begins]
+        values = [share * _taken(self._knots, begin + knot) for begin, share in self._begins]
         return sum(values[1:], values[0])
 
     def log_energy_of(self, s: Tensor) -> Tensor:
@@ -98,3 +99,12 @@ class QuantileTables:
         left = self._at(low)
         slope = (self._at(low + 1) - left).clamp_min(1e-9)
         return (low + (log_energy - left) / slope) * self._step - S_MAX
+
+
+def _taken(values: Tensor, index: Tensor) -> Tensor:
+    """``values[index]`` of a vector, in double precision; many times faster on a CPU."""
+    return values.index_select(0, index.flatten()).double().view(index.shape)
+
+
+def _rows(values: Tensor, rows: Tensor) -> Tensor:
+    return values.flatten().index_select(0, rows)

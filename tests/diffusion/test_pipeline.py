@@ -22,7 +22,10 @@ from pileupgen.models.codec import EventNoise
 from pileupgen.models.denoiser import DATA, MC, NULL
 from pileupgen.models.local import LocalDenoiser
 from pileupgen.models.ratio import RatioClassifier
+from pileupgen.samples.store import Images
 from tests.conftest import SMALL_GRID, make_energies
+
+PER_EVENT = Settings("partial", 300, 0.0, 2, release="per-event", release_tolerance=1.0)
 
 
 def neighbour_correlation(energy: np.ndarray) -> float:
@@ -88,6 +91,37 @@ def test_an_event_does_not_depend_on_its_batch(pipeline, events):
     assert np.array_equal(part.log_ratio, whole.log_ratio[order])
     other = pipeline(energy[:120], mu[:120], event_id[:120], seed=2)
     assert not np.array_equal(other.energy, whole.energy)
+
+
+@pytest.mark.parametrize("settings", [Settings("partial", 300, 2.0, 2), PER_EVENT])
+def test_an_event_does_not_depend_on_the_number_of_threads(pipeline, events, real_events, settings):
+    real = Images(real_events[0], SMALL_GRID, {"mu": real_events[1], "event_id": real_events[2]})
+    found = []
+    for n in (1, 3):
+        torch.set_num_threads(n)
+        renewal = pipeline.fit_renewal(*events, 1, settings, real=real)
+        found.append(pipeline(*events, 1, settings, renewal))
+        assert torch.get_num_threads() == n
+    torch.set_num_threads(1)
+    assert np.array_equal(found[0].energy, found[1].energy)
+    assert np.array_equal(found[0].log_ratio, found[1].log_ratio)
+    assert np.array_equal(found[0].t_release, found[1].t_release)
+
+
+def test_events_of_a_call_change_last_bits_only(pipeline, events):
+    settings = Settings("partial", 300, 2.0, 4)
+    many = pipeline(*events, settings=settings)
+    few = pipeline(*events, settings=replace(settings, micro_batch=7))
+    fewer = pipeline(*(part[:10] for part in events), settings=replace(settings, micro_batch=7))
+    assert np.array_equal(few.energy[:10], fewer.energy)
+    np.testing.assert_allclose(few.energy, many.energy, rtol=0.05, atol=0.05)
+    assert np.corrcoef(few.energy.ravel(), many.energy.ravel())[0, 1] > 0.9999
+
+
+def test_what_is_translated_is_told(pipeline, events):
+    told: list[int] = []
+    pipeline(*(part[:120] for part in events), settings=Settings("calibrate"), advance=told.append)
+    assert told == [50, 50, 20]
 
 
 def test_release_at_zero_is_the_calibration(pipeline, events):
