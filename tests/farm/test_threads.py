@@ -9,7 +9,6 @@ import threading
 import pytest
 import torch
 
-from pileupgen.farm.memory import keep_freed_memory
 from pileupgen.farm.threads import torch_threads
 
 
