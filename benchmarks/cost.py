@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import resource
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -40,9 +39,7 @@ class Rate:
         return asdict(self)
 
 
-def rates(
-    peer: Peer, images: Images, limit: float, tell: Callable[[str], None] = lambda note: None
-) -> list[Rate]:
+def rates(peer: Peer, images: Images, limit: float, known: Rate | None = None) -> list[Rate]:
     """Time a fitted peer at every batch size, with one thread and with all.
 
     Parameters
@@ -52,17 +49,17 @@ def rates(
         Held-out events; taken again from the beginning where they are fewer than the batch.
     limit : float
         Seconds that one call may be expected to take, from the batch before.
-    tell : callable
-        Called with what is being timed.
+    known : Rate, optional
+        What has been timed already, and stands where it would take too long to do it again.
     """
     found = []
     for threads in dict.fromkeys((1, os.cpu_count() or 1)):
         torch.set_num_threads(threads)
         per_event, overhead = 0.0, 0.0
         for batch in BATCHES:
-            tell(f"batch {batch}, {threads} threads")
             if overhead + per_event * batch > limit:
-                found.append(Rate(batch, threads, None, 0))
+                is_known = known is not None and (known.batch, known.threads) == (batch, threads)
+                found.append(known if is_known and known else Rate(batch, threads, None, 0))
                 continue
             seconds, n_calls = _best(peer, taken(images, batch), limit)
             found.append(Rate(batch, threads, batch / seconds, n_calls))

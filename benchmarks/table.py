@@ -39,6 +39,8 @@ class Plan:
         A trained run.
     n_events : int or None
         Held-out events of each domain; None takes all.
+    n_slow_events : int
+        For a peer that takes minutes for a hundred.
     seconds : float
         That peers without an end may train for.
     limit : float
@@ -51,6 +53,7 @@ class Plan:
 
     run: Path
     n_events: int | None
+    n_slow_events: int
     seconds: float
     limit: float
     n_seeds: int
@@ -60,12 +63,12 @@ class Plan:
     @classmethod
     def quick(cls, run: Path, seed: int, device: str) -> Plan:
         """Minutes in all: numbers are rough."""
-        return cls(run, 200, 20.0, 10.0, 1, seed, device)
+        return cls(run, 200, 20, 20.0, 10.0, 1, seed, device)
 
     @classmethod
     def full(cls, run: Path, seed: int, device: str) -> Plan:
         """All held-out events."""
-        return cls(run, None, 180.0, 60.0, 3, seed, device)
+        return cls(run, None, 100, 180.0, 60.0, 3, seed, device)
 
 
 def known_rows() -> list[str]:
@@ -97,7 +100,9 @@ def chosen_rows(text: str | None) -> list[str]:
 
 def measure_row(plan: Plan, name: str, judge: Judge) -> dict[str, Any]:
     """Fit a method, judge its output, time it; in the process it is called in."""
-    from benchmarks.cost import peak_memory, rates
+    import torch
+
+    from benchmarks.cost import Rate, peak_memory, rates
     from benchmarks.peers import make_peer
     from benchmarks.peers.contract import Problem
 
@@ -110,12 +115,16 @@ def measure_row(plan: Plan, name: str, judge: Judge) -> dict[str, Any]:
     begin, used = time.perf_counter(), time.process_time()
     peer.fit(Problem(mc_train, data_train, run, plan.device, plan.seconds, plan.seed))
     fit = {"wall": time.perf_counter() - begin, "cpu": time.process_time() - used}
+    begin = time.perf_counter()
     output = peer.translate(judge.source_images)
+    seconds = time.perf_counter() - begin
+    n = len(judge.source_images)
+    known = Rate(n, torch.get_num_threads(), n / seconds, 1)
     quality = judge.quality(output)
     return {
         "name": name,
         "quality": quality.to_dict(),
-        "rates": [rate.to_dict() for rate in rates(peer, judge.source_images, plan.limit)],
+        "rates": [rate.to_dict() for rate in rates(peer, judge.source_images, plan.limit, known)],
         "fit_seconds": fit,
         "trained_before": getattr(peer, "trained_before", None),
         "peak_memory_gb": peak_memory(),
@@ -127,7 +136,7 @@ def measure_row(plan: Plan, name: str, judge: Judge) -> dict[str, Any]:
 
 
 def run_table(
-    plan: Plan, rows: Sequence[str], tell: Callable[[str, bool], None] = lambda name, kept: None
+    plan: Plan, rows: Sequence[str], tell: Callable[[int, str], None] = lambda n, note: None
 ) -> tuple[list[dict[str, Any]], list[Path]]:
     """Measure the rows that are not there yet, and write table, numbers and figure.
 
@@ -137,7 +146,7 @@ def run_table(
     rows : sequence of str
         See :func:`known_rows`.
     tell : callable
-        Called with each finished row and whether it had been there.
+        Called with how many more rows are there, and what is being done.
 
     Returns
     -------
@@ -157,16 +166,19 @@ def run_table(
     folder = plan.run / "benchmark"
     identity = _identity(plan)
     measured = []
-    judge: Judge | None = None
+    judges: dict[int | None, Judge] = {}
     for name in rows:
         path = folder / "rows" / f"{fingerprint([identity, name])}.json"
         kept = path.is_file()
         if not kept:
-            judge = judge or _judge(plan)
-            row = _in_own_process(plan, name, judge)
+            tell(0, f"{name} …")
+            n = plan.n_slow_events if _is_slow(name) else plan.n_events
+            if n not in judges:
+                judges[n] = _judge(plan, n)
+            row = _in_own_process(plan, name, judges[n])
             write_whole(path, json.dumps(row, indent=2, ensure_ascii=False))
         measured.append(json.loads(path.read_text(encoding="utf-8")))
-        tell(name, kept)
+        tell(1, f"{name} (kept)" if kept else name)
     record = {"machine": machine(), "plan": _plain(plan), "rows": measured}
     table, numbers = folder / "table.md", folder / "table.json"
     write_whole(table, markdown(record))
@@ -213,11 +225,17 @@ def _stores(run: RunDirectory) -> tuple[ImageStore, ImageStore]:
     return ImageStore(run.images("mc")), ImageStore(run.images("data"))
 
 
-def _judge(plan: Plan) -> Judge:
+def _is_slow(name: str) -> bool:
+    from benchmarks.peers import make_peer
+
+    return name != FLOOR and make_peer(name).is_slow
+
+
+def _judge(plan: Plan, n_events: int | None) -> Judge:
     from benchmarks.quality import Judge
 
     mc, data = _stores(RunDirectory(plan.run))
-    return Judge.of(mc, data, plan.n_events, plan.n_seeds, plan.seed)
+    return Judge.of(mc, data, n_events, plan.n_seeds, plan.seed)
 
 
 def _in_own_process(plan: Plan, name: str, judge: Judge) -> dict[str, Any]:

@@ -48,6 +48,7 @@ from pileupgen.training.data import Augmentation, ScoreSample
 from pileupgen.training.loop import Stage, TrainingLoop, global_batch
 from pileupgen.training.networks import new_denoiser
 from pileupgen.training.objectives import Denoising
+from pileupgen.training.replicas import Replicas
 from pileupgen.training.step import optimise
 
 if importlib.util.find_spec("torchvision") is None:
@@ -101,9 +102,11 @@ def compare(config: Config, steps: int, repeat: int, folder: Path) -> None:
     batch = sample.in_order(N_EVENTS, 1)
     latents = codec.encode(batch.scores, batch.label, batch.mu)
 
-    rounds = [
-        one_round(config, codec, sample, held_out, latents, steps, folder) for _ in range(repeat)
-    ]
+    rounds = []
+    for _ in range(repeat):
+        with contextlib.ExitStack() as stack:
+            parts = codec, sample, held_out, latents
+            rounds.append(one_round(config, *parts, steps, folder, stack))
     peak = statistics.median(matrix_rate() for _ in range(repeat))
     flops = step_flops(config, codec, sample, held_out) / config.training.batch_size
     print(f"{torch.get_num_threads()} threads; latents {codec.latent_shape}")
@@ -129,6 +132,7 @@ def one_round(
     latents: Tensor,
     steps: int,
     folder: Path,
+    stack: contextlib.ExitStack,
 ) -> dict[str, Times]:
     """Wall and CPU seconds of each trainer's steps, taken in turn."""
     takers: dict[str, tuple[str, Callable[[], object]]] = {}
@@ -137,6 +141,7 @@ def one_round(
         quiet = config.training.model_copy(update={"tensorboard": False})
         ours = TrainingLoop(stage, quiet, 1, accelerator_of(precision))
         ours.network.train()
+        ours.replicas = stack.enter_context(Replicas.of(ours.network, ours.accelerator))
         takers[f"{OURS}, {precision}"] = (precision, ours.take_step)
         AcceleratorState._reset_state(True)
         theirs = their_trainer(config, codec, latents, precision, folder)
@@ -263,7 +268,8 @@ def step_flops(
     )
     batch, drawn = global_batch(stage, 0, config.training.batch_size, 1)
     with FlopCounterMode(display=False) as counter:
-        optimise(network, stage.objective, optimizer, batch, drawn, accelerator, grad_clip=1.0)
+        alone = Replicas(network, [], map)
+        optimise(alone, stage.objective, optimizer, batch, drawn, accelerator, grad_clip=1.0)
     return float(counter.get_total_flops())
 
 

@@ -15,7 +15,6 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import product
@@ -28,6 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.parts import Parts
 from benchmarks.quality import Judge
 from pileupgen.diffusion.direction import Direction
 from pileupgen.diffusion.events import EventKeys
@@ -84,13 +84,13 @@ def main() -> None:
                 renewal = fit_renewal(pipeline, training, real, settings, given.seed)
             member = Member(pipeline, settings, renewal)
             target = Path(folder) / f"{guidance}-{steps}.h5"
-            clock = Clock(pipeline)
-            with clock.running():
+            parts = Parts(pipeline, renewal)
+            with parts.watched():
                 seconds = timed(partial(ours, mc, rows, member, given.seed, target))
             energy = ImageStore(target).read().energy
             rate = len(rows) / seconds
             extra: dict[str, Any] = {
-                "network_share": clock.seconds / seconds,
+                "network_share": parts.of_networks / seconds / torch.get_num_threads(),
                 "of_matrix_rate": flops_per_event(pipeline, settings) * rate / matrix_rate(),
                 "times_plain": rate / rates["plain"] if rates else None,
             }
@@ -204,40 +204,6 @@ class PlainLoop:
             step = scheduler.step(none + (self.w + 1) * (data - none), t, x, generator=rng)
             x, x_0 = step.prev_sample, step.pred_original_sample
         return codec.decode_scores(x, DATA, mu)
-
-
-class Clock:
-    """Wall time inside the networks."""
-
-    def __init__(self, pipeline: PileupTranslationPipeline) -> None:
-        self.seconds = 0.0
-        self._methods = [
-            (pipeline.denoiser, "forward"),
-            (pipeline.autoencoder, "encode"),
-            (pipeline.autoencoder, "decode"),
-            (pipeline.ratio, "forward"),
-        ]
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        originals = [getattr(network, name) for network, name in self._methods]
-        for (network, name), method in zip(self._methods, originals, strict=True):
-            setattr(network, name, self._timed(method))
-        try:
-            yield
-        finally:
-            for network, name in self._methods:
-                delattr(network, name)
-
-    def _timed(self, method: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*args: Any, **kwargs: Any) -> Any:
-            begin = time.perf_counter()
-            try:
-                return method(*args, **kwargs)
-            finally:
-                self.seconds += time.perf_counter() - begin
-
-        return run
 
 
 def flops_per_event(pipeline: PileupTranslationPipeline, settings: Settings) -> float:

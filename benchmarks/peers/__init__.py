@@ -54,16 +54,17 @@ def _pixels() -> Peer:
     return PixelDiffusion()
 
 
-def _ours(mode: str) -> Peer:
+def _ours(*way: str | float) -> Peer:
     from benchmarks.peers.ours import Ours
     from pileupgen.diffusion.settings import Settings
 
-    ways = {
-        "generate": Settings("generate", 999, 0.0, 15),
-        "partial": Settings("partial", 300, 2.0, 10),
-        "invert": Settings("invert", 995, 0.0, 10),
-    }
-    return Ours(ways[mode])
+    return Ours(lambda *_: Settings(*way))  # type: ignore[arg-type]
+
+
+def _configured() -> Peer:
+    from benchmarks.peers.ours import Ours, as_configured
+
+    return Ours(as_configured)
 
 
 PEERS: dict[str, Callable[[], Peer]] = {
@@ -74,8 +75,9 @@ PEERS: dict[str, Callable[[], Peer]] = {
     "reweighting (CARL)": _carl,
     "normalizing flow": _flow,
     "pixel diffusion": _pixels,
-    "generate": lambda: _ours("generate"),
-    "partial": lambda: _ours("partial"),
-    "invert": lambda: _ours("invert"),
+    "generate": lambda: _ours("generate", 999, 0.0, 15),
+    "partial": lambda: _ours("partial", 300, 2.0, 10),
+    "invert": lambda: _ours("invert", 995, 0.0, 10),
+    "translate, as configured": _configured,
 }
 """In the order of the table."""

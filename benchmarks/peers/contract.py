@@ -69,7 +69,9 @@ class Peer(Protocol):
     """One way to make mc look like data."""
 
     n_evaluations: int
-    """Network evaluations an event takes."""
+    """Network evaluations an event takes; known once it is fitted."""
+    is_slow: bool
+    """Whether it takes so long that it is judged on fewer events than the others."""
 
     def fit(self, problem: Problem) -> None:
         """Learn from training events."""

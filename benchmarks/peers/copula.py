@@ -22,6 +22,7 @@ class GaussianCopula:
     """
 
     n_evaluations = 0
+    is_slow = False
 
     def fit(self, problem: Problem) -> None:
         grid, self.seed = problem.grid, problem.seed

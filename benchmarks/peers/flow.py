@@ -27,6 +27,7 @@ class FlowMorphing:
     """
 
     n_evaluations = 2
+    is_slow = False
 
     def fit(self, problem: Problem) -> None:
         torch.manual_seed(problem.seed)

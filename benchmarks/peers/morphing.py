@@ -15,6 +15,7 @@ class Identity:
     """The source as it is."""
 
     n_evaluations = 0
+    is_slow = False
     n_parameters = 0
 
     def fit(self, problem: Problem) -> None:
@@ -34,6 +35,7 @@ class Morphing:
     """
 
     n_evaluations = 0
+    is_slow = False
 
     def __init__(self, chained: bool) -> None:
         self.chained = chained

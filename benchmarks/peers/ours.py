@@ -2,38 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 
 from benchmarks.peers.contract import Output, Problem
+from pileupgen.cli.translation_job import REAL_PER_RENEWAL_EVENT, read_release_scan
+from pileupgen.config import Config, load_config
 from pileupgen.diffusion.pipeline import PileupTranslationPipeline
 from pileupgen.diffusion.settings import Settings
 from pileupgen.run import RunDirectory
 from pileupgen.samples.store import Images
 
-N_RENEWAL_EVENTS = 400
-
 
 class Ours:
     """A run's networks with given settings; what is learned here is the renewal after the decode.
 
+    A batch of fewer events than a network is usually given at once goes through it as it is: who
+    wants one event sets ``translate.micro_batch``.
+
     Parameters
     ----------
-    settings : Settings
+    choose : callable
+        Settings from the run's config and directory.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.n_evaluations = settings.n_evaluations
+    is_slow = False
+
+    def __init__(self, choose: Callable[[Config, RunDirectory], Settings]) -> None:
+        self._choose = choose
 
     def fit(self, problem: Problem) -> None:
         self.seed = problem.seed
         self.pipeline = PileupTranslationPipeline.from_pretrained(problem.run.model)
         for network in (self.pipeline.autoencoder, self.pipeline.denoiser, self.pipeline.ratio):
             network.to(problem.device)
-        n = min(N_RENEWAL_EVENTS, len(problem.mc))
-        mc = problem.mc
+        config = load_config(problem.run.path / "config.yaml")
+        self.settings = self._choose(config, problem.run)
+        self.n_evaluations = self.settings.n_evaluations
+        mc = first_events(problem.mc, config.translate.n_renewal_events)
+        real = first_events(problem.data, REAL_PER_RENEWAL_EVENT * len(mc))
         self.renewal = self.pipeline.fit_renewal(
-            mc.energy[:n], mc.mu[:n], mc.event_id[:n], self.seed, self.settings, real=problem.data
+            mc.energy, mc.mu, np.asarray(mc.event_id), self.seed, self.settings, real=real
         )
         self.trained_before = training_seconds(problem.run)
 
@@ -43,7 +54,7 @@ class Ours:
             images.mu,
             np.asarray(images.event_id),
             self.seed,
-            self.settings,
+            replace(self.settings, micro_batch=min(self.settings.micro_batch, len(images))),
             self.renewal,
         )
         return Output(energy=translation.energy)
@@ -52,6 +63,22 @@ class Ours:
     def n_parameters(self) -> int:
         modules = (self.pipeline.autoencoder, self.pipeline.denoiser, self.pipeline.ratio)
         return sum(p.numel() for module in modules for p in module.parameters())
+
+
+def as_configured(config: Config, run: RunDirectory) -> Settings:
+    """What `pileupgen translate` does without options."""
+    options = config.to_dict()["translate"]
+    fields = {key: options[key] for key in Settings().to_dict() if key in options}
+    if fields["t_release"] == "auto":
+        choice = read_release_scan(run).choose(options["tolerance"], options["release_by"])
+        fields["t_release"] = choice.t
+    return Settings.from_dict(fields)
+
+
+def first_events(images: Images, n: int) -> Images:
+    """At most so many of them."""
+    columns = {name: values[:n] for name, values in images.columns.items()}
+    return Images(images.energy[:n], images.grid, columns)
 
 
 def training_seconds(run: RunDirectory) -> float | None:

@@ -27,7 +27,8 @@ class PixelDiffusion:
     guidance by a second pass. Cells below the lowest energy of data's cells are set to null.
     """
 
-    n_evaluations = 2 * T_RELEASE
+    n_evaluations = 2 * (T_RELEASE + 1)
+    is_slow = True
 
     def fit(self, problem: Problem) -> None:
         torch.manual_seed(problem.seed)

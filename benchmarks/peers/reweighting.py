@@ -22,6 +22,7 @@ class Reweighting:
     """
 
     n_evaluations = 0
+    is_slow = False
 
     def fit(self, problem: Problem) -> None:
         mc, data = measured(problem.mc), measured(problem.data)

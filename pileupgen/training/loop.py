@@ -31,6 +31,7 @@ from pileupgen.training.checkpoints import (
 from pileupgen.training.data import Augmentation, Batch, HeldOut, Training
 from pileupgen.training.log import LossLog
 from pileupgen.training.objectives import Objective
+from pileupgen.training.replicas import Replicas
 from pileupgen.training.step import optimise, pieces, require_divisible, share
 
 HELD_OUT_EVENTS = 128
@@ -163,6 +164,7 @@ class TrainingLoop:
         self.batches = Ahead(
             lambda step: global_batch(stage, step, config.batch_size, seed), stage.steps
         )
+        self.replicas = Replicas(self.network, [], map)
         self.step, self.running, self.history = 0, 0.0, History()
         self.seconds: float | None = stage.seconds
         self._resume()
@@ -171,7 +173,8 @@ class TrainingLoop:
         """Take the steps that are left, judge and save on the way; see :func:`train_stage`."""
         if self.accelerator.is_main_process:
             self.log.begin(self.step)
-        with closing(self.batches), closing(self.log):
+        replicas = Replicas.of(self.network, self.accelerator)
+        with closing(self.batches), closing(self.log), replicas as self.replicas:
             self._take_steps(advance)
         self._finish()
         return Trained(self.history, self.seconds)
@@ -212,7 +215,7 @@ class TrainingLoop:
             group["lr"] = rate
         batch, drawn = self.batches(self.step)
         result = optimise(
-            self.network,
+            self.replicas,
             stage.objective,
             self.optimizer,
             batch,

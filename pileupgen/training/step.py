@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from pileupgen.errors import ConfigError, TrainingError
 from pileupgen.training.data import Batch
 from pileupgen.training.objectives import Objective
+from pileupgen.training.replicas import Replicas
 
 Drawn = dict[str, Tensor]
 
@@ -78,7 +79,7 @@ def pieces(
 
 
 def optimise(
-    network: nn.Module,
+    replicas: Replicas,
     objective: Objective,
     optimizer: Any,
     batch: Batch,
@@ -95,8 +96,8 @@ def optimise(
 
     Parameters
     ----------
-    network : nn.Module
-        As ``accelerator.prepare`` gives it.
+    replicas : Replicas
+        Of the network as ``accelerator.prepare`` gives it.
     objective : Objective
     optimizer : accelerate's optimizer
     batch, drawn : Batch, dict of Tensor
@@ -105,7 +106,7 @@ def optimise(
     grad_clip : float
         Largest norm of the gradient.
     micro_batch : int or None
-        Events held at once; None takes this process's share whole.
+        Events held at once by a replica; None deals this process's share out evenly.
 
     Raises
     ------
@@ -113,22 +114,25 @@ def optimise(
         If loss or gradient is not finite; names the events.
     """
     own, own_drawn = share(batch, drawn, accelerator)
-    losses = []
-    parts = list(pieces(own, own_drawn, micro_batch or len(own), accelerator.device))
-    for index, (part, part_drawn) in enumerate(parts):
+    size = micro_batch or -(-len(own) // len(replicas))
+    parts = list(pieces(own, own_drawn, size, accelerator.device))
+
+    def backward(network: nn.Module, index: int) -> Tensor:
+        part, part_drawn = parts[index]
         is_last = index + 1 == len(parts)
         with contextlib.nullcontext() if is_last else accelerator.no_sync(network):
             with accelerator.autocast():
                 loss = objective.loss(network, part, part_drawn)
             # Processes' gradients are averaged, pieces' are summed.
             accelerator.backward(loss.sum() * (accelerator.num_processes / len(batch)))
-        losses.append(loss.detach())
-    per_event = torch.cat(losses)
+        return loss.detach()
+
+    per_event = torch.cat(replicas.gradients(backward, len(parts)))
     total = accelerator.reduce(per_event.sum(), "sum")
     value = float(total) / len(batch)
     if not math.isfinite(value):
         _stop(f"{objective.name}'s loss is {value}", own.rows(~torch.isfinite(per_event).cpu()))
-    norm = float(accelerator.clip_grad_norm_(network.parameters(), grad_clip))
+    norm = float(accelerator.clip_grad_norm_(replicas.network.parameters(), grad_clip))
     if not math.isfinite(norm):
         _stop(f"{objective.name}'s gradient is {norm}", own)
     optimizer.step()

@@ -71,14 +71,27 @@ def weights(network: nn.Module) -> torch.Tensor:
     return torch.cat([parameter.flatten() for parameter in network.parameters()]).detach().clone()
 
 
+@pytest.fixture
+def torch_with():
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize(
-    "changes",
-    [{}, {"micro_batch": 4}, {"patience": 1, "evaluate_every": 2, "learning_rate": 0.05}],
-    ids=["plain", "accumulated", "stopped early"],
+    ("changes", "n_threads"),
+    [
+        ({}, 1),
+        ({}, 3),
+        ({"micro_batch": 4}, 1),
+        ({"patience": 1, "evaluate_every": 2, "learning_rate": 0.05}, 1),
+    ],
+    ids=["plain", "threads", "accumulated", "stopped early"],
 )
 def test_a_killed_run_continues_bit_for_bit(
-    autoencoder, sample, held_out, tmp_path, accelerator, changes
+    autoencoder, sample, held_out, tmp_path, accelerator, changes, n_threads, torch_with
 ):
+    torch_with(n_threads)
     config = CONFIG.model_copy(update=changes)
     whole = denoiser_stage(autoencoder, sample, held_out, tmp_path / "whole")
     history = train_stage(whole, config, 1, accelerator).history
