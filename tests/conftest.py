@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import sys
 from pathlib import Path
 from unittest import mock
@@ -11,6 +12,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from numpy.typing import NDArray
 
 from pileupgen.calo.geometry import Grid
@@ -18,6 +20,10 @@ from pileupgen.cli.main import main
 from pileupgen.samples.store import ImageStore, assign_splits, create_store
 
 torch.set_num_threads(1)
+
+# The suite tries the same examples every time; HYPOTHESIS_PROFILE=default searches at random.
+settings.register_profile("suite", derandomize=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 SMALL_GRID = Grid(tuple(np.round(np.linspace(-0.8, 0.8, 9), 3)), 12, name="small")
 
