@@ -50,14 +50,16 @@ def rates(peer: Peer, images: Images, limit: float, known: Rate | None = None) -
     limit : float
         Seconds that one call may be expected to take, from the batch before.
     known : Rate, optional
-        What has been timed already, and stands where it would take too long to do it again.
+        What has been timed already, with the most threads: it tells what batches will take at
+        least, and stands where it would take too long to do it again.
     """
+    least = 1 / known.events_per_s if known is not None and known.events_per_s else 0.0
     found = []
     for threads in dict.fromkeys((1, os.cpu_count() or 1)):
         torch.set_num_threads(threads)
         per_event, overhead = 0.0, 0.0
         for batch in BATCHES:
-            if overhead + per_event * batch > limit:
+            if max(overhead + per_event * batch, least * batch) > limit:
                 is_known = known is not None and (known.batch, known.threads) == (batch, threads)
                 found.append(known if is_known and known else Rate(batch, threads, None, 0))
                 continue

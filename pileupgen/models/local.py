@@ -112,13 +112,21 @@ class LocalDenoiser(FieldDenoiser):
 
     def _strips(self, hidden: Tensor) -> Tensor:
         squeezed = F.silu(self.squeeze(hidden))
-        rings = min(STRIP_RINGS, self.field.height // 2 * 2 + 1)
-        near = F.avg_pool2d(
-            squeezed, (rings, 1), stride=1, padding=(rings // 2, 0), count_include_pad=False
-        )
+        near = _mean_of_near_rings(squeezed)
         whole = squeezed.mean(dim=2, keepdim=True).expand_as(near)
         update: Tensor = self.strip(torch.cat([near, whole], dim=1))
         return update
+
+
+def _mean_of_near_rings(x: Tensor) -> Tensor:
+    """Means over up to ``STRIP_RINGS`` rings around each, (N, C, H, W).
+
+    A product with a band of ones; pooling takes twenty times as long on a CPU.
+    """
+    ring = torch.arange(x.shape[2], device=x.device)
+    reach = min(STRIP_RINGS // 2, x.shape[2] // 2)
+    band = (ring[:, None] - ring[None]).abs() <= reach
+    return (band.to(x) @ x) / band.sum(dim=1)[:, None].to(x)
 
 
 class _Convolution(nn.Module):

@@ -17,7 +17,7 @@ from pileupgen.models.layers import (
     unpatchify,
     wrapped,
 )
-from pileupgen.models.local import LocalDenoiser
+from pileupgen.models.local import STRIP_RINGS, LocalDenoiser, _mean_of_near_rings
 from pileupgen.models.ratio import RatioClassifier
 from pileupgen.models.renewal import S_MAX, MarginalRenewal
 from pileupgen.models.transformer import TransformerDenoiser
@@ -286,3 +286,13 @@ def test_padding_under_autocast_is_what_a_convolution_would_make_of_it():
     assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(convolution(wrapped(x, 1)), results[0][0])
+
+
+@pytest.mark.parametrize("height", [1, 2, 7, 8, 17, 50])
+def test_means_of_near_rings_leave_out_what_is_beyond_the_edges(height):
+    x = torch.randn(2, 3, height, 4, generator=torch.Generator().manual_seed(height))
+    rings = min(STRIP_RINGS, height // 2 * 2 + 1)
+    expected = torch.nn.functional.avg_pool2d(
+        x, (rings, 1), stride=1, padding=(rings // 2, 0), count_include_pad=False
+    )
+    torch.testing.assert_close(_mean_of_near_rings(x), expected)
