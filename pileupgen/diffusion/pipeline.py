@@ -23,7 +23,7 @@ from pileupgen.diffusion.events import EventKeys, Events, MicroBatch, Part, Tran
 from pileupgen.diffusion.settings import MICRO_BATCH, Settings
 from pileupgen.diffusion.translator import Translator
 from pileupgen.errors import ConfigError, RunError
-from pileupgen.farm.threads import torch_threads
+from pileupgen.farm.threads import Map, torch_threads
 from pileupgen.models.autoencoder import Autoencoder
 from pileupgen.models.cell_patches import CellPatches
 from pileupgen.models.codec import Codec, EventNoise
@@ -182,22 +182,22 @@ class PileupTranslationPipeline(DiffusionPipeline):
             for part in translator.parts(energy, mu, keys, settings, over):
                 scores[part.rows] = part.scores
                 advance(len(part.rows))
-        with torch_threads(1):
-            if isinstance(renewal, MarginalRenewal):
-                renewal.fit(scores)
-            elif isinstance(renewal, FieldRenewal) and real is not None:
-                renewal.fit(scores, self.real_scores(real, label, seed))
+            if isinstance(renewal, FieldRenewal) and real is not None:
+                renewal.fit(scores, self.real_scores(real, label, seed, over), over)
+        if isinstance(renewal, MarginalRenewal):
+            renewal.fit(scores)
         return renewal
 
-    def real_scores(self, images: Images, label: int, seed: int) -> Tensor:
+    def real_scores(self, images: Images, label: int, seed: int, over: Map = map) -> Tensor:
         """Scores (N, L, n_eta, n_phi) of recorded or simulated events in their own domain."""
-        scores = torch.empty((len(images), self.calibration.n_channels, *self.geometry.shape[1:]))
-        for begin in range(0, len(images), MICRO_BATCH):
+
+        def encoded(begin: int) -> Tensor:
             rows = slice(begin, begin + MICRO_BATCH)
             energy, mu = torch.from_numpy(images.energy[rows]), torch.from_numpy(images.mu[rows])
             uniform = EventNoise(seed, images.event_id[rows]).uniform(tuple(energy.shape[1:]))
-            scores[rows] = self.calibration.encode(energy, label, mu, uniform)
-        return scores
+            return self.calibration.encode(energy, label, mu, uniform)
+
+        return torch.cat(list(over(encoded, range(0, len(images), MICRO_BATCH))))
 
     @torch.no_grad()
     def __call__(

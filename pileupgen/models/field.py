@@ -15,6 +15,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor
 
+from pileupgen.farm.threads import Map
 from pileupgen.models.layers import patchify, unpatchify
 
 RANGES = (1.0, 1.5, 2.5, 4.0, 8.0, float("inf"))
@@ -73,7 +74,13 @@ class StationaryField(ModelMixin, ConfigMixin):
     # -- fitting ---------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def fit(self, latents: Sequence[Tensor], mirror_eta: bool = False) -> None:
+    def fit(
+        self,
+        latents: Sequence[Tensor],
+        mirror_eta: bool = False,
+        has_pooled: bool = True,
+        over: Map = map,
+    ) -> None:
         """Estimate mean and covariance per domain and for both together.
 
         The empirical covariance less its leading long-range modes is tapered with distance
@@ -86,11 +93,21 @@ class StationaryField(ModelMixin, ConfigMixin):
             Training latents of mc and of data.
         mirror_eta : bool
             Count each event also mirrored in η.
+        has_pooled : bool
+            Whether the domains together are fitted, too.
+        over : Map
+            Over the fields.
         """
-        pooled = torch.cat([latents[0][: len(latents[1])], latents[1][: len(latents[0])]])
-        for index, sample in enumerate((*latents, pooled)):
-            fine = unpatchify(sample, self.patch)
+        samples = list(latents)
+        if has_pooled:
+            first, second = latents
+            samples.append(torch.cat([first[: len(second)], second[: len(first)]]))
+
+        def fit_one(index: int) -> None:
+            fine = unpatchify(samples[index], self.patch)
             self._fit_one(index, torch.cat([fine, fine.flip(2)]) if mirror_eta else fine)
+
+        list(over(fit_one, range(len(samples))))
 
     def _fit_one(self, index: int, sample: Tensor) -> None:
         held_out = torch.arange(len(sample)) % 5 == 0

@@ -7,6 +7,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
+from pileupgen.farm.threads import Map
 from pileupgen.models.field import StationaryField
 from pileupgen.models.renewal import MarginalRenewal
 
@@ -75,11 +76,14 @@ class FieldRenewal(ModelMixin, ConfigMixin):
         return [module for module in self.sweeps if isinstance(module, MarginalRenewal)]
 
     @torch.no_grad()
-    def fit(self, scores: Tensor, target: Tensor) -> None:
-        """Take translated training events and real ones of the target, (N, L, n_eta, n_phi)."""
+    def fit(self, scores: Tensor, target: Tensor, over: Map = map) -> None:
+        """Take translated training events and real ones of the target, (N, L, n_eta, n_phi).
+
+        ``over`` maps over the two fields.
+        """
         for sweep, marginals in enumerate(self.marginals):
             field = StationaryField(*self.shape)
-            field.fit([scores, target], mirror_eta=self.is_eta_symmetric)
+            field.fit([scores, target], self.is_eta_symmetric, has_pooled=False, over=over)
             self.maps[sweep] = field.transport(0, 1).float()
             self.mean_from[sweep], self.mean_to[sweep] = field.mean[0], field.mean[1]
             scores = self._mapped(sweep, scores)
