@@ -1,6 +1,6 @@
 """Time and memory of `translate` and of measuring, against the number of events and image size.
 
-python -m benchmarks.growth [--events 1000,10000,100000] [--out FOLDER]
+python -m benchmarks.growth [--events 1000,10000,100000,1000000] [--out FOLDER]
 
 Stores are made up and networks untrained, which costs what trained ones cost: what counts is how
 cost grows. Every point is measured in a process of its own, so that its peak of memory is its own.
@@ -226,6 +226,7 @@ def figure_of(points: list[dict[str, Any]]) -> Any:
             panes[2].set_ylabel("time per event [ms]")
             panes[2].set_ylim(bottom=0)
         for pane in panes:
+            pane.margins(x=0.06)
             pane.legend()
     return figure
 

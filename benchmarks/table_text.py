@@ -91,6 +91,7 @@ def table_figure(rows: list[dict[str, Any]]) -> Figure:
                 axes.axhspan(w1["low"], w1["high"], color="0.85", label="floor", zorder=0)
         axes.set_xscale("log")
         axes.set_yscale("log")
+        axes.margins(0.08)
         axes.set_xlabel("events/s, largest batch, all threads")
         axes.set_ylabel("mean W1/σ")
         axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)

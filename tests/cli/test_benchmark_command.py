@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks import table
+from benchmarks.cost import Rate, rates
 from benchmarks.peers import PEERS, make_peer
-from benchmarks.peers.contract import Problem
-from benchmarks.peers.ours import training_seconds
+from benchmarks.peers.contract import Output, Problem
+from benchmarks.peers.ours import as_configured, training_seconds
 from benchmarks.quality import Judge
 from benchmarks.table import known_rows
 from benchmarks.table_text import markdown
+from pileupgen.config import load_config
 from pileupgen.errors import ConfigError, MissingInputError
 from pileupgen.run import RunDirectory
 from pileupgen.samples.store import Images, ImageStore
@@ -93,6 +97,37 @@ def test_same_output_has_no_difference(judge):
     energy = judge.source_images.energy
     difference = judge.gap_difference(energy, energy)
     assert (difference.value, difference.error) == (0.0, 0.0)
+
+
+def test_what_was_timed_before_stands_for_what_would_take_too_long(judge):
+    sizes: list[int] = []
+
+    class Slow:
+        def translate(self, images: Images) -> Output:
+            sizes.append(len(images))
+            return Output(energy=images.energy)
+
+    n_threads = os.cpu_count() or 1
+    known = Rate(100, n_threads, 2.0, 1)
+    before = torch.get_num_threads()
+    found = rates(Slow(), judge.source_images, limit=5.0, known=known)  # type: ignore[arg-type]
+    torch.set_num_threads(before)
+    assert set(sizes) == {1}
+    by_size = {(rate.batch, rate.threads): rate for rate in found}
+    assert by_size[100, n_threads] is known
+    assert by_size[1000, n_threads].events_per_s is None
+    assert by_size[1, n_threads].events_per_s is not None
+
+
+def test_the_run_as_configured_is_what_translate_does(tiny_run):
+    run = RunDirectory(tiny_run)
+    config = load_config(tiny_run / "config.yaml")
+    assert as_configured(config, run).num_inference_steps == config.translate.num_inference_steps
+    automatic = config.model_copy(
+        update={"translate": config.translate.model_copy(update={"t_release": "auto"})}
+    )
+    scan = json.loads((run.model / "release.json").read_text())
+    assert as_configured(automatic, run).t_release in scan["t"]
 
 
 def test_a_row_is_measured_once(tiny_run, command, monkeypatch):
