@@ -8,6 +8,9 @@ from matplotlib.figure import Figure
 
 from pileupgen.validation.figures.style import new_figure, style
 
+MARKERS = "osD^v<>P*X"
+"""Colours come again after seven methods."""
+
 
 def markdown(record: dict[str, Any]) -> str:
     """Two tables, quality and cost, under a line that tells where and when."""
@@ -83,8 +86,12 @@ def table_figure(rows: list[dict[str, Any]]) -> Figure:
         axes = figure.subplots()
         for number, (row, speed) in enumerate(timed):
             w1 = row["quality"]["w1"]
+            if not row["n_parameters"]:
+                axes.axhline(w1["value"], color="0.4", linestyle=":", label=row["name"])
+                continue
             error = [[w1["value"] - w1["low"]], [w1["high"] - w1["value"]]]
-            axes.errorbar(speed, w1["value"], error, fmt="o", color=f"C{number}", label=row["name"])
+            look = {"fmt": MARKERS[number % len(MARKERS)], "color": f"C{number}", "markersize": 6}
+            axes.errorbar(speed, w1["value"], error, label=row["name"], **look)
         for row in rows:
             if "rates" not in row:
                 w1 = row["quality"]["w1"]
