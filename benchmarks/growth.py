@@ -28,7 +28,7 @@ SIZES = ((2, 50, 36), (2, 76, 36), (2, 100, 64), (4, 100, 64))
 SIZE_EVENTS = 100
 STEPS = 2
 CHUNK = 1000
-PRELOADED = ["torch", "diffusers", "pileupgen.diffusion.pipeline", "pileupgen.validation.sample"]
+PRELOADED = ["torch", "diffusers", "pileupgen.diffusion.pipeline", "pileupgen.measure.sample"]
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ def row(point: dict[str, Any]) -> str:
 
 
 def write(points: list[dict[str, Any]], folder: Path) -> None:
+    from pileupgen.report.figures import write_figure
     from pileupgen.run import write_whole
-    from pileupgen.validation.figures import write_figure
 
     write_whole(folder / "growth.json", json.dumps(points, indent=2))
     for path in [folder / "growth.json", *write_figure(figure_of(points), folder, "growth")]:
@@ -150,8 +150,8 @@ def translate(job: Job, folder: Path) -> float:
 
 def measure(_job: Job, folder: Path) -> float:
     """Seconds that measuring all observables takes."""
+    from pileupgen.measure.sample import measure_store
     from pileupgen.samples.store import ImageStore
-    from pileupgen.validation.sample import measure_store
 
     store = ImageStore(folder / "translated.h5")
     begin = time.perf_counter()
@@ -165,10 +165,10 @@ def untrained(job: Job) -> Any:
 
     from pileupgen.diffusion.pipeline import PileupTranslationPipeline
     from pileupgen.diffusion.schedule import make_scheduler
-    from pileupgen.models.calibration import CellCalibration
-    from pileupgen.models.cell_patches import CellPatches
-    from pileupgen.models.denoiser import Denoiser
-    from pileupgen.models.ratio import RatioClassifier
+    from pileupgen.models.calibration.calibration import CellCalibration
+    from pileupgen.models.networks.cell_patches import CellPatches
+    from pileupgen.models.networks.denoiser import Denoiser
+    from pileupgen.models.networks.ratio import RatioClassifier
 
     torch.manual_seed(1)
     calibration = CellCalibration(*job.shape)
@@ -188,7 +188,7 @@ def untrained(job: Job) -> Any:
 
 def figure_of(points: list[dict[str, Any]]) -> Any:
     """Time and memory against events, and time against cells."""
-    from pileupgen.validation.figures.style import new_figure, style
+    from pileupgen.report.figures.style import new_figure, style
 
     by_events = [point for point in points if tuple(point["shape"]) == SMALL]
     by_size = [point for point in points if tuple(point["shape"]) != SMALL]

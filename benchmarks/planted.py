@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pileupgen.calo.geometry import Grid, get_grid
+from pileupgen.compare.significance import Verdict, judge
+from pileupgen.measure.sample import Sample, measure_sample
 from pileupgen.samples.store import Images, ImageStore
-from pileupgen.validation.sample import Sample, measure_sample
-from pileupgen.validation.significance import Verdict, judge
 
 Energy = NDArray[np.float32]
 Plant = Callable[[Energy, np.random.Generator], Energy]

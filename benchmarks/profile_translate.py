@@ -51,7 +51,7 @@ def main() -> None:
         columns = {"before": json.loads(given.before.read_text()), **columns}
     print(table(columns))
     write_whole(given.out / "profile.json", json.dumps(record, indent=2))
-    from pileupgen.validation.figures import write_figure
+    from pileupgen.report.figures import write_figure
 
     for path in [given.out / "profile.json", *write_figure(figure_of(columns), given.out, "parts")]:
         print(f"wrote {path}")
@@ -107,7 +107,7 @@ def table(columns: dict[str, dict[str, Any]]) -> str:
 
 def figure_of(columns: dict[str, dict[str, Any]]) -> Any:
     """A bar for each record, made of its parts."""
-    from pileupgen.validation.figures.style import new_figure, style
+    from pileupgen.report.figures.style import new_figure, style
 
     with style():
         figure = new_figure(9.0, 1.4 + 0.9 * len(columns))

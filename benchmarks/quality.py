@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.peers.contract import Output
+from pileupgen.compare.distance_table import DistanceTable
+from pileupgen.compare.draws import Draws, Samples
+from pileupgen.compare.faithfulness import block_faithfulness, cell_faithfulness
+from pileupgen.compare.two_sample import TwoSampleTest, feature_test
+from pileupgen.measure.bootstrap import Estimate
+from pileupgen.measure.sample import Sample, measure_sample
 from pileupgen.samples.store import Images, ImageStore
-from pileupgen.validation.bootstrap import Estimate
-from pileupgen.validation.distance_table import DistanceTable
-from pileupgen.validation.draws import Draws, Samples
-from pileupgen.validation.faithfulness import block_faithfulness, cell_faithfulness
-from pileupgen.validation.sample import Sample, measure_sample
-from pileupgen.validation.two_sample import TwoSampleTest, feature_test
 
 Energies = NDArray[np.float32]
 N_BOOTSTRAP = 100

@@ -16,7 +16,7 @@ from pathlib import Path
 import uproot
 
 from pileupgen.calo.geometry import get_grid
-from pileupgen.farm import local_executor
+from pileupgen.parallel import local_executor
 from pileupgen.samples.cards import DataCard
 from pileupgen.samples.ingest import ingest
 from pileupgen.samples.readers import FORMATS, MuSource, Reader

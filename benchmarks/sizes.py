@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from pileupgen.calo.geometry import Grid, get_grid
 from pileupgen.config import Config, load_config
 from pileupgen.diffusion.schedule import make_scheduler
-from pileupgen.models.autoencoder import Autoencoder
+from pileupgen.models.networks.autoencoder import Autoencoder
 from pileupgen.resources import find_file
 from pileupgen.training.data import Batch
 from pileupgen.training.networks import new_autoencoder, new_denoiser, new_ratio, new_space

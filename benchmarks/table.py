@@ -161,7 +161,7 @@ def run_table(
         If a row's process dies.
     """
     from benchmarks.table_text import markdown, table_figure
-    from pileupgen.validation.figures import write_figure
+    from pileupgen.report.figures import write_figure
 
     folder = plan.run / "benchmark"
     identity = _identity(plan)

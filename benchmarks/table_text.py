@@ -6,7 +6,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from pileupgen.validation.figures.style import new_figure, style
+from pileupgen.report.figures.style import new_figure, style
 
 MARKERS = "osD^v<>P*X"
 """Colours come again after seven methods."""

@@ -38,9 +38,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from pileupgen.calo.geometry import get_grid
 from pileupgen.config import Config, load_config
 from pileupgen.diffusion.schedule import alpha_sigma, make_scheduler
-from pileupgen.models.calibration import CellCalibration
-from pileupgen.models.cell_patches import CellPatches
-from pileupgen.models.denoiser import NULL, FieldDenoiser
+from pileupgen.models.calibration.calibration import CellCalibration
+from pileupgen.models.networks.cell_patches import CellPatches
+from pileupgen.models.networks.denoiser import NULL, FieldDenoiser
 from pileupgen.resources import find_file
 from pileupgen.samples.store import ImageStore, assign_splits, create_store
 from pileupgen.training.checkpoints import Making

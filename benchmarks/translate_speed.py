@@ -36,8 +36,8 @@ from pileupgen.diffusion.production import Blocks, Member, Production, produce
 from pileupgen.diffusion.schedule import alpha_sigma
 from pileupgen.diffusion.settings import MICRO_BATCH, Settings
 from pileupgen.models.codec import EventNoise
-from pileupgen.models.denoiser import DATA, MC, NULL
-from pileupgen.models.field_renewal import FieldRenewal
+from pileupgen.models.correction.correlations import FieldRenewal
+from pileupgen.models.networks.denoiser import DATA, MC, NULL
 from pileupgen.run import RunDirectory
 from pileupgen.samples.store import Images, ImageStore, create_store
 

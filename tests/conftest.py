@@ -18,6 +18,15 @@ from numpy.typing import NDArray
 from pileupgen.calo.geometry import Grid
 from pileupgen.cli.main import main
 from pileupgen.samples.store import ImageStore, assign_splits, create_store
+from tests.fixtures import (  # noqa: F401
+    card_path,
+    card_values,
+    ideal_card,
+    interactions,
+    mc_card,
+    shared_data,
+)
+from tests.toys import toy, toy_stores  # noqa: F401
 
 torch.set_num_threads(1)
 

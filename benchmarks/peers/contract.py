@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pileupgen.calo.geometry import Grid
+from pileupgen.measure.features import observables_of
 from pileupgen.run import RunDirectory
 from pileupgen.samples.store import Images
-from pileupgen.validation.features import observables_of
 
 Floats = NDArray[np.float64]
 

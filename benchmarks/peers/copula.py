@@ -7,9 +7,9 @@ from torch import Tensor
 
 from benchmarks.peers.contract import Output, Problem
 from benchmarks.peers.morphing import encode, fitted_calibration
-from pileupgen.models.denoiser import DATA, MC
+from pileupgen.models.correction.marginals import MarginalRenewal
 from pileupgen.models.field import StationaryField
-from pileupgen.models.renewal import MarginalRenewal
+from pileupgen.models.networks.denoiser import DATA, MC
 from pileupgen.samples.store import Images
 
 BATCH = 100

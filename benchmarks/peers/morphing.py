@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 
 from benchmarks.peers.contract import Output, Problem
-from pileupgen.models.calibration import CellCalibration
+from pileupgen.models.calibration.calibration import CellCalibration
 from pileupgen.models.codec import EventNoise
-from pileupgen.models.denoiser import DATA, MC
+from pileupgen.models.networks.denoiser import DATA, MC
 from pileupgen.samples.store import Images
 
 

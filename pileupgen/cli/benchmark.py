@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pileupgen.cli.session import ConfigOption, DeviceOption, RunOption, SeedOption
+from pileupgen.cli.ui.session import ConfigOption, DeviceOption, RunOption, SeedOption
 
 
 def benchmark(
@@ -45,8 +45,8 @@ def benchmark(
       pileupgen benchmark --rows partial,invert,pixel
       pileupgen benchmark --run runs/delphes_nonlocal
     """
-    from pileupgen.cli.console import console, progress, say_read, say_wrote
-    from pileupgen.cli.session import choose_device, open_session, open_store
+    from pileupgen.cli.ui.console import console, progress, say_read, say_wrote
+    from pileupgen.cli.ui.session import choose_device, open_session, open_store
 
     table = _table_of_checkout()
     session = open_session(config, run, seed)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pileupgen.cli.console import console, progress, say_next, say_read, say_wrote, warn
-from pileupgen.cli.library_log import warnings_on_console
+from pileupgen.cli.ui.console import console, progress, say_next, say_read, say_wrote, warn
+from pileupgen.cli.ui.library_log import warnings_on_console
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -192,7 +192,7 @@ def _state(card: DataCard) -> str:
 
 def _generated(card: DataCard) -> Path | None:
     """Check the settings of a generated sample; its file, if the default cache has it."""
-    from pileupgen.simulate.kinds import is_current, parse_spec, suffix
+    from pileupgen.workflow.generated import is_current, parse_spec, suffix
 
     spec = parse_spec(card.generate or {}, f"{card.path}: generate", folder=card.path.parent)
     path = Path("runs") / "cache" / f"{spec.fingerprint()}{suffix(spec)}"

@@ -49,10 +49,10 @@ def compare(
       pileupgen compare runs/* --output table.md
       pileupgen compare runs/*/validation/metrics.json --output table.csv
     """
-    from pileupgen.cli.console import console, say_next, say_read, say_wrote, warn
+    from pileupgen.cli.ui.console import console, say_next, say_read, say_wrote, warn
     from pileupgen.errors import ConfigError
+    from pileupgen.report.schema import metrics_path, read_metrics
     from pileupgen.run import write_whole
-    from pileupgen.validation.report_schema import metrics_path, read_metrics
 
     if output is not None and output.suffix not in FORMATS:
         raise ConfigError(
@@ -83,7 +83,7 @@ def run_names(paths: list[Path]) -> list[str]:
     >>> run_names([Path("runs/a/validation/metrics.json"), Path("a/validation/b/metrics.json")])
     ['a', 'a/b']
     """
-    from pileupgen.validation.report_schema import run_of
+    from pileupgen.report.schema import run_of
 
     names = []
     for path in paths:
@@ -202,7 +202,7 @@ def _estimate(row: str, *keys: str) -> Callable[[Metrics], str]:
 
 def _auc(key: str) -> Callable[[Metrics], str]:
     def text(metrics: Metrics) -> str:
-        from pileupgen.validation.report_text import auc_error
+        from pileupgen.report.text import auc_error
 
         test = metrics["rows"]["translated"]["two_sample"][key]
         return NONE if test is None else f"{test['auc']:.3f} ± {auc_error(test):.3f}"
@@ -212,7 +212,7 @@ def _auc(key: str) -> Callable[[Metrics], str]:
 
 def _distance(key: str) -> Callable[[Metrics], str]:
     def text(metrics: Metrics) -> str:
-        from pileupgen.validation.report_text import number, physics_range
+        from pileupgen.report.text import number, physics_range
 
         found = metrics["rows"]["translated"][key]
         if found is None or found["value"] is None or found["error"] is None:
@@ -224,7 +224,7 @@ def _distance(key: str) -> Callable[[Metrics], str]:
 
 def _significance(row: str) -> Callable[[Metrics], str]:
     def text(metrics: Metrics) -> str:
-        from pileupgen.validation.report_text import sigma_text
+        from pileupgen.report.text import sigma_text
 
         return sigma_text(metrics["verdicts"][row]["significance"])
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pileupgen.cli.session import DeviceOption, SeedOption
+from pileupgen.cli.ui.session import DeviceOption, SeedOption
 
 if TYPE_CHECKING:
-    from pileupgen.validation.denoising import PathFigure
+    from pileupgen.jets.emergence import PathFigure
 
 
 def jetnet(
@@ -86,10 +86,10 @@ def _show_ways(folder: Path, n_jets: int) -> None:
     """Draw the figure, and tell how near the jets come."""
     import json
 
-    from pileupgen.cli import demo_figure
-    from pileupgen.cli.console import progress, say_current, say_next, say_wrote
-    from pileupgen.cli.session import open_session
+    from pileupgen.cli.ui.console import progress, say_current, say_next, say_wrote
+    from pileupgen.cli.ui.session import open_session
     from pileupgen.errors import ConfigError
+    from pileupgen.jets import figure_data as demo_figure
     from pileupgen.run import fingerprint, write_whole
 
     session = open_session(None, folder)
@@ -135,7 +135,7 @@ def _rows(figures: dict[str, PathFigure]) -> list[dict[str, str | float]]:
 def _show_table(rows: list[dict[str, str | float]]) -> None:
     from rich.table import Table
 
-    from pileupgen.cli.console import console
+    from pileupgen.cli.ui.console import console
 
     table = Table(title="1D Wasserstein distances to real jets", title_justify="left")
     columns = {

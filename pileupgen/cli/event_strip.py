@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pileupgen.compare.display import Display
     from pileupgen.diffusion.event_path import EventPath
     from pileupgen.run import RunDirectory
     from pileupgen.samples.store import ImageStore
-    from pileupgen.validation.display import Display
 
 
 def event_path(
@@ -31,8 +31,8 @@ def event_path(
     """
     import numpy as np
 
-    from pileupgen.cli.console import warn
-    from pileupgen.cli.translation_options import model_identity
+    from pileupgen.cli.ui.console import warn
+    from pileupgen.cli.ui.translation_options import model_identity
 
     made_by = translated.provenance
     if display is None or "model" not in made_by or not (run.model / "model_index.json").is_file():
@@ -42,10 +42,10 @@ def event_path(
         return None
 
     from pileupgen.cli.translation_job import load_pipeline
+    from pileupgen.compare.selection import rows_of_events
     from pileupgen.diffusion.direction import Direction
     from pileupgen.diffusion.event_path import follow_event, has_path
     from pileupgen.diffusion.settings import Settings
-    from pileupgen.validation.selection import rows_of_events
 
     known = Settings().to_dict()
     settings = Settings.from_dict({key: made_by[key] for key in known if key in made_by})

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from pileupgen.cli.console import progress, say_next, say_read, say_wrote
-from pileupgen.cli.session import ConfigOption, RunOption, SeedOption, open_session, open_store
+from pileupgen.cli.ui.console import progress, say_next, say_read, say_wrote
+from pileupgen.cli.ui.session import ConfigOption, RunOption, SeedOption, open_session, open_store
 
 
 class ExportFormat(StrEnum):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pileupgen.cli.session import Session
+    from pileupgen.cli.ui.session import Session
     from pileupgen.diffusion.onnx_export import Events
     from pileupgen.diffusion.settings import Settings
     from pileupgen.samples.store import ImageStore
@@ -36,9 +36,9 @@ def export_onnx(session: Session, store: ImageStore, folder: Path) -> None:
     ConfigError
         If settings or model have no counterpart in ONNX.
     """
-    from pileupgen.cli.console import console, say_next, say_read, say_wrote
     from pileupgen.cli.translation_job import load_pipeline, ready_member
-    from pileupgen.cli.translation_options import model_identity
+    from pileupgen.cli.ui.console import console, say_next, say_read, say_wrote
+    from pileupgen.cli.ui.translation_options import model_identity
     from pileupgen.diffusion.onnx_export import export_translation, require_exportable
     from pileupgen.errors import RunError
     from pileupgen.samples.store import ImageStore

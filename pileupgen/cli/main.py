@@ -126,7 +126,7 @@ def main() -> None:
 def _report(error: PileupgenError) -> int:
     from rich.markup import escape
 
-    from pileupgen.cli.console import error_console
+    from pileupgen.cli.ui.console import error_console
 
     error_console.print(f"[bold red]error[/]  {escape(error.message)}", soft_wrap=True)
     if error.hint:

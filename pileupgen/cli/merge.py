@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pileupgen.cli.session import ConfigOption, RunOption
+from pileupgen.cli.ui.session import ConfigOption, RunOption
 
 
 def merge(
@@ -38,9 +38,9 @@ def merge(
       pileupgen merge --run runs/atlas
       pileupgen merge out.shard-1-of-2.h5 out.shard-2-of-2.h5 -o out.h5
     """
-    from pileupgen.cli.console import say_next, say_read, say_wrote
-    from pileupgen.cli.session import open_session
-    from pileupgen.cli.translation_options import next_command
+    from pileupgen.cli.ui.console import say_next, say_read, say_wrote
+    from pileupgen.cli.ui.session import open_session
+    from pileupgen.cli.ui.translation_options import next_command
     from pileupgen.diffusion.shard import merge_shards
     from pileupgen.errors import ConfigError, MissingInputError
     from pileupgen.samples.store import ImageStore

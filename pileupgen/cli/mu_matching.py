@@ -6,10 +6,10 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from pileupgen.cli.console import console, warn
+from pileupgen.cli.ui.console import console, warn
 
 if TYPE_CHECKING:
-    from pileupgen.cli.session import Session
+    from pileupgen.cli.ui.session import Session
     from pileupgen.samples.ingest import IngestSummary
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pileupgen.cli.console import (
+from pileupgen.cli.mu_matching import MuMatching, match_to_data
+from pileupgen.cli.ui.console import (
     progress,
     say_current,
     say_next,
@@ -17,7 +18,7 @@ from pileupgen.cli.console import (
     say_wrote,
     warn,
 )
-from pileupgen.cli.farm_options import (
+from pileupgen.cli.ui.farm_options import (
     ClusterOption,
     ExecutorOption,
     Farm,
@@ -25,10 +26,9 @@ from pileupgen.cli.farm_options import (
     SchedulerOption,
     WorkersOption,
 )
-from pileupgen.cli.library_log import warnings_on_console
-from pileupgen.cli.mu_matching import MuMatching, match_to_data
-from pileupgen.cli.sample_table import DOMAINS, show_comparison
-from pileupgen.cli.session import (
+from pileupgen.cli.ui.library_log import warnings_on_console
+from pileupgen.cli.ui.sample_table import DOMAINS, show_comparison
+from pileupgen.cli.ui.session import (
     ConfigOption,
     DeviceOption,
     RunOption,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from pileupgen.samples.cards import DataCard
     from pileupgen.samples.ingest import IngestSummary
     from pileupgen.samples.readers import InputFile
-    from pileupgen.simulate.kinds import Spec
+    from pileupgen.workflow.generated import Spec
 
 _PRELOAD = ("pileupgen.samples.stream", "uproot", "awkward")
 """Modules that processes which read and draw load once for all."""
@@ -310,7 +310,7 @@ def _shown(path: InputFile) -> str:
 
 
 def _sample_spec(session: Session, card: DataCard) -> Spec:
-    from pileupgen.simulate.kinds import parse_spec
+    from pileupgen.workflow.generated import parse_spec
 
     where = f"{card.path}: generate"
     spec = parse_spec(card.generate or {}, where, folder=card.path.parent)
@@ -323,8 +323,8 @@ def _sample_spec(session: Session, card: DataCard) -> Spec:
 
 def generate_sample(session: Session, card: DataCard) -> _Source:
     """Make the sample that a card asks for, unless the cache beside the runs has it."""
-    from pileupgen.simulate.kinds import is_current, make, n_units, suffix
     from pileupgen.simulate.produce import default_cache
+    from pileupgen.workflow.generated import is_current, make, n_units, suffix
 
     spec = _sample_spec(session, card)
     made = spec.fingerprint()

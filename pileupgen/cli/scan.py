@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from pileupgen.cli.session import ConfigOption, DeviceOption, RunOption, SeedOption
+from pileupgen.cli.ui.session import ConfigOption, DeviceOption, RunOption, SeedOption
 from pileupgen.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from pileupgen.cli.session import Session
+    from pileupgen.cli.ui.session import Session
+    from pileupgen.compare.front import Judge, Point
     from pileupgen.diffusion.pipeline import PileupTranslationPipeline
     from pileupgen.diffusion.settings import Settings
     from pileupgen.samples.store import Images, ImageStore
-    from pileupgen.validation.front import Judge, Point
 
 T = TypeVar("T")
 
@@ -71,7 +71,7 @@ def scan(
       pileupgen scan --modes partial --t-release 300 --w 0 --steps 4,8,16,32 \\
         --samplers ancestral,ddim,dpmsolver++,sde-dpmsolver++
     """
-    from pileupgen.cli.session import open_session
+    from pileupgen.cli.ui.session import open_session
 
     session = open_session(config, run)
     translate = session.config.translate
@@ -128,14 +128,14 @@ def _scan(
     n_events: int,
     min_faithful: float,
 ) -> None:
-    from pileupgen.cli.console import console, progress, say_next, say_read, say_wrote
-    from pileupgen.cli.session import choose_device, open_store
     from pileupgen.cli.translation_job import load_pipeline
-    from pileupgen.cli.translation_options import OPERATING_POINT, describe, model_identity
+    from pileupgen.cli.ui.console import console, progress, say_next, say_read, say_wrote
+    from pileupgen.cli.ui.session import choose_device, open_store
+    from pileupgen.cli.ui.translation_options import OPERATING_POINT, describe, model_identity
+    from pileupgen.compare.front import Point, recommend
+    from pileupgen.report.figures import write_figure
+    from pileupgen.report.figures.front import cost_figure, front_figure
     from pileupgen.run import fingerprint, write_whole
-    from pileupgen.validation.figures import write_figure
-    from pileupgen.validation.figures.front import cost_figure, front_figure
-    from pileupgen.validation.front import Point, recommend
 
     directory = session.run
     model = model_identity(directory)
@@ -190,7 +190,7 @@ def _scan(
 def _judge(mc: ImageStore, data: ImageStore, n_events: int, seed: int) -> Judge:
     import numpy as np
 
-    from pileupgen.validation.front import Judge
+    from pileupgen.compare.front import Judge
 
     source = mc.indices("validation", n_events)
     target = data.indices("validation", n_events)
@@ -212,7 +212,7 @@ def _measure(
     seed: int,
 ) -> Point:
     from pileupgen.cli.translation_job import ready_member
-    from pileupgen.cli.translation_options import describe
+    from pileupgen.cli.ui.translation_options import describe
     from pileupgen.diffusion.production import Production
     from pileupgen.diffusion.weights import WeightSummary
 

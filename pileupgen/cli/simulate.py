@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pileupgen.cli.session import ConfigOption, DeviceOption, RunOption
+from pileupgen.cli.ui.session import ConfigOption, DeviceOption, RunOption
 
 if TYPE_CHECKING:
-    from pileupgen.simulate.jet_spec import JetSpec
-    from pileupgen.simulate.kinds import Spec
+    from pileupgen.jets.produce import JetSummary
+    from pileupgen.jets.spec import JetSpec
     from pileupgen.simulate.produce import SampleSummary
-    from pileupgen.simulate.produce_jets import JetSummary
+    from pileupgen.workflow.generated import Spec
 
 DEFAULT_NAME = "simulated"
 
@@ -113,9 +113,9 @@ def simulate(
       pileupgen simulate --card demo_mc
       pileupgen simulate --config demo
     """
-    from pileupgen.cli.console import console, progress, say_current, say_next
-    from pileupgen.simulate.kinds import is_current, make, n_units, suffix
+    from pileupgen.cli.ui.console import console, progress, say_current, say_next
     from pileupgen.simulate.produce import default_cache
+    from pileupgen.workflow.generated import is_current, make, n_units, suffix
 
     options: dict[str, Any] = {
         "n_events": n_events,
@@ -151,7 +151,7 @@ def simulate(
 
 
 def _default_name(card: str | None, spec: Spec) -> str:
-    from pileupgen.simulate.jet_spec import JetSpec
+    from pileupgen.jets.spec import JetSpec
 
     if card is not None:
         return Path(card).stem
@@ -159,7 +159,7 @@ def _default_name(card: str | None, spec: Spec) -> str:
 
 
 def _say_made(summary: SampleSummary | JetSummary) -> None:
-    from pileupgen.cli.console import say_read, say_wrote
+    from pileupgen.cli.ui.console import say_read, say_wrote
     from pileupgen.simulate.produce import SampleSummary
 
     if isinstance(summary, SampleSummary) and summary.pool is not None:
@@ -172,10 +172,10 @@ def _say_made(summary: SampleSummary | JetSummary) -> None:
 
 def _samples_of_a_config(config: Path | None, run: Path | None, others: list[str]) -> None:
     """Make the samples that a config's cards ask for, where `preprocess` looks for them."""
-    from pileupgen.cli.console import say_next, say_read
     from pileupgen.cli.preprocess import find_card, generate_sample
-    from pileupgen.cli.sample_table import DOMAINS
-    from pileupgen.cli.session import open_session
+    from pileupgen.cli.ui.console import say_next, say_read
+    from pileupgen.cli.ui.sample_table import DOMAINS
+    from pileupgen.cli.ui.session import open_session
     from pileupgen.errors import ConfigError
 
     if others:
@@ -195,7 +195,7 @@ def _samples_of_a_config(config: Path | None, run: Path | None, others: list[str
 
 def describe(spec: Spec) -> str:
     """One line that says what will be made."""
-    from pileupgen.simulate.jet_spec import JetSpec
+    from pileupgen.jets.spec import JetSpec
 
     if isinstance(spec, JetSpec):
         return _describe_jets(spec)
@@ -217,7 +217,7 @@ def _describe_jets(spec: JetSpec) -> str:
 
 
 def _from_options(given: dict[str, Any]) -> Spec:
-    from pileupgen.simulate.kinds import parse_spec
+    from pileupgen.workflow.generated import parse_spec
 
     return parse_spec(given, "pileupgen simulate")
 
@@ -226,7 +226,7 @@ def _from_card(name: str, given: dict[str, Any]) -> Spec:
     from pileupgen.errors import CardError
     from pileupgen.resources import find_file
     from pileupgen.samples.cards import load_card
-    from pileupgen.simulate.kinds import parse_spec
+    from pileupgen.workflow.generated import parse_spec
 
     card = load_card(find_file(name, "data_cards"))
     if card.generate is None:

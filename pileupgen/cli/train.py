@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pileupgen.cli.session import ConfigOption, DeviceOption, RunOption, SeedOption
+from pileupgen.cli.ui.session import ConfigOption, DeviceOption, RunOption, SeedOption
 from pileupgen.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def train(
     """
     import shutil
 
-    from pileupgen.cli.console import (
+    from pileupgen.cli.ui.console import (
         is_main_process,
         quiet_unless_main,
         say_current,
@@ -51,8 +51,8 @@ def train(
         say_read,
         say_wrote,
     )
-    from pileupgen.cli.library_log import warnings_on_console
-    from pileupgen.cli.session import choose_device, open_session, open_store
+    from pileupgen.cli.ui.library_log import warnings_on_console
+    from pileupgen.cli.ui.session import choose_device, open_session, open_store
     from pileupgen.run import training_fingerprint
 
     quiet_unless_main()
@@ -75,7 +75,7 @@ def train(
     if force and is_main_process():
         shutil.rmtree(directory.checkpoints, ignore_errors=True)
 
-    from pileupgen.cli.training_view import live_stage
+    from pileupgen.cli.ui.training_view import live_stage
     from pileupgen.training.run_training import train_pipeline
 
     judge = _judge(stores["mc"].grid, session.config.seed)
@@ -97,8 +97,8 @@ def train(
 
 def _judge(grid: Grid, seed: int) -> Judge:
     """The two-sample test of reconstructions, told on the console as soon as it is known."""
-    from pileupgen.cli.console import console, warn
-    from pileupgen.validation.reconstruction import reconstruction_test
+    from pileupgen.cli.ui.console import console, warn
+    from pileupgen.compare.reconstruction import reconstruction_test
 
     def judge(
         domain: str,
@@ -123,7 +123,7 @@ def _judge(grid: Grid, seed: int) -> Judge:
 
 def _automatic_release(summary: TrainingSummary, settings: TranslateConfig) -> ReleaseChoice | None:
     """What ``--t-release auto`` would take, told on the console; None if nothing is good enough."""
-    from pileupgen.cli.console import console
+    from pileupgen.cli.ui.console import console
 
     try:
         choice = summary.release.choose(settings.tolerance, settings.release_by)
@@ -135,11 +135,11 @@ def _automatic_release(summary: TrainingSummary, settings: TranslateConfig) -> R
 
 
 def _draw(summary: TrainingSummary, choice: ReleaseChoice | None, folder: Path) -> None:
-    from pileupgen.validation.figures.release import release_figure
-    from pileupgen.validation.figures.reliability import reliability_figure
-    from pileupgen.validation.figures.style import write_figure
-    from pileupgen.validation.figures.training import denoising_figure, loss_figure
-    from pileupgen.validation.release_curve import ReleaseCurve
+    from pileupgen.report.figures.release import release_figure
+    from pileupgen.report.figures.reliability import reliability_figure
+    from pileupgen.report.figures.style import write_figure
+    from pileupgen.report.figures.training import denoising_figure, loss_figure
+    from pileupgen.report.release_curve import ReleaseCurve
 
     write_figure(loss_figure(summary.histories), folder, "losses")
     if summary.denoising is not None:
@@ -152,8 +152,8 @@ def _draw(summary: TrainingSummary, choice: ReleaseChoice | None, folder: Path) 
 def _show(summary: TrainingSummary) -> None:
     from rich.table import Table
 
-    from pileupgen.cli.console import console
-    from pileupgen.cli.training_view import clock
+    from pileupgen.cli.ui.console import console
+    from pileupgen.cli.ui.training_view import clock
 
     table = Table(title=f"Trained on {summary.n_train[0]} mc and {summary.n_train[1]} data events")
     for column in ("network", "parameters", "steps", "loss", "held-out loss", "time"):

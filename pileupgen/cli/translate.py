@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pileupgen.cli.farm_options import (
+from pileupgen.cli.ui.farm_options import (
     ClusterOption,
     ExecutorOption,
     Farm,
@@ -16,8 +16,8 @@ from pileupgen.cli.farm_options import (
     SchedulerOption,
     WorkersOption,
 )
-from pileupgen.cli.session import ConfigOption, DeviceOption, RunOption, SeedOption
-from pileupgen.cli.translation_options import (
+from pileupgen.cli.ui.session import ConfigOption, DeviceOption, RunOption, SeedOption
+from pileupgen.cli.ui.translation_options import (
     AfterOption,
     EtaOption,
     GuidanceOption,
@@ -234,8 +234,8 @@ def translate(
       pileupgen translate --source data --target data
       pileupgen translate --draws 5 --ensemble runs/demo-b --ensemble runs/demo-c -o spread.h5
     """
-    from pileupgen.cli.session import open_session
     from pileupgen.cli.translation_job import Request, run_job
+    from pileupgen.cli.ui.session import open_session
     from pileupgen.diffusion.direction import Direction
 
     explicit = parse_timesteps(timesteps, steps)

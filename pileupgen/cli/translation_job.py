@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pileupgen.cli.translation_options import (
+from pileupgen.cli.ui.translation_options import (
     model_identity,
     next_command,
     operating_point,
@@ -15,8 +15,8 @@ from pileupgen.cli.translation_options import (
 )
 
 if TYPE_CHECKING:
-    from pileupgen.cli.farm_options import Farm
-    from pileupgen.cli.session import Session
+    from pileupgen.cli.ui.farm_options import Farm
+    from pileupgen.cli.ui.session import Session
     from pileupgen.diffusion.direction import Direction
     from pileupgen.diffusion.pipeline import PileupTranslationPipeline, Renewal
     from pileupgen.diffusion.production import Member
@@ -49,8 +49,8 @@ class Request:
 
 def run_job(session: Session, request: Request) -> None:
     """Translate, unless the result is there; say what was read, written and what comes next."""
-    from pileupgen.cli.console import say_current, say_next, say_read
-    from pileupgen.cli.session import open_store
+    from pileupgen.cli.ui.console import say_current, say_next, say_read
+    from pileupgen.cli.ui.session import open_store
     from pileupgen.run import RunDirectory, fingerprint
 
     directory = session.run
@@ -114,8 +114,8 @@ def _translate(
     made_from: str,
 ) -> dict[str, Any]:
     from pileupgen.calo.geometry import require_same_grid
-    from pileupgen.cli.console import console, progress, say_wrote
-    from pileupgen.cli.session import choose_device
+    from pileupgen.cli.ui.console import console, progress, say_wrote
+    from pileupgen.cli.ui.session import choose_device
     from pileupgen.diffusion.production import Blocks, Production, produce
     from pileupgen.run import versions
 
@@ -187,7 +187,7 @@ def load_pipeline(directory: RunDirectory, device: str) -> PileupTranslationPipe
 
 def settings_of(options: dict[str, Any], directory: RunDirectory, target: Path) -> Settings:
     """Settings from those of the config; an automatic release is chosen, explained and drawn."""
-    from pileupgen.cli.console import console, say_wrote
+    from pileupgen.cli.ui.console import console, say_wrote
     from pileupgen.diffusion.settings import Settings
 
     fields = {key: options[key] for key in Settings().to_dict() if key in options}
@@ -222,8 +222,8 @@ def read_release_scan(directory: RunDirectory) -> ReleaseScan:
 
 
 def _draw_choice(scan: ReleaseScan, choice: ReleaseChoice, target: Path) -> list[Path]:
-    from pileupgen.validation.figures import write_figure
-    from pileupgen.validation.figures.release import choice_figure
+    from pileupgen.report.figures import write_figure
+    from pileupgen.report.figures.release import choice_figure
 
     return write_figure(choice_figure(scan, choice), target.parent, f"{target.stem}_release")
 
@@ -281,9 +281,9 @@ def _renewal(
 
     import numpy as np
 
-    from pileupgen.cli.console import progress
-    from pileupgen.models.field_renewal import FieldRenewal
-    from pileupgen.models.renewal import MarginalRenewal
+    from pileupgen.cli.ui.console import progress
+    from pileupgen.models.correction.correlations import FieldRenewal
+    from pileupgen.models.correction.marginals import MarginalRenewal
     from pileupgen.run import fingerprint, folder_written_whole
     from pileupgen.samples.store import ImageStore
 
@@ -323,7 +323,7 @@ def _no_advance(n: int) -> None:
 
 
 def _warn_of_other_domain(store: ImageStore, direction: Direction) -> None:
-    from pileupgen.cli.console import warn
+    from pileupgen.cli.ui.console import warn
     from pileupgen.diffusion.direction import DOMAINS
 
     if store.domain in DOMAINS and store.domain != direction.source:
@@ -331,7 +331,7 @@ def _warn_of_other_domain(store: ImageStore, direction: Direction) -> None:
 
 
 def _warn_of_other_splits(directories: list[RunDirectory]) -> None:
-    from pileupgen.cli.console import warn
+    from pileupgen.cli.ui.console import warn
     from pileupgen.samples.store import ImageStore
 
     first = ImageStore(directories[0].images("mc")).provenance

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pileupgen.cli.farm_options import (
+from pileupgen.cli.ui.farm_options import (
     ClusterOption,
     ExecutorOption,
     Farm,
@@ -16,7 +16,7 @@ from pileupgen.cli.farm_options import (
     SchedulerOption,
     WorkersOption,
 )
-from pileupgen.cli.session import (
+from pileupgen.cli.ui.session import (
     ConfigOption,
     DeviceOption,
     RunOption,
@@ -27,13 +27,13 @@ from pileupgen.cli.session import (
 )
 
 if TYPE_CHECKING:
+    from pileupgen.compare.conditions import Condition
+    from pileupgen.compare.stores import Settings, Validation
     from pileupgen.diffusion.event_path import EventPath
+    from pileupgen.report.release_curve import ReleaseCurve
     from pileupgen.samples.store import ImageStore
-    from pileupgen.validation.conditions import Condition
-    from pileupgen.validation.release_curve import ReleaseCurve
-    from pileupgen.validation.stores import Settings, Validation
 
-_PRELOAD = ("pileupgen.validation.stores", "sklearn.ensemble")
+_PRELOAD = ("pileupgen.compare.stores", "sklearn.ensemble")
 """Modules that processes which measure and compare load once for all."""
 _CONTROL = "control"
 """Role of controls' stores, before their number."""
@@ -131,7 +131,7 @@ def validate(
       pileupgen validate --scheduler tcp://node1:8786
       pileupgen validate --fail-if 'auc_features > 0.6' --fail-if 'gap_closed < 0.5'
     """
-    from pileupgen.validation.conditions import Condition
+    from pileupgen.compare.conditions import Condition
 
     conditions = [Condition.parse(text) for text in fail_if or []]
     session = open_session(
@@ -149,7 +149,7 @@ def validate(
 def _open_stores(
     session: Session, path: Path, argument: str, truth: Path | None, controls: list[Path]
 ) -> dict[str, ImageStore]:
-    from pileupgen.cli.console import say_read
+    from pileupgen.cli.ui.console import say_read
     from pileupgen.errors import MissingInputError
     from pileupgen.samples.store import ImageStore
 
@@ -186,9 +186,9 @@ def _current_or_new(
     """Metrics of an unchanged earlier run, or of a new comparison."""
     import json
 
-    from pileupgen.cli.console import say_current
+    from pileupgen.cli.ui.console import say_current
+    from pileupgen.compare.stores import Settings
     from pileupgen.run import fingerprint, hash_file
-    from pileupgen.validation.stores import Settings
 
     run, chosen = session.run, session.config.validate_
     is_default = stores["translated"].path == run.translated
@@ -230,7 +230,7 @@ def _current_or_new(
 
 def _schema() -> list[object]:
     from pileupgen import __version__
-    from pileupgen.validation.records import SCHEMA_VERSION
+    from pileupgen.compare.results import SCHEMA_VERSION
 
     return [__version__, SCHEMA_VERSION]
 
@@ -245,11 +245,11 @@ def _compare(
 ) -> dict[str, Any]:
     import json
 
-    from pileupgen.cli.console import progress, say_wrote
     from pileupgen.cli.event_strip import event_path
+    from pileupgen.cli.ui.console import progress, say_wrote
+    from pileupgen.compare.stores import validate_stores
+    from pileupgen.report.release_curve import read_release_curve
     from pileupgen.run import versions, write_whole
-    from pileupgen.validation.release_curve import read_release_curve
-    from pileupgen.validation.stores import validate_stores
 
     executor = farm.executor
     executor.require_visible([store.path.absolute() for store in stores.values()])
@@ -290,8 +290,8 @@ def _compare(
 
 def _report(metrics: dict[str, Any], folder: Path, *, anew: bool) -> None:
     """Write the page, unless it is there and nothing is new."""
-    from pileupgen.cli.console import say_wrote
-    from pileupgen.validation.report import NAME, write_report
+    from pileupgen.cli.ui.console import say_wrote
+    from pileupgen.report.page import NAME, write_report
 
     if anew or not (folder / NAME).is_file():
         say_wrote(write_report(metrics, folder), "open it in a browser")
@@ -304,8 +304,8 @@ def _draw(
     path: EventPath | None,
     folder: Path,
 ) -> list[Path]:
-    from pileupgen.cli.console import progress
-    from pileupgen.validation.figures import validation_figures, write_figure
+    from pileupgen.cli.ui.console import progress
+    from pileupgen.report.figures import validation_figures, write_figure
 
     marked = t_release if isinstance(t_release, int) else None
     drawings = list(validation_figures(validation, curve, marked, path))
@@ -318,8 +318,8 @@ def _draw(
 
 
 def _summarise(metrics: dict[str, Any], conditions: list[Condition]) -> None:
-    from pileupgen.cli.console import console, error_console, say_next, warn
-    from pileupgen.cli.validate_table import comparison_table, findings, pileup_table
+    from pileupgen.cli.ui.comparison_table import comparison_table, findings, pileup_table
+    from pileupgen.cli.ui.console import console, error_console, say_next, warn
 
     console.print(comparison_table(metrics))
     if metrics["pileup"]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pileupgen.errors import ConfigError, did_you_mean
-from pileupgen.models.denoiser import DATA, MC
+from pileupgen.models.networks.denoiser import DATA, MC
 
 Domain = Literal["mc", "data"]
 DOMAINS: tuple[Domain, ...] = ("mc", "data")

@@ -15,8 +15,8 @@ from diffusers import DDPMScheduler
 from torch import Tensor
 
 from pileupgen.diffusion.schedule import alpha_sigma
-from pileupgen.models.denoiser import FieldDenoiser
-from pileupgen.models.ratio import RatioClassifier
+from pileupgen.models.networks.denoiser import FieldDenoiser
+from pileupgen.models.networks.ratio import RatioClassifier
 
 GuidanceKind = Literal["classifier-free", "closed-form", "ratio", "classifier"]
 GUIDANCES: tuple[GuidanceKind, ...] = ("classifier-free", "closed-form", "ratio", "classifier")

@@ -18,13 +18,13 @@ from pileupgen.diffusion.events import EventKeys
 from pileupgen.diffusion.guidance import Strength
 from pileupgen.diffusion.onnx_graphs import write_calibration, write_graphs, write_renewal
 from pileupgen.diffusion.pipeline import PileupTranslationPipeline, Renewal
-from pileupgen.diffusion.sampling import CLEAN
 from pileupgen.diffusion.schedule import alpha_sigma
 from pileupgen.diffusion.settings import Settings
 from pileupgen.diffusion.solver_plan import Step, plan_steps
-from pileupgen.diffusion.translator import Translator
+from pileupgen.diffusion.solvers import CLEAN
+from pileupgen.diffusion.translate import Translator
 from pileupgen.errors import ConfigError, DependencyError, RunError
-from pileupgen.models.denoiser import DATA, MC, NULL
+from pileupgen.models.networks.denoiser import DATA, MC, NULL
 from pileupgen.run import folder_written_whole, versions
 
 FORMAT, FORMAT_VERSION = "pileupgen-onnx", 2

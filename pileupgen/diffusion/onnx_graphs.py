@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from pileupgen.diffusion.pipeline import PileupTranslationPipeline, Renewal
-from pileupgen.models import quantiles, ranks
-from pileupgen.models import renewal as renewals
-from pileupgen.models.denoiser import DATA
-from pileupgen.models.field_renewal import FieldRenewal
+from pileupgen.models.calibration import quantiles, ranks
+from pileupgen.models.correction import marginals as renewals
+from pileupgen.models.correction.correlations import FieldRenewal
+from pileupgen.models.networks.denoiser import DATA
 
 OPSET = 17
 

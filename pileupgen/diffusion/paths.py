@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pileupgen.diffusion.guidance import Predictor
-from pileupgen.diffusion.sampling import CLEAN, solve
+from pileupgen.diffusion.solvers import CLEAN, solve
 from pileupgen.errors import ConfigError
 from pileupgen.models.codec import EventNoise
 

@@ -21,19 +21,19 @@ from pileupgen.calo.geometry import Grid
 from pileupgen.diffusion.direction import Direction, Domain
 from pileupgen.diffusion.events import EventKeys, Events, MicroBatch, Part, Translation
 from pileupgen.diffusion.settings import MICRO_BATCH, Settings
-from pileupgen.diffusion.translator import Translator
+from pileupgen.diffusion.translate import Translator
 from pileupgen.errors import ConfigError, RunError
-from pileupgen.farm.threads import Map, torch_threads
-from pileupgen.models.autoencoder import Autoencoder
-from pileupgen.models.cell_patches import CellPatches
+from pileupgen.models.calibration.scaling import CellSpace
 from pileupgen.models.codec import Codec, EventNoise
-from pileupgen.models.denoiser import Denoiser, FieldDenoiser
-from pileupgen.models.field_renewal import FieldRenewal
-from pileupgen.models.local import LocalDenoiser
-from pileupgen.models.ratio import RatioClassifier
-from pileupgen.models.renewal import MarginalRenewal
-from pileupgen.models.scaling import CellSpace
-from pileupgen.models.transformer import TransformerDenoiser
+from pileupgen.models.correction.correlations import FieldRenewal
+from pileupgen.models.correction.marginals import MarginalRenewal
+from pileupgen.models.networks.autoencoder import Autoencoder
+from pileupgen.models.networks.cell_patches import CellPatches
+from pileupgen.models.networks.denoiser import Denoiser, FieldDenoiser
+from pileupgen.models.networks.local import LocalDenoiser
+from pileupgen.models.networks.ratio import RatioClassifier
+from pileupgen.models.networks.transformer import TransformerDenoiser
+from pileupgen.parallel.threads import Map, torch_threads
 from pileupgen.samples.store import Images
 
 DENOISERS = (Denoiser, TransformerDenoiser, LocalDenoiser)

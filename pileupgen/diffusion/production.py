@@ -24,7 +24,7 @@ from pileupgen.diffusion.settings import MICRO_BATCH, Settings
 from pileupgen.diffusion.shard import append_evenly
 from pileupgen.diffusion.weights import WeightSummary
 from pileupgen.errors import PileupgenError
-from pileupgen.farm import Executor, Serial
+from pileupgen.parallel import Executor, Serial
 from pileupgen.samples.store import Images, ImageStore, create_store
 
 Rows = NDArray[np.int64]

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from pileupgen.diffusion.guidance import GUIDANCES, SCHEDULES, GuidanceKind, WeightSchedule
-from pileupgen.diffusion.sampling import (
+from pileupgen.diffusion.solvers import (
     CLEAN,
     SAMPLERS,
     Sampler,
@@ -53,7 +53,7 @@ class Settings:
         Network evaluations from the release to the clean end (guidance in two passes doubles
         them, inversion adds as many).
     sampler : str
-        See :func:`pileupgen.diffusion.sampling.solve`. Inversion and ``invert``'s decoding are
+        See :func:`pileupgen.diffusion.solvers.solve`. Inversion and ``invert``'s decoding are
         deterministic: they take ``ddim`` with η = 0 where that is chosen, else ``dpmsolver++``.
         ``invert+sde`` decodes with the stochastic form of ``dpmsolver++``.
     eta : float
@@ -82,8 +82,9 @@ class Settings:
         codec knows no difference.
     renewal : str
         What the calibration after the decode mends: ``marginals``, or ``correlations`` too; see
-        :class:`~pileupgen.models.field_renewal.FieldRenewal`. ``auto``: correlations unless events
-        are inverted, since a release by noise leaves some of the source's correlations in them.
+        :class:`~pileupgen.models.correction.correlations.FieldRenewal`. ``auto``: correlations
+        unless events are inverted, since a release by noise leaves some of the source's
+        correlations in them.
     micro_batch : int
         Events that go through a network at once, always: fewer are filled up, so that the kernels
         chosen, and with them the last bits of an event, do not depend on how many share its batch.

@@ -10,8 +10,8 @@ import torch
 from diffusers import DDPMScheduler
 from torch import Tensor
 
-from pileupgen.diffusion.sampling import Sampler, solve
 from pileupgen.diffusion.schedule import alpha_sigma
+from pileupgen.diffusion.solvers import Sampler, solve
 
 _TOLERANCE = 1e-9
 
@@ -53,7 +53,7 @@ class Step:
 def plan_steps(
     timesteps: Sequence[int], scheduler: DDPMScheduler, sampler: Sampler, eta: float = 0.0
 ) -> list[Step]:
-    """The steps of :func:`pileupgen.diffusion.sampling.solve`, found by following it.
+    """The steps of :func:`pileupgen.diffusion.solvers.solve`, found by following it.
 
     All that a solver does is linear in the latents, the network's answers and the noise. It is
     given symbols for these, unit vectors, and its coefficients are read off.
@@ -61,7 +61,7 @@ def plan_steps(
     Parameters
     ----------
     timesteps, scheduler, sampler, eta
-        As :func:`~pileupgen.diffusion.sampling.solve` takes them.
+        As :func:`~pileupgen.diffusion.solvers.solve` takes them.
 
     Raises
     ------

@@ -1,8 +1,8 @@
 """Energies to latents and back: calibration and autoencoder as one.
 
 Two autoencoders stand side by side under one interface, :class:`LatentModel`: the learned
-:class:`~pileupgen.models.autoencoder.Autoencoder` and the lossless
-:class:`~pileupgen.models.cell_patches.CellPatches`.
+:class:`~pileupgen.models.networks.autoencoder.Autoencoder` and the lossless
+:class:`~pileupgen.models.networks.cell_patches.CellPatches`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pileupgen.models.scaling import CellSpace
+from pileupgen.models.calibration.scaling import CellSpace
 
 
 class LatentModel(Protocol):

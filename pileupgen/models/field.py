@@ -15,8 +15,8 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor
 
-from pileupgen.farm.threads import Map
-from pileupgen.models.layers import patchify, unpatchify
+from pileupgen.models.networks.layers import patchify, unpatchify
+from pileupgen.parallel.threads import Map
 
 RANGES = (1.0, 1.5, 2.5, 4.0, 8.0, float("inf"))
 """Correlation ranges tried, in latent positions; the held-out likelihood decides."""

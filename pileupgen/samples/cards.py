@@ -26,8 +26,6 @@ from pydantic import (
 from pileupgen.calo.geometry import PRESETS, Grid
 from pileupgen.errors import CardError, MissingInputError, did_you_mean
 from pileupgen.samples.readers import FORMATS, InputFile, MuSource, Reader
-from pileupgen.samples.readers.features import FeatureOptions
-from pileupgen.samples.readers.jetnet import JetNetOptions
 from pileupgen.samples.readers.remote import RemoteFile, is_url, match_url
 
 _GEV = {"GeV": 1.0, "MeV": 1e-3, "TeV": 1e3}
@@ -184,8 +182,11 @@ class DataCard(Part):
     @property
     def grid(self) -> Grid | None:
         """Grid that the card itself sets: that of its features; None for images."""
-        options = FORMATS[self.format].options(**self.options)
-        return options.grid if isinstance(options, FeatureOptions | JetNetOptions) else None
+        kind = FORMATS[self.format]
+        if not kind.sets_grid:
+            return None
+        grid: Grid = kind.options(**self.options).grid  # type: ignore[attr-defined]
+        return grid
 
     def open(self, files: Sequence[InputFile]) -> Reader:
         """Reader of the card's format for the given files; nothing is opened yet."""

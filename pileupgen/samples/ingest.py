@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pileupgen.calo.geometry import Grid
 from pileupgen.errors import CardError, UnreadableInputError, did_you_mean
-from pileupgen.farm import Executor, Serial
+from pileupgen.parallel import Executor, Serial
 from pileupgen.run import versions
 from pileupgen.samples.cards import DataCard
 from pileupgen.samples.dead_cells import count_dead, count_silent

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pileupgen.calo.geometry import Grid
 from pileupgen.calo.imaging import Imager
 from pileupgen.errors import InputError
-from pileupgen.farm import Executor, Serial
+from pileupgen.parallel import Executor, Serial
 from pileupgen.samples.dead_cells import count_hits
 from pileupgen.samples.readers import InputFile, Reader, Span
 

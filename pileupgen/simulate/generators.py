@@ -1,6 +1,6 @@
 """Event generators: Pythia 8 itself, and the models that chromo wraps.
 
-A generator runs in a process of its own (see :mod:`pileupgen.simulate.farm`): most of chromo's
+A generator runs in a process of its own (see :mod:`pileupgen.parallel.chunks`): most of chromo's
 models are Fortran with one global state.
 """
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
+from pileupgen.parallel.chunks import Work
 from pileupgen.simulate.calorimeter import Calorimeter
 from pileupgen.simulate.interactions import Interactions
+from pileupgen.simulate.pool import read_pool
 from pileupgen.simulate.propagation import Paths, propagate
 from pileupgen.simulate.response import BeamSpot, ResponseCard
 from pileupgen.simulate.rho import GridMedian
@@ -185,3 +190,15 @@ def _vertices(spot: BeamSpot, uniform: NDArray[np.float64]) -> NDArray[np.float3
         return np.zeros(len(uniform), dtype=np.float32)
     low = ndtr(-spot.max_z / spot.sigma_z)
     return (spot.sigma_z * ndtri(low + uniform * (1 - 2 * low))).astype(np.float32)
+
+
+def prepare_overlay(job: Mapping[str, Any]) -> Work:
+    """Load a pool and a detector; a chunk is ``{"first": …, "n": …}``."""
+    spec = SampleSpec.model_construct(**job["spec"])
+    card = ResponseCard.model_validate(job["response"])
+    overlay = Overlay(spec, read_pool(Path(job["pool"])), card)
+
+    def work(chunk: Mapping[str, Any]) -> Mapping[str, NDArray[Any]]:
+        return overlay.events(chunk["first"], chunk["n"])
+
+    return work

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pileupgen.errors import UnreadableInputError
-from pileupgen.simulate.farm import run_chunks, save
-from pileupgen.simulate.generators import require
+from pileupgen.parallel.chunks import Work, run_chunks, save
+from pileupgen.simulate.generators import make_generator, require
 from pileupgen.simulate.interactions import ARRAYS, Interactions
 from pileupgen.simulate.spec import SampleSpec
 
@@ -51,7 +53,7 @@ def make_pool(
     """
     require(spec.generator)
     task = {
-        "task": "pool",
+        "task": "pileupgen.simulate.pool:prepare_pool",
         "generator": spec.generator,
         "process": spec.process,
         "tune": spec.tune,
@@ -103,3 +105,13 @@ def read_pool(path: Path) -> Interactions:
     if pool.offsets[-1] != len(pool.pid):
         raise UnreadableInputError(f"{path}: offsets and particles do not fit.", "Delete it.")
     return pool
+
+
+def prepare_pool(job: Mapping[str, Any]) -> Work:
+    """Initialise a generator in a process of its own; a chunk is ``{"n": …, "seed": …}``."""
+    generator = make_generator(job["generator"], job["process"], job["tune"], job["sqrt_s"])
+
+    def work(chunk: Mapping[str, Any]) -> Mapping[str, NDArray[Any]]:
+        return generator.generate(chunk["n"], chunk["seed"]).arrays()
+
+    return work

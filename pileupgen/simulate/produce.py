@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from pileupgen.errors import OutputError, UnreadableInputError
+from pileupgen.parallel.chunks import run_chunks
 from pileupgen.run import versions
 from pileupgen.simulate.calorimeter import TowerGrid
-from pileupgen.simulate.farm import run_chunks
 from pileupgen.simulate.generators import package
 from pileupgen.simulate.pool import make_pool, pool_path, read_pool, write_pool
 from pileupgen.simulate.spec import SampleSpec
@@ -144,7 +144,7 @@ def make_sample(
     with scratch_folder(path.parent) as scratch:
         pool, was_cached = _provide_pool(spec, cache, scratch, n_workers, report)
         task = {
-            "task": "overlay",
+            "task": "pileupgen.simulate.overlay:prepare_overlay",
             "spec": spec.model_dump(mode="json"),
             "response": card.model_dump(mode="json"),
             "pool": str(pool.resolve()),

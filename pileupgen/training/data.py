@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pileupgen.errors import TrainingError
-from pileupgen.models.scaling import CellSpace
+from pileupgen.models.calibration.scaling import CellSpace
 from pileupgen.samples.store import ImageStore
 
 _log = logging.getLogger("pileupgen")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pileupgen.diffusion.schedule import alpha_sigma
 from pileupgen.models.codec import LatentModel
-from pileupgen.models.denoiser import FieldDenoiser
+from pileupgen.models.networks.denoiser import FieldDenoiser
 from pileupgen.training.data import ScoreSample
 
 TIMES = (10, 50, 100, 200, 300, 400, 500, 600, 700, 800, 900, 950, 990)

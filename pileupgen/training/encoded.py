@@ -14,8 +14,8 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 
 from pileupgen.config import Config
-from pileupgen.models.autoencoder import Autoencoder
 from pileupgen.models.codec import Codec, LatentModel
+from pileupgen.models.networks.autoencoder import Autoencoder
 from pileupgen.samples.store import ImageStore
 from pileupgen.training.data import Augmentation, Batch, HeldOut, ScoreSample, Training
 from pileupgen.training.latent_cache import CHUNK, cached_latents, encode, fingerprint_of

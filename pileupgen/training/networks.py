@@ -8,15 +8,15 @@ import torch
 
 from pileupgen.calo.geometry import Grid
 from pileupgen.config import Config, DenoiserConfig, RatioConfig
-from pileupgen.models.autoencoder import Autoencoder
-from pileupgen.models.calibration import CellCalibration
-from pileupgen.models.cell_patches import CellPatches
+from pileupgen.models.calibration.calibration import CellCalibration
+from pileupgen.models.calibration.scaling import CellSpace, SignedLogScaling
 from pileupgen.models.codec import LatentModel
-from pileupgen.models.denoiser import Denoiser, FieldDenoiser
-from pileupgen.models.local import LocalDenoiser
-from pileupgen.models.ratio import RatioClassifier
-from pileupgen.models.scaling import CellSpace, SignedLogScaling
-from pileupgen.models.transformer import TransformerDenoiser
+from pileupgen.models.networks.autoencoder import Autoencoder
+from pileupgen.models.networks.cell_patches import CellPatches
+from pileupgen.models.networks.denoiser import Denoiser, FieldDenoiser
+from pileupgen.models.networks.local import LocalDenoiser
+from pileupgen.models.networks.ratio import RatioClassifier
+from pileupgen.models.networks.transformer import TransformerDenoiser
 
 
 def new_space(config: Config, grid: Grid, mirror: bool) -> CellSpace:

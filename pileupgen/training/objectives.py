@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from pileupgen.diffusion.schedule import alpha_sigma
 from pileupgen.models.codec import LatentModel
-from pileupgen.models.denoiser import NULL
+from pileupgen.models.networks.denoiser import NULL
 from pileupgen.training.data import Batch
 
 MIN_SNR_GAMMA = 5.0

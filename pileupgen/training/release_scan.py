@@ -8,7 +8,7 @@ import torch
 from pileupgen.diffusion.pipeline import PileupTranslationPipeline
 from pileupgen.diffusion.release import ReleaseScan, scan_release
 from pileupgen.diffusion.schedule import alpha_sigma
-from pileupgen.models.ratio_calibration import (
+from pileupgen.models.networks.ratio_calibration import (
     HeldOutLogits,
     Reliability,
     fit_lines,

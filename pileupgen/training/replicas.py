@@ -11,7 +11,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from pileupgen.farm.threads import Map, torch_threads
+from pileupgen.parallel.threads import Map, torch_threads
 
 T = TypeVar("T")
 

@@ -20,10 +20,10 @@ from pileupgen.config import Config
 from pileupgen.diffusion.pipeline import PileupTranslationPipeline
 from pileupgen.diffusion.release import ReleaseScan
 from pileupgen.diffusion.schedule import make_scheduler
-from pileupgen.models.autoencoder import Autoencoder
+from pileupgen.models.calibration.scaling import CellSpace
 from pileupgen.models.codec import Codec, LatentModel
-from pileupgen.models.ratio_calibration import Reliability
-from pileupgen.models.scaling import CellSpace
+from pileupgen.models.networks.autoencoder import Autoencoder
+from pileupgen.models.networks.ratio_calibration import Reliability
 from pileupgen.run import (
     RunDirectory,
     determining,

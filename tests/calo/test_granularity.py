@@ -14,7 +14,7 @@ from pileupgen.calo.granularity import DeadRegion
 from pileupgen.calo.imaging import images_to_towers, towers_to_images
 from pileupgen.calo.towers import Towers
 from pileupgen.errors import GeometryError
-from pileupgen.models.calibration import CellCalibration
+from pileupgen.models.calibration.calibration import CellCalibration
 
 FINE = (-1.0, -0.5, 0.0, 0.5, 1.0)
 LAYERED = Grid(

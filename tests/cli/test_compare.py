@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from pileupgen.cli.compare import differences, headline_lines, run_names, to_markdown
 from pileupgen.cli.main import app
 from pileupgen.errors import ConfigError, MissingInputError, UnreadableInputError
-from pileupgen.validation.report_schema import faults
+from pileupgen.report.schema import faults
 
 ROWS = ("floor", "source", "translated")
 

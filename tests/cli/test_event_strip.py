@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from pileupgen.cli.event_strip import event_path
+from pileupgen.compare.display import Display
 from pileupgen.run import RunDirectory
 from pileupgen.samples.store import ImageStore
-from pileupgen.validation.display import Display
 
 WAYS = {
     "partial": ("--t-release", "300", "--w", "0"),

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from pileupgen.compare.front import Point, is_on_front, recommend
 from pileupgen.errors import ConfigError
-from pileupgen.validation.bootstrap import Estimate
-from pileupgen.validation.front import Point, is_on_front, recommend
+from pileupgen.measure.bootstrap import Estimate
 
 GRID = ("--modes", "calibrate,partial,invert", "--t-release", "100,600", "--w", "0")
 

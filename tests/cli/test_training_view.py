@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from pileupgen.cli import training_view
-from pileupgen.cli.training_view import live_stage
+from pileupgen.cli.ui import training_view
+from pileupgen.cli.ui.training_view import live_stage
 
 
 @pytest.fixture

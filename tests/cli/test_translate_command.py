@@ -272,7 +272,7 @@ def test_bad_requests_are_named(tiny_run, command, options, words):
 def test_the_operating_point_is_the_default_until_something_overrides_it(
     tiny_run, command, tmp_path
 ):
-    from pileupgen.cli.translation_options import model_identity
+    from pileupgen.cli.ui.translation_options import model_identity
     from pileupgen.diffusion.settings import Settings
     from pileupgen.run import RunDirectory
 

@@ -8,10 +8,10 @@ import torch
 
 from pileupgen.diffusion.pipeline import PileupTranslationPipeline
 from pileupgen.diffusion.schedule import make_scheduler
-from pileupgen.models.autoencoder import Autoencoder
-from pileupgen.models.calibration import CellCalibration
-from pileupgen.models.denoiser import Denoiser
-from pileupgen.models.ratio import RatioClassifier
+from pileupgen.models.calibration.calibration import CellCalibration
+from pileupgen.models.networks.autoencoder import Autoencoder
+from pileupgen.models.networks.denoiser import Denoiser
+from pileupgen.models.networks.ratio import RatioClassifier
 from tests.conftest import SMALL_GRID, make_energies
 
 

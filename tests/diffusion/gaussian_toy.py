@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pileupgen.diffusion.schedule import alpha_sigma, make_scheduler
-from pileupgen.models.denoiser import DATA, MC
+from pileupgen.models.networks.denoiser import DATA, MC
 
 SCHEDULER = make_scheduler(1000)
 SHIFT, WIDTH = 0.4, 0.8

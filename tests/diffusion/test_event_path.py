@@ -10,8 +10,8 @@ from pileupgen.diffusion.direction import Direction
 from pileupgen.diffusion.event_path import follow_event, has_path
 from pileupgen.diffusion.settings import Settings
 from pileupgen.errors import ConfigError
-from pileupgen.validation.figures import write_figure
-from pileupgen.validation.figures.displays import event_path_figure
+from pileupgen.report.figures import write_figure
+from pileupgen.report.figures.displays import event_path_figure
 from tests.conftest import SMALL_GRID
 
 WAYS = [

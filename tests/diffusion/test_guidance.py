@@ -17,13 +17,13 @@ from pileupgen.diffusion.guidance import (
     RatioGradient,
     Strength,
 )
-from pileupgen.diffusion.sampling import SAMPLERS, is_stochastic, solve, timesteps_between
 from pileupgen.diffusion.schedule import alpha_sigma
 from pileupgen.diffusion.settings import Settings
+from pileupgen.diffusion.solvers import SAMPLERS, is_stochastic, solve, timesteps_between
 from pileupgen.diffusion.weights import WeightSummary, clipped_weights, effective_fraction
-from pileupgen.models.denoiser import DATA, MC, NULL, Denoiser
-from pileupgen.models.ratio import RatioClassifier
-from pileupgen.models.ratio_calibration import N_KNOTS, Lines
+from pileupgen.models.networks.denoiser import DATA, MC, NULL, Denoiser
+from pileupgen.models.networks.ratio import RatioClassifier
+from pileupgen.models.networks.ratio_calibration import N_KNOTS, Lines
 from tests.diffusion.gaussian_toy import (
     SCHEDULER,
     SHIFT,

@@ -20,21 +20,21 @@ pytest.importorskip("onnxruntime", reason="needs the extra 'onnx'")
 from pileupgen.diffusion import onnx_export, onnx_graphs, run_onnx
 from pileupgen.diffusion.onnx_export import Agreement, Events, export_translation
 from pileupgen.diffusion.pipeline import PileupTranslationPipeline
-from pileupgen.diffusion.sampling import solve, timesteps_between
 from pileupgen.diffusion.schedule import make_scheduler
 from pileupgen.diffusion.settings import Settings
 from pileupgen.diffusion.solver_plan import plan_steps
+from pileupgen.diffusion.solvers import solve, timesteps_between
 from pileupgen.errors import ConfigError, RunError
-from pileupgen.models.autoencoder import Autoencoder
-from pileupgen.models.calibration import CellCalibration
-from pileupgen.models.cell_patches import CellPatches
+from pileupgen.models.calibration.calibration import CellCalibration
 from pileupgen.models.codec import EventNoise
-from pileupgen.models.denoiser import Denoiser
-from pileupgen.models.field_renewal import FieldRenewal
-from pileupgen.models.local import LocalDenoiser
-from pileupgen.models.ratio import RatioClassifier
-from pileupgen.models.renewal import MarginalRenewal
-from pileupgen.models.transformer import TransformerDenoiser
+from pileupgen.models.correction.correlations import FieldRenewal
+from pileupgen.models.correction.marginals import MarginalRenewal
+from pileupgen.models.networks.autoencoder import Autoencoder
+from pileupgen.models.networks.cell_patches import CellPatches
+from pileupgen.models.networks.denoiser import Denoiser
+from pileupgen.models.networks.local import LocalDenoiser
+from pileupgen.models.networks.ratio import RatioClassifier
+from pileupgen.models.networks.transformer import TransformerDenoiser
 from pileupgen.samples.store import Images
 from tests.conftest import SMALL_GRID, make_energies
 

@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from pileupgen.diffusion.sampling import solve, timesteps_between
 from pileupgen.diffusion.schedule import alpha_sigma, make_scheduler
-from pileupgen.validation.denoising import LEVELS, REACH, bin_edges, make_pane, score_density
-from pileupgen.validation.figures.denoising import denoising_figure
+from pileupgen.diffusion.solvers import solve, timesteps_between
+from pileupgen.jets.emergence import LEVELS, REACH, bin_edges, make_pane, score_density
+from pileupgen.jets.figure import denoising_figure
 
 
 def gaussian_predict(mean: float, deviation: float):
@@ -74,7 +74,7 @@ def test_density_keeps_what_is_outside() -> None:
 
 
 def test_pane_and_figure() -> None:
-    from pileupgen.validation.denoising import PathFigure
+    from pileupgen.jets.emergence import PathFigure
 
     rng = np.random.default_rng(3)
     x_t = rng.normal(0, 1, (20, 300))

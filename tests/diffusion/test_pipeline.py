@@ -12,16 +12,16 @@ from safetensors.torch import load_file, save_file
 from pileupgen.diffusion.events import Translation
 from pileupgen.diffusion.guidance import LabelContrast, Predictor, Strength
 from pileupgen.diffusion.pipeline import PileupTranslationPipeline
-from pileupgen.diffusion.sampling import SAMPLERS, solve, timesteps_between
 from pileupgen.diffusion.schedule import make_scheduler
 from pileupgen.diffusion.settings import Settings
+from pileupgen.diffusion.solvers import SAMPLERS, solve, timesteps_between
 from pileupgen.errors import ConfigError, RunError
-from pileupgen.models.calibration import CellCalibration
-from pileupgen.models.cell_patches import CellPatches
+from pileupgen.models.calibration.calibration import CellCalibration
 from pileupgen.models.codec import EventNoise
-from pileupgen.models.denoiser import DATA, MC, NULL
-from pileupgen.models.local import LocalDenoiser
-from pileupgen.models.ratio import RatioClassifier
+from pileupgen.models.networks.cell_patches import CellPatches
+from pileupgen.models.networks.denoiser import DATA, MC, NULL
+from pileupgen.models.networks.local import LocalDenoiser
+from pileupgen.models.networks.ratio import RatioClassifier
 from pileupgen.samples.store import Images
 from tests.conftest import SMALL_GRID, make_energies
 

@@ -7,8 +7,8 @@ from itertools import pairwise
 import pytest
 import torch
 
-from pileupgen.diffusion.sampling import SAMPLERS, solve, timesteps_between
 from pileupgen.diffusion.schedule import alpha_sigma, make_scheduler
+from pileupgen.diffusion.solvers import SAMPLERS, solve, timesteps_between
 from pileupgen.errors import ConfigError
 
 SCHEDULER = make_scheduler(1000)

@@ -9,10 +9,10 @@ import torch
 from pileupgen.diffusion.pipeline import PileupTranslationPipeline
 from pileupgen.diffusion.schedule import make_scheduler
 from pileupgen.diffusion.settings import Settings
-from pileupgen.models.calibration import CellCalibration
-from pileupgen.models.cell_patches import CellPatches
-from pileupgen.models.local import LocalDenoiser
-from pileupgen.models.ratio import RatioClassifier
+from pileupgen.models.calibration.calibration import CellCalibration
+from pileupgen.models.networks.cell_patches import CellPatches
+from pileupgen.models.networks.local import LocalDenoiser
+from pileupgen.models.networks.ratio import RatioClassifier
 from tests.conftest import SMALL_GRID, make_energies
 
 NO_RELEASE = Settings("partial", 0, 0.0, 1)

@@ -11,10 +11,10 @@ import yaml
 from typer.testing import CliRunner
 
 from pileupgen.cli.main import app
+from pileupgen.compare.comparison import compare
+from pileupgen.compare.draws import Samples
+from pileupgen.measure.sample import Sample, measure_sample
 from pileupgen.samples.store import Images, ImageStore
-from pileupgen.validation.comparison import compare
-from pileupgen.validation.draws import Samples
-from pileupgen.validation.sample import Sample, measure_sample
 from tests.conftest import SMALL_GRID, make_energies
 
 THRESHOLD = 0.2

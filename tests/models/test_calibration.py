@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.stats import ks_2samp, kstest
 
-from pileupgen.models.calibration import CellCalibration
+from pileupgen.models.calibration.calibration import CellCalibration
 from tests.conftest import make_energies
 
 

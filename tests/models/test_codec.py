@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from pileupgen.errors import ConfigError
-from pileupgen.models.autoencoder import Autoencoder
-from pileupgen.models.calibration import CellCalibration
-from pileupgen.models.cell_patches import CellPatches
+from pileupgen.models.calibration.calibration import CellCalibration
 from pileupgen.models.codec import Codec
+from pileupgen.models.networks.autoencoder import Autoencoder
+from pileupgen.models.networks.cell_patches import CellPatches
 from pileupgen.models.reconstruction import ReconstructionTest, reconstruct
 from tests.conftest import make_energies
 

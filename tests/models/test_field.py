@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pileupgen.models.field import StationaryField
-from pileupgen.models.layers import patchify, unpatchify
+from pileupgen.models.networks.layers import patchify, unpatchify
 
 
 def correlated(n: int, leak: float, seed: int) -> torch.Tensor:

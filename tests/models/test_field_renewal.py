@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from pileupgen.models.correction.correlations import FieldRenewal
 from pileupgen.models.field import StationaryField
-from pileupgen.models.field_renewal import FieldRenewal
 
 SHAPE = (2, 6, 8)
 

@@ -6,10 +6,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from pileupgen.errors import ConfigError
-from pileupgen.models.autoencoder import Autoencoder
 from pileupgen.models.codec import EventNoise
-from pileupgen.models.denoiser import Denoiser
-from pileupgen.models.layers import (
+from pileupgen.models.correction.marginals import S_MAX, MarginalRenewal
+from pileupgen.models.networks.autoencoder import Autoencoder
+from pileupgen.models.networks.denoiser import Denoiser
+from pileupgen.models.networks.layers import (
     PeriodicConv2d,
     patchify,
     rotary_angles,
@@ -17,10 +18,9 @@ from pileupgen.models.layers import (
     unpatchify,
     wrapped,
 )
-from pileupgen.models.local import STRIP_RINGS, LocalDenoiser, _mean_of_near_rings
-from pileupgen.models.ratio import RatioClassifier
-from pileupgen.models.renewal import S_MAX, MarginalRenewal
-from pileupgen.models.transformer import TransformerDenoiser
+from pileupgen.models.networks.local import STRIP_RINGS, LocalDenoiser, _mean_of_near_rings
+from pileupgen.models.networks.ratio import RatioClassifier
+from pileupgen.models.networks.transformer import TransformerDenoiser
 
 
 def scramble(network: nn.Module, seed: int = 0, std: float = 0.2) -> None:

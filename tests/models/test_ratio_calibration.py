@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from pileupgen.models.ratio import RatioClassifier
-from pileupgen.models.ratio_calibration import (
+from pileupgen.models.networks.ratio import RatioClassifier
+from pileupgen.models.networks.ratio_calibration import (
     HeldOutLogits,
     cross_entropies,
     cross_fitted,

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pileupgen.models.scaling import SignedLogScaling
+from pileupgen.models.calibration.scaling import SignedLogScaling
 from tests.conftest import make_energies
 
 MU = torch.tensor([60.0])

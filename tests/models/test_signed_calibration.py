@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
-from pileupgen.models.calibration import CellCalibration
-from pileupgen.models.ties import Ties, find_ties
+from pileupgen.models.calibration.calibration import CellCalibration
+from pileupgen.models.calibration.ties import Ties, find_ties
 from tests.conftest import make_energies
 
 

@@ -8,7 +8,6 @@ import pytest
 import uproot
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sample_files import EDGES, delphes_branches, jagged, random_towers, write_delphes, write_tree
 
 from pileupgen.errors import (
     InputError,
@@ -20,6 +19,14 @@ from pileupgen.errors import (
 from pileupgen.samples.readers import MuSource
 from pileupgen.samples.readers.delphes import DelphesOptions, DelphesReader
 from pileupgen.samples.readers.root import RootTree
+from tests.sample_files import (
+    EDGES,
+    delphes_branches,
+    jagged,
+    random_towers,
+    write_delphes,
+    write_tree,
+)
 
 N_EVENTS = 40
 

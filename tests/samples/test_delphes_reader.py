@@ -9,7 +9,6 @@ import pytest
 import uproot
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sample_files import EDGES, delphes_branches, jagged, random_towers, write_delphes, write_tree
 
 from pileupgen.calo.geometry import Grid, get_grid
 from pileupgen.calo.imaging import towers_to_images
@@ -17,6 +16,14 @@ from pileupgen.calo.towers import Towers
 from pileupgen.errors import MissingFieldError, UnreadableInputError
 from pileupgen.samples.readers import MuSource, base, root
 from pileupgen.samples.readers.delphes import DelphesOptions, DelphesReader
+from tests.sample_files import (
+    EDGES,
+    delphes_branches,
+    jagged,
+    random_towers,
+    write_delphes,
+    write_tree,
+)
 
 ATLAS = get_grid("atlas")
 MU = MuSource.parse("Vertex_size - 1")

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from sample_files import random_towers, write_delphes
 
 from pileupgen.calo.geometry import get_grid
 from pileupgen.calo.imaging import towers_to_images
@@ -18,6 +17,7 @@ from pileupgen.samples.ingest import IngestSummary, describe_inputs, ingest
 from pileupgen.samples.readers import MuSource
 from pileupgen.samples.readers.delphes import DelphesOptions, DelphesReader
 from pileupgen.samples.store import ImageStore, assign_splits
+from tests.sample_files import random_towers, write_delphes
 
 ATLAS = get_grid("atlas")
 FRACTIONS = (0.6, 0.15, 0.25)

@@ -10,7 +10,6 @@ import h5py
 import numpy as np
 import pytest
 import yaml
-from sample_files import random_towers, write_delphes
 
 from pileupgen.calo.geometry import get_grid
 from pileupgen.calo.imaging import towers_to_images
@@ -25,6 +24,7 @@ from pileupgen.samples.cards import load_card
 from pileupgen.samples.ingest import describe_inputs
 from pileupgen.samples.readers.remote import RemoteFile, match_url
 from pileupgen.samples.store import ImageStore
+from tests.sample_files import random_towers, write_delphes
 
 N_EVENTS = 30
 NOBODY = "root://localhost:1//eos/nobody.root"

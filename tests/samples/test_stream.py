@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sample_files import EDGES, random_towers, write_delphes
 
 from pileupgen.calo.geometry import get_grid
 from pileupgen.errors import GeometryError, MissingFieldError, UnreadableInputError
-from pileupgen.farm import local_executor
+from pileupgen.parallel import local_executor
 from pileupgen.samples.readers import MuSource
 from pileupgen.samples.readers.delphes import DelphesOptions, DelphesReader
 from pileupgen.samples.stream import Drawn, Stream
+from tests.sample_files import EDGES, random_towers, write_delphes
 
 ATLAS = get_grid("atlas")
 N = 30

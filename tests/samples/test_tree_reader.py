@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from sample_files import jagged, random_towers, write_tree
 
 from pileupgen.calo.geometry import get_grid
 from pileupgen.calo.imaging import towers_to_images
@@ -21,6 +20,7 @@ from pileupgen.errors import (
 )
 from pileupgen.samples.readers import MuSource
 from pileupgen.samples.readers.tree import TreeOptions, TreeReader
+from tests.sample_files import jagged, random_towers, write_tree
 
 GRID = get_grid("atlas")
 OPTIONS: dict[str, Any] = {

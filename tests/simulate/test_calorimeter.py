@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from simulate_inputs import change
 
 from pileupgen.calo.geometry import get_grid
 from pileupgen.simulate.calorimeter import Calorimeter, TowerGrid
 from pileupgen.simulate.response import Region, ResponseCard
 from pileupgen.simulate.rho import GridMedian
+from tests.simulate_inputs import change
 
 
 @pytest.fixture(scope="module")

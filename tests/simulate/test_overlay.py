@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from simulate_inputs import change, make_interactions
 
 from pileupgen.simulate.interactions import Interactions
 from pileupgen.simulate.overlay import Overlay, Pileup
 from pileupgen.simulate.response import ResponseCard
 from pileupgen.simulate.spec import SampleSpec
+from tests.simulate_inputs import change, make_interactions
 
 
 def still(n: int, **values: object) -> Pileup:

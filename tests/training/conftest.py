@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pileupgen.models.calibration import CellCalibration
+from pileupgen.models.calibration.calibration import CellCalibration
 from pileupgen.training.data import ScoreSample
 
 

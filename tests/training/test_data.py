@@ -6,7 +6,7 @@ import torch
 from scipy.stats import kstest
 
 from pileupgen.errors import TrainingError
-from pileupgen.models.calibration import CellCalibration
+from pileupgen.models.calibration.calibration import CellCalibration
 from pileupgen.samples.store import ImageStore, assign_splits, create_store
 from pileupgen.training.data import Augmentation, ScoreSample, require_finite, warn_of_few
 from tests.conftest import SMALL_GRID, make_energies, write_sample

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from pileupgen.diffusion.schedule import make_scheduler
-from pileupgen.models.cell_patches import CellPatches
-from pileupgen.models.denoiser import Denoiser
+from pileupgen.models.networks.cell_patches import CellPatches
+from pileupgen.models.networks.denoiser import Denoiser
 from pileupgen.training.denoising_curve import N_EVENTS, denoising_curve
 
 

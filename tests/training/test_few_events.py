@@ -9,10 +9,10 @@ import torch
 from pileupgen.config import TrainingConfig
 from pileupgen.diffusion.release import auc
 from pileupgen.diffusion.schedule import alpha_sigma, make_scheduler
-from pileupgen.models.calibration import CellCalibration
-from pileupgen.models.cell_patches import CellPatches
-from pileupgen.models.ratio import RatioClassifier
-from pileupgen.models.ratio_calibration import HeldOutLogits, fit_lines
+from pileupgen.models.calibration.calibration import CellCalibration
+from pileupgen.models.networks.cell_patches import CellPatches
+from pileupgen.models.networks.ratio import RatioClassifier
+from pileupgen.models.networks.ratio_calibration import HeldOutLogits, fit_lines
 from pileupgen.training.checkpoints import Making
 from pileupgen.training.data import Augmentation, ScoreSample
 from pileupgen.training.loop import Stage, train_stage

@@ -13,8 +13,8 @@ from accelerate import Accelerator
 
 from pileupgen.diffusion.schedule import make_scheduler
 from pileupgen.errors import OutputError, TrainingError
-from pileupgen.models.autoencoder import Autoencoder
-from pileupgen.models.denoiser import Denoiser
+from pileupgen.models.networks.autoencoder import Autoencoder
+from pileupgen.models.networks.denoiser import Denoiser
 from pileupgen.training import latent_cache
 from pileupgen.training.data import Augmentation, Batch
 from pileupgen.training.encoded import EncodedHeldOut, LatentSample

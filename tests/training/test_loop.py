@@ -16,9 +16,9 @@ from torch import nn
 from pileupgen.config import TrainingConfig
 from pileupgen.diffusion.schedule import make_scheduler
 from pileupgen.errors import OutputError, RunError, TrainingError
-from pileupgen.models.autoencoder import Autoencoder
-from pileupgen.models.denoiser import Denoiser
-from pileupgen.models.ratio import RatioClassifier
+from pileupgen.models.networks.autoencoder import Autoencoder
+from pileupgen.models.networks.denoiser import Denoiser
+from pileupgen.models.networks.ratio import RatioClassifier
 from pileupgen.training import checkpoints
 from pileupgen.training.checkpoints import Making
 from pileupgen.training.data import Augmentation

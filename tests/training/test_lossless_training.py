@@ -12,9 +12,9 @@ import torch
 from pileupgen.config import parse_config
 from pileupgen.diffusion.pipeline import PileupTranslationPipeline
 from pileupgen.diffusion.settings import Settings
-from pileupgen.models.cell_patches import CellPatches
+from pileupgen.models.networks.cell_patches import CellPatches
+from pileupgen.models.networks.transformer import TransformerDenoiser
 from pileupgen.models.reconstruction import ReconstructionTest
-from pileupgen.models.transformer import TransformerDenoiser
 from pileupgen.run import RunDirectory
 from pileupgen.training.run_training import train_pipeline
 from tests.conftest import make_energies, write_sample

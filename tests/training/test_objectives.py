@@ -5,9 +5,9 @@ import torch
 from torch import Tensor, nn
 
 from pileupgen.diffusion.schedule import alpha_sigma, make_scheduler
-from pileupgen.models.cell_patches import CellPatches
-from pileupgen.models.denoiser import NULL, Denoiser
-from pileupgen.models.transformer import TransformerDenoiser
+from pileupgen.models.networks.cell_patches import CellPatches
+from pileupgen.models.networks.denoiser import NULL, Denoiser
+from pileupgen.models.networks.transformer import TransformerDenoiser
 from pileupgen.training.data import Batch
 from pileupgen.training.objectives import Denoising
 

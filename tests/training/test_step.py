@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from pileupgen.errors import ConfigError, TrainingError
-from pileupgen.models.autoencoder import Autoencoder
+from pileupgen.models.networks.autoencoder import Autoencoder
 from pileupgen.training.objectives import Reconstruction
 from pileupgen.training.replicas import Replicas
 from pileupgen.training.step import new_accelerator, optimise, require_divisible, share

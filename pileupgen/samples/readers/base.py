@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
 
 CHUNK_BYTES = 1 << 22
 """Aim for the size of a chunk of towers, in bytes as stored uncompressed."""
@@ -54,3 +58,25 @@ class MuSource:
             raise ValueError("must be a number, 'unknown', a branch, or '<branch> - <number>'")
         size = float(match["number"] or 0)
         return cls(match["branch"], -size if match["sign"] == "-" else size)
+
+
+@dataclass(frozen=True)
+class Format:
+    """A file format that cards may name; each reader's module has one, called ``FORMAT``.
+
+    Attributes
+    ----------
+    options : type of pydantic model
+        What a card may say in ``options``.
+    mu : str
+        Where μ comes from unless the card says so; see :meth:`MuSource.parse`.
+    open : callable
+        ``(files, options, mu, gev) -> Reader``; opens nothing yet.
+    sets_grid : bool
+        Whether the options have a ``grid`` of their own, as tables of features do.
+    """
+
+    options: type[BaseModel]
+    mu: str
+    open: Callable[..., Any]
+    sets_grid: bool = False

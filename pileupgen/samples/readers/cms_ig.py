@@ -21,7 +21,7 @@ from pileupgen.errors import (
     UnreadableInputError,
     did_you_mean,
 )
-from pileupgen.samples.readers.base import MuSource
+from pileupgen.samples.readers.base import Format, MuSource
 from pileupgen.samples.readers.files import (
     FileReader,
     Place,
@@ -268,3 +268,6 @@ def _from_corners(corners: NDArray[np.float64]) -> NDArray[np.float64]:
     first = phi[:, :1]
     phi = first + (phi - first + np.pi) % (2 * np.pi) - np.pi
     return np.stack([eta.min(axis=1), eta.max(axis=1), phi.min(axis=1), phi.max(axis=1)], axis=1)
+
+
+FORMAT = Format(CmsIgOptions, "unknown", CmsIgReader)

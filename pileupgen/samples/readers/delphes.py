@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pileupgen.calo.towers import Towers
 from pileupgen.errors import UnreadableInputError
-from pileupgen.samples.readers.base import MuSource
+from pileupgen.samples.readers.base import Format, MuSource
 from pileupgen.samples.readers.columns import counts_of, native, one_per_tower, read_mu
 from pileupgen.samples.readers.files import (
     FileReader,
@@ -169,3 +169,6 @@ def _four_per_tower(
             "Delphes writes eta_min, eta_max, phi_min, phi_max.",
         )
     return native(values)
+
+
+FORMAT = Format(DelphesOptions, "Vertex_size - 1", DelphesReader)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from pileupgen.calo.geometry import Grid
 from pileupgen.calo.towers import Towers
 from pileupgen.errors import CardError, UnreadableInputError
-from pileupgen.samples.readers.base import MuSource
+from pileupgen.samples.readers.base import Format, MuSource
 from pileupgen.samples.readers.feature_files import FeatureFile, Place, open_feature_file
 from pileupgen.samples.readers.files import FileReader
 from pileupgen.samples.readers.remote import InputFile
@@ -183,3 +183,6 @@ def _require_finite(
         f"{path}, event {entry}{same}: {names[column]} = {values[row, column]:g}.",
         "Remove such events from the table, or leave the feature out of the card.",
     )
+
+
+FORMAT = Format(FeatureOptions, "unknown", FeatureReader, sets_grid=True)

@@ -20,7 +20,7 @@ from pileupgen.errors import (
     UnreadableInputError,
     did_you_mean,
 )
-from pileupgen.samples.readers.base import MuSource
+from pileupgen.samples.readers.base import Format, MuSource
 from pileupgen.samples.readers.files import FileReader, Place, require_sane_energies
 from pileupgen.samples.readers.remote import InputFile, for_library
 from pileupgen.samples.readers.root import reading
@@ -311,3 +311,7 @@ def _showers(options: CaloChallengeOptions, file: H5File) -> _Axes | _Voxels:
     rings = tuple(float(edge) for edge in range(options.n_r + 1))
     grid = Grid(rings, options.n_alpha, options.layers, name=file.path.name)
     return _Axes(grid, shape, (0, 1, 3, 2))
+
+
+FORMAT = Format(Hdf5Options, "unknown", ImageArrayReader)
+CALOCHALLENGE = Format(CaloChallengeOptions, "unknown", ImageArrayReader)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pileupgen.calo.towers import Towers
-from pileupgen.samples.readers.base import MuSource
+from pileupgen.samples.readers.base import Format, MuSource
 from pileupgen.samples.readers.columns import native, one_per_tower, read_mu
 from pileupgen.samples.readers.files import (
     FileReader,
@@ -176,3 +176,6 @@ def _edges(
         )
         sides += [centre - half, centre + half]
     return native(np.stack(sides, axis=1))
+
+
+FORMAT = Format(TreeOptions, "unknown", TreeReader)

@@ -1,0 +1,128 @@
+"""Training as one looks at it: every stage's progress, losses, rate and time left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from pileupgen.cli.ui.console import console
+
+_N_LINES = 5
+"""Lines a stage prints where there is no terminal."""
+
+FIGURES = {
+    "loss": ("loss", "{:.4f}"),
+    "held_out": ("held-out", "{:.4f}"),
+    "samples_per_second": ("", "{:,.0f} samples/s"),
+}
+"""What a stage may tell of itself: words before it and its format."""
+
+
+class StageAdvance(Protocol):
+    """Called with the steps just done and what is known of the losses."""
+
+    def __call__(self, n: int = 1, **figures: float) -> None:
+        """Advance by ``n``."""
+
+
+class _FigureColumn(ProgressColumn):
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name = name
+
+    def render(self, task: Task) -> Text:
+        return Text(told({self._name: task.fields[self._name]}), style="cyan")
+
+
+def told(figures: dict[str, float | None]) -> str:
+    """Words for what is known.
+
+    >>> told({"loss": 0.25, "held_out": None, "samples_per_second": 1234.5})
+    'loss 0.2500  1,234 samples/s'
+    """
+    words = [
+        f"{before} {form.format(figures[name])}".strip()
+        for name, (before, form) in FIGURES.items()
+        if figures.get(name) is not None
+    ]
+    return "  ".join(words)
+
+
+@contextmanager
+def live_stage(name: str, total: int) -> Iterator[StageAdvance]:
+    """A live line for a stage; where the output is no terminal, a few plain ones."""
+    if not console.is_terminal:
+        yield _PlainStage(name, total)
+        return
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=16),
+        MofNCompleteColumn(),
+        *(_FigureColumn(figure) for figure in FIGURES),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+    ) as bar:
+        unknown: dict[str, Any] = dict.fromkeys(FIGURES)
+        task = bar.add_task(f"{name:<12}", total=total, **unknown)
+
+        def advance(n: int = 1, **figures: float) -> None:
+            known: dict[str, Any] = dict(figures)
+            bar.update(task, advance=n, **known)
+
+        yield advance
+
+
+class _PlainStage:
+    """Progress as lines, for a batch farm's log."""
+
+    def __init__(self, name: str, total: int) -> None:
+        self._name, self._total, self._done, self._printed = name, total, 0, 0
+        self._begun, self._first = time.monotonic(), 0
+
+    def __call__(self, n: int = 1, **figures: float) -> None:
+        """Print a line at every fifth of the stage."""
+        if not figures.keys() - {"held_out"}:
+            self._first += n  # where a resumed stage begins
+        self._done += n
+        fifth = self._done * _N_LINES // max(self._total, 1)
+        if fifth <= self._printed:
+            return
+        self._printed = fifth
+        seconds = time.monotonic() - self._begun
+        fresh = max(self._done - self._first, 1)
+        left = seconds / fresh * (self._total - self._done)
+        parts = [
+            f"{self._name:<12}",
+            f"{self._done}/{self._total}",
+            told(dict(figures)),
+            f"{clock(seconds)} passed, {clock(left)} left",
+        ]
+        console.print("  ".join(part for part in parts if part), soft_wrap=True)
+
+
+def clock(seconds: float | None) -> str:
+    """Hours, minutes and seconds, or a dash where they are not known.
+
+    >>> clock(3725.4), clock(None)
+    ('1:02:05', '–')
+    """
+    if seconds is None:
+        return "–"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"

@@ -1,0 +1,215 @@
+"""Two-sample test on images: a small convolutional network that knows φ is a ring."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pileupgen.calo.geometry import Grid
+from pileupgen.compare.two_sample import TwoSampleTest, cross_fitted_test, labels_and_weights
+
+Floats = NDArray[np.float64]
+
+ENERGY_SCALE = 0.5
+"""GeV; cells enter as log(1 + E/scale)."""
+BATCH_SIZE = 64
+N_FOLDS = 2
+"""Parts of the cross-fit."""
+PATIENCE = 3
+"""Epochs without progress on the held-back events before training ends."""
+NEGLIGIBLE = 0.003
+"""Cross-entropy below which nothing is left to learn."""
+HELD_BACK = 0.2
+"""Fraction of the training events that early stopping is judged on."""
+
+
+class CellClassifier(nn.Module):
+    """Log-odds of an image's sample.
+
+    Two 3 × 3 convolutions with pooling between, then mean and standard deviation over the image
+    and a linear layer. φ is padded by wrapping around where it is periodic.
+
+    Parameters
+    ----------
+    n_layers : int
+        Layers L of the images.
+    is_periodic : bool
+        Whether φ closes to a ring.
+    width : int
+        Channels of the first convolution; the second has twice as many.
+    """
+
+    def __init__(self, n_layers: int, is_periodic: bool, width: int = 16) -> None:
+        super().__init__()
+        self.is_periodic = is_periodic
+        # Energies, hits, and η so that the network knows where a cell is.
+        self.first = nn.Conv2d(2 * n_layers + 1, width, 3)
+        self.second = nn.Conv2d(width, 2 * width, 3)
+        self.head = nn.Linear(4 * width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Log-odds, shape ``(N,)``, of inputs of shape ``(N, 2L + 1, n_eta, n_phi)``."""
+        x = functional.gelu(self.first(self._pad(x)))
+        if min(x.shape[2:]) > 1:
+            x = functional.avg_pool2d(x, 2, ceil_mode=True)
+        x = functional.gelu(self.second(self._pad(x)))
+        pooled = torch.cat(
+            [x.mean(dim=(2, 3)), x.var(dim=(2, 3), correction=0).add(1e-6).sqrt()], 1
+        )
+        return self.head(pooled).squeeze(1)
+
+    def _pad(self, x: Tensor) -> Tensor:
+        x = functional.pad(x, (1, 1, 0, 0), mode="circular" if self.is_periodic else "constant")
+        return functional.pad(x, (0, 0, 1, 1))
+
+
+def cell_test(
+    x: NDArray[np.float32],
+    y: NDArray[np.float32],
+    grid: Grid,
+    wx: Floats | None = None,
+    wy: Floats | None = None,
+    *,
+    n_seeds: int = 1,
+    seed: int = 0,
+    max_epochs: int = 15,
+    max_seconds: float = 60.0,
+    device: str = "cpu",
+    advance: Callable[[int], object] | None = None,
+) -> TwoSampleTest:
+    """Two-sample test on cells, cross-fitted and early stopped.
+
+    Parameters
+    ----------
+    x, y : float32 arrays, shape (n, L, n_eta, n_phi) and (m, L, n_eta, n_phi)
+        Images of the two samples in GeV.
+    grid : Grid
+        Their grid.
+    wx, wy : float64 arrays, shape (n,) and (m,), optional
+        Weights ≥ 0; each sample is scaled to the same sum.
+    n_seeds, seed : int
+        Repeats with other folds and initial weights, and the first seed.
+    max_epochs : int
+        Passes over the training events, at most.
+    max_seconds : float
+        Time for all folds and seeds together; a training that runs out of its share ends early.
+    device : str
+        Torch device.
+    advance : callable, optional
+        Called with 1 after each seed.
+    """
+    inputs = _inputs(np.concatenate([x, y]), grid)
+    is_second, weight = labels_and_weights(len(x), len(y), wx, wy)
+    labels = torch.from_numpy(is_second.astype(np.float32))
+    weights = torch.from_numpy(weight.astype(np.float32))
+    share = max_seconds / (n_seeds * N_FOLDS)
+
+    def predict(train: NDArray[np.int64], test: NDArray[np.int64], fold_seed: int) -> Floats:
+        generator = torch.Generator().manual_seed(fold_seed)
+        network = _initialised(CellClassifier(grid.n_layers, grid.is_periodic), generator).to(
+            device
+        )
+        rows = torch.from_numpy(train)[torch.randperm(len(train), generator=generator)]
+        n_held = max(1, int(HELD_BACK * len(rows)))
+        fitting = _Fitting(network, inputs, labels, weights, grid, device)
+        fitting.run(rows[n_held:], rows[:n_held], generator, max_epochs, time.monotonic() + share)
+        return fitting.scores(torch.from_numpy(test)).numpy().astype(np.float64)
+
+    return cross_fitted_test(
+        is_second,
+        weight,
+        predict,
+        n_seeds=n_seeds,
+        seed=seed,
+        n_folds=N_FOLDS,
+        advance=advance,
+    )
+
+
+def _inputs(images: NDArray[np.float32], grid: Grid) -> Tensor:
+    """Standardised log-energies, hits and η, shape ``(N, 2L + 1, n_eta, n_phi)``."""
+    energy = torch.from_numpy(images)
+    logs = energy.sign() * torch.log1p(energy.abs() / ENERGY_SCALE)
+    logs = (logs - logs.mean(dim=(0, 3), keepdim=True)) / logs.std(dim=(0, 3), keepdim=True).clamp(
+        min=1e-3
+    )
+    eta = torch.linspace(-1.0, 1.0, grid.n_eta).view(1, 1, -1, 1)
+    return torch.cat([logs, (energy != 0).float(), eta.expand(len(images), 1, -1, grid.n_phi)], 1)
+
+
+def _initialised(network: CellClassifier, generator: torch.Generator) -> CellClassifier:
+    for parameter in network.parameters():
+        if parameter.ndim > 1:
+            nn.init.kaiming_normal_(parameter, generator=generator)
+        else:
+            nn.init.zeros_(parameter)
+    nn.init.normal_(network.head.weight, std=0.01, generator=generator)
+    return network
+
+
+class _Fitting:
+    def __init__(
+        self,
+        network: CellClassifier,
+        inputs: Tensor,
+        labels: Tensor,
+        weights: Tensor,
+        grid: Grid,
+        device: str,
+    ) -> None:
+        self._network, self._device = network, device
+        self._inputs, self._labels, self._weights = inputs, labels, weights
+        self._n_turns = grid.n_phi if grid.is_periodic else 1
+
+    def run(
+        self,
+        rows: Tensor,
+        held_back: Tensor,
+        generator: torch.Generator,
+        max_epochs: int,
+        deadline: float,
+    ) -> None:
+        optimiser = torch.optim.AdamW(self._network.parameters(), lr=3e-3, weight_decay=1e-3)
+        best, waited = float("inf"), 0
+        state = {key: value.clone() for key, value in self._network.state_dict().items()}
+        for _ in range(max_epochs):
+            for part in _parts(torch.randperm(len(rows), generator=generator), BATCH_SIZE):
+                turn = int(torch.randint(self._n_turns, (1,), generator=generator))
+                optimiser.zero_grad()
+                torch.autograd.backward(self._loss(rows[part], turn))
+                optimiser.step()
+            with torch.no_grad():
+                parts = _parts(held_back, 4 * BATCH_SIZE)
+                loss = sum(float(self._loss(part)) * len(part) for part in parts) / len(held_back)
+            waited = 0 if loss < best else waited + 1
+            if loss < best:
+                best = loss
+                state = {key: value.clone() for key, value in self._network.state_dict().items()}
+            if waited >= PATIENCE or best < NEGLIGIBLE or time.monotonic() > deadline:
+                break
+        self._network.load_state_dict(state)
+
+    def scores(self, rows: Tensor) -> Tensor:
+        with torch.no_grad():
+            parts = _parts(rows, 4 * BATCH_SIZE)
+            return torch.cat(
+                [self._network(self._inputs[part].to(self._device)).cpu() for part in parts]
+            )
+
+    def _loss(self, rows: Tensor, turn: int = 0) -> Tensor:
+        batch = self._inputs[rows].roll(turn, dims=3).to(self._device)
+        return functional.binary_cross_entropy_with_logits(
+            self._network(batch),
+            self._labels[rows].to(self._device),
+            weight=self._weights[rows].to(self._device),
+        )
+
+
+def _parts(rows: Tensor, size: int) -> list[Tensor]:
+    return [rows[begin : begin + size] for begin in range(0, len(rows), size)]

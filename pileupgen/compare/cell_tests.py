@@ -1,0 +1,76 @@
+"""Two-sample tests on cells of all that a comparison shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pileupgen.compare.control_stores import ControlSample
+from pileupgen.compare.draws import Samples
+from pileupgen.compare.selection import Rows, Selection
+from pileupgen.compare.two_sample import TwoSampleTest
+from pileupgen.measure.sample import Sample
+from pileupgen.samples.store import ImageStore
+
+MAX_CELL_EVENTS = 2000
+"""Events of each sample that a test takes, to bound its time and memory."""
+
+
+def cell_tests(
+    target: ImageStore,
+    source: ImageStore,
+    translated: ImageStore,
+    samples: Samples,
+    selection: Selection,
+    controls: Sequence[ControlSample],
+    *,
+    seed: int,
+    device: str,
+    advance: Callable[[int], object],
+) -> dict[str, TwoSampleTest]:
+    """Test floor, source, translated and controls by a network on their images.
+
+    Parameters
+    ----------
+    target, source, translated : ImageStore
+    samples : Samples
+        Measured, for their weights.
+    selection : Selection
+    controls : sequence of ControlSample
+        Each is tested as the row that it takes the place of.
+    seed : int
+    device : str
+        Torch device.
+    advance : callable
+        Called with 1 after each test.
+    """
+    from pileupgen.compare.cell_classifier import cell_test
+
+    real = _some(target, selection.target, samples.target)
+    other = _some(target, selection.references[0], samples.floor[0])
+    pairs = {
+        "floor": (real, other),
+        "source": (real, _some(source, selection.source, samples.source)),
+        "translated": (real, _some(translated, selection.translated, samples.translated)),
+    }
+    for control in controls:
+        images = _some(control.selected.store, control.selected.rows, control.sample)
+        is_real = control.selected.replaces == "floor"
+        pairs[control.name] = (images, other) if is_real else (real, images)
+    tests = {}
+    for name, (first, second) in pairs.items():
+        tests[name] = cell_test(
+            first[0], second[0], target.grid, first[1], second[1], seed=seed, device=device
+        )
+        advance(1)
+    return tests
+
+
+def _some(
+    store: ImageStore, rows: Rows, sample: Sample
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    n = min(len(rows), MAX_CELL_EVENTS)
+    chosen = np.linspace(0, len(rows) - 1, n).astype(np.int64)
+    return store.read(rows[chosen]).energy, sample.weight[chosen]

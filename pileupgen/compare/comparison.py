@@ -1,0 +1,182 @@
+"""Floor, source and translated against the target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pileupgen.compare.control_stores import ControlSample
+from pileupgen.compare.controls import judge_controls, n_control_steps
+from pileupgen.compare.distance_table import DistanceTable, separations
+from pileupgen.compare.draws import Draws, Samples
+from pileupgen.compare.faithfulness import block_faithfulness
+from pileupgen.compare.linked import ImagePairs, identity, linked_faithfulness
+from pileupgen.compare.mu_bins import compare_in_mu
+from pileupgen.compare.pileup_physics import pileup_quantities
+from pileupgen.compare.results import Comparison, Row
+from pileupgen.compare.row_tests import compare_rows
+from pileupgen.compare.significance import judge
+from pileupgen.compare.two_sample import TwoSampleTest
+from pileupgen.measure.bootstrap import Estimate, effective_size
+from pileupgen.measure.features import kind_of, observables_of
+from pileupgen.parallel import Executor, Serial
+
+Floats = NDArray[np.float64]
+
+MIN_TEST_EVENTS = 40
+"""Events that a sample needs for a two-sample test."""
+
+
+def compare(
+    samples: Samples,
+    source_of: NDArray[np.int64],
+    *,
+    image_pairs: Callable[[], ImagePairs] | None = None,
+    cell_tests: dict[str, TwoSampleTest] | None = None,
+    release_weight: Floats | None = None,
+    n_bootstrap: int = 100,
+    n_seeds: int = 3,
+    n_mu_bins: int = 3,
+    seed: int = 0,
+    weighted: bool = False,
+    notes: tuple[str, ...] = (),
+    controls: Sequence[ControlSample] = (),
+    executor: Executor | None = None,
+    advance: Callable[[int], object] | None = None,
+) -> Comparison:
+    """Compare floor, source and translated samples with the target.
+
+    Parameters
+    ----------
+    samples : Samples
+        What is compared.
+    source_of : int64 array, shape (len(samples.translated),)
+        Place of each translated event's source event in the source sample.
+    image_pairs : callable, optional
+        Gives images (source, translated) of linked events in the order of the translated sample,
+        for the faithfulness of cells; it is NaN where not given.
+    cell_tests : dict of TwoSampleTest, optional
+        Two-sample tests on cells by row, where they were made.
+    release_weight : float64 array, shape (len(samples.translated),), optional
+        Weights whose effective size is reported; the translated sample's if not given.
+    n_bootstrap : int
+        Resamplings that intervals are made from.
+    n_seeds : int
+        Seeds of the two-sample test on observables; 0 leaves it and the physics distances out.
+    n_mu_bins : int
+        Bins in μ that the headline is repeated in.
+    seed : int
+        Seed of resampling and of folds.
+    weighted : bool
+        Recorded: whether the translated sample carries its release weights.
+    notes : tuple of str
+        Carried to the result.
+    controls : sequence of ControlSample
+        Translations that stay in one domain.
+    executor : Executor, optional
+        Where samples are compared; the numbers do not depend on it.
+    advance : callable, optional
+        Called with 1 after each of :func:`n_steps` steps.
+
+    Returns
+    -------
+    Comparison
+    """
+    tick = advance if advance is not None else _ignore
+    executor = executor or Serial()
+    target = samples.target
+    draws = Draws.of(samples, source_of, n_bootstrap, seed)
+    table = DistanceTable.of(samples, draws, tick, executor)
+    enough = min(map(len, (target, samples.source, samples.translated))) >= MIN_TEST_EVENTS
+    if n_seeds and not enough:
+        notes = (*notes, f"fewer than {MIN_TEST_EVENTS} events: no two-sample test")
+    tested = bool(n_seeds) and enough
+    bins = compare_in_mu(samples, source_of, n_bins=n_mu_bins, seed=seed)
+    is_table = target.grid.is_feature_table
+    if not is_table and not all(np.isfinite(p.mu).all() for p in (target, samples.source)):
+        notes = (*notes, "μ is unknown for some events: nothing is given in bins of μ")
+    linked = {
+        "source": identity(samples.source),
+        "translated": linked_faithfulness(
+            samples.source.take(source_of),
+            samples.translated,
+            draws.rows["translated"][0],
+            image_pairs,
+        ),
+    }
+    tick(1)
+    tests = compare_rows(target, samples.rows(), n_seeds, seed, executor, tick) if tested else {}
+    rows = {}
+    for name, parts in samples.rows().items():
+        judged = tests.get(name)
+        rows[name] = Row(
+            name=name,
+            label=parts[0].label,
+            n_events=len(parts[0]),
+            n_samples=len(parts),
+            effective_events=parts[0].effective_size,
+            distances=table.estimates(name),
+            separations=separations(target, parts),
+            mean_distance=table.mean(name),
+            gap_closed=table.gap_closed(name),
+            features=judged.features if judged else None,
+            cells=(cell_tests or {}).get(name),
+            faithfulness=linked.get(name),
+            fpd=judged.fpd if judged else None,
+            kpd=judged.kpd if judged else None,
+        )
+    if table.constant:
+        names = ", ".join(table.constant)
+        notes = (*notes, f"constant in the target, so not in the mean: {names}")
+    release_weight = samples.translated.weight if release_weight is None else release_weight
+    return Comparison(
+        kind=kind_of(target.grid),
+        target_label=target.label,
+        n_target=len(target),
+        observables=observables_of(target.grid, with_negatives=samples.have_negatives).records,
+        floor=rows["floor"],
+        source=rows["source"],
+        translated=rows["translated"],
+        ess=effective_size(release_weight) / len(release_weight),
+        weighted=weighted,
+        null=_null_control(samples, source_of, draws),
+        controls=judge_controls(
+            controls,
+            samples,
+            draws,
+            table,
+            cell_tests=cell_tests or {},
+            n_seeds=n_seeds if tested else 0,
+            seed=seed,
+            executor=executor,
+            tick=tick,
+        ),
+        verdicts={name: judge(target, parts[0]) for name, parts in samples.rows().items()},
+        mu_bins=bins,
+        pileup=pileup_quantities(samples, draws) if kind_of(target.grid) == "images" else (),
+        notes=notes,
+        settings={"n_bootstrap": n_bootstrap, "n_seeds": n_seeds, "seed": seed},
+    )
+
+
+def n_steps(
+    n_observables: int, n_seeds: int, n_floor: int, controls: Sequence[ControlSample] = ()
+) -> int:
+    """Count the steps that :func:`compare` reports."""
+    own = n_observables + 1 + 2 * (2 + n_floor) * (n_seeds > 0)
+    return own + n_control_steps(controls, n_floor, n_seeds)
+
+
+def _null_control(samples: Samples, source_of: NDArray[np.int64], draws: Draws) -> Estimate | None:
+    """Faithfulness to the event half the sample away."""
+    n = len(samples.source)
+    if n < 2:
+        return None
+    other = samples.source.blocks[(source_of + n // 2) % n]
+    return block_faithfulness(other, samples.translated.blocks, draws.rows["translated"][0])
+
+
+def _ignore(_: int) -> None:
+    pass

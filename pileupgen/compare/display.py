@@ -1,0 +1,66 @@
+"""Single events that figures show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pileupgen.compare.selection import Selection
+from pileupgen.measure.sample import Sample
+from pileupgen.samples.store import ImageStore
+
+
+@dataclass(frozen=True)
+class Display:
+    """The same event before and after, and any real one.
+
+    Attributes
+    ----------
+    source, translated, target : float32 arrays, shape (L, n_eta, n_phi)
+        GeV.
+    source_event, target_event : int
+        Numbers of the events.
+    """
+
+    source: NDArray[np.float32]
+    translated: NDArray[np.float32]
+    target: NDArray[np.float32]
+    source_event: int
+    target_event: int
+
+
+def choose_display(
+    target: ImageStore,
+    source: ImageStore,
+    translated: ImageStore,
+    selection: Selection,
+    measured: Sample,
+    seed: int,
+) -> Display:
+    """Choose the translated event of median source ΣE_T, its source, and a real event at random.
+
+    Parameters
+    ----------
+    target, source, translated : ImageStore
+        Where the images are.
+    selection : Selection
+        The rows that are compared.
+    measured : Sample
+        The source sample.
+    seed : int
+        Chooses the real event.
+    """
+    activity = measured.observables["sum_et"][selection.source_of]
+    place = int(np.argsort(activity, kind="stable")[len(activity) // 2])
+    row = selection.source[selection.source_of[place : place + 1]]
+    rng = np.random.default_rng([seed, 3])
+    real = rng.choice(selection.target, size=1)
+    return Display(
+        source=source.read(row).energy[0],
+        translated=translated.read(selection.translated[place : place + 1]).energy[0],
+        target=target.read(real).energy[0],
+        source_event=int(source.columns["event_id"][row[0]]),
+        target_event=int(target.columns["event_id"][real[0]]),
+    )

@@ -1,0 +1,177 @@
+"""W1/σ of every observable for every row of a comparison, resampled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pileupgen.compare.distances import (
+    is_constant,
+    separation_edges,
+    separation_power,
+    unit_histogram,
+    wasserstein,
+    weighted_std,
+)
+from pileupgen.compare.draws import Draws, Samples
+from pileupgen.measure.bootstrap import Estimate, estimate
+from pileupgen.measure.sample import Sample
+from pileupgen.parallel import Executor, Serial
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class DistanceTable:
+    """Distances as they are and from resampled events.
+
+    Attributes
+    ----------
+    distances : dict of dict of float64 arrays, shape (1 + B,)
+        W1/σ by row and observable: as it is first, then resampled; NaN where the target is
+        constant.
+    constant : tuple of str
+        Observables that do not vary in the target.
+    """
+
+    distances: dict[str, dict[str, Floats]]
+    constant: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls,
+        samples: Samples,
+        draws: Draws,
+        advance: Callable[[int], object] | None = None,
+        executor: Executor | None = None,
+    ) -> DistanceTable:
+        """Measure the samples; ``advance`` is called with 1 after each observable."""
+        target, rows = samples.target, samples.rows()
+        weights = {name: [part.weight for part in parts] for name, parts in rows.items()}
+        resampling = _Resampling(target.weight, weights, draws.drawn_by, draws)
+        constant = tuple(key for key, values in target.observables.items() if is_constant(values))
+        distances: dict[str, dict[str, Floats]] = {name: {} for name in rows}
+        tasks = (
+            _Columns(
+                values,
+                {name: [part.observables[key] for part in parts] for name, parts in rows.items()},
+                key in constant,
+            )
+            for key, values in target.observables.items()
+        )
+        found = (executor or Serial()).map(_measure, resampling, tasks)
+        for key, of_rows in zip(target.observables, found, strict=True):
+            for name, values in of_rows.items():
+                distances[name][key] = values
+            if advance is not None:
+                advance(1)
+        return cls(distances, constant)
+
+    def estimates(self, row: str) -> dict[str, Estimate]:
+        """W1/σ of a row by observable, with intervals."""
+        return {key: estimate(d[0], d[1:], 0.0) for key, d in self.distances[row].items()}
+
+    def mean(self, row: str) -> Estimate:
+        """Mean W1/σ of a row over the observables that vary."""
+        means = self.means(row)
+        return estimate(float(means[0]), means[1:], 0.0)
+
+    def gap_closed(self, row: str) -> Estimate:
+        """Gap closed by a row."""
+        return gap_closed(self.means("source"), self.means(row), self.means("floor"))
+
+    def means(self, row: str) -> Floats:
+        """Mean W1/σ of a row, as it is first, then resampled, (1 + B,)."""
+        return mean_distances(self.distances[row], self.constant)
+
+
+def mean_distances(distances: Mapping[str, Floats], constant: tuple[str, ...]) -> Floats:
+    """Mean over the observables that vary in the target, (1 + B,); NaN where none does."""
+    varying = [d for key, d in distances.items() if key not in constant]
+    if not varying:
+        return np.full_like(next(iter(distances.values())), np.nan)
+    return np.asarray(np.mean(varying, axis=0))
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """One observable of the target and of each row's samples."""
+
+    target: Floats
+    rows: dict[str, list[Floats]]
+    is_constant: bool
+
+
+@dataclass
+class _Resampling:
+    """How often events count; carried elsewhere without the numbers, which are drawn anew there."""
+
+    target: Floats
+    rows: dict[str, list[Floats]]
+    drawn_by: tuple[NDArray[np.int64], int, int]
+    draws: Draws | None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "draws": None}
+
+    def __call__(self) -> Draws:
+        if self.draws is None:
+            self.draws = Draws.from_weights(self.target, self.rows, *self.drawn_by)
+        return self.draws
+
+
+def _measure(resampling: _Resampling, columns: _Columns) -> dict[str, Floats]:
+    """W1/σ of one observable by row."""
+    draws = resampling()
+    sigma = weighted_std(columns.target, draws.target)
+    distances = {}
+    for name, parts in columns.rows.items():
+        w1 = np.mean(
+            [
+                wasserstein(part, columns.target, weight, draws.target)
+                for part, weight in zip(parts, draws.rows[name], strict=True)
+            ],
+            axis=0,
+        )
+        defined = (sigma > 0) & (not columns.is_constant)
+        distances[name] = np.divide(w1, sigma, out=np.full_like(w1, np.nan), where=defined)
+    return distances
+
+
+def gap_closed(source: Floats, translated: Floats, floor: Floats) -> Estimate:
+    """(source − translated) / (source − floor) of mean distances.
+
+    Parameters
+    ----------
+    source, translated, floor : float64 arrays, shape (1 + B,)
+        Mean W1/σ: as it is first, then resampled.
+
+    Returns
+    -------
+    Estimate
+        NaN where the source is as near to the target as the floor, to within the spread of that
+        difference over the resamplings.
+    """
+    gap = source - floor
+    if not gap[0] > np.std(gap[1:]):
+        return Estimate(np.nan, np.nan, np.nan)
+    closed = np.divide(source - translated, gap, out=np.full_like(gap, np.nan), where=gap > 0)
+    return estimate(float(closed[0]), closed[1:])
+
+
+def separations(target: Sample, parts: tuple[Sample, ...]) -> dict[str, float]:
+    """Separation power per observable, mean over samples."""
+    values = {}
+    for key, reference in target.observables.items():
+        edges = separation_edges(reference)
+        first = unit_histogram(reference, edges, target.weight)
+        powers = [
+            separation_power(first, unit_histogram(part.observables[key], edges, part.weight))
+            for part in parts
+        ]
+        values[key] = float(np.mean(powers))
+    return values

@@ -1,0 +1,354 @@
+"""From three image stores to a comparison and what its figures show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pileupgen.compare.cell_tests import cell_tests
+from pileupgen.compare.comparison import compare, n_steps
+from pileupgen.compare.control_stores import (
+    ControlRows,
+    ControlSample,
+    measured,
+    notes_of,
+    select_controls,
+)
+from pileupgen.compare.display import Display, choose_display
+from pileupgen.compare.draws import Samples
+from pileupgen.compare.pileup_physics import jet_quantities
+from pileupgen.compare.results import Comparison
+from pileupgen.compare.selection import Rows, Selection, paired_batches, select_events
+from pileupgen.compare.shower_separation import Batches, shower_separations
+from pileupgen.compare.truth import paired_truth
+from pileupgen.compare.variations import over_copies, without_weights
+from pileupgen.measure.bootstrap import require_weights
+from pileupgen.measure.features import kind_of
+from pileupgen.measure.pileup_jets import JetSample, find_jets
+from pileupgen.measure.sample import Sample, measure_store
+from pileupgen.parallel import Executor, Serial
+from pileupgen.samples.store import Images, ImageStore
+
+Floats = NDArray[np.float64]
+
+LOW_ESS = 0.1
+"""Effective over actual number of events below which weights are called poor."""
+
+
+class Advance(Protocol):
+    """Called with the number of units just done."""
+
+    def __call__(self, n: int = 1) -> object:
+        """Advance by ``n``."""
+
+
+Progress = Callable[[str, int, str], AbstractContextManager[Advance]]
+"""Opens a progress bar from a description, a total and a unit."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a comparison is made.
+
+    Attributes
+    ----------
+    n_bootstrap : int
+        Resamplings that intervals are made from.
+    n_seeds : int
+        Seeds of the two-sample test on observables; 0 leaves it out.
+    n_mu_bins : int
+        Bins in μ that the headline is repeated in.
+    cells : bool
+        Whether to make the two-sample test on cells.
+    jets : bool
+        Whether to find pileup jets; needs fastjet.
+    weighted : bool
+        Whether translated events carry their own weights. If not, they carry those of their source
+        events.
+    seed : int
+        Seed of all random choices.
+    device : str
+        Torch device of the test on cells.
+    """
+
+    n_bootstrap: int = 100
+    n_seeds: int = 3
+    n_mu_bins: int = 3
+    cells: bool = False
+    jets: bool = False
+    weighted: bool = False
+    seed: int = 0
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Validation:
+    """All that tables and figures need.
+
+    Attributes
+    ----------
+    comparison : Comparison
+        The numbers.
+    samples : Samples
+        The measured samples.
+    display : Display or None
+        Images of single events; none of tables of features and of showers.
+    jets : tuple of JetSample
+        Pileup jets of target, source and translated, where they were asked for.
+    """
+
+    comparison: Comparison
+    samples: Samples
+    display: Display | None
+    jets: tuple[JetSample, ...] = ()
+
+
+def validate_stores(
+    target: ImageStore,
+    source: ImageStore,
+    translated: ImageStore,
+    settings: Settings,
+    *,
+    truth: ImageStore | None = None,
+    controls: Sequence[ImageStore] = (),
+    progress: Progress | None = None,
+    executor: Executor | None = None,
+) -> Validation:
+    """Compare translated with real events, floor and source beside.
+
+    Parameters
+    ----------
+    target, source, translated : ImageStore
+        Real events, simulated events, simulated events after translation. Only test events of the
+        target enter, and only translated events whose source is a test event, if there are any.
+    settings : Settings
+        How.
+    truth : ImageStore, optional
+        The source's interactions in the target's detector, linked by ``event_id``; to judge only.
+    controls : sequence of ImageStore
+        Translations that stay in the target's domain, or in the source's.
+    progress : callable, optional
+        Opens a progress bar.
+    executor : Executor, optional
+        Where events are measured and compared; the numbers do not depend on it.
+
+    Raises
+    ------
+    GeometryError
+        If the stores are of different grids.
+    StoreError
+        If the translated store does not belong to the source, or a control is none.
+    InputError
+        If there is nothing to compare, energies are not finite or weights unusable.
+    """
+    bars = progress if progress is not None else _silent
+    executor = executor or Serial()
+    selection = select_events(target, source, translated, settings.seed)
+    release_weight = np.asarray(translated.columns["weight"], dtype=np.float64)
+    release_weight = release_weight[selection.translated]
+    require_weights(release_weight, str(translated.path))
+    notes: tuple[str, ...] = ()
+    kind = kind_of(target.grid)
+    is_table = kind == "features"
+    if kind == "showers" and settings.jets:
+        settings = replace(settings, jets=False)
+        notes = ("showers have no pileup jets: none are looked for",)
+    if is_table and (settings.cells or settings.jets):
+        settings = replace(settings, cells=False, jets=False)
+        notes = ("a table of features has neither cells nor jets: no tests on them",)
+    chosen = select_controls(controls, target, source, selection)
+    samples = _measure(target, source, translated, selection, settings, bars, executor)
+    checks = _measure_controls(chosen, (target, source), samples, selection, bars, executor)
+    tests = {}
+    if settings.cells:
+        with bars("cells", 3 + len(checks), "tests") as advance:
+            tests = cell_tests(
+                target,
+                source,
+                translated,
+                samples,
+                selection,
+                checks,
+                seed=settings.seed,
+                device=settings.device,
+                advance=advance,
+            )
+    more = over_copies(samples, translated, selection, settings.seed)
+    if settings.weighted:
+        more = (*more, without_weights(samples, selection, settings.seed))
+    source_rows = selection.source[selection.source_of]
+    n_observables = len(samples.target.observables)
+    total = n_steps(n_observables, settings.n_seeds, len(samples.floor), checks)
+    with bars("compare", total, "steps") as advance:
+        comparison = compare(
+            samples,
+            selection.source_of,
+            image_pairs=None
+            if is_table
+            else lambda: paired_batches(source, source_rows, translated, selection.translated),
+            cell_tests=tests,
+            release_weight=release_weight,
+            n_bootstrap=settings.n_bootstrap,
+            n_seeds=settings.n_seeds,
+            n_mu_bins=settings.n_mu_bins,
+            seed=settings.seed,
+            weighted=settings.weighted,
+            notes=(
+                *selection.notes,
+                *notes,
+                *(() if is_table else _notes(samples)),
+                *more,
+                *notes_of(chosen, translated),
+            ),
+            controls=checks,
+            advance=advance,
+        )
+    if kind == "showers":
+        batches = _shower_batches(target, source, translated, selection)
+        comparison = replace(comparison, showers=shower_separations(samples, batches))
+    if comparison.ess < LOW_ESS:
+        note = f"the weights leave {100 * comparison.ess:.2g} % of the translated events' worth"
+        comparison = replace(comparison, notes=(*comparison.notes, note))
+    if truth is not None:
+        pairs = paired_truth(
+            truth,
+            source,
+            translated,
+            selection,
+            (samples.source, samples.translated),
+            n_bootstrap=settings.n_bootstrap,
+            seed=settings.seed,
+        )
+        comparison = replace(comparison, truth=pairs)
+    jets: tuple[JetSample, ...] = ()
+    if settings.jets:
+        jets = _find_jets(target, source, translated, samples, selection, bars)
+        extra = jet_quantities(jets, settings.n_bootstrap, settings.seed)
+        comparison = replace(comparison, pileup=comparison.pileup + extra)
+    display = None
+    if kind == "images":
+        display = choose_display(
+            target, source, translated, selection, samples.source, settings.seed
+        )
+    return Validation(comparison=comparison, samples=samples, display=display, jets=jets)
+
+
+def _measure(
+    target: ImageStore,
+    source: ImageStore,
+    translated: ImageStore,
+    selection: Selection,
+    settings: Settings,
+    bars: Progress,
+    executor: Executor,
+) -> Samples:
+    total = sum(map(len, (selection.target, selection.source, selection.translated)))
+    total += sum(map(len, selection.references))
+    with bars("measure", total, "events") as advance:
+
+        def measure(
+            name: str, label: str, store: ImageStore, rows: Rows, weight: Floats | None = None
+        ) -> Sample:
+            return measure_store(
+                name, label, store, rows, weight=weight, executor=executor, advance=advance
+            )
+
+        before = measure("source", source.domain, source, selection.source)
+        weight = None if settings.weighted else before.weight[selection.source_of]
+        others = f"other {target.domain}"
+        return Samples(
+            target=measure("target", target.domain, target, selection.target),
+            floor=tuple(measure("floor", others, target, rows) for rows in selection.references),
+            source=before,
+            translated=measure(
+                "translated", "translated", translated, selection.translated, weight
+            ),
+        )
+
+
+def _measure_controls(
+    chosen: tuple[ControlRows, ...],
+    stores: tuple[ImageStore, ImageStore],
+    samples: Samples,
+    selection: Selection,
+    bars: Progress,
+    executor: Executor,
+) -> tuple[ControlSample, ...]:
+    """Measure controls, those of the target first in ``stores``, those of the source second."""
+    if not chosen:
+        return ()
+    with bars("controls", sum(len(control.rows) for control in chosen), "events") as advance:
+
+        def measure(name: str, label: str, store: ImageStore, rows: Rows, weight: Floats) -> Sample:
+            return measure_store(
+                name, label, store, rows, weight=weight, executor=executor, advance=advance
+            )
+
+        before = {
+            "floor": (stores[0], samples.target, selection.target),
+            "source": (stores[1], samples.source, selection.source),
+        }
+        return tuple(measured(one, *before[one.replaces], measure) for one in chosen)
+
+
+def _shower_batches(
+    target: ImageStore, source: ImageStore, translated: ImageStore, selection: Selection
+) -> dict[str, tuple[Batches, ...]]:
+    return {
+        "target": (partial(target.batches, selection.target),),
+        "floor": tuple(partial(target.batches, rows) for rows in selection.references),
+        "source": (partial(source.batches, selection.source),),
+        "translated": (partial(translated.batches, selection.translated),),
+    }
+
+
+def _find_jets(
+    target: ImageStore,
+    source: ImageStore,
+    translated: ImageStore,
+    samples: Samples,
+    selection: Selection,
+    bars: Progress,
+) -> tuple[JetSample, ...]:
+    found = []
+    total = sum(map(len, (selection.target, selection.source, selection.translated)))
+    with bars("jets", total, "events") as advance:
+        for store, rows, sample in (
+            (target, selection.target, samples.target),
+            (source, selection.source, samples.source),
+            (translated, selection.translated, samples.translated),
+        ):
+            batches = _with_weights(store.batches(rows), sample.weight)
+            rho = sample.observables["rho"]
+            found.append(find_jets(sample.name, sample.label, batches, store.grid, rho, advance))
+    return tuple(found)
+
+
+def _with_weights(batches: Iterator[Images], weight: NDArray[np.float64]) -> Iterator[Images]:
+    begin = 0
+    for images in batches:
+        part = weight[begin : begin + len(images)]
+        yield Images(images.energy, images.grid, {**images.columns, "weight": part})
+        begin += len(images)
+
+
+def _notes(samples: Samples) -> tuple[str, ...]:
+    return tuple(
+        f"{sample.n_empty} of {len(sample)} events of {sample.label} are empty"
+        for sample in (samples.target, *samples.floor, samples.source, samples.translated)
+        if sample.n_empty
+    )
+
+
+@contextmanager
+def _silent(_description: str, _total: int, _unit: str) -> Iterator[Advance]:
+    def advance(n: int = 1) -> None:
+        pass
+
+    yield advance

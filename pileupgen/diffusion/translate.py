@@ -1,0 +1,290 @@
+"""From images to translated scores, a few events at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+import torch
+from diffusers import DDPMScheduler
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pileupgen.diffusion.direction import Direction
+from pileupgen.diffusion.events import (
+    EventKeys,
+    Events,
+    MicroBatch,
+    Part,
+    Trace,
+    micro_batches,
+)
+from pileupgen.diffusion.guidance import (
+    FieldContrast,
+    Guide,
+    LabelContrast,
+    Predictor,
+    RatioGradient,
+    Strength,
+)
+from pileupgen.diffusion.schedule import alpha_sigma
+from pileupgen.diffusion.settings import Settings
+from pileupgen.diffusion.solvers import CLEAN, Record, solve
+from pileupgen.models.calibration.scaling import CellSpace
+from pileupgen.models.codec import Codec, EventNoise, LatentModel
+from pileupgen.models.networks.denoiser import DATA, NULL, FieldDenoiser
+from pileupgen.models.networks.ratio import RatioClassifier
+from pileupgen.parallel.threads import Map
+
+
+@dataclass(frozen=True)
+class Translator:
+    """The networks of a pipeline at work.
+
+    Attributes
+    ----------
+    calibration, autoencoder, denoiser, ratio : models
+    scheduler : DDPMScheduler
+    calibrate_before : bool
+        Whether mc events are encoded with their own quantiles or with those of data.
+    bf16 : bool
+        Whether what the denoiser adds to the closed form, and the autoencoder to its shortcuts,
+        is computed in bfloat16.
+    direction : Direction
+    """
+
+    calibration: CellSpace
+    autoencoder: LatentModel
+    denoiser: FieldDenoiser
+    ratio: RatioClassifier
+    scheduler: DDPMScheduler
+    calibrate_before: bool = True
+    bf16: bool = True
+    direction: Direction = field(default_factory=Direction)
+
+    @property
+    def codec(self) -> Codec:
+        """Energies to latents and back."""
+        return Codec(self.calibration, self.autoencoder)
+
+    def tables(self, label: int, settings: Settings) -> int:
+        """The domain whose quantiles hold for events of a class."""
+        return label if self.calibrate_before or settings.mode == "calibrate" else DATA
+
+    def parts(
+        self,
+        energy: NDArray[np.float32],
+        mu: NDArray[np.float32],
+        keys: EventKeys,
+        settings: Settings,
+        over: Map = map,
+    ) -> Iterator[Part]:
+        """Translated scores of some events after others, in any order."""
+        events = Events(energy, mu, keys)
+        return over(partial(self.part, events), self.micro_batches(events, settings, over))
+
+    def micro_batches(
+        self, events: Events, settings: Settings, over: Map = map
+    ) -> Iterator[MicroBatch]:
+        """Events that are translated together; with releases of their own, by release time.
+
+        ``over`` maps what is to be computed for that.
+        """
+        rows = np.arange(len(events.energy))
+        if settings.release == "common":
+            yield from micro_batches(rows, settings)
+            return
+        t_release = np.empty(len(rows), dtype=np.int64)
+        batches = list(micro_batches(rows, settings))
+        for batch, own in zip(
+            batches, over(partial(self._own_releases, events), batches), strict=True
+        ):
+            t_release[batch.rows] = own
+        for t in np.unique(t_release).tolist():
+            yield from micro_batches(rows[t_release == t], settings.at(t))
+
+    def part(self, events: Events, batch: MicroBatch) -> Part:
+        """Translated scores of a micro-batch."""
+        settings = batch.settings
+        scores, logs = self._translate(*events.of(batch.filled), settings)
+        n = len(batch.rows)
+        mu = torch.from_numpy(np.asarray(events.mu[batch.rows], dtype=np.float32))
+        released = settings.mode not in ("calibrate", "generate")
+        t = settings.t_release if released else -1
+        tables = self.tables(self.direction.target_label, settings)
+        return Part(batch.rows, scores[:n], mu, self.direction.sign * logs[:n], t, tables)
+
+    def trace(
+        self,
+        energy: NDArray[np.float32],
+        mu: NDArray[np.float32],
+        keys: EventKeys,
+        settings: Settings,
+    ) -> Trace:
+        """Follow a few events, all released at ``settings.t_release``, through their translation.
+
+        Parameters
+        ----------
+        energy : float32 array, shape (N, L, n_eta, n_phi)
+        mu : float array, shape (N,)
+        keys : EventKeys
+        settings : Settings
+
+        Returns
+        -------
+        Trace
+            Both ways at all timesteps of the solver, clean ends and the release included.
+        """
+        found = Trace()
+        events = Events(energy, mu, keys)
+        self._translate(*events.of(np.arange(len(energy))), settings, found)
+        return found
+
+    def _own_releases(self, events: Events, batch: MicroBatch) -> NDArray[np.int64]:
+        """Each event's first time where its |ln r| is within tolerance, else the latest, (n,)."""
+        settings = batch.settings
+        times = settings.release_times()
+        found = np.full(len(batch.filled), times[-1])
+        energy, mu, noise = events.of(batch.filled)
+        latents, mu = self._encode(energy, mu, noise, settings)
+        eps = noise.normal(tuple(latents.shape[1:])).to(latents)
+        open_ = np.ones(len(found), dtype=bool)
+        for t in times:
+            logs = self.log_ratio(self._noised(latents, eps, t), t, mu).abs().cpu().numpy()
+            let_go = open_ & (logs <= settings.release_tolerance)
+            found[let_go] = t
+            open_ &= ~let_go
+            if not open_.any():
+                break
+        return found[: len(batch.rows)]
+
+    def _encode(
+        self, energy: Tensor, mu: Tensor, noise: EventNoise, settings: Settings
+    ) -> tuple[Tensor, Tensor]:
+        """Latents and μ on the device."""
+        scores = self._scores(energy, mu, noise, settings)
+        device, label = self.denoiser.device, self.direction.source_label
+        mu = mu.to(device)
+        with self._autocast():
+            return self.codec.encode_scores(scores.to(device), label, mu), mu
+
+    def _scores(self, energy: Tensor, mu: Tensor, noise: EventNoise, settings: Settings) -> Tensor:
+        uniform = noise.uniform(tuple(energy.shape[1:]))
+        tables = self.tables(self.direction.source_label, settings)
+        return self.calibration.encode(energy, tables, mu, uniform)
+
+    @torch.no_grad()
+    def _translate(
+        self,
+        energy: Tensor,
+        mu: Tensor,
+        noise: EventNoise,
+        settings: Settings,
+        trace: Trace | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        no_ratio = torch.zeros(len(energy), dtype=torch.float64)
+        if settings.mode == "calibrate":
+            return self._scores(energy, mu, noise, settings), no_ratio
+        shape = self.autoencoder.latent_shape
+        target = self.direction.target_label
+        latents, mu = self._encode(energy, mu, noise, settings)
+        if settings.mode == "generate":
+            t = int(self.scheduler.config.num_train_timesteps) - 1
+            x_t, log_ratio = noise.normal(shape).to(latents), no_ratio
+        else:
+            t = settings.t_release
+            x_t = self._release(latents, mu, noise, settings, trace)
+            log_ratio = self.log_ratio(x_t, t, mu).double().cpu()
+        if settings.mode == "generate" or t > 0:
+            guides = self._guides(settings, t)
+            source = None if settings.mode == "generate" else self._source(latents)
+            predict = Predictor(
+                self.denoiser, self.scheduler, target, mu, guides, self.bf16, source
+            )
+            x_t = solve(
+                x_t,
+                settings.way_down(t),
+                predict,
+                self.scheduler,
+                settings.decoding_sampler,
+                lambda: noise.normal(shape).to(latents),
+                settings.eta,
+                record=None if trace is None else _keep(trace.down),
+            )
+        cells = (self.calibration.n_channels, *energy.shape[2:])
+        normal = noise.normal(cells) if settings.decode == "sample" else None
+        with self._autocast():
+            return self.codec.decode_scores(x_t, target, mu, normal).cpu(), log_ratio
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.denoiser.device.type, torch.bfloat16, enabled=self.bf16)
+
+    def _source(self, latents: Tensor) -> Tensor | None:
+        """What a denoiser that is conditioned on the source event is given."""
+        return latents if self.denoiser.has_coarse else None
+
+    def _guides(self, settings: Settings, t_start: int) -> tuple[Guide, ...]:
+        if settings.w == 0:
+            return ()
+        strength = Strength(
+            settings.w, settings.guidance_schedule, t_start, settings.guidance_interval
+        )
+        other = self.direction.other_label
+        if settings.guidance == "classifier":
+            return (RatioGradient(strength, self.ratio, self.direction.target_label - other),)
+        if settings.guidance == "closed-form":
+            label = self.direction.target_label
+            return (FieldContrast(strength, self.denoiser, label, NULL),)
+        return (LabelContrast(strength, other if settings.guidance == "ratio" else NULL),)
+
+    def _release(
+        self,
+        latents: Tensor,
+        mu: Tensor,
+        noise: EventNoise,
+        settings: Settings,
+        trace: Trace | None = None,
+    ) -> Tensor:
+        """Latents at the release time: noised forward, or inverted as the source."""
+        t = settings.t_release
+        if t == 0:
+            return latents
+        if settings.inverts:
+            source = self._source(latents)
+            label = self.direction.source_label
+            predict = Predictor(
+                self.denoiser, self.scheduler, label, mu, bf16=self.bf16, source=source
+            )
+            return solve(
+                latents,
+                settings.way_down(t)[::-1],
+                predict,
+                self.scheduler,
+                settings.inversion_sampler,
+                record=None if trace is None else _keep(trace.up),
+            )
+        eps = noise.normal(tuple(latents.shape[1:])).to(latents)
+        if trace is not None:
+            times = settings.way_down(t)[-2::-1]
+            trace.up = [(CLEAN, latents), *((t, self._noised(latents, eps, t)) for t in times)]
+        return self._noised(latents, eps, t)
+
+    def _noised(self, latents: Tensor, eps: Tensor, t: int) -> Tensor:
+        times = torch.full((len(latents),), t, device=latents.device)
+        return self.scheduler.add_noise(latents, eps, times)
+
+    @torch.no_grad()
+    def log_ratio(self, x_t: Tensor, t: int, mu: Tensor) -> Tensor:
+        """Ln p_data(x_t) / p_mc(x_t) at one timestep, shape (N,), from latents (N, C, H, W)."""
+        times = torch.full((len(x_t),), max(t, CLEAN + 1), device=x_t.device)
+        alpha, sigma = alpha_sigma(self.scheduler, times)
+        return self.ratio(x_t, times, mu, alpha, sigma)
+
+
+def _keep(kept: list[tuple[int, Tensor]]) -> Record:
+    def record(t: int, x_t: Tensor) -> None:
+        kept.append((t, x_t))
+
+    return record

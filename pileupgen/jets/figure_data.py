@@ -1,0 +1,170 @@
+"""The figure of `pileupgen demo jetnet`: compute, draw, write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pileupgen.diffusion.paths import DenoisingPath, PathFinder
+    from pileupgen.jets.emergence import PathFigure
+    from pileupgen.run import RunDirectory
+    from pileupgen.samples.store import Images
+
+CLASSES = ("top", "W")
+FIGURED = ("mass", "tau32")
+"""Variables that are drawn."""
+STRIDE = 10
+"""Timesteps between the rows of the heat map."""
+
+
+@dataclass(frozen=True)
+class Ways:
+    """What a class looks like on its way.
+
+    Attributes
+    ----------
+    images : Images
+        Real jets that no stage was trained on.
+    latents, noised : float32 arrays, shape (N, F)
+        Their scores, and these noised to T − 1.
+    path : DenoisingPath
+        Pure noise denoised as this class.
+    emulated, switched : float32 arrays, shape (N, F)
+        Variables of the path's jets, and of the other class' jets noised to t_release and denoised
+        as this one.
+    switched_latents : float32 array, shape (N, F)
+    """
+
+    images: Images
+    latents: NDArray[np.float32]
+    noised: NDArray[np.float32]
+    path: DenoisingPath
+    emulated: NDArray[np.float32]
+    switched: NDArray[np.float32]
+    switched_latents: NDArray[np.float32]
+
+
+def n_steps(run: RunDirectory, t_release: int) -> int:
+    """How far ``advance`` of :func:`compute` will count."""
+    from pileupgen.diffusion.paths import PathFinder
+    from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+
+    pipeline = PileupTranslationPipeline.from_pretrained(run.model)
+    finder = PathFinder(pipeline, STRIDE)
+    starts = (pipeline.num_train_timesteps - 1, t_release)
+    return 2 * sum(len(finder.timesteps(t)) for t in starts)
+
+
+def compute(
+    run: RunDirectory,
+    n_jets: int,
+    t_release: int,
+    seed: int,
+    advance: Callable[[int], object] = lambda n: None,
+) -> dict[str, PathFigure]:
+    """Follow jets of both classes through a trained run's diffusion; one figure a variable.
+
+    Parameters
+    ----------
+    run : RunDirectory
+        Preprocessed and trained on tables of jet variables.
+    n_jets : int
+        Held-out jets of each class, at most.
+    t_release : int
+        Where the class is switched.
+    seed : int
+    advance : callable
+        Told of each timestep.
+    """
+    from pileupgen.diffusion.paths import PathFinder
+    from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+    from pileupgen.samples.store import ImageStore
+
+    pipeline = PileupTranslationPipeline.from_pretrained(run.model)
+    finder = PathFinder(pipeline, STRIDE)
+    stores = [ImageStore(run.images(domain)) for domain in ("mc", "data")]
+    samples = [store.read(store.indices("test", n_jets)) for store in stores]
+    ways = [
+        _follow(finder, samples, label, pipeline.num_train_timesteps, t_release, seed, advance)
+        for label in (0, 1)
+    ]
+    grid = pipeline.geometry
+    chosen = [name for name in FIGURED if name in grid.layers] or [grid.layers[0]]
+    return {name: _figure(ways, grid, grid.layers.index(name), t_release) for name in chosen}
+
+
+def _follow(
+    finder: PathFinder,
+    samples: list[Images],
+    label: int,
+    n_timesteps: int,
+    t_release: int,
+    seed: int,
+    advance: Callable[[int], object],
+) -> Ways:
+    own, other = samples[label], samples[1 - label]
+    latents = finder.encode(own.energy, own.mu, label, own.event_id, seed)
+    noised = finder.noised(latents, n_timesteps - 1, own.event_id, 2 * seed + label)
+    path = finder.generate(label, own.mu, own.event_id, seed, advance)
+    theirs = finder.encode(other.energy, other.mu, 1 - label, other.event_id, seed)
+    released = finder.noised(theirs, t_release, other.event_id, seed)
+    switch = finder.denoise(released, t_release, label, other.mu, other.event_id, seed, advance)
+    return Ways(
+        images=own,
+        latents=latents.cpu().numpy()[..., 0, 0],
+        noised=noised.cpu().numpy()[..., 0, 0],
+        path=path,
+        emulated=finder.decode(path.clean, label, own.mu)[..., 0, 0],
+        switched=finder.decode(switch.clean, label, other.mu)[..., 0, 0],
+        switched_latents=switch.x_t[-1, ..., 0, 0],
+    )
+
+
+def _figure(ways: list[Ways], grid: Any, feature: int, t_release: int) -> PathFigure:
+    import numpy as np
+
+    from pileupgen.jets.emergence import PathFigure, make_pane
+
+    def column(values: Any) -> Any:
+        return np.asarray(values, dtype=np.float64)[:, feature]
+
+    panes, marks = [], []
+    for name, way, other in zip(CLASSES, ways, ways[::-1], strict=True):
+        real, source = (column(each.images.energy[..., 0, 0]) for each in (way, other))
+        clean = way.path.x_t[-1, ..., 0, 0]
+        panes.append(
+            make_pane(
+                f"{name} jets",
+                way.path.t,
+                way.path.x_t[..., feature, 0, 0].astype(np.float64),
+                column(way.noised),
+                (column(way.latents), column(clean), column(way.switched_latents)),
+                (real, column(way.emulated), column(way.switched), source),
+            )
+        )
+        marks.append(np.stack([real, column(way.latents)], axis=1))
+    score_of = np.sort(np.concatenate(marks), axis=0)
+    return PathFigure(
+        grid.layers[feature],
+        (grid.units or [""] * grid.n_layers)[feature],
+        panes,
+        score_of,
+        t_release,
+    )
+
+
+def draw(figures: dict[str, PathFigure], folder: Path) -> list[Path]:
+    """Draw and write every figure as PNG and PDF."""
+    from pileupgen.jets.figure import denoising_figure
+    from pileupgen.report.figures.style import write_figure
+
+    paths = []
+    for name, contents in figures.items():
+        paths += write_figure(denoising_figure(contents), folder, f"denoising_{name}")
+    return paths

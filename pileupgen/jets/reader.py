@@ -1,0 +1,125 @@
+"""Jets in JetNet's HDF5 files, as tables of variables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from pileupgen.calo.geometry import Grid
+from pileupgen.calo.towers import Towers
+from pileupgen.errors import CardError, UnreadableInputError
+from pileupgen.jets.jetnet_file import JETS, PARTICLES
+from pileupgen.jets.variables import JetArrays, jet_variables, unit_of
+from pileupgen.samples.readers.base import Format, MuSource
+from pileupgen.samples.readers.features import feature_towers
+from pileupgen.samples.readers.files import FileReader
+from pileupgen.samples.readers.hdf5 import H5File
+from pileupgen.samples.readers.remote import InputFile
+
+DEFAULT_VARIABLES = ("mass", "pt", "tau21", "tau32", "d2", "c2", "girth", "ptd")
+_FLOATS_PER_PARTICLE = 60
+"""Room that the variables of a jet take while they are computed, per particle and particle."""
+
+
+class JetNetOptions(BaseModel):
+    """What a card says of JetNet's files."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    features: tuple[str, ...] = Field(
+        DEFAULT_VARIABLES, min_length=1, description="variables; or etarel_1, phirel_1, ptrel_1, …"
+    )
+
+    @field_validator("features")
+    @classmethod
+    def _features_are_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            try:
+                unit_of(name)
+            except CardError as error:
+                raise ValueError(str(error)) from None
+        if len(set(names)) != len(names):
+            raise ValueError("features must be distinct")
+        return names
+
+    @property
+    def grid(self) -> Grid:
+        """Grid of the table."""
+        return Grid.of_features(self.features, [unit_of(name) for name in self.features])
+
+
+class JetNetReader(FileReader[H5File]):
+    """Jets of JetNet's files (2106.11535): each is one tower, its variables the layers.
+
+    Parameters
+    ----------
+    files : sequence of Path
+        HDF5 files, read in this order.
+    options : JetNetOptions
+        Names of the variables.
+    mu : MuSource
+        A constant.
+    gev : float
+        What one unit of the file's energies is in GeV.
+    """
+
+    def __init__(
+        self, files: Sequence[InputFile], options: JetNetOptions, mu: MuSource, gev: float = 1.0
+    ) -> None:
+        if mu.branch is not None:
+            raise CardError("JetNet's files have no μ.", "Leave 'mu' out of the card.")
+        super().__init__(files, options.features, mu, gev)
+
+    def _open(self, path: InputFile) -> H5File:
+        file = H5File(path, PARTICLES)
+        try:
+            jets, particles = file.find(JETS), file.data
+            if (
+                particles.ndim != 3
+                or particles.shape[2] != 4
+                or jets.ndim != 2
+                or jets.shape[1] < 4
+                or len(jets) != len(particles)
+            ):
+                raise UnreadableInputError(
+                    f"{path}: {PARTICLES} {particles.shape} and {JETS} {jets.shape} are not "
+                    "(N, P, 4) and (N, 4).",
+                    "Give a file in JetNet's layout, such as t.hdf5.",
+                )
+        except BaseException:
+            file.close()
+            raise
+        return file
+
+    def _event_bytes(self, file: H5File) -> float:
+        return float(_FLOATS_PER_PARTICLE * file.data.shape[1])
+
+    def _read(
+        self, file: H5File, pieces: Sequence[tuple[int, int]], first_id: int
+    ) -> Iterator[Towers]:
+        found = file.find(JETS)
+        for begin, end in pieces:
+            particles = _finite(file, file.data, begin, end)
+            jets = _finite(file, found, begin, end)[:, :4]
+            jets[:, [0, 2]] *= self._gev
+            values = jet_variables(JetArrays(particles, jets), self.layers)
+            mu = np.full(end - begin, self._mu.offset)
+            yield feature_towers(values, self.layers, mu, file.path, begin, first_id)
+
+
+def _finite(file: H5File, data: Any, begin: int, end: int) -> NDArray[np.float64]:
+    values = np.asarray(file.read(data, begin, end), dtype=np.float64)
+    is_bad = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+    if is_bad.any():
+        raise UnreadableInputError(
+            f"{file.path}, jet {begin + int(np.argmax(is_bad))}: {data.name} is not finite.",
+            "Remove such jets from the file.",
+        )
+    return values
+
+
+FORMAT = Format(JetNetOptions, "unknown", JetNetReader, sets_grid=True)

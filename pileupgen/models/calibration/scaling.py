@@ -1,0 +1,166 @@
+"""Cells to network space by one signed logarithm, with hits as bits beside the energies.
+
+An alternative to Gaussianised cells: both domains share one map, so that the networks have the
+whole shift to learn, marginals included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pileupgen.models.calibration.calibration import CellCalibration
+
+
+class SignedLogScaling(ModelMixin, ConfigMixin):
+    """sign(E) ln(1 + |E| / E_0), standardised, and hit bits as numbers ±1.
+
+    The bits are analog bits (Chen, Zhang & Hinton, 2208.04202, §2): a network treats them as real
+    numbers, and their sign is taken on the way back.
+
+    Parameters
+    ----------
+    n_layers : int
+        Of the images.
+    has_hit_bits : bool
+        Whether a bit a cell tells hits from null cells; :meth:`fit` finds out whether there are
+        null cells.
+
+    Attributes
+    ----------
+    energy_scale : float64 Tensor, shape (L,)
+        E_0 in GeV: the median |E| of the hits.
+    mean, width : float64 Tensors, shape (L,)
+        Of the logarithm, over hits.
+    """
+
+    config_name = "config.json"
+    is_plain = False
+    has_normal_scores = False
+
+    @register_to_config
+    def __init__(self, n_layers: int, has_hit_bits: bool = True) -> None:
+        super().__init__()
+        self.n_layers, self.has_hit_bits = n_layers, has_hit_bits
+        self.energy_scale: Tensor
+        self.mean: Tensor
+        self.width: Tensor
+        self.register_buffer("energy_scale", torch.ones(n_layers, dtype=torch.float64))
+        self.register_buffer("mean", torch.zeros(n_layers, dtype=torch.float64))
+        self.register_buffer("width", torch.ones(n_layers, dtype=torch.float64))
+
+    @property
+    def n_channels(self) -> int:
+        """Numbers a cell position becomes, C."""
+        return self.n_layers * (2 if self.has_hit_bits else 1)
+
+    def fit(
+        self,
+        energies: Sequence[NDArray[np.float32]],
+        mus: Sequence[NDArray[np.float32]],  # noqa: ARG002 - the same call as CellCalibration's
+    ) -> None:
+        """Take scales from training events of both domains together.
+
+        Parameters
+        ----------
+        energies : two float32 arrays, shape (N, L, n_eta, n_phi)
+            GeV, of either sign.
+        mus : two float arrays, shape (N,)
+            Not used.
+        """
+        self.has_hit_bits = any(bool(np.any(energy == 0)) for energy in energies)
+        self.register_to_config(has_hit_bits=self.has_hit_bits)
+        for layer in range(self.n_layers):
+            hits = np.concatenate([_hits(energy[:, layer]) for energy in energies])
+            if not len(hits):
+                continue
+            self.energy_scale[layer] = scale = float(np.median(np.abs(hits)))
+            logs = np.sign(hits) * np.log1p(np.abs(hits) / scale)
+            self.mean[layer] = float(logs.mean())
+            self.width[layer] = max(float(logs.std()), 1e-3)
+
+    @torch.no_grad()
+    def encode(self, energy: Tensor, domain: int, mu: Tensor, uniform: Tensor) -> Tensor:  # noqa: ARG002 - the same call as CellCalibration's
+        """Energies to scores.
+
+        Parameters
+        ----------
+        energy : Tensor, shape (N, L, n_eta, n_phi)
+            GeV, of either sign.
+        domain, mu, uniform
+            Not used: the map is the same for all.
+
+        Returns
+        -------
+        Tensor, shape (N, C, n_eta, n_phi), float32
+            Standardised logarithms of the layers, then their hit bits if there are any. A null
+            cell has the logarithm of E = 0.
+        """
+        value = energy.double()
+        scale, mean, width = self._constants(value)
+        logs = value.sign() * torch.log1p(value.abs() / scale)
+        scores = ((logs - mean) / width).float()
+        if not self.has_hit_bits:
+            return scores
+        bits = torch.where(energy != 0, 1.0, -1.0).to(scores)
+        return torch.cat([scores, bits], dim=1)
+
+    @torch.no_grad()
+    def decode(self, scores: Tensor, domain: int, mu: Tensor) -> Tensor:  # noqa: ARG002 - the same call as CellCalibration's
+        """Scores to energies (N, L, n_eta, n_phi) in GeV, the inverse of :meth:`encode`.
+
+        Cells whose bit is not above 0 are null.
+        """
+        value = scores[:, : self.n_layers].double()
+        scale, mean, width = self._constants(value)
+        logs = value * width + mean
+        energy = (logs.sign() * torch.expm1(logs.abs()) * scale).float()
+        if not self.has_hit_bits:
+            return energy
+        return torch.where(scores[:, self.n_layers :] > 0, energy, 0.0)
+
+    @torch.no_grad()
+    def hit_probability(
+        self,
+        mean: Tensor,
+        log_variance: Tensor,
+        domain: int,  # noqa: ARG002 - the same call as CellCalibration's
+        mu: Tensor,  # noqa: ARG002
+    ) -> Tensor:
+        """Probability that a cell's bit is above 0, given Gaussian densities of the scores.
+
+        Parameters
+        ----------
+        mean, log_variance : Tensor, shape (N, C, n_eta, n_phi)
+            Of the scores; ln variance −∞ is a score that is known.
+        domain, mu
+            Not used.
+
+        Returns
+        -------
+        Tensor, shape (N, L, n_eta, n_phi), float32
+            1 everywhere where there are no bits.
+        """
+        if not self.has_hit_bits:
+            return torch.ones_like(mean, dtype=torch.float32)
+        inverse = torch.exp(-0.5 * log_variance[:, self.n_layers :]).clamp_max(1e30)
+        return torch.special.ndtr(mean[:, self.n_layers :] * inverse).float()
+
+    def _constants(self, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        buffers = (self.energy_scale, self.mean, self.width)
+        scale, mean, width = (buffer.to(like.device)[:, None, None] for buffer in buffers)
+        return scale, mean, width
+
+
+CellSpace = CellCalibration | SignedLogScaling
+"""Maps energies to what the networks see, and back."""
+
+
+def _hits(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    return values[values != 0].astype(np.float64)

@@ -1,0 +1,9 @@
+"""Where independent tasks run: in this process, in several, or on a Dask farm.
+
+Results never depend on it: a task gives the same where and whenever it runs, and what comes back is
+put together in the order of the tasks.
+"""
+
+from pileupgen.parallel.executor import Executor, Processes, Serial, local_executor
+
+__all__ = ["Executor", "Processes", "Serial", "local_executor"]

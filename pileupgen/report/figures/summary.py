@@ -1,0 +1,70 @@
+"""All distances at a glance."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from pileupgen.compare.results import Comparison
+from pileupgen.report.figures.style import COLOURS, new_figure, style, with_count
+
+MARKERS = {"floor": "|", "source": "s", "translated": "o"}
+OFFSETS = {"floor": 0.0, "source": 0.13, "translated": -0.13}
+"""Of the markers from their line, so that equal distances stay visible."""
+
+
+def distance_figure(comparison: Comparison) -> Figure:
+    """Draw W1/σ of every observable and their mean: floor, source and translated.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        What to draw; bars are its intervals.
+    """
+    records = comparison.observables
+    drawn = [e.value for row in comparison.rows for e in row.distances.values()]
+    heights = np.append(np.arange(len(records), 0, -1) + 1.0, 0.3)
+    with style():
+        figure = new_figure(7.5, 0.27 * len(records) + 2.0)
+        axes = figure.subplots()
+        for row in comparison.rows:
+            estimates = [row.distances[record.name] for record in records] + [row.mean_distance]
+            value = np.array([e.value for e in estimates])
+            low = np.array([e.low for e in estimates])
+            high = np.array([e.high for e in estimates])
+            count = f"{row.n_events:,} events"
+            if row.n_samples > 1:
+                count = f"{row.n_samples} × {count}"
+            axes.errorbar(
+                value,
+                heights + OFFSETS[row.name],
+                xerr=np.abs([value - low, high - value]),
+                fmt=MARKERS[row.name],
+                color=COLOURS[row.name],
+                markersize=9 if row.name == "floor" else 5,
+                markeredgewidth=2.0 if row.name == "floor" else 1.0,
+                linewidth=1.0,
+                label=f"{row.label} ({count})",
+            )
+        axes.axhline(1.15, color="0.6", linewidth=0.8)
+        axes.hlines(
+            heights,
+            0,
+            1,
+            transform=axes.get_yaxis_transform(),
+            color="0.92",
+            linewidth=0.8,
+            zorder=0,
+        )
+        axes.set_yticks(heights, [record.label for record in records] + ["mean"])
+        axes.get_yticklabels()[-1].set_fontweight("bold")
+        axes.tick_params(axis="y", which="both", left=False, right=False)
+        axes.set_ylim(-0.4, len(records) + 1.7)
+        if np.nan_to_num(drawn).max(initial=0.0) > 0:
+            axes.set_xscale("log")
+            axes.margins(x=0.03)
+            axes.xaxis.set_major_formatter("{x:g}")
+        target = with_count(comparison.target_label, comparison.n_target)
+        axes.set_xlabel(rf"$W_{{\mathrm{{1}}}}/\sigma$ to {target}")
+        figure.legend(loc="outside upper center", ncols=3, fontsize="small")
+    return figure

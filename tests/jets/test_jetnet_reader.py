@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from test_jet_variables import make_jets
+
+from pileupgen.errors import CardError, InputError, UnreadableInputError
+from pileupgen.jets.jetnet_file import create_jetnet_file
+from pileupgen.jets.reader import DEFAULT_VARIABLES
+from pileupgen.jets.variables import jet_variables
+from pileupgen.samples.cards import load_card
+
+CARD = """\
+name: tops
+what: jets
+domain: mc
+files: "*.hdf5"
+format: jetnet
+{more}
+detector: {{text: none}}
+how_made: by a test
+selection: none
+licence: CC0-1.0
+contact: nobody
+"""
+
+
+def write(path: Path, n: int, seed: int = 1) -> None:
+    jets = make_jets(n, seed=seed)
+    with create_jetnet_file(path, 12, {}) as writer:
+        writer.append(jets.particles.astype(np.float32), jets.jets.astype(np.float32))
+
+
+def card(folder: Path, more: str = "") -> Path:
+    path = folder / "tops.yaml"
+    path.write_text(CARD.format(more=more))
+    return path
+
+
+def test_jets_become_a_table_of_their_variables(tmp_path: Path) -> None:
+    write(tmp_path / "a.hdf5", 7)
+    write(tmp_path / "b.hdf5", 5, seed=2)
+    found = load_card(card(tmp_path))
+    towers = list(found.open(found.input_files()).chunks())
+    assert found.grid is not None
+    assert found.grid.layers == DEFAULT_VARIABLES
+    assert found.grid.units is not None
+    assert found.grid.units[:3] == ("GeV", "GeV", "")
+    values = np.concatenate([part.energy for part in towers])
+    assert values.shape == (12, len(DEFAULT_VARIABLES))
+    expected = jet_variables(make_jets(5, seed=2), DEFAULT_VARIABLES)
+    np.testing.assert_allclose(values[7:], expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(np.concatenate([t.event_id for t in towers]), np.arange(12))
+
+
+def test_features_are_chosen_by_the_card(tmp_path: Path) -> None:
+    write(tmp_path / "a.hdf5", 3)
+    found = load_card(card(tmp_path, "options: {features: [jet_mass, ptrel_2]}"))
+    (towers,) = found.open(found.input_files()).chunks()
+    np.testing.assert_allclose(towers.energy[:, 0], 150)
+    np.testing.assert_allclose(towers.energy[:, 1], make_jets(3).particles[:, 1, 2], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("options: {features: [masss]}", "Did you mean 'mass'"),
+        ("options: {features: [mass, mass]}", "distinct"),
+        ("options: {dataset: a}", "unknown key"),
+    ],
+)
+def test_bad_options_are_named(tmp_path: Path, more: str, message: str) -> None:
+    with pytest.raises(CardError, match=message):
+        load_card(card(tmp_path, more))
+
+
+def test_files_of_another_layout_are_refused(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.hdf5", "w") as file:
+        file["particle_features"] = np.zeros((4, 30, 3))
+        file["jet_features"] = np.zeros((4, 4))
+    found = load_card(card(tmp_path))
+    with pytest.raises(UnreadableInputError, match="JetNet's layout"):
+        list(found.open(found.input_files()).chunks())
+    (tmp_path / "a.hdf5").write_bytes(b"no HDF5")
+    with pytest.raises(InputError, match=r"a\.hdf5"):
+        list(found.open(found.input_files()).chunks())
+
+
+def test_jet_that_is_not_finite_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "a.hdf5", 6)
+    with h5py.File(tmp_path / "a.hdf5", "r+") as file:
+        values = file["particle_features"][:]
+        values[4, 2, 1] = np.nan
+        del file["particle_features"]
+        file["particle_features"] = values
+    found = load_card(card(tmp_path))
+    with pytest.raises(UnreadableInputError, match="jet 4"):
+        list(found.open(found.input_files()).chunks())
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(place=st.floats(0, 1), damage=st.binary(min_size=1, max_size=100))
+def test_a_damaged_file_is_read_or_refused_by_name(
+    tmp_path: Path, place: float, damage: bytes
+) -> None:
+    whole, path = tmp_path / "whole.h5", tmp_path / "a.hdf5"
+    if not whole.exists():
+        write(whole, 20)
+    content = whole.read_bytes()
+    begin = int(place * (len(content) - len(damage)))
+    path.write_bytes(content[:begin] + damage + content[begin + len(damage) :])
+    found = load_card(card(tmp_path))
+    said = str(path)
+    try:
+        list(found.open(found.input_files()).chunks())
+    except InputError as error:
+        said = error.message
+    assert str(path) in said

@@ -1,0 +1,402 @@
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import struct
+import zlib
+from copy import deepcopy
+from html.parser import HTMLParser
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from pileupgen.cli.validate import validate
+from pileupgen.compare import results as records
+from pileupgen.compare import significance
+from pileupgen.compare.stores import Settings, Validation, validate_stores
+from pileupgen.errors import MissingInputError, UnreadableInputError
+from pileupgen.report import figures
+from pileupgen.report.captions import CAPTIONS, caption
+from pileupgen.report.figures import validation_figures
+from pileupgen.report.page import NAME, render_report, write_report
+from pileupgen.report.release_curve import ReleaseCurve
+from pileupgen.report.schema import (
+    KEYWORDS,
+    SCHEMA_NAME,
+    faults,
+    metrics_schema,
+    read_metrics,
+)
+from pileupgen.report.text import LIMIT, label_html, standing
+from pileupgen.report.verdict import judge_metrics
+
+VOID = {"meta", "img", "br", "link"}
+EVIL = '<script>alert("1")</script>&'
+
+
+class Page(HTMLParser):
+    """Checks nesting and collects what the page refers to."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join("".join(self.words).split())
+
+
+def png(width: int = 4, height: int = 3) -> bytes:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        body = kind + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    rows = zlib.compress(b"".join(b"\0" + b"\xff" * width for _ in range(height)))
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    )
+
+
+@pytest.fixture(scope="module")
+def validation(toy_stores) -> Validation:
+    settings = Settings(n_bootstrap=10, n_seeds=1, seed=3)
+    roles = ("target", "source", "translated")
+    return validate_stores(*(toy_stores[role] for role in roles), settings)
+
+
+@pytest.fixture
+def metrics(validation) -> dict:
+    found = json.loads(json.dumps(validation.comparison.to_dict(), allow_nan=False))
+    found["inputs"] = {
+        role: {"path": f"runs/toy/{role}.h5", "sha256": "0" * 64, "n_events": 600}
+        for role in ("target", "source", "translated")
+    }
+    found["translation"] = {"t_release": 300, "w": 2.0, "mode": "partial"}
+    found["versions"] = {"pileupgen": "0"}
+    found["figures"] = ["figures/mean_maps.png", "figures/mean_maps.pdf"]
+    return found
+
+
+def set_significance(metrics: dict, row: str, value: float) -> None:
+    verdict = metrics["verdicts"][row]
+    verdict["significance"] = value
+    for found in verdict["findings"]:
+        found["significance"] = min(found["significance"], value)
+    verdict["findings"][0]["significance"] = value
+
+
+def test_the_page_needs_nothing_but_itself(metrics):
+    page = Page(render_report(metrics, {"figures/mean_maps.png": png()}))
+    assert page.open == []
+    assert {tag for tag, _ in page.tags}.isdisjoint({"script", "link", "iframe", "object"})
+    for _, attributes in page.tags:
+        for name in ("src", "href"):
+            if name in attributes:
+                assert attributes[name].startswith(("data:image/png;base64,", "#"))
+    css = (files("pileupgen.report") / "page.css").read_text()
+    assert "url(" not in css
+    assert "@import" not in css
+
+
+def test_every_link_inside_has_its_place(metrics):
+    tags = Page(render_report(metrics, {})).tags
+    places = [attributes["id"] for _, attributes in tags if "id" in attributes]
+    assert len(places) == len(set(places))
+    for _, attributes in tags:
+        if "href" in attributes:
+            assert attributes["href"][1:] in places
+        if "aria-labelledby" in attributes:
+            assert attributes["aria-labelledby"] in places
+
+
+def test_pictures_and_tables_can_be_heard(metrics):
+    tags = Page(render_report(metrics, {"figures/mean_maps.png": png(40, 30)})).tags
+    (image,) = (attributes for tag, attributes in tags if tag == "img")
+    assert "η and φ" in image["alt"]
+    assert (image["width"], image["height"]) == ("40", "30")
+    n_tables = sum(tag == "table" for tag, _ in tags)
+    assert n_tables >= 6
+    assert sum(tag == "caption" for tag, _ in tags) == n_tables
+    assert all(attributes["scope"] in ("col", "row") for tag, attributes in tags if tag == "th")
+    assert ("html", {"lang": "en"}) in tags
+
+
+def test_tables_are_rectangular(metrics):
+    text = render_report(metrics, {})
+    for table in re.findall(r"<table.*?</table>", text, re.DOTALL):
+        widths = {
+            len(re.findall(r"<t[hd][ >]", row))
+            for row in re.findall(r"<tr>.*?</tr>", table, re.DOTALL)
+        }
+        assert len(widths) == 1
+
+
+def test_light_dark_print_and_phone_are_provided_for():
+    css = (files("pileupgen.report") / "page.css").read_text()
+    for query in ("prefers-color-scheme: dark", "@media print", "max-width: 40rem"):
+        assert query in css
+    assert css.count("{") == css.count("}")
+
+
+def test_whatever_comes_from_files_is_escaped(metrics):
+    metrics["target"]["label"] = EVIL
+    metrics["rows"]["source"]["label"] = EVIL
+    metrics["rows"]["floor"]["label"] = EVIL
+    metrics["notes"] = [EVIL]
+    metrics["inputs"]["target"]["path"] = EVIL
+    metrics["translation"] = {EVIL: EVIL, "t_release": EVIL, "w": EVIL}
+    metrics["versions"] = {EVIL: EVIL}
+    metrics["verdicts"]["translated"]["findings"][0]["name"] = EVIL
+    for record in (*metrics["observables"].values(), *metrics["pileup"].values()):
+        record["label"] = f"{EVIL}${EVIL}$"
+        record["unit"] = EVIL
+    text = render_report(metrics, {f"figures/{EVIL}.png": png()})
+    page = Page(text)
+    assert "<script" not in text
+    assert page.open == []
+    assert 'alert("1")' in page.text
+
+
+def test_the_verdict_comes_first_and_says_by_how_much(metrics):
+    set_significance(metrics, "translated", 12.34)
+    metrics["verdicts"]["translated"]["findings"][0]["name"] = "rho, mean"
+    text = Page(render_report(metrics, {})).text
+    assert text.index("differ from data by 12.3 σ") < text.index("Numbers Floor")
+    assert "most in rho, mean" in text
+    assert f"{metrics['verdicts']['translated']['n_tests']:,}" in text
+
+
+def test_a_quiet_comparison_agrees(metrics):
+    set_significance(metrics, "translated", 1.0)
+    judgement = judge_metrics(metrics)
+    assert judgement.agrees
+    assert "agree with data within 3 σ" in judgement.lead
+    assert not any("σ in" in text for text in judgement.against_it)
+
+
+def test_a_control_that_fails_forbids_to_agree(metrics):
+    set_significance(metrics, "translated", 1.0)
+    set_significance(metrics, "floor", 6.0)
+    judgement = judge_metrics(metrics)
+    assert not judgement.agrees
+    assert "The control fails" in judgement.cautions[0]
+    assert "6.0 σ" in judgement.cautions[0]
+
+
+def test_observables_are_counted_once(metrics):
+    judgement = judge_metrics(metrics)
+    counts = [
+        int(found.group(1))
+        for text in (*judgement.for_it, *judgement.against_it)
+        if (found := re.search(r"in (\d+) of \d+ observables", text))
+    ]
+    varying = [
+        record["w1"]["value"] is not None
+        for record in metrics["rows"]["translated"]["observables"].values()
+    ]
+    assert sum(counts) == sum(varying)
+
+
+def test_a_test_that_cannot_tell_speaks_for_the_translation(metrics):
+    test = metrics["rows"]["translated"]["two_sample"]["features"]
+    test.update(auc=0.51, error=0.01, spread=0.0)
+    assert any("no better than chance" in text for text in judge_metrics(metrics).for_it)
+    test.update(auc=0.53)
+    assert any("tells the samples apart" in text for text in judge_metrics(metrics).against_it)
+
+
+def test_a_floor_farther_than_the_translated_is_told(metrics):
+    metrics["rows"]["floor"]["fpd"] = {"value": 0.3, "error": 0.01}
+    metrics["rows"]["translated"]["fpd"] = {"value": 0.04, "error": 0.001}
+    assert any("rank nothing by them" in text for text in judge_metrics(metrics).cautions)
+
+
+def test_one_far_floor_sample_is_told_and_does_not_rank(metrics):
+    far = {"value": 0.01, "error": 0.001, "lowest": 0.009, "highest": 0.7}
+    metrics["rows"]["floor"]["fpd"] = far
+    metrics["rows"]["translated"]["fpd"] = {"value": 0.04, "error": 0.001}
+    found = judge_metrics(metrics).cautions
+    assert any("0.700" in text and "median" in text for text in found)
+
+
+def test_what_is_unknown_is_left_out(metrics):
+    nothing = {"value": None, "low": None, "high": None}
+    for row in metrics["rows"].values():
+        row.update(fpd=None, kpd=None, faithfulness=None, gap_closed=nothing)
+        row["two_sample"] = {"features": None, "cells": None}
+    metrics.update(mu_bins=[], pileup={}, inputs={}, translation={})
+    metrics["controls"]["null_faithfulness_block"] = None
+    text = Page(render_report(metrics, {})).text
+    assert "None" not in text
+    assert "AUC," not in text
+    assert "There are none." in text
+
+
+def test_standing_follows_the_intervals():
+    def interval(value: float | None, half: float = 0.1) -> dict[str, float | None]:
+        if value is None:
+            return {"value": None, "low": None, "high": None}
+        return {"value": value, "low": value - half, "high": value + half}
+
+    floor, source = interval(0.2), interval(1.0)
+    assert standing(floor, source, interval(0.35)) == "floor"
+    assert standing(floor, source, interval(0.5)) == "nearer"
+    assert standing(floor, source, interval(1.1)) == "farther"
+    assert standing(floor, source, interval(None)) == "unknown"
+
+
+def test_labels_keep_their_words():
+    label = r"$\sigma\,\mathrm{(log_{10}(}E\mathrm{/MeV))}$, em"
+    assert label_html(label) == "σ\u2009(log<sub>10</sub>(<i>E</i>/MeV)), em"
+    assert label_html("a < b", "GeV") == "a &lt; b [GeV]"
+    assert label_html("$E_") == "<i>E</i><sub></sub>"
+
+
+def test_every_label_is_understood(validation):
+    for label in [record.label for record in validation.comparison.observables] + [
+        quantity.label for quantity in validation.comparison.pileup
+    ]:
+        assert not set("\\${}_^") & set(label_html(label))
+
+
+def test_every_figure_has_words(validation):
+    names = [name for name, _ in validation_figures(validation)]
+    curve = ReleaseCurve(*(None,) * len(ReleaseCurve.__dataclass_fields__))
+    names += [name for name, _ in validation_figures(validation, curve)]
+    for name in (*names, *CAPTIONS):
+        assert caption(name).see
+    assert caption("something_new").alt == "Figure: something new."
+
+
+def test_a_damaged_picture_is_refused(metrics, tmp_path: Path):
+    with pytest.raises(UnreadableInputError, match="no PNG"):
+        render_report(metrics, {"figures/mean_maps.png": b"GIF89a"})
+    with pytest.raises(UnreadableInputError, match=r"mean_maps\.png cannot be read"):
+        write_report(metrics, tmp_path)
+    assert not (tmp_path / NAME).exists()
+
+
+def test_the_page_is_written_whole_and_the_same_again(metrics, tmp_path: Path):
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures/mean_maps.png").write_bytes(png())
+    path = write_report(metrics, tmp_path)
+    first = path.read_bytes()
+    assert write_report(metrics, tmp_path).read_bytes() == first
+    assert first.decode().startswith("<!DOCTYPE html>")
+
+
+def test_metrics_fit_their_schema(metrics, validation):
+    assert faults(metrics) == []
+    assert faults(json.loads(json.dumps(validation.comparison.to_dict()))) == []
+
+
+def test_the_schema_is_of_these_records():
+    properties = metrics_schema()["properties"]
+    assert properties["schema"]["const"] == records.SCHEMA == SCHEMA_NAME
+    assert properties["schema_version"]["const"] == records.SCHEMA_VERSION
+    assert LIMIT == significance.LIMIT
+
+
+def test_the_check_knows_every_keyword_of_the_schema():
+    def walk(schema: dict) -> None:
+        assert set(schema) <= KEYWORDS
+        for part in (*schema.get("properties", {}).values(), *schema.get("$defs", {}).values()):
+            walk(part)
+        for part in (*schema.get("anyOf", ()), schema.get("items"), schema.get("$defs")):
+            if part is not None and part is not schema.get("$defs"):
+                walk(part)
+        if isinstance(schema.get("additionalProperties"), dict):
+            walk(schema["additionalProperties"])
+        assert set(schema.get("required", ())) <= set(schema.get("properties", {}))
+
+    walk(metrics_schema())
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (lambda m: m.pop("verdicts"), "verdicts: missing"),
+        (lambda m: m.update(extra=1), "extra: unknown"),
+        (lambda m: m.update(schema_version=2), "schema_version: 2 instead of 1"),
+        (lambda m: m["headline"].update(ess="much"), "headline.ess: 'much' is no number"),
+        (lambda m: m["headline"].update(ess=float("nan")), "headline.ess: nan is no number"),
+        (lambda m: m["notes"].append(3), "notes[0]: 3 is no string"),
+        (lambda m: m["target"].update(n_events=True), "target.n_events: True is no integer"),
+        (lambda m: m["target"].update(n_events=-1), "target.n_events: -1 is below 0"),
+        (
+            lambda m: m["rows"]["floor"]["two_sample"]["features"].update(auc=2.0),
+            "rows.floor.two_sample.features.auc: 2.0 is above 1",
+        ),
+        (
+            lambda m: m["verdicts"]["floor"]["findings"][0].update(family="guess"),
+            "verdicts.floor.findings[0].family: 'guess' is none of",
+        ),
+    ],
+)
+def test_faults_are_named_with_their_place(metrics, change, fault):
+    changed = deepcopy(metrics)
+    changed["notes"] = []
+    change(changed)
+    (found,) = faults(changed)
+    assert found.startswith(fault)
+
+
+def test_metrics_are_read_from_run_folder_or_file(metrics, tmp_path: Path):
+    folder = tmp_path / "run/validation"
+    folder.mkdir(parents=True)
+    with pytest.raises(MissingInputError) as missing:
+        read_metrics(tmp_path / "run")
+    assert f"pileupgen validate --run {tmp_path / 'run'}" in missing.value.hint
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    for path in (tmp_path / "run", folder, folder / "metrics.json"):
+        assert read_metrics(path) == metrics
+
+
+def test_validate_writes_the_page_and_mends_it(toy_stores, tmp_path: Path, monkeypatch):
+    every = figures.validation_figures
+    monkeypatch.setattr(figures, "validation_figures", lambda *given: list(every(*given))[:1])
+    run = tmp_path / "run"
+    for role, place in (
+        ("source", "data/mc.h5"),
+        ("target", "data/data.h5"),
+        ("translated", "translated/mc_to_data.h5"),
+    ):
+        (run / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(toy_stores[role].path, run / place)
+    config = tmp_path / "tiny.yaml"
+    config.write_text("name: tiny\nseed: 3\nvalidate: {n_bootstrap: 10, n_seeds: 1}\n")
+    app = typer.Typer()
+    app.command()(validate)
+    command = ["--config", str(config), "--run", str(run), "--quick"]
+    page = run / "validation" / NAME
+    first = CliRunner().invoke(app, command)
+    assert first.exit_code == 0, first.output
+    assert str(page) in first.output.replace("\n", "")
+    assert faults(read_metrics(run)) == []
+    written = page.read_bytes()
+    assert written.count(b"<img") == 1
+    page.unlink()
+    again = CliRunner().invoke(app, command)
+    assert "as is" in again.output
+    assert page.read_bytes() == written
