@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.peers.contract import Peer
+from benchmarks.baselines.contract import Baseline
 from pileupgen.samples.store import Images
 
 BATCHES = (1, 100, 1000)
@@ -39,12 +39,14 @@ class Rate:
         return asdict(self)
 
 
-def rates(peer: Peer, images: Images, limit: float, known: Rate | None = None) -> list[Rate]:
-    """Time a fitted peer at every batch size, with one thread and with all.
+def rates(
+    baseline: Baseline, images: Images, limit: float, known: Rate | None = None
+) -> list[Rate]:
+    """Time a fitted baseline at every batch size, with one thread and with all.
 
     Parameters
     ----------
-    peer : Peer
+    baseline : Baseline
     images : Images
         Held-out events; taken again from the beginning where they are fewer than the batch.
     limit : float
@@ -63,19 +65,19 @@ def rates(peer: Peer, images: Images, limit: float, known: Rate | None = None) -
                 is_known = known is not None and (known.batch, known.threads) == (batch, threads)
                 found.append(known if is_known and known else Rate(batch, threads, None, 0))
                 continue
-            seconds, n_calls = _best(peer, taken(images, batch), limit)
+            seconds, n_calls = _best(baseline, taken(images, batch), limit)
             found.append(Rate(batch, threads, batch / seconds, n_calls))
             # A single event costs mostly what a call costs.
             per_event, overhead = (0.0, seconds) if batch == 1 else (seconds / batch, 0.0)
     return found
 
 
-def _best(peer: Peer, images: Images, limit: float) -> tuple[float, int]:
+def _best(baseline: Baseline, images: Images, limit: float) -> tuple[float, int]:
     """Shortest of up to three calls, as many as the limit allows, and how many there were."""
     times: list[float] = []
     while len(times) < 3 and (not times or sum(times) + times[-1] < limit):
         begin = time.perf_counter()
-        peer.translate(images)
+        baseline.translate(images)
         times.append(time.perf_counter() - begin)
     return min(times), len(times)
 

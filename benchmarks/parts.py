@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pileupgen.diffusion.pipeline import PileupTranslationPipeline, Renewal
+from pileupgen.diffusion.pipeline import Correction, PileupTranslationPipeline
 from pileupgen.models.codec import EventNoise
 
 NETWORKS = ("denoiser", "closed forms", "autoencoder", "density ratio")
 """Parts that are the model at work; the closed form is the denoiser's larger half."""
-PARTS = (*NETWORKS, "calibration", "renewal", "random numbers")
+PARTS = (*NETWORKS, "calibration", "correction", "random numbers")
 
 
 class Parts:
@@ -23,11 +23,11 @@ class Parts:
     Parameters
     ----------
     pipeline : PileupTranslationPipeline
-    renewal : Renewal or None
+    correction : Correction or None
         The calibration after the decode.
     """
 
-    def __init__(self, pipeline: PileupTranslationPipeline, renewal: Renewal | None) -> None:
+    def __init__(self, pipeline: PileupTranslationPipeline, correction: Correction | None) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
         self._lock = threading.Lock()
         places = [
@@ -39,7 +39,7 @@ class Parts:
             (pipeline.ratio, "forward", "density ratio"),
             (pipeline.calibration, "encode", "calibration"),
             (pipeline.calibration, "decode", "calibration"),
-            (renewal, "forward", "renewal"),
+            (correction, "forward", "correction"),
             (EventNoise, "normal", "random numbers"),
             (EventNoise, "uniform", "random numbers"),
         ]

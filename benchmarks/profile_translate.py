@@ -24,7 +24,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import torch
 
 from benchmarks.parts import PARTS, Parts
-from benchmarks.translate_speed import fit_renewal, ours, timed
+from benchmarks.translate_speed import fit_correction, ours, timed
 from pileupgen.config import load_config
 from pileupgen.diffusion.pipeline import PileupTranslationPipeline
 from pileupgen.diffusion.production import Member
@@ -33,7 +33,7 @@ from pileupgen.run import RunDirectory, write_whole
 from pileupgen.samples.store import ImageStore
 
 REST = "the rest"
-N_RENEWAL_EVENTS = 200
+N_CORRECTION_EVENTS = 200
 
 
 def main() -> None:
@@ -64,16 +64,16 @@ def measure(path: Path, n_events: int, repeat: int, lanes: int | None) -> dict[s
     pipeline = PileupTranslationPipeline.from_pretrained(run.model)
     mc, data = (ImageStore(run.images(domain)) for domain in ("mc", "data"))
     settings = Settings("partial", 300, 2.0, config.num_inference_steps)
-    training = mc.read(mc.indices("train", N_RENEWAL_EVENTS))
-    real = data.read(data.indices("train", 4 * N_RENEWAL_EVENTS))
-    renewal = fit_renewal(pipeline, training, real, settings, 1)
+    training = mc.read(mc.indices("train", N_CORRECTION_EVENTS))
+    real = data.read(data.indices("train", 4 * N_CORRECTION_EVENTS))
+    correction = fit_correction(pipeline, training, real, settings, 1)
     rows = mc.indices("all", n_events)
     tries = []
     for number in range(repeat):
-        parts = Parts(pipeline, renewal)
+        parts = Parts(pipeline, correction)
         with tempfile.TemporaryDirectory() as folder, parts.watched():
             target = Path(folder) / f"{number}.h5"
-            member = Member(pipeline, settings, renewal)
+            member = Member(pipeline, settings, correction)
             seconds = timed(partial(ours, mc, rows, member, 1, target))
         tries.append((seconds, dict(parts.seconds)))
     seconds, found = min(tries, key=lambda each: each[0])

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.peers.contract import Output
+from benchmarks.baselines.contract import Output
 from pileupgen.compare.distance_table import DistanceTable
 from pileupgen.compare.draws import Draws, Samples
-from pileupgen.compare.faithfulness import block_faithfulness, cell_faithfulness
+from pileupgen.compare.source_correlation import block_source_correlation, cell_source_correlation
 from pileupgen.compare.two_sample import TwoSampleTest, feature_test
 from pileupgen.measure.bootstrap import Estimate
 from pileupgen.measure.sample import Sample, measure_sample
@@ -19,7 +19,7 @@ from pileupgen.samples.store import Images, ImageStore
 
 Energies = NDArray[np.float32]
 N_BOOTSTRAP = 100
-MAX_FLOORS = 3
+MAX_REFERENCES = 3
 
 
 @dataclass(frozen=True)
@@ -28,17 +28,17 @@ class Quality:
 
     Attributes
     ----------
-    w1, gap_closed : Estimate
-        Mean W1/σ over the observables, and the gap closed.
+    w1, shift_removed : Estimate
+        Mean W1/σ over the observables, and the fraction of the shift removed.
     auc, auc_error : float
         Two-sample test on observables, and the larger of statistical error and spread over seeds.
     block, cell : Estimate or None
-        Faithfulness to the source event.
+        SourceCorrelation to the source event.
     n_events : int
     """
 
     w1: Estimate
-    gap_closed: Estimate
+    shift_removed: Estimate
     auc: float
     auc_error: float
     block: Estimate | None
@@ -59,7 +59,7 @@ class Judge:
         Test events of mc, that every method translates.
     target, source : Sample
         Test events of data and of mc.
-    floor : tuple of Sample
+    reference : tuple of Sample
         Disjoint samples of other data events.
     n_seeds : int
         Of the two-sample test.
@@ -68,7 +68,7 @@ class Judge:
     source_images: Images
     target: Sample
     source: Sample
-    floor: tuple[Sample, ...]
+    reference: tuple[Sample, ...]
     n_seeds: int
     seed: int
 
@@ -76,36 +76,38 @@ class Judge:
     def of(
         cls, mc: ImageStore, data: ImageStore, n_events: int | None, n_seeds: int, seed: int
     ) -> Judge:
-        """Measure test events of both domains and the floor."""
+        """Measure test events of both domains and the reference."""
         source = mc.read(mc.indices("test", n_events))
         others = np.random.default_rng([seed, 5]).permutation(
             np.flatnonzero(data.columns["split"] != 2)
         )
         n = min(len(source), len(others))
-        n_floors = max(1, min(MAX_FLOORS, len(others) // n))
+        n_references = max(1, min(MAX_REFERENCES, len(others) // n))
         return cls(
             source,
             measure_sample("target", "data", data.batches(data.indices("test", n_events)), mc.grid),
             measure_sample("source", "mc", [source], mc.grid),
             tuple(
                 measure_sample(
-                    "floor",
+                    "reference",
                     "other data",
                     data.batches(np.sort(others[i * n : (i + 1) * n])),
                     mc.grid,
                 )
-                for i in range(n_floors)
+                for i in range(n_references)
             ),
             n_seeds,
             seed,
         )
 
-    def floor_quality(self) -> Quality:
+    def reference_quality(self) -> Quality:
         """What two samples of data differ by."""
         table, _ = self._compared(self.source)
-        auc, error = self._auc(self.floor[0])
+        auc, error = self._auc(self.reference[0])
         closed = Estimate(1.0, 1.0, 1.0)
-        return Quality(table.mean("floor"), closed, auc, error, None, None, len(self.floor[0]))
+        return Quality(
+            table.mean("reference"), closed, auc, error, None, None, len(self.reference[0])
+        )
 
     def quality(self, output: Output) -> Quality:
         """Measure a method's output of the source events."""
@@ -124,13 +126,13 @@ class Judge:
         block = cell = None
         if output.observables is None:
             counts = draws.rows["translated"][0]
-            block = block_faithfulness(self.source.blocks, sample.blocks, counts)
+            block = block_source_correlation(self.source.blocks, sample.blocks, counts)
             pairs = [(self.source_images.energy, images.energy)]
             means = self.source.cells.energy, sample.cells.energy
-            cell = cell_faithfulness(pairs, *means, counts)
+            cell = cell_source_correlation(pairs, *means, counts)
         return Quality(
             table.mean("translated"),
-            table.gap_closed("translated"),
+            table.shift_removed("translated"),
             auc,
             error,
             block,
@@ -139,7 +141,7 @@ class Judge:
         )
 
     def gap_difference(self, one: Energies, other: Energies) -> Estimate:
-        """Gap closed by one less that by another, over the same resampled events."""
+        """Shift removed by one less that by another, over the same resampled events."""
         tables = []
         for energy in (one, other):
             images = Images(energy, self.source_images.grid, self.source_images.columns)
@@ -152,7 +154,7 @@ class Judge:
         return Estimate(value, value - spread, value + spread)
 
     def _compared(self, sample: Sample) -> tuple[DistanceTable, Draws]:
-        samples = Samples(self.target, self.floor, self.source, sample)
+        samples = Samples(self.target, self.reference, self.source, sample)
         draws = Draws.of(samples, np.arange(len(self.source)), N_BOOTSTRAP, self.seed)
         return DistanceTable.of(samples, draws), draws
 
@@ -169,9 +171,9 @@ class Judge:
 
 
 def _closed(table: DistanceTable) -> np.ndarray:
-    """Gap closed by the translated sample: as it is, then resampled."""
-    source, translated, floor = (
+    """fraction of the shift removed by the translated sample: as it is, then resampled."""
+    source, translated, reference = (
         np.mean([d for key, d in table.distances[row].items() if key not in table.constant], axis=0)
-        for row in ("source", "translated", "floor")
+        for row in ("source", "translated", "reference")
     )
-    return np.asarray((source - translated) / (source - floor))
+    return np.asarray((source - translated) / (source - reference))

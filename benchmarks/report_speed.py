@@ -2,7 +2,7 @@
 
 python benchmarks/report_speed.py [--events N] [--workers N] [--quick] [--cells] [--profile]
 
-Makes a run directory with N target test events, N for the floor, and N source events with their
+Makes a run directory with N target test events, N for the reference, and N source events with their
 translation, and runs the command on it. Peak memory is that of the command's largest process.
 """
 

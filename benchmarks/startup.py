@@ -38,7 +38,7 @@ def measure_first_batch(run: Path, folder: Path, n: int) -> None:
         writer.append(images.energy, images.columns)
     command = ["translate", "--run", str(run), "--input", str(folder / "few.h5"), "--force"]
     command += ["--output", str(folder / "out.h5"), "--t-release", "300", "--w", "2.0"]
-    timed(*command)  # fits the renewal, which is then kept
+    timed(*command)  # fits the correction, which is then kept
     report(f"translate, {MICRO_BATCH} events", [timed(*command) for _ in range(n)], 15)
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from benchmarks.quality import Judge
     from pileupgen.samples.store import ImageStore
 
-FLOOR = "floor"
+REFERENCE = "reference"
 PRELOADED = ["torch", "diffusers", "sklearn.ensemble", "benchmarks.quality", "benchmarks.cost"]
 
 
@@ -40,9 +40,9 @@ class Plan:
     n_events : int or None
         Held-out events of each domain; None takes all.
     n_slow_events : int
-        For a peer that takes minutes for a hundred.
+        For a baseline that takes minutes for a hundred.
     seconds : float
-        That peers without an end may train for.
+        That baselines without an end may train for.
     limit : float
         Seconds that one timed call may take.
     n_seeds : int
@@ -73,9 +73,9 @@ class Plan:
 
 def known_rows() -> list[str]:
     """Names of the rows, in their order."""
-    from benchmarks.peers import PEERS
+    from benchmarks.baselines import BASELINES
 
-    return [FLOOR, *PEERS]
+    return [REFERENCE, *BASELINES]
 
 
 def chosen_rows(text: str | None) -> list[str]:
@@ -102,21 +102,25 @@ def measure_row(plan: Plan, name: str, judge: Judge) -> dict[str, Any]:
     """Fit a method, judge its output, time it; in the process it is called in."""
     import torch
 
+    from benchmarks.baselines import make_baseline
+    from benchmarks.baselines.contract import Problem
     from benchmarks.cost import Rate, peak_memory, rates
-    from benchmarks.peers import make_peer
-    from benchmarks.peers.contract import Problem
 
-    if name == FLOOR:
-        return {"name": name, "quality": judge.floor_quality().to_dict(), "load": os.getloadavg()}
+    if name == REFERENCE:
+        return {
+            "name": name,
+            "quality": judge.reference_quality().to_dict(),
+            "load": os.getloadavg(),
+        }
     run = RunDirectory(plan.run)
     mc_train, data_train = (store.read(store.indices("train")) for store in _stores(run))
-    peer = make_peer(name)
+    baseline = make_baseline(name)
     before = peak_memory()
     begin, used = time.perf_counter(), time.process_time()
-    peer.fit(Problem(mc_train, data_train, run, plan.device, plan.seconds, plan.seed))
+    baseline.fit(Problem(mc_train, data_train, run, plan.device, plan.seconds, plan.seed))
     fit = {"wall": time.perf_counter() - begin, "cpu": time.process_time() - used}
     begin = time.perf_counter()
-    output = peer.translate(judge.source_images)
+    output = baseline.translate(judge.source_images)
     seconds = time.perf_counter() - begin
     n = len(judge.source_images)
     known = Rate(n, torch.get_num_threads(), n / seconds, 1)
@@ -124,13 +128,15 @@ def measure_row(plan: Plan, name: str, judge: Judge) -> dict[str, Any]:
     return {
         "name": name,
         "quality": quality.to_dict(),
-        "rates": [rate.to_dict() for rate in rates(peer, judge.source_images, plan.limit, known)],
+        "rates": [
+            rate.to_dict() for rate in rates(baseline, judge.source_images, plan.limit, known)
+        ],
         "fit_seconds": fit,
-        "trained_before": getattr(peer, "trained_before", None),
+        "trained_before": getattr(baseline, "trained_before", None),
         "peak_memory_gb": peak_memory(),
         "memory_before_gb": before,
-        "n_parameters": int(peer.n_parameters),
-        "n_evaluations": peer.n_evaluations,
+        "n_parameters": int(baseline.n_parameters),
+        "n_evaluations": baseline.n_evaluations,
         "load": os.getloadavg(),
     }
 
@@ -226,9 +232,9 @@ def _stores(run: RunDirectory) -> tuple[ImageStore, ImageStore]:
 
 
 def _is_slow(name: str) -> bool:
-    from benchmarks.peers import make_peer
+    from benchmarks.baselines import make_baseline
 
-    return name != FLOOR and make_peer(name).is_slow
+    return name != REFERENCE and make_baseline(name).is_slow
 
 
 def _judge(plan: Plan, n_events: int | None) -> Judge:

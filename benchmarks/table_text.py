@@ -26,12 +26,12 @@ def markdown(record: dict[str, Any]) -> str:
 
 def _quality(rows: list[dict[str, Any]]) -> str:
     lines = [
-        "| method | events | W1/σ | gap closed | AUC | block | cell |",
+        "| method | events | W1/σ | fraction of the shift removed | AUC | block | cell |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         quality = row["quality"]
-        values = [_estimate(quality[key]) for key in ("w1", "gap_closed")]
+        values = [_estimate(quality[key]) for key in ("w1", "shift_removed")]
         auc = f"{quality['auc']:.3f} ± {quality['auc_error']:.3f}"
         kept = [_estimate(quality[key]) for key in ("block", "cell")]
         lines.append(
@@ -79,7 +79,7 @@ def _estimate(value: dict[str, float] | None) -> str:
 
 
 def table_figure(rows: list[dict[str, Any]]) -> Figure:
-    """Quality against speed, with the floor as a band."""
+    """Quality against speed, with the reference as a band."""
     timed = [(row, speed) for row in rows if "rates" in row and (speed := _speed(row))]
     with style():
         figure = new_figure(9.0, 5.0)
@@ -95,7 +95,7 @@ def table_figure(rows: list[dict[str, Any]]) -> Figure:
         for row in rows:
             if "rates" not in row:
                 w1 = row["quality"]["w1"]
-                axes.axhspan(w1["low"], w1["high"], color="0.85", label="floor", zorder=0)
+                axes.axhspan(w1["low"], w1["high"], color="0.85", label="reference", zorder=0)
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.margins(0.08)

@@ -4,7 +4,7 @@ python -m benchmarks.translate_speed --run runs/demo [--events 100] [--steps 10,
 
 The plain loop is that of the diffusers tutorials: DDPM's ancestral steps from t_release to 0, one
 pass with the class and one without, single precision. Both read the same held-out events, encode,
-decode and renew them by the same code, and write a store. All in one process, one after another.
+decode and correct them by the same code, and write a store. All in one process, one after another.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from benchmarks.parts import Parts
 from benchmarks.quality import Judge
 from pileupgen.diffusion.direction import Direction
 from pileupgen.diffusion.events import EventKeys
-from pileupgen.diffusion.pipeline import PileupTranslationPipeline, Renewal
+from pileupgen.diffusion.pipeline import Correction, PileupTranslationPipeline
 from pileupgen.diffusion.production import Blocks, Member, Production, produce
 from pileupgen.diffusion.schedule import alpha_sigma
 from pileupgen.diffusion.settings import MICRO_BATCH, Settings
 from pileupgen.models.codec import EventNoise
-from pileupgen.models.correction.correlations import FieldRenewal
+from pileupgen.models.correction.correlations import FieldCorrection
 from pileupgen.models.networks.denoiser import DATA, MC, NULL
 from pileupgen.run import RunDirectory
 from pileupgen.samples.store import Images, ImageStore, create_store
@@ -48,7 +48,9 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--run", type=Path, default=Path("runs/demo"))
     options.add_argument("--events", type=int, default=100)
-    options.add_argument("--renewal-events", type=int, default=100, help="0: nothing is renewed")
+    options.add_argument(
+        "--correction-events", type=int, default=100, help="0: nothing is corrected"
+    )
     options.add_argument("--steps", default="10,5,4", help="of our own solver, with commas")
     options.add_argument("--guidance", default="classifier-free,closed-form")
     options.add_argument("--t-release", type=int, default=300)
@@ -61,8 +63,8 @@ def main() -> None:
     pipeline = PileupTranslationPipeline.from_pretrained(run.model)
     judge = Judge.of(mc, data, given.events, 1, given.seed)
     rows = mc.indices("test", given.events)
-    training = mc.read(mc.indices("train", given.renewal_events))
-    real = data.read(data.indices("train", 4 * given.renewal_events))
+    training = mc.read(mc.indices("train", given.correction_events))
+    real = data.read(data.indices("train", 4 * given.correction_events))
     base = Settings("partial", given.t_release, given.w)
     record: dict[str, Any] = {"load_before": os.getloadavg(), "events": len(rows), "rows": []}
     print(f"{len(rows)} events, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}")
@@ -79,12 +81,12 @@ def main() -> None:
             show(record, "plain loop", rates["plain"], None, judge, energies["plain"])
         for guidance, steps in product(given.guidance.split(","), map(int, given.steps.split(","))):
             settings = replace(base, num_inference_steps=steps, guidance=guidance)
-            renewal = None
+            correction = None
             if len(training):
-                renewal = fit_renewal(pipeline, training, real, settings, given.seed)
-            member = Member(pipeline, settings, renewal)
+                correction = fit_correction(pipeline, training, real, settings, given.seed)
+            member = Member(pipeline, settings, correction)
             target = Path(folder) / f"{guidance}-{steps}.h5"
-            parts = Parts(pipeline, renewal)
+            parts = Parts(pipeline, correction)
             with parts.watched():
                 seconds = timed(partial(ours, mc, rows, member, given.seed, target))
             energy = ImageStore(target).read().energy
@@ -96,7 +98,7 @@ def main() -> None:
             }
             if rates:
                 difference = judge.gap_difference(energy, energies["plain"])
-                extra["gap_closed_less_plain"] = (difference.value, difference.error)
+                extra["shift_removed_less_plain"] = (difference.value, difference.error)
             show(record, f"{guidance}, {steps} steps", rate, extra, judge, energy)
     record["load_after"] = os.getloadavg()
     print(json.dumps(record))
@@ -111,15 +113,15 @@ def show(
     energy: NDArray[np.float32],
 ) -> None:
     """Print a row and keep it."""
-    from benchmarks.peers.contract import Output
+    from benchmarks.baselines.contract import Output
 
     quality = judge.quality(Output(energy=energy)).to_dict()
     row = {"name": name, "events_per_s": rate, **(extra or {}), "quality": quality}
     record["rows"].append(row)
     notes = ", ".join(f"{key} {_short(value)}" for key, value in (extra or {}).items())
-    gap = quality["gap_closed"]
+    gap = quality["shift_removed"]
     print(
-        f"{name:26} {rate:8.2f} events/s; gap closed {gap['value']:.3f} ± "
+        f"{name:26} {rate:8.2f} events/s; fraction of the shift removed {gap['value']:.3f} ± "
         f"{0.5 * (gap['high'] - gap['low']):.3f}, AUC {quality['auc']:.3f}; {notes}",
         flush=True,
     )
@@ -143,10 +145,10 @@ def ours(mc: ImageStore, rows: Rows, member: Member, seed: int, target: Path) ->
     produce(production, Blocks(target, "benchmark", rows, 1), target, {})
 
 
-def fit_renewal(
+def fit_correction(
     pipeline: PileupTranslationPipeline, images: Images, real: Images, settings: Settings, seed: int
-) -> Renewal:
-    return pipeline.fit_renewal(
+) -> Correction:
+    return pipeline.fit_correction(
         images.energy, images.mu, images.event_id, seed, settings, real=real
     )
 
@@ -160,19 +162,19 @@ class PlainLoop:
         self.pipeline, self.t_release, self.w, self.seed = pipeline, t_release, w, seed
         grid = pipeline.geometry
         n_channels = pipeline.calibration.n_channels
-        self.renewal = FieldRenewal(n_channels, grid.n_eta, grid.n_phi, grid.is_eta_symmetric)
+        self.correction = FieldCorrection(n_channels, grid.n_eta, grid.n_phi, grid.is_eta_symmetric)
 
     def fit(self, images: Images, real: Images) -> None:
-        """Its own renewal, on training events that it has translated."""
+        """Its own correction, on training events that it has translated."""
         scores = torch.cat([scores for _, scores in self._scores(images)])
-        self.renewal.fit(scores, self.pipeline.real_scores(real, DATA, self.seed))
+        self.correction.fit(scores, self.pipeline.real_scores(real, DATA, self.seed))
 
     def produce(self, mc: ImageStore, rows: Rows, target: Path) -> None:
         with create_store(target, mc.grid, "mc_to_data", {}) as writer:
             for images in mc.batches(rows, MICRO_BATCH):
                 for part, scores in self._scores(images):
                     mu = torch.from_numpy(part.mu)
-                    energy = self.pipeline.calibration.decode(self.renewal(scores), DATA, mu)
+                    energy = self.pipeline.calibration.decode(self.correction(scores), DATA, mu)
                     writer.append(energy.numpy(), part.columns)
 
     def _scores(self, images: Images) -> Iterator[tuple[Images, Tensor]]:

@@ -86,11 +86,11 @@ class CalibrationConfig(Section):
     )
     after: bool = Field(
         True,
-        description="what translated training events lack is renewed after the decode",
+        description="what translated training events lack is corrected after the decode",
     )
 
     @model_validator(mode="after")
-    def _shared_tables_are_not_renewed(self) -> CalibrationConfig:
+    def _shared_tables_are_not_corrected(self) -> CalibrationConfig:
         if self.shared and self.after:
             raise ValueError(
                 "shared takes after: false, since no domain's scores are Gaussian then"
@@ -239,13 +239,13 @@ class TranslateConfig(Section):
     )
     log_weight_limit: float = Field(5.0, gt=0, description="weights are clipped to e^∓ of this")
     n_draws: int = Field(1, ge=1, description="translations of each event")
-    renewal: Literal["auto", "correlations", "marginals"] = Field(
+    correction: Literal["auto", "correlations", "marginals"] = Field(
         "auto",
-        description="what the calibration after the decode mends; auto: marginals of inverted "
+        description="what the calibration after the decode corrects; auto: marginals of inverted "
         "events, of others the correlations of cells, too",
     )
-    n_renewal_events: int = Field(
-        600, ge=10, description="training events the renewal is fitted on"
+    n_correction_events: int = Field(
+        600, ge=10, description="training events the correction is fitted on"
     )
     batch_size: int = Field(500, ge=1, description="events held in memory")
     micro_batch: int = Field(

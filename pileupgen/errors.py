@@ -19,7 +19,7 @@
     ├── FarmError                  workers that cannot be reached, differ or die
     └── InterruptedRunError        the user pressed Ctrl-C
 
-Every message says what is wrong, where, and (in ``hint``) how to mend it.
+Every message says what is wrong, where, and (in ``hint``) how to hint it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class PileupgenError(Exception):
     message : str
         What is wrong and where.
     hint : str
-        How to mend it; printed on a line of its own.
+        How to hint it; printed on a line of its own.
     """
 
     exit_code = 1

@@ -73,7 +73,7 @@ def folder_written_whole(final: Path, hint: str = "Check space and permission.")
     final : Path
         The folder's name.
     hint : str
-        How to mend a failure.
+        How to hint a failure.
 
     Raises
     ------

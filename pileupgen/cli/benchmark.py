@@ -36,8 +36,8 @@ def benchmark(
     Nothing at all, quantile morphing, the Gaussian-copula map, reweighting, a normalizing flow,
     diffusion on pixels (judged on 100 events, for which it takes ten minutes), and the run's own
     networks in three modes and as configured, on the same held-out events. Each row is measured
-    once and kept. The peers live in the repository, not in the package: it takes a checkout, and
-    the extra 'peers'.
+    once and kept. The baselines live in the repository, not in the package: it takes a checkout,
+    and the extra 'baselines'.
 
     \b
     Examples:
@@ -74,7 +74,7 @@ def _table_of_checkout() -> Any:
     MissingInputError
         If this is no checkout.
     DependencyError
-        If a peer's package is missing.
+        If a baseline's package is missing.
     """
     from importlib.util import find_spec
 
@@ -84,10 +84,12 @@ def _table_of_checkout() -> Any:
     if not (root / "benchmarks" / "table.py").is_file():
         raise MissingInputError(
             "'pileupgen benchmark' needs the repository: an installed package has no benchmarks.",
-            "Clone it, and run 'pip install -e .[peers]' there.",
+            "Clone it, and run 'pip install -e .[baselines]' there.",
         )
     if find_spec("zuko") is None:
-        raise DependencyError("The normalizing flow needs zuko.", "pip install 'pileupgen[peers]'")
+        raise DependencyError(
+            "The normalizing flow needs zuko.", "pip install 'pileupgen[baselines]'"
+        )
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))
     return importlib.import_module("benchmarks.table")

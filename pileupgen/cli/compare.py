@@ -39,7 +39,7 @@ def compare(
     """Put the validations of several runs side by side.
 
     Reads each run's validation/metrics.json.
-    Floor is real against other real events, source is simulation as it is.
+    Reference is real against other real events, source is simulation as it is.
     Warns where runs were not compared with the same events in the same way.
 
     \b
@@ -149,7 +149,7 @@ def to_csv(names: list[str], found: list[Metrics]) -> str:
         {
             **metrics["headline"],
             **_bounds("mean_w1", metrics["rows"]["translated"]["mean_w1"]),
-            **_bounds("gap_closed", metrics["rows"]["translated"]["gap_closed"]),
+            **_bounds("shift_removed", metrics["rows"]["translated"]["shift_removed"]),
             **metrics.get("translation", {}),
             "weighted": metrics["settings"]["weighted"],
         }
@@ -241,19 +241,19 @@ def _setting(key: str) -> Callable[[Metrics], str]:
 
 
 _QUANTITIES: tuple[tuple[str, Callable[[Metrics], str]], ...] = (
-    ("gap closed", _estimate("translated", "gap_closed")),
+    ("fraction of the shift removed", _estimate("translated", "shift_removed")),
     ("mean W1/σ", _estimate("translated", "mean_w1")),
     ("mean W1/σ, source", _estimate("source", "mean_w1")),
-    ("mean W1/σ, floor", _estimate("floor", "mean_w1")),
+    ("mean W1/σ, reference", _estimate("reference", "mean_w1")),
     ("AUC observables", _auc("features")),
     ("AUC cells", _auc("cells")),
     ("FPD × 1000", _distance("fpd")),
     ("KPD × 1000", _distance("kpd")),
-    ("faithful in blocks", _estimate("translated", "faithfulness", "block")),
-    ("faithful in cells", _estimate("translated", "faithfulness", "cell")),
+    ("source correlation, blocks", _estimate("translated", "source_correlation", "block")),
+    ("source correlation, cells", _estimate("translated", "source_correlation", "cell")),
     ("significance", _significance("translated")),
     ("significance, source", _significance("source")),
-    ("significance, floor", _significance("floor")),
+    ("significance, reference", _significance("reference")),
     ("differs most in", _worst),
     ("ESS of weights", lambda metrics: f"{metrics['headline']['ess']:.3f}"),
     ("weights used", lambda metrics: "yes" if metrics["settings"]["weighted"] else "no"),

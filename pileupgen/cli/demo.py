@@ -125,7 +125,7 @@ def _rows(figures: dict[str, PathFigure]) -> list[dict[str, str | float]]:
             "emulated": pane.distance,
             "switched": pane.switched_distance,
             "unchanged": pane.source_distance,
-            "floor": pane.floor,
+            "reference": pane.reference,
         }
         for figure in figures.values()
         for pane in figure.panes
@@ -145,7 +145,7 @@ def _show_table(rows: list[dict[str, str | float]]) -> None:
         "unchanged": "other class as it is",
         "switched": "other class, switched",
         "emulated": "emulated from noise",
-        "floor": "floor",
+        "reference": "reference",
     }
     for key, heading in columns.items():
         table.add_column(heading or key, justify="left" if not heading else "right")

@@ -55,7 +55,7 @@ def export_onnx(session: Session, store: ImageStore, folder: Path) -> None:
     say_read(session.run.model)
     pipeline = load_pipeline(session.run, "cpu")
     require_exportable(pipeline, settings)
-    n_events = session.config.translate.n_renewal_events if made_by["calibrate_after"] else 0
+    n_events = session.config.translate.n_correction_events if made_by["calibrate_after"] else 0
     seed = int(made_by["seed"])
     member = ready_member(session.run, model, pipeline, settings, n_events, seed)
     agreement = export_translation(
@@ -64,7 +64,7 @@ def export_onnx(session: Session, store: ImageStore, folder: Path) -> None:
         folder,
         _some_events(ImageStore(session.run.images("mc"))),
         seed=seed,
-        renewal=member.renewal,
+        correction=member.correction,
         provenance={"model": model, "store": made_by},
     )
     size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6

@@ -130,7 +130,7 @@ def _report(error: PileupgenError) -> int:
 
     error_console.print(f"[bold red]error[/]  {escape(error.message)}", soft_wrap=True)
     if error.hint:
-        error_console.print(f"[bold]mend[/]   {escape(error.hint)}", soft_wrap=True)
+        error_console.print(f"[bold]hint[/]   {escape(error.hint)}", soft_wrap=True)
     return error.exit_code
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from pileupgen.cli.ui.session import Session
-    from pileupgen.compare.front import Judge, Point
+    from pileupgen.compare.pareto import Judge, Point
     from pileupgen.diffusion.pipeline import PileupTranslationPipeline
     from pileupgen.diffusion.settings import Settings
     from pileupgen.samples.store import Images, ImageStore
@@ -51,14 +51,17 @@ def scan(
     events: Annotated[
         int, typer.Option("--events", min=40, help="Validation events of mc and of data at most.")
     ] = 300,
-    min_faithful: Annotated[
+    min_source_correlation: Annotated[
         float,
         typer.Option(
-            "--min-faithful", min=0.0, max=1.0, help="Block faithfulness to recommend at least."
+            "--min-source-correlation",
+            min=0.0,
+            max=1.0,
+            help="Block source correlation to recommend at least.",
         ),
     ] = 0.8,
 ) -> None:
-    """Measure fidelity and faithfulness over ways to translate, and recommend one.
+    """Measure fidelity and source correlation over ways to translate, and recommend one.
 
     Takes validation events, so that test events stay unseen. Other settings are the config's. A
     point once measured is kept: interrupted, or given more values, it goes on.
@@ -84,7 +87,7 @@ def scan(
     }
     ways = list(_ways(session, axes))
     chosen = session.config.seed if seed is None else seed
-    _scan(session, ways, chosen, device, events, min_faithful)
+    _scan(session, ways, chosen, device, events, min_source_correlation)
 
 
 def _values(option: str, text: str, kind: Callable[[str], T]) -> list[T]:
@@ -126,15 +129,15 @@ def _scan(
     seed: int,
     device: str | None,
     n_events: int,
-    min_faithful: float,
+    min_source_correlation: float,
 ) -> None:
     from pileupgen.cli.translation_job import load_pipeline
     from pileupgen.cli.ui.console import console, progress, say_next, say_read, say_wrote
     from pileupgen.cli.ui.session import choose_device, open_store
     from pileupgen.cli.ui.translation_options import OPERATING_POINT, describe, model_identity
-    from pileupgen.compare.front import Point, recommend
+    from pileupgen.compare.pareto import Point, recommend
     from pileupgen.report.figures import write_figure
-    from pileupgen.report.figures.front import cost_figure, front_figure
+    from pileupgen.report.figures.pareto import cost_figure, pareto_figure
     from pileupgen.run import fingerprint, write_whole
 
     directory = session.run
@@ -150,8 +153,8 @@ def _scan(
     rows = mc.indices("validation", n_events)
     judge = _judge(mc, data, n_events, seed)
     after = session.config.calibration.after
-    n_renewal = session.config.translate.n_renewal_events if after else 0
-    common = [model, mc.provenance, data.provenance, n_events, n_renewal, seed]
+    n_correction = session.config.translate.n_correction_events if after else 0
+    common = [model, mc.provenance, data.provenance, n_events, n_correction, seed]
     folder = directory.path / "scan"
     points: list[Point] = []
     with progress("scan        ", len(ways), "points") as advance:
@@ -164,18 +167,20 @@ def _scan(
                 points.append(Point.from_dict(json.loads(path.read_text(encoding="utf-8"))))
                 advance(1, note=f"{label} (kept)")
                 continue
-            point = _measure(session, pipeline, model, settings, mc, rows, judge, n_renewal, seed)
+            point = _measure(
+                session, pipeline, model, settings, mc, rows, judge, n_correction, seed
+            )
             write_whole(path, json.dumps(point.to_dict(), indent=2, ensure_ascii=False))
             points.append(point)
             advance(1, note=label)
-    best, rule = recommend(points, min_faithful)
+    best, rule = recommend(points, min_source_correlation)
     references = judge.references()
     console.print(_table(points, references, best))
     write_whole(folder / "front.csv", _csv(points))
     say_wrote(folder / "front.csv", f"{len(points)} points")
-    figures = {"front": front_figure(points, references["floor"], best)}
+    figures = {"front": pareto_figure(points, references["reference"], best)}
     if len({point.n_evaluations for point in points if point.n_evaluations}) > 1:
-        figures["cost"] = cost_figure(points, references["floor"])
+        figures["cost"] = cost_figure(points, references["reference"])
     for name, figure in figures.items():
         for written in write_figure(figure, folder, name):
             say_wrote(written)
@@ -190,14 +195,16 @@ def _scan(
 def _judge(mc: ImageStore, data: ImageStore, n_events: int, seed: int) -> Judge:
     import numpy as np
 
-    from pileupgen.compare.front import Judge
+    from pileupgen.compare.pareto import Judge
 
     source = mc.indices("validation", n_events)
     target = data.indices("validation", n_events)
     others = data.indices("train")
     n = min(len(source), len(others))
-    floor = np.sort(np.random.default_rng([seed, 5]).permutation(others)[:n])
-    return Judge.of(data.batches(target), data.batches(floor), mc.batches(source), data.grid, seed)
+    reference = np.sort(np.random.default_rng([seed, 5]).permutation(others)[:n])
+    return Judge.of(
+        data.batches(target), data.batches(reference), mc.batches(source), data.grid, seed
+    )
 
 
 def _measure(
@@ -208,7 +215,7 @@ def _measure(
     mc: ImageStore,
     rows: Any,
     judge: Judge,
-    n_renewal: int,
+    n_correction: int,
     seed: int,
 ) -> Point:
     from pileupgen.cli.translation_job import ready_member
@@ -216,7 +223,7 @@ def _measure(
     from pileupgen.diffusion.production import Production
     from pileupgen.diffusion.weights import WeightSummary
 
-    member = ready_member(session.run, model, pipeline, settings, n_renewal, seed, quiet=True)
+    member = ready_member(session.run, model, pipeline, settings, n_correction, seed, quiet=True)
     production = Production(mc, rows, [member], seed)
     images, log_ratio = _translated(production, mc, rows)
     ess = WeightSummary.of(log_ratio, settings.log_weight_limit).ess
@@ -240,13 +247,13 @@ def _translated(production: Any, mc: ImageStore, rows: Any) -> tuple[Images, Any
 def _table(points: list[Point], references: dict[str, Any], best: Point) -> Table:
     from rich.table import Table
 
-    floor, source = references["floor"], references["source"]
+    reference, source = references["reference"], references["source"]
     table = Table(
-        title=f"{points[0].n_events:,} validation events; W1/σ of the floor {floor.value:.3f} ± "
-        f"{floor.error:.3f}, of the source {source.value:.3f}",
+        title=f"{points[0].n_events:,} validation events; reference W1/σ {reference.value:.3f} ± "
+        f"{reference.error:.3f}, of the source {source.value:.3f}",
         caption="± is the 68 % interval's half width; AUC on observables, one seed",
     )
-    names = ("way", "evaluations", "mean W1/σ", "AUC", "faithful in blocks", "ESS")
+    names = ("way", "evaluations", "mean W1/σ", "AUC", "source correlation, blocks", "ESS")
     for number, name in enumerate(names):
         table.add_column(name, justify="right" if number else "left")
     for point in sorted(points, key=lambda point: point.w1.value):

@@ -113,7 +113,7 @@ def _judge(grid: Grid, seed: int) -> Judge:
         )
         if test.is_limit:
             warn(
-                f"The codec alone tells {domain} events from themselves; no denoiser mends that. "
+                f"The codec alone tells {domain} events from themselves; no denoiser undoes that. "
                 "Train the autoencoder longer, give it more latent_channels, or set codec: cells."
             )
         return test

@@ -19,13 +19,13 @@ from pileupgen.cli.ui.farm_options import (
 from pileupgen.cli.ui.session import ConfigOption, DeviceOption, RunOption, SeedOption
 from pileupgen.cli.ui.translation_options import (
     AfterOption,
+    CorrectionOption,
     EtaOption,
     GuidanceOption,
     IntervalOption,
     ModeChoice,
     ReleaseByChoice,
     ReleaseChoice,
-    RenewalOption,
     ScheduleOption,
     TimestepsOption,
     parse_interval,
@@ -130,7 +130,7 @@ def translate(
         ),
     ] = None,
     calibrate_after: AfterOption = None,
-    renewal: RenewalOption = None,
+    correction: CorrectionOption = None,
     weight_limit: Annotated[
         float | None,
         typer.Option(
@@ -251,7 +251,7 @@ def translate(
         "sampler": sampler,
         "eta": eta,
         "guidance": guidance.value if guidance else None,
-        "renewal": renewal.value if renewal else None,
+        "correction": correction.value if correction else None,
         "guidance_interval": parse_interval(guidance_interval),
         "guidance_schedule": guidance_schedule.value if guidance_schedule else None,
         "release": release.value if release else None,

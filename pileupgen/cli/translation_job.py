@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pileupgen.cli.ui.farm_options import Farm
     from pileupgen.cli.ui.session import Session
     from pileupgen.diffusion.direction import Direction
-    from pileupgen.diffusion.pipeline import PileupTranslationPipeline, Renewal
+    from pileupgen.diffusion.pipeline import Correction, PileupTranslationPipeline
     from pileupgen.diffusion.production import Member
     from pileupgen.diffusion.release import ReleaseChoice, ReleaseScan
     from pileupgen.diffusion.settings import Settings
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pileupgen.run import RunDirectory
     from pileupgen.samples.store import ImageStore
 
-REAL_PER_RENEWAL_EVENT = 4
+REAL_PER_CORRECTION_EVENT = 4
 """Real training events read for each translated one: they need no network."""
 
 
@@ -128,7 +128,7 @@ def _translate(
     settings = settings_of(options, directories[0], target)
     pipelines[0].check(settings)
     _warn_of_other_splits(directories)
-    n_events = session.config.translate.n_renewal_events if options["calibrate_after"] else 0
+    n_events = session.config.translate.n_correction_events if options["calibrate_after"] else 0
     members = [
         ready_member(
             directory, model, pipeline, settings, n_events, request.seed, request.direction
@@ -233,7 +233,7 @@ def ready_member(
     model: str,
     pipeline: PileupTranslationPipeline,
     settings: Settings,
-    n_renewal_events: int,
+    n_correction_events: int,
     seed: int,
     direction: Direction | None = None,
     *,
@@ -249,7 +249,7 @@ def ready_member(
         Identity of the model.
     pipeline : PileupTranslationPipeline
     settings : Settings
-    n_renewal_events : int
+    n_correction_events : int
         Training events the calibration is fitted on; 0 leaves it out.
     seed : int
     direction : Direction, optional
@@ -260,14 +260,16 @@ def ready_member(
     from pileupgen.diffusion.direction import Direction
     from pileupgen.diffusion.production import Member
 
-    if not n_renewal_events or settings.mode == "calibrate":
+    if not n_correction_events or settings.mode == "calibrate":
         return Member(pipeline, settings)
     way = direction or Direction()
-    renewal = _renewal(directory, model, pipeline, settings, n_renewal_events, seed, way, quiet)
-    return Member(pipeline, settings, renewal)
+    correction = _correction(
+        directory, model, pipeline, settings, n_correction_events, seed, way, quiet
+    )
+    return Member(pipeline, settings, correction)
 
 
-def _renewal(
+def _correction(
     directory: RunDirectory,
     model: str,
     pipeline: PileupTranslationPipeline,
@@ -276,23 +278,23 @@ def _renewal(
     seed: int,
     direction: Direction,
     quiet: bool,
-) -> Renewal:
+) -> Correction:
     from contextlib import nullcontext
 
     import numpy as np
 
     from pileupgen.cli.ui.console import progress
-    from pileupgen.models.correction.correlations import FieldRenewal
-    from pileupgen.models.correction.marginals import MarginalRenewal
+    from pileupgen.models.correction.correlations import FieldCorrection
+    from pileupgen.models.correction.marginals import MarginalCorrection
     from pileupgen.run import fingerprint, folder_written_whole
     from pileupgen.samples.store import ImageStore
 
     # Weights do not enter the scores.
     relevant = {key: v for key, v in settings.to_dict().items() if key != "log_weight_limit"}
     made_from = [relevant, n_events, seed, model, direction.to_dict()]
-    folder = directory.path / "renewal" / fingerprint(made_from)
-    is_field = settings.renews_correlations
-    kind = FieldRenewal if is_field else MarginalRenewal
+    folder = directory.path / "correction" / fingerprint(made_from)
+    is_field = settings.corrects_correlations
+    kind = FieldCorrection if is_field else MarginalCorrection
     if (folder / "config.json").is_file():
         return kind.from_pretrained(folder)
     own = ImageStore(directory.images(direction.source))
@@ -300,10 +302,10 @@ def _renewal(
     real = None
     if is_field:
         target = ImageStore(directory.images(direction.target))
-        real = target.read(target.indices("train", REAL_PER_RENEWAL_EVENT * n_events))
-    bar = nullcontext(_no_advance) if quiet else progress("renewal     ", len(images))
+        real = target.read(target.indices("train", REAL_PER_CORRECTION_EVENT * n_events))
+    bar = nullcontext(_no_advance) if quiet else progress("correction     ", len(images))
     with bar as advance:
-        renewal = pipeline.fit_renewal(
+        correction = pipeline.fit_correction(
             images.energy,
             images.mu,
             np.asarray(images.event_id),
@@ -314,8 +316,8 @@ def _renewal(
             real=real,
         )
     with folder_written_whole(folder) as aside:
-        renewal.save_pretrained(aside)
-    return renewal
+        correction.save_pretrained(aside)
+    return correction
 
 
 def _no_advance(n: int) -> None:

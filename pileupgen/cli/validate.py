@@ -112,14 +112,13 @@ def validate(
         ),
     ] = None,
 ) -> None:
-    """Compare translated events with real ones, beside the floor and the source.
+    """Compare translated events with real ones, beside the reference and the source.
 
-    Reads the run's data, mc and translated stores.
-    Compares events that no stage was trained on.
-    Floor is real against other real events, source is simulation as it is. A control is translated
-    within one domain: it should be as the floor (data) or the source (mc), and what it keeps of
-    each event is the ceiling for this release.
-    Writes validation/report.html, one page with verdict, tables and figures; metrics.json; figures.
+    Reads the run's data, mc and translated stores. Compares events that no stage was trained on.
+    Reference is real against other real events, source is simulation as it is. A control is
+    translated within one domain: it should be as the reference (data) or the source (mc), and what
+    it keeps of each event is the ceiling for this release. Writes validation/report.html, one page
+    with verdict, tables and figures; metrics.json; figures.
 
     \b
     Examples:
@@ -129,7 +128,7 @@ def validate(
       pileupgen validate --control runs/demo/translated/data_to_data.h5
       pileupgen validate --workers 4
       pileupgen validate --scheduler tcp://node1:8786
-      pileupgen validate --fail-if 'auc_features > 0.6' --fail-if 'gap_closed < 0.5'
+      pileupgen validate --fail-if 'auc_features > 0.6' --fail-if 'shift_removed < 0.5'
     """
     from pileupgen.compare.conditions import Condition
 
@@ -334,7 +333,7 @@ def _summarise(metrics: dict[str, Any], conditions: list[Condition]) -> None:
         error_console.print(f"[bold red]failed[/] {condition}: it is {value:.4g}")
     if failed:
         raise typer.Exit(EXIT_CONDITION)
-    closed = metrics["headline"].get("gap_closed")
+    closed = metrics["headline"].get("shift_removed")
     if closed is not None and closed < 0.5:
         say_next("pileupgen translate --t-release auto, then pileupgen validate")
     elif metrics.get("kind") != "features" and "auc_cells" not in metrics["headline"]:

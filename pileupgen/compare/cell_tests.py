@@ -30,7 +30,7 @@ def cell_tests(
     device: str,
     advance: Callable[[int], object],
 ) -> dict[str, TwoSampleTest]:
-    """Test floor, source, translated and controls by a network on their images.
+    """Test reference, source, translated and controls by a network on their images.
 
     Parameters
     ----------
@@ -49,15 +49,15 @@ def cell_tests(
     from pileupgen.compare.cell_classifier import cell_test
 
     real = _some(target, selection.target, samples.target)
-    other = _some(target, selection.references[0], samples.floor[0])
+    other = _some(target, selection.references[0], samples.reference[0])
     pairs = {
-        "floor": (real, other),
+        "reference": (real, other),
         "source": (real, _some(source, selection.source, samples.source)),
         "translated": (real, _some(translated, selection.translated, samples.translated)),
     }
     for control in controls:
         images = _some(control.selected.store, control.selected.rows, control.sample)
-        is_real = control.selected.replaces == "floor"
+        is_real = control.selected.replaces == "reference"
         pairs[control.name] = (images, other) if is_real else (real, images)
     tests = {}
     for name, (first, second) in pairs.items():

@@ -1,4 +1,4 @@
-"""Floor, source and translated against the target."""
+"""Reference, source and translated against the target."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pileupgen.compare.control_stores import ControlSample
 from pileupgen.compare.controls import judge_controls, n_control_steps
 from pileupgen.compare.distance_table import DistanceTable, separations
 from pileupgen.compare.draws import Draws, Samples
-from pileupgen.compare.faithfulness import block_faithfulness
-from pileupgen.compare.linked import ImagePairs, identity, linked_faithfulness
+from pileupgen.compare.linked import ImagePairs, identity, linked_source_correlation
 from pileupgen.compare.mu_bins import compare_in_mu
 from pileupgen.compare.pileup_physics import pileup_quantities
 from pileupgen.compare.results import Comparison, Row
 from pileupgen.compare.row_tests import compare_rows
 from pileupgen.compare.significance import judge
+from pileupgen.compare.source_correlation import block_source_correlation
 from pileupgen.compare.two_sample import TwoSampleTest
 from pileupgen.measure.bootstrap import Estimate, effective_size
 from pileupgen.measure.features import kind_of, observables_of
@@ -46,7 +46,7 @@ def compare(
     executor: Executor | None = None,
     advance: Callable[[int], object] | None = None,
 ) -> Comparison:
-    """Compare floor, source and translated samples with the target.
+    """Compare reference, source and translated samples with the target.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def compare(
         Place of each translated event's source event in the source sample.
     image_pairs : callable, optional
         Gives images (source, translated) of linked events in the order of the translated sample,
-        for the faithfulness of cells; it is NaN where not given.
+        for the source correlation of cells; it is NaN where not given.
     cell_tests : dict of TwoSampleTest, optional
         Two-sample tests on cells by row, where they were made.
     release_weight : float64 array, shape (len(samples.translated),), optional
@@ -99,7 +99,7 @@ def compare(
         notes = (*notes, "μ is unknown for some events: nothing is given in bins of μ")
     linked = {
         "source": identity(samples.source),
-        "translated": linked_faithfulness(
+        "translated": linked_source_correlation(
             samples.source.take(source_of),
             samples.translated,
             draws.rows["translated"][0],
@@ -120,10 +120,10 @@ def compare(
             distances=table.estimates(name),
             separations=separations(target, parts),
             mean_distance=table.mean(name),
-            gap_closed=table.gap_closed(name),
+            shift_removed=table.shift_removed(name),
             features=judged.features if judged else None,
             cells=(cell_tests or {}).get(name),
-            faithfulness=linked.get(name),
+            source_correlation=linked.get(name),
             fpd=judged.fpd if judged else None,
             kpd=judged.kpd if judged else None,
         )
@@ -136,7 +136,7 @@ def compare(
         target_label=target.label,
         n_target=len(target),
         observables=observables_of(target.grid, with_negatives=samples.have_negatives).records,
-        floor=rows["floor"],
+        reference=rows["reference"],
         source=rows["source"],
         translated=rows["translated"],
         ess=effective_size(release_weight) / len(release_weight),
@@ -162,20 +162,20 @@ def compare(
 
 
 def n_steps(
-    n_observables: int, n_seeds: int, n_floor: int, controls: Sequence[ControlSample] = ()
+    n_observables: int, n_seeds: int, n_reference: int, controls: Sequence[ControlSample] = ()
 ) -> int:
     """Count the steps that :func:`compare` reports."""
-    own = n_observables + 1 + 2 * (2 + n_floor) * (n_seeds > 0)
-    return own + n_control_steps(controls, n_floor, n_seeds)
+    own = n_observables + 1 + 2 * (2 + n_reference) * (n_seeds > 0)
+    return own + n_control_steps(controls, n_reference, n_seeds)
 
 
 def _null_control(samples: Samples, source_of: NDArray[np.int64], draws: Draws) -> Estimate | None:
-    """Faithfulness to the event half the sample away."""
+    """SourceCorrelation to the event half the sample away."""
     n = len(samples.source)
     if n < 2:
         return None
     other = samples.source.blocks[(source_of + n // 2) % n]
-    return block_faithfulness(other, samples.translated.blocks, draws.rows["translated"][0])
+    return block_source_correlation(other, samples.translated.blocks, draws.rows["translated"][0])
 
 
 def _ignore(_: int) -> None:

@@ -34,7 +34,7 @@ class ControlRows:
     label : str
         What tables call it.
     replaces : str
-        Row whose events it has: ``floor`` for real ones, ``source`` for simulated ones.
+        Row whose events it has: ``reference`` for real ones, ``source`` for simulated ones.
     store : ImageStore
     rows : int64 array, shape (M,)
         Of the store.
@@ -85,7 +85,7 @@ def select_controls(
     """
     found: list[ControlRows] = []
     kinds: tuple[tuple[Replaced, ImageStore, Rows], ...] = (
-        ("floor", target, selection.target),
+        ("reference", target, selection.target),
         ("source", source, selection.source),
     )
     for store in stores:

@@ -1,9 +1,9 @@
 """Controls: translations that stay in one domain, where nothing should change.
 
-Translated real events take the place of the target's in the floor, translated simulated events that
-of the source. A translation that changes nothing gives that row again to the digit, for its events
-are the same: what the row rises by is what the translation itself does, and the faithfulness is the
-ceiling of this release.
+Translated real events take the place of the target's in the reference, translated simulated events
+that of the source. A translation that changes nothing gives that row again to the digit, for its
+events are the same: what the row rises by is what the translation itself does, and the source
+correlation is the ceiling of this release.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pileupgen.compare.control_stores import ControlSample
 from pileupgen.compare.distance_table import DistanceTable, mean_distances, separations
 from pileupgen.compare.distances import wasserstein, weighted_std
 from pileupgen.compare.draws import Draws, Samples
-from pileupgen.compare.linked import linked_faithfulness
+from pileupgen.compare.linked import linked_source_correlation
 from pileupgen.compare.results import Control, Row
 from pileupgen.compare.row_tests import compare_rows
 from pileupgen.compare.significance import judge
@@ -66,9 +66,9 @@ def judge_controls(
     )
 
 
-def n_control_steps(controls: Sequence[ControlSample], n_floor: int, n_seeds: int) -> int:
+def n_control_steps(controls: Sequence[ControlSample], n_reference: int, n_seeds: int) -> int:
     """Count the steps that :func:`judge_controls` reports."""
-    n_parts = sum(n_floor if one.selected.replaces == "floor" else 1 for one in controls)
+    n_parts = sum(n_reference if one.selected.replaces == "reference" else 1 for one in controls)
     return len(controls) + 2 * n_parts * (n_seeds > 0)
 
 
@@ -85,12 +85,12 @@ def _judge(
 ) -> Control:
     selected, sample = control.selected, control.sample
     replaces = selected.replaces
-    before = samples.target if replaces == "floor" else samples.source
-    drawn = draws.target if replaces == "floor" else draws.rows["source"][0]
+    before = samples.target if replaces == "reference" else samples.source
+    drawn = draws.target if replaces == "reference" else draws.rows["source"][0]
     counts = drawn[selected.source_of]
-    # The floor's other events are compared with real ones, the source with the target.
-    first = sample if replaces == "floor" else samples.target
-    others = samples.floor if replaces == "floor" else (sample,)
+    # The reference's other events are compared with real ones, the source with the target.
+    first = sample if replaces == "reference" else samples.target
+    others = samples.reference if replaces == "reference" else (sample,)
     distances = _distances(control, counts, samples, draws, table.constant)
     means = mean_distances(distances, table.constant)
     tick(1)
@@ -108,10 +108,10 @@ def _judge(
         distances={key: estimate(d[0], d[1:], 0.0) for key, d in distances.items()},
         separations=separations(first, others),
         mean_distance=estimate(float(means[0]), means[1:], 0.0),
-        gap_closed=nan,
+        shift_removed=nan,
         features=tests.features if tests else None,
         cells=cell_tests.get(control.name),
-        faithfulness=linked_faithfulness(
+        source_correlation=linked_source_correlation(
             _linked(control, before, counts), sample, counts, control.image_pairs
         ),
         fpd=tests.fpd if tests else None,
@@ -146,8 +146,8 @@ def _distances(
     for key, values in control.sample.observables.items():
         reference = samples.target.observables[key]
         sigma = weighted_std(reference, draws.target)
-        if control.selected.replaces == "floor":
-            parts = zip(samples.floor, draws.rows["floor"], strict=True)
+        if control.selected.replaces == "reference":
+            parts = zip(samples.reference, draws.rows["reference"], strict=True)
             each = [wasserstein(p.observables[key], values, w, counts) for p, w in parts]
         else:
             each = [wasserstein(values, reference, counts, draws.target)]

@@ -80,9 +80,9 @@ class DistanceTable:
         means = self.means(row)
         return estimate(float(means[0]), means[1:], 0.0)
 
-    def gap_closed(self, row: str) -> Estimate:
-        """Gap closed by a row."""
-        return gap_closed(self.means("source"), self.means(row), self.means("floor"))
+    def shift_removed(self, row: str) -> Estimate:
+        """Fraction of the shift removed by a row."""
+        return shift_removed(self.means("source"), self.means(row), self.means("reference"))
 
     def means(self, row: str) -> Floats:
         """Mean W1/σ of a row, as it is first, then resampled, (1 + B,)."""
@@ -142,21 +142,21 @@ def _measure(resampling: _Resampling, columns: _Columns) -> dict[str, Floats]:
     return distances
 
 
-def gap_closed(source: Floats, translated: Floats, floor: Floats) -> Estimate:
-    """(source − translated) / (source − floor) of mean distances.
+def shift_removed(source: Floats, translated: Floats, reference: Floats) -> Estimate:
+    """(source − translated) / (source − reference) of mean distances.
 
     Parameters
     ----------
-    source, translated, floor : float64 arrays, shape (1 + B,)
+    source, translated, reference : float64 arrays, shape (1 + B,)
         Mean W1/σ: as it is first, then resampled.
 
     Returns
     -------
     Estimate
-        NaN where the source is as near to the target as the floor, to within the spread of that
+        NaN where the source is as near to the target as the reference, to within the spread of that
         difference over the resamplings.
     """
-    gap = source - floor
+    gap = source - reference
     if not gap[0] > np.std(gap[1:]):
         return Estimate(np.nan, np.nan, np.nan)
     closed = np.divide(source - translated, gap, out=np.full_like(gap, np.nan), where=gap > 0)

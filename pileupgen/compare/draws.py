@@ -22,7 +22,7 @@ class Samples:
     ----------
     target : Sample
         Held-out real events.
-    floor : tuple of Sample
+    reference : tuple of Sample
         Disjoint samples of other real events, each as large as the source sample: what no
         translation can beat is the mean of their distances to the target.
     source, translated : Sample
@@ -30,7 +30,7 @@ class Samples:
     """
 
     target: Sample
-    floor: tuple[Sample, ...]
+    reference: tuple[Sample, ...]
     source: Sample
     translated: Sample
 
@@ -39,17 +39,23 @@ class Samples:
             return
         for role in ("target", "source", "translated"):
             object.__setattr__(self, role, getattr(self, role).with_negatives())
-        object.__setattr__(self, "floor", tuple(part.with_negatives() for part in self.floor))
+        object.__setattr__(
+            self, "reference", tuple(part.with_negatives() for part in self.reference)
+        )
 
     @property
     def have_negatives(self) -> bool:
         """Whether a cell of any sample is below 0: then all have observables of such cells."""
-        parts = (self.target, *self.floor, self.source, self.translated)
+        parts = (self.target, *self.reference, self.source, self.translated)
         return any(bool(part.negatives.any()) for part in parts)
 
     def rows(self) -> dict[str, tuple[Sample, ...]]:
         """Name the rows of the comparison, each with the samples it is the mean over."""
-        return {"floor": self.floor, "source": (self.source,), "translated": (self.translated,)}
+        return {
+            "reference": self.reference,
+            "source": (self.source,),
+            "translated": (self.translated,),
+        }
 
 
 @dataclass(frozen=True)
@@ -101,9 +107,9 @@ class Draws:
         return cls(
             target=_counts(len(target), n_bootstrap, rng) * target[:, None],
             rows={
-                "floor": tuple(
+                "reference": tuple(
                     _counts(len(weight), n_bootstrap, rng) * weight[:, None]
-                    for weight in rows["floor"]
+                    for weight in rows["reference"]
                 ),
                 "source": (together * source[:, None],),
                 "translated": (together[source_of] * translated[:, None],),

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pileupgen.compare.distance_table import DistanceTable
 from pileupgen.compare.draws import Draws, Samples
-from pileupgen.compare.faithfulness import block_faithfulness
+from pileupgen.compare.source_correlation import block_source_correlation
 from pileupgen.measure.bootstrap import Estimate
 from pileupgen.measure.sample import Sample
 
@@ -31,9 +31,9 @@ class MuBin:
         Events.
     mean_distance : dict of Estimate
         Mean W1/σ by row, σ that of the bin's target events.
-    gap_closed : Estimate
+    shift_removed : Estimate
         By the translated events.
-    faithfulness : Estimate
+    source_correlation : Estimate
         Of blocks, to the source event.
     """
 
@@ -42,8 +42,8 @@ class MuBin:
     n_target: int
     n_translated: int
     mean_distance: dict[str, Estimate]
-    gap_closed: Estimate
-    faithfulness: Estimate
+    shift_removed: Estimate
+    source_correlation: Estimate
 
 
 def mu_edges(mu: NDArray[np.float32], n_bins: int) -> Floats:
@@ -94,7 +94,7 @@ def compare_in_mu(
         Empty where a sample's μ is unknown, or there are too few events for two bins. Bins that a
         sample does not reach are left out.
     """
-    parts = [samples.target, *samples.floor, samples.source, samples.translated]
+    parts = [samples.target, *samples.reference, samples.source, samples.translated]
     n_bins = min(n_bins, len(samples.target) // MIN_EVENTS)
     if n_bins < 2 or not all(np.isfinite(part.mu).all() for part in parts):
         return ()
@@ -116,8 +116,8 @@ def compare_in_mu(
                 n_target=len(inside.target),
                 n_translated=len(inside.translated),
                 mean_distance={row: table.mean(row) for row in inside.rows()},
-                gap_closed=table.gap_closed("translated"),
-                faithfulness=block_faithfulness(*blocks, draws.rows["translated"][0]),
+                shift_removed=table.shift_removed("translated"),
+                source_correlation=block_source_correlation(*blocks, draws.rows["translated"][0]),
             )
         )
     return tuple(bins)
@@ -142,11 +142,11 @@ def _restrict(
     kept = replace(
         samples,
         target=samples.target.take(inside(samples.target)),
-        floor=tuple(part.take(inside(part)) for part in samples.floor),
+        reference=tuple(part.take(inside(part)) for part in samples.reference),
         source=samples.source.take(keep_source),
         translated=samples.translated.take(keep_translated),
     )
-    parts = (kept.target, *kept.floor, kept.source, kept.translated)
+    parts = (kept.target, *kept.reference, kept.source, kept.translated)
     if any(len(part) < 2 or not np.any(part.weight > 0) for part in parts):
         return None
     return kept, place.astype(np.int64)

@@ -32,8 +32,8 @@ def reconstruction_test(
 ) -> ReconstructionTest:
     """Tell reconstructed events from the events themselves by gradient boosting on observables.
 
-    An event and its reconstruction are always in the same fold, so that neither tells of the
-    other. The floor is the same test with the two swapped at random in every pair: mean ∓ standard
+    An event and its reconstruction are always in the same fold, so that neither tells of the other.
+    The reference is the same test with the two swapped at random in every pair: mean ∓ standard
     deviation of several such swaps.
 
     Parameters
@@ -56,12 +56,12 @@ def reconstruction_test(
     rng = np.random.default_rng([seed, 6])
     first, second = columns
     auc = paired_auc(first, second, rng)
-    floors = []
+    references = []
     for _ in range(N_SWAPS):
         swapped = (rng.random(len(original)) < 0.5)[:, None]
         pair = np.where(swapped, second, first), np.where(swapped, first, second)
-        floors.append(paired_auc(*pair, rng, n_draws=0).value)
-    middle, spread = float(np.mean(floors)), float(np.std(floors, ddof=1))
+        references.append(paired_auc(*pair, rng, n_draws=0).value)
+    middle, spread = float(np.mean(references)), float(np.std(references, ddof=1))
     return ReconstructionTest(
         domain, len(original), auc.value, auc.low, auc.high, middle - spread, middle + spread
     )

@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from pileupgen.compare.definitions import DEFINITIONS_OF
-from pileupgen.compare.faithfulness import Faithfulness
 from pileupgen.compare.mu_bins import MuBin
 from pileupgen.compare.physics_distance import PhysicsDistance
 from pileupgen.compare.pileup_physics import Quantity
 from pileupgen.compare.shower_separation import ShowerSeparation
 from pileupgen.compare.significance import Verdict
+from pileupgen.compare.source_correlation import SourceCorrelation
 from pileupgen.compare.two_sample import TwoSampleTest
 from pileupgen.measure.bootstrap import LEVEL, Estimate
 from pileupgen.measure.observables import Observable
@@ -28,7 +28,7 @@ class Row:
     Attributes
     ----------
     name : str
-        ``"floor"``, ``"source"`` or ``"translated"``.
+        ``"reference"``, ``"source"`` or ``"translated"``.
     label : str
         What figures call it.
     n_events : int
@@ -41,11 +41,11 @@ class Row:
         W1/σ per observable; NaN where the target does not vary.
     separations : dict of float
         Separation power per observable.
-    mean_distance, gap_closed : Estimate
-        Headline; the gap closed is NaN where source and floor do not differ.
+    mean_distance, shift_removed : Estimate
+        Headline; the fraction of the shift removed is NaN where source and reference do not differ.
     features, cells : TwoSampleTest or None
         Classifier two-sample tests on observables and on cells.
-    faithfulness : Faithfulness or None
+    source_correlation : SourceCorrelation or None
         To the source event.
     fpd, kpd : PhysicsDistance or None
         Fréchet and kernel physics distances on the observables.
@@ -59,15 +59,15 @@ class Row:
     distances: dict[str, Estimate]
     separations: dict[str, float]
     mean_distance: Estimate
-    gap_closed: Estimate
+    shift_removed: Estimate
     features: TwoSampleTest | None = None
     cells: TwoSampleTest | None = None
-    faithfulness: Faithfulness | None = None
+    source_correlation: SourceCorrelation | None = None
     fpd: PhysicsDistance | None = None
     kpd: PhysicsDistance | None = None
 
 
-Replaced = Literal["floor", "source"]
+Replaced = Literal["reference", "source"]
 """The row whose events a control has."""
 
 
@@ -78,8 +78,9 @@ class Control:
     Attributes
     ----------
     row : Row
-        Of translated real events: the floor's other real events against them, in the place of the
-        target's. Of translated simulated events: against the target, in the place of the source's.
+        Of translated real events: the reference's other real events against them, in the place of
+        the target's. Of translated simulated events: against the target, in the place of the
+        source's.
     replaces : str
         The row it is to be compared with.
     rise : Estimate
@@ -100,20 +101,20 @@ class PairedTruth:
 
     Attributes
     ----------
-    source : Faithfulness
+    source : SourceCorrelation
         Source events with their true counterparts: what a perfect translation would reach in
-        faithfulness to the source.
-    translated : Faithfulness
+        source_correlation to the source.
+    translated : SourceCorrelation
         Translated events with the true counterparts of their sources.
     """
 
-    source: Faithfulness
-    translated: Faithfulness
+    source: SourceCorrelation
+    translated: SourceCorrelation
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Floor, source and translated beside each other.
+    """Reference, source and translated beside each other.
 
     Attributes
     ----------
@@ -126,7 +127,7 @@ class Comparison:
         Target events.
     observables : tuple of Observable
         In the order of tables and figures.
-    floor, source, translated : Row
+    reference, source, translated : Row
         The rows.
     ess : float
         Effective sample size of the translated events' weights over their number, whether or not
@@ -134,13 +135,15 @@ class Comparison:
     weighted : bool
         Whether it does.
     null : Estimate or None
-        Block faithfulness of translated events to other events' sources, a control that must be 0.
+        Block source correlation of translated events to other events' sources, a control that must
+        be 0.
     controls : tuple of Control
         Translations that stay in one domain, where they were given.
     truth : PairedTruth or None
         Where true pairs were given.
     verdicts : dict of Verdict
-        By row, where it differs from the target by more than chance allows; the floor is a control.
+        By row, where it differs from the target by more than chance allows; the reference is a
+        control.
     mu_bins : tuple of MuBin
         The headline in bins of μ.
     pileup : tuple of Quantity
@@ -157,7 +160,7 @@ class Comparison:
     target_label: str
     n_target: int
     observables: tuple[Observable, ...]
-    floor: Row
+    reference: Row
     source: Row
     translated: Row
     ess: float
@@ -174,8 +177,8 @@ class Comparison:
 
     @property
     def rows(self) -> tuple[Row, Row, Row]:
-        """Floor, source, translated."""
-        return (self.floor, self.source, self.translated)
+        """Reference, source, translated."""
+        return (self.reference, self.source, self.translated)
 
     def headline(self) -> dict[str, float]:
         """Every single number of the translated sample by name, others with a suffix.
@@ -183,14 +186,14 @@ class Comparison:
         Undefined numbers are left out.
         """
         numbers: dict[str, float] = {
-            "gap_closed": self.translated.gap_closed.value,
+            "shift_removed": self.translated.shift_removed.value,
             "ess": self.ess,
             "n_target": float(self.n_target),
         }
         for row, suffix in (
             (self.translated, ""),
             (self.source, "_source"),
-            (self.floor, "_floor"),
+            (self.reference, "_reference"),
         ):
             numbers |= {name + suffix: value for name, value in _row_numbers(row).items()}
             if row.name in self.verdicts:
@@ -222,7 +225,7 @@ class Comparison:
             },
             "rows": {row.name: _row_dict(row) for row in self.rows},
             "controls": {
-                "null_faithfulness_block": None if self.null is None else asdict(self.null),
+                "null_source_correlation_block": None if self.null is None else asdict(self.null),
                 "rows": {control.row.name: _control_dict(control) for control in self.controls},
             },
             "verdicts": {name: asdict(verdict) for name, verdict in self.verdicts.items()},
@@ -242,9 +245,9 @@ def _row_numbers(row: Row) -> dict[str, float]:
     for distance, what in ((row.fpd, "fpd"), (row.kpd, "kpd")):
         if distance is not None:
             numbers[what] = distance.value
-    if row.faithfulness is not None:
-        numbers["faithfulness_block"] = row.faithfulness.block.value
-        numbers["faithfulness_cell"] = row.faithfulness.cell.value
+    if row.source_correlation is not None:
+        numbers["source_correlation_block"] = row.source_correlation.block.value
+        numbers["source_correlation_cell"] = row.source_correlation.cell.value
     numbers |= {f"w1_{name}": distance.value for name, distance in row.distances.items()}
     numbers |= {f"separation_{name}": value for name, value in row.separations.items()}
     return numbers
@@ -257,12 +260,14 @@ def _row_dict(row: Row) -> dict[str, Any]:
         "n_samples": row.n_samples,
         "effective_events": row.effective_events,
         "mean_w1": asdict(row.mean_distance),
-        "gap_closed": asdict(row.gap_closed),
+        "shift_removed": asdict(row.shift_removed),
         "two_sample": {
             "features": None if row.features is None else asdict(row.features),
             "cells": None if row.cells is None else asdict(row.cells),
         },
-        "faithfulness": None if row.faithfulness is None else asdict(row.faithfulness),
+        "source_correlation": None
+        if row.source_correlation is None
+        else asdict(row.source_correlation),
         "fpd": None if row.fpd is None else asdict(row.fpd),
         "kpd": None if row.kpd is None else asdict(row.kpd),
         "observables": {

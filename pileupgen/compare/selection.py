@@ -17,7 +17,7 @@ Rows = NDArray[np.int64]
 FEW_EVENTS = 100
 """Below this a comparison is made, with a warning."""
 MAX_REFERENCES = 5
-"""Samples that the floor is the mean over, at most."""
+"""Samples that the reference is the mean over, at most."""
 PAIR_BATCH = 256
 """Linked events read at a time."""
 
@@ -32,7 +32,7 @@ class Selection:
         Test-split events of the target.
     references : tuple of int64 arrays
         Disjoint samples of other events of the target, each as large as the source sample if there
-        are so many events. The floor is the mean over them of their distance to the target, so
+        are so many events. The reference is the mean over them of their distance to the target, so
         that it holds the same statistical noise as the source's and the translated sample's.
     source : int64 array
         The source events that were translated.
@@ -65,7 +65,7 @@ def select_events(
     target, source, translated : ImageStore
         Real events, simulated events, simulated events after translation.
     seed : int
-        Chooses the reference events of the floor.
+        Chooses the reference events of the reference.
 
     Raises
     ------
@@ -95,7 +95,7 @@ def select_events(
     references = _references(target, len(unique), seed)
     if len(references[0]) < len(unique):
         notes.append(
-            f"the floor has {len(references[0])} reference events for {len(unique)} source "
+            f"the reference has {len(references[0])} reference events for {len(unique)} source "
             "events, so it lies a little high"
         )
     counts = {"target": len(rows), "translated": len(kept)}
@@ -118,7 +118,7 @@ def _references(target: ImageStore, n: int, seed: int) -> tuple[Rows, ...]:
     others = np.flatnonzero(target.columns["split"] != SPLITS.index("test")).astype(np.int64)
     if not len(others):
         raise InputError(
-            f"{target.path} has only test events, none for the floor.",
+            f"{target.path} has only test events, none for the reference.",
             "Run 'pileupgen preprocess' with a train fraction above 0.",
         )
     shuffled = np.random.default_rng([seed, 1]).permutation(others)

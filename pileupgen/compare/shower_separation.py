@@ -40,7 +40,7 @@ class ShowerSeparation:
     n_bins : int
         Bins.
     values : dict of float
-        Separation power from the target by row; the floor's is the median over its samples. NaN
+        Separation power from the target by row; the reference's is the median over its samples. NaN
         where a sample has nothing within the edges.
     outside : dict of float
         Fraction of the entries outside the edges, of the target and of each row.

@@ -120,7 +120,7 @@ def validate_stores(
     progress: Progress | None = None,
     executor: Executor | None = None,
 ) -> Validation:
-    """Compare translated with real events, floor and source beside.
+    """Compare translated with real events, reference and source beside.
 
     Parameters
     ----------
@@ -184,7 +184,7 @@ def validate_stores(
         more = (*more, without_weights(samples, selection, settings.seed))
     source_rows = selection.source[selection.source_of]
     n_observables = len(samples.target.observables)
-    total = n_steps(n_observables, settings.n_seeds, len(samples.floor), checks)
+    total = n_steps(n_observables, settings.n_seeds, len(samples.reference), checks)
     with bars("compare", total, "steps") as advance:
         comparison = compare(
             samples,
@@ -264,7 +264,9 @@ def _measure(
         others = f"other {target.domain}"
         return Samples(
             target=measure("target", target.domain, target, selection.target),
-            floor=tuple(measure("floor", others, target, rows) for rows in selection.references),
+            reference=tuple(
+                measure("reference", others, target, rows) for rows in selection.references
+            ),
             source=before,
             translated=measure(
                 "translated", "translated", translated, selection.translated, weight
@@ -291,7 +293,7 @@ def _measure_controls(
             )
 
         before = {
-            "floor": (stores[0], samples.target, selection.target),
+            "reference": (stores[0], samples.target, selection.target),
             "source": (stores[1], samples.source, selection.source),
         }
         return tuple(measured(one, *before[one.replaces], measure) for one in chosen)
@@ -302,7 +304,7 @@ def _shower_batches(
 ) -> dict[str, tuple[Batches, ...]]:
     return {
         "target": (partial(target.batches, selection.target),),
-        "floor": tuple(partial(target.batches, rows) for rows in selection.references),
+        "reference": tuple(partial(target.batches, rows) for rows in selection.references),
         "source": (partial(source.batches, selection.source),),
         "translated": (partial(translated.batches, selection.translated),),
     }
@@ -341,7 +343,7 @@ def _with_weights(batches: Iterator[Images], weight: NDArray[np.float64]) -> Ite
 def _notes(samples: Samples) -> tuple[str, ...]:
     return tuple(
         f"{sample.n_empty} of {len(sample)} events of {sample.label} are empty"
-        for sample in (samples.target, *samples.floor, samples.source, samples.translated)
+        for sample in (samples.target, *samples.reference, samples.source, samples.translated)
         if sample.n_empty
     )
 

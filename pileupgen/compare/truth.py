@@ -5,10 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from pileupgen.calo.geometry import require_same_grid
-from pileupgen.compare.faithfulness import Faithfulness, block_faithfulness, cell_faithfulness
-from pileupgen.compare.linked import feature_faithfulness
+from pileupgen.compare.linked import feature_source_correlation
 from pileupgen.compare.results import PairedTruth
 from pileupgen.compare.selection import Selection, paired_batches, rows_of_events
+from pileupgen.compare.source_correlation import (
+    SourceCorrelation,
+    block_source_correlation,
+    cell_source_correlation,
+)
 from pileupgen.errors import InputError
 from pileupgen.measure.bootstrap import Estimate, resample
 from pileupgen.measure.sample import Sample, measure_sample
@@ -70,14 +74,17 @@ def paired_truth(
         counts = np.concatenate([np.ones((len(linked), 1)), counts], axis=1)
         blocks = own.blocks[linked], known.blocks[of[linked]]
         if truth.grid.is_feature_table:
-            block, unknown = block_faithfulness(*blocks, counts), Estimate(*[float("nan")] * 3)
-            each = feature_faithfulness(truth.grid.layers, *blocks, counts)
-            pairs.append(Faithfulness(block, unknown, len(linked), each))
+            block, unknown = (
+                block_source_correlation(*blocks, counts),
+                Estimate(*[float("nan")] * 3),
+            )
+            each = feature_source_correlation(truth.grid.layers, *blocks, counts)
+            pairs.append(SourceCorrelation(block, unknown, len(linked), each))
             continue
         pairs.append(
-            Faithfulness(
-                block_faithfulness(*blocks, counts),
-                cell_faithfulness(
+            SourceCorrelation(
+                block_source_correlation(*blocks, counts),
+                cell_source_correlation(
                     paired_batches(store, own_rows[linked], truth, true),
                     own.cells.energy,
                     known.cells.energy,

@@ -29,7 +29,7 @@ class TwoSampleTest:
     Attributes
     ----------
     auc : float
-        Area under the ROC curve, mean over seeds. 0.5 is chance; the floor's need not be 0.5.
+        Area under the ROC curve, mean over seeds. 0.5 is chance; the reference's need not be 0.5.
     spread : float
         Standard deviation over seeds.
     error : float

@@ -81,7 +81,7 @@ def over_copies(
 
 
 def _mean_distance(samples: Samples, part: Sample, selection: Selection, seed: int) -> Estimate:
-    compared = Samples(samples.target, samples.floor[:1], samples.source, part)
+    compared = Samples(samples.target, samples.reference[:1], samples.source, part)
     draws = Draws.of(compared, selection.source_of, N_BOOTSTRAP, seed)
     return DistanceTable.of(compared, draws).mean("translated")
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from pileupgen.diffusion import run_onnx
 from pileupgen.diffusion.events import EventKeys
 from pileupgen.diffusion.guidance import Strength
-from pileupgen.diffusion.onnx_graphs import write_calibration, write_graphs, write_renewal
-from pileupgen.diffusion.pipeline import PileupTranslationPipeline, Renewal
+from pileupgen.diffusion.onnx_graphs import write_calibration, write_correction, write_graphs
+from pileupgen.diffusion.pipeline import Correction, PileupTranslationPipeline
 from pileupgen.diffusion.schedule import alpha_sigma
 from pileupgen.diffusion.settings import Settings
 from pileupgen.diffusion.solver_plan import Step, plan_steps
@@ -54,7 +54,7 @@ class Agreement:
     Attributes
     ----------
     score : float
-        Largest difference of a cell's score before the renewal.
+        Largest difference of a cell's score before the correction.
     log_ratio : float
         Largest difference of ln r.
     differing_cells : float
@@ -76,7 +76,7 @@ def export_translation(
     events: Events,
     *,
     seed: int = 1,
-    renewal: Renewal | None = None,
+    correction: Correction | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> Agreement:
     """Write graphs, tables, ``translation.json``, ``run_onnx.py``, ``check.npz``; check them.
@@ -93,7 +93,7 @@ def export_translation(
         A few, to check on; written beside the graphs with what torch makes of them.
     seed : int
         Of the noise.
-    renewal : FieldRenewal or MarginalRenewal, optional
+    correction : FieldCorrection or MarginalCorrection, optional
         Fitted for the settings.
     provenance : mapping, optional
         Goes into ``translation.json``.
@@ -121,12 +121,12 @@ def export_translation(
             **_procedure(pipeline, settings, seed),
             "graphs": {} if settings.mode == "calibrate" else write_graphs(pipeline, aside),
             "calibration": write_calibration(pipeline, aside),
-            "renewal": write_renewal(renewal, aside),
+            "correction": write_correction(correction, aside),
         }
         text = json.dumps(plan, indent=1, ensure_ascii=False)
         (aside / "translation.json").write_text(text + "\n", encoding="utf-8")
         shutil.copyfile(run_onnx.__file__, aside / "run_onnx.py")
-        return _check(pipeline, settings, aside, events, seed, renewal)
+        return _check(pipeline, settings, aside, events, seed, correction)
 
 
 def require_exportable(pipeline: PileupTranslationPipeline, settings: Settings) -> None:
@@ -216,9 +216,9 @@ _ORDER = [
     "x = the combination of x, x_0, x_0 of the step before, eps and noise with the step's "
     "coefficients of these names.",
     "decoder: x to scores, with label decode.label.",
-    "renewal, where not null, sweep by sweep: where there is a map, Fourier modes in φ of the "
+    "correction, where not null, sweep by sweep: where there is a map, Fourier modes in φ of the "
     "scores less mean_from, times the map of their frequency, back, plus mean_to; then scores to "
-    "scores by the knots, per layer and ring; see transport and renew.",
+    "scores by the knots, per layer and ring; see transport and correct.",
     "calibration.decode: scores to energies in GeV with the tables of decode.domain.",
     "The event's weight is exp(ln r), ln r clipped to -/+ log_weight_limit.",
 ]
@@ -293,7 +293,7 @@ def _check(
     folder: Path,
     events: Events,
     seed: int,
-    renewal: Renewal | None,
+    correction: Correction | None,
 ) -> Agreement:
     translator = Translator(
         pipeline.calibration,
@@ -309,8 +309,8 @@ def _check(
     keys = EventKeys(events.event_id, seed)
     for part in translator.parts(events.energy, events.mu, keys, settings):
         scores[part.rows], log_ratio[part.rows] = part.scores, part.log_ratio.numpy()
-    renewed = scores if renewal is None else renewal(scores)
-    energy = pipeline.calibration.decode(renewed, DATA, torch.from_numpy(events.mu)).numpy()
+    corrected = scores if correction is None else correction(scores)
+    energy = pipeline.calibration.decode(corrected, DATA, torch.from_numpy(events.mu)).numpy()
     np.savez(
         folder / "check.npz",
         seed=seed,

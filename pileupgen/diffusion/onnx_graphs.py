@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pileupgen.diffusion.pipeline import PileupTranslationPipeline, Renewal
+from pileupgen.diffusion.pipeline import Correction, PileupTranslationPipeline
 from pileupgen.models.calibration import quantiles, ranks
-from pileupgen.models.correction import marginals as renewals
-from pileupgen.models.correction.correlations import FieldRenewal
+from pileupgen.models.correction import marginals as corrections
+from pileupgen.models.correction.correlations import FieldCorrection
 from pileupgen.models.networks.denoiser import DATA
 
 OPSET = 17
@@ -177,22 +177,22 @@ def write_calibration(pipeline: PileupTranslationPipeline, folder: Path) -> dict
     }
 
 
-def write_renewal(renewal: Renewal | None, folder: Path) -> dict[str, Any] | None:
-    """Write maps and knots of the renewal, if there is one."""
-    if renewal is None:
+def write_correction(correction: Correction | None, folder: Path) -> dict[str, Any] | None:
+    """Write maps and knots of the correction, if there is one."""
+    if correction is None:
         return None
     sweeps: list[dict[str, Any]] = []
-    if isinstance(renewal, FieldRenewal):
-        for index, marginals in enumerate(renewal.marginals):
+    if isinstance(correction, FieldCorrection):
+        for index, marginals in enumerate(correction.marginals):
             tables = {
-                "map": renewal.maps[index],
-                "mean_from": renewal.mean_from[index],
-                "mean_to": renewal.mean_to[index],
+                "map": correction.maps[index],
+                "mean_from": correction.mean_from[index],
+                "mean_to": correction.mean_to[index],
                 "knots": marginals.knots,
             }
             sweeps.append(_write_sweep(tables, folder, index))
     else:
-        sweeps.append(_write_sweep({"knots": renewal.knots}, folder, 0))
+        sweeps.append(_write_sweep({"knots": correction.knots}, folder, 0))
     return {
         "sweeps": sweeps,
         "axes": {
@@ -200,13 +200,13 @@ def write_renewal(renewal: Renewal | None, folder: Path) -> dict[str, Any] | Non
             "mean_from, mean_to": "layer and eta",
             "knots": "layer, eta, knot",
         },
-        "s_max": renewals.S_MAX,
+        "s_max": corrections.S_MAX,
     }
 
 
 def _write_sweep(tables: dict[str, Tensor], folder: Path, index: int) -> dict[str, Any]:
     return {
-        name: _write_table(values, folder, f"renewal.{index}.{name}")
+        name: _write_table(values, folder, f"correction.{index}.{name}")
         for name, values in tables.items()
     }
 

@@ -25,8 +25,8 @@ from pileupgen.diffusion.translate import Translator
 from pileupgen.errors import ConfigError, RunError
 from pileupgen.models.calibration.scaling import CellSpace
 from pileupgen.models.codec import Codec, EventNoise
-from pileupgen.models.correction.correlations import FieldRenewal
-from pileupgen.models.correction.marginals import MarginalRenewal
+from pileupgen.models.correction.correlations import FieldCorrection
+from pileupgen.models.correction.marginals import MarginalCorrection
 from pileupgen.models.networks.autoencoder import Autoencoder
 from pileupgen.models.networks.cell_patches import CellPatches
 from pileupgen.models.networks.denoiser import Denoiser, FieldDenoiser
@@ -39,7 +39,7 @@ from pileupgen.samples.store import Images
 DENOISERS = (Denoiser, TransformerDenoiser, LocalDenoiser)
 """What a saved pipeline may hold: diffusers loads classes of imported modules only."""
 
-Renewal = FieldRenewal | MarginalRenewal
+Correction = FieldCorrection | MarginalCorrection
 """Calibrations after the decode."""
 
 
@@ -139,7 +139,7 @@ class PileupTranslationPipeline(DiffusionPipeline):
         """Refuse settings that this model cannot follow; see :meth:`Settings.check`."""
         settings.check(self.num_train_timesteps)
 
-    def fit_renewal(
+    def fit_correction(
         self,
         energy: NDArray[np.float32],
         mu: NDArray[np.float32],
@@ -150,7 +150,7 @@ class PileupTranslationPipeline(DiffusionPipeline):
         source: Domain = "mc",
         target: Domain = "data",
         real: Images | None = None,
-    ) -> Renewal:
+    ) -> Correction:
         """Fit the calibration after the decode on training events of the source; see __call__.
 
         Scores that are not meant to be normal are left as they are: those of a space that has
@@ -163,18 +163,18 @@ class PileupTranslationPipeline(DiffusionPipeline):
         advance : callable
             Told how many more events are translated.
         real : Images, optional
-            Training events of the target, which renewed correlations need; without them marginals
-            alone are renewed.
+            Training events of the target, which corrected correlations need; without them marginals
+            alone are corrected.
         """
         grid, n_channels = self.geometry, self.calibration.n_channels
         is_symmetric = grid.is_eta_symmetric
-        renewal: Renewal = MarginalRenewal(n_channels, grid.n_eta, is_symmetric)
-        if settings.renews_correlations and real is not None:
-            renewal = FieldRenewal(n_channels, grid.n_eta, grid.n_phi, is_symmetric)
+        correction: Correction = MarginalCorrection(n_channels, grid.n_eta, is_symmetric)
+        if settings.corrects_correlations and real is not None:
+            correction = FieldCorrection(n_channels, grid.n_eta, grid.n_phi, is_symmetric)
         translator = self.translator(Direction(source, target))
         label = translator.direction.target_label
         if not self.calibration.has_normal_scores or translator.tables(label, settings) != label:
-            return renewal
+            return correction
         scores = torch.empty((len(energy), n_channels, *grid.shape[1:]))
         self._require_fitting(energy, settings)
         keys = EventKeys(event_id, seed)
@@ -182,11 +182,11 @@ class PileupTranslationPipeline(DiffusionPipeline):
             for part in translator.parts(energy, mu, keys, settings, over):
                 scores[part.rows] = part.scores
                 advance(len(part.rows))
-            if isinstance(renewal, FieldRenewal) and real is not None:
-                renewal.fit(scores, self.real_scores(real, label, seed, over), over)
-        if isinstance(renewal, MarginalRenewal):
-            renewal.fit(scores)
-        return renewal
+            if isinstance(correction, FieldCorrection) and real is not None:
+                correction.fit(scores, self.real_scores(real, label, seed, over), over)
+        if isinstance(correction, MarginalCorrection):
+            correction.fit(scores)
+        return correction
 
     def real_scores(self, images: Images, label: int, seed: int, over: Map = map) -> Tensor:
         """Scores (N, L, n_eta, n_phi) of recorded or simulated events in their own domain."""
@@ -207,7 +207,7 @@ class PileupTranslationPipeline(DiffusionPipeline):
         event_id: NDArray[np.int64],
         seed: int = 1,
         settings: Settings | None = None,
-        renewal: Renewal | None = None,
+        correction: Correction | None = None,
         draw: int = 0,
         source: Domain = "mc",
         target: Domain = "data",
@@ -225,7 +225,7 @@ class PileupTranslationPipeline(DiffusionPipeline):
             With seed and draw fixes all random numbers of an event.
         seed : int
         settings : Settings
-        renewal : FieldRenewal or MarginalRenewal
+        correction : FieldCorrection or MarginalCorrection
             Fitted for these settings; None leaves the scores as the denoiser made them.
         draw : int
             Draws of one event have random numbers of their own.
@@ -251,8 +251,8 @@ class PileupTranslationPipeline(DiffusionPipeline):
 
         def translated(batch: MicroBatch) -> tuple[Part, NDArray[np.float32]]:
             part = translator.part(events, batch)
-            renewed = part.scores if renewal is None else renewal(part.scores)
-            decoded = self.calibration.decode(renewed, part.tables, part.mu).numpy()
+            corrected = part.scores if correction is None else correction(part.scores)
+            decoded = self.calibration.decode(corrected, part.tables, part.mu).numpy()
             return part, np.where(dead, np.float32(0.0), decoded)
 
         out = np.empty_like(energy, dtype=np.float32)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from pileupgen.diffusion.direction import Direction
 from pileupgen.diffusion.events import Translation
-from pileupgen.diffusion.pipeline import PileupTranslationPipeline, Renewal
+from pileupgen.diffusion.pipeline import Correction, PileupTranslationPipeline
 from pileupgen.diffusion.settings import MICRO_BATCH, Settings
 from pileupgen.diffusion.shard import append_evenly
 from pileupgen.diffusion.weights import WeightSummary
@@ -39,7 +39,7 @@ class Member:
 
     pipeline: PileupTranslationPipeline
     settings: Settings
-    renewal: Renewal | None = None
+    correction: Correction | None = None
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Production:
                     images.event_id,
                     self.seed,
                     member.settings,
-                    member.renewal,
+                    member.correction,
                     draw,
                     self.direction.source,
                     self.direction.target,

@@ -38,7 +38,7 @@ class Result:
     log_ratio : float32 array, shape (N,)
         ln r at the release; the event's weight is its exponential, clipped.
     encoded, scores : float32 arrays, shape (N, L, n_eta, n_phi)
-        Scores of the source, and of the result before the renewal.
+        Scores of the source, and of the result before the correction.
     """
 
     energy: Floats
@@ -73,7 +73,7 @@ class Translation:
         self._calibration = Calibration(self.plan["calibration"], folder)
         self._sweeps = [
             {name: read_table(table, folder) for name, table in sweep.items()}
-            for sweep in (self.plan["renewal"] or {"sweeps": []})["sweeps"]
+            for sweep in (self.plan["correction"] or {"sweeps": []})["sweeps"]
         ]
 
     def __call__(self, energy: Floats, mu: Floats, event_id: Integers, seed: int) -> Result:
@@ -96,12 +96,12 @@ class Translation:
                     log_ratio = self._ratio(x, phase["ratio"], mu)
                 x = self._follow(x, phase["steps"], mu, noise)
             scores = self._graph("decoder", latents=x, label=_one(plan["decode"]["label"]), mu=mu)
-        renewed = scores
+        corrected = scores
         for sweep in self._sweeps:
             if "map" in sweep:
-                renewed = transport(renewed, sweep["map"], sweep["mean_from"], sweep["mean_to"])
-            renewed = renew(renewed, sweep["knots"], plan["renewal"]["s_max"])
-        out = self._calibration.decode(renewed, plan["decode"]["domain"], mu)
+                corrected = transport(corrected, sweep["map"], sweep["mean_from"], sweep["mean_to"])
+            corrected = correct(corrected, sweep["knots"], plan["correction"]["s_max"])
+        out = self._calibration.decode(corrected, plan["decode"]["domain"], mu)
         return Result(out, log_ratio, encoded, scores)
 
     def _ratio(self, x: Floats, point: dict[str, Any], mu: Floats) -> Floats:
@@ -299,7 +299,7 @@ def transport(scores: Floats, maps: Floats, mean_from: Floats, mean_to: Floats) 
     return cells.reshape(scores.shape).astype(np.float32)
 
 
-def renew(scores: Floats, knots: Floats, s_max: float) -> Floats:
+def correct(scores: Floats, knots: Floats, s_max: float) -> Floats:
     """Scores of each layer and ring back to N(0, 1): linear between knots, shifted beyond."""
     out = np.empty_like(scores)
     n_knots, step = knots.shape[-1], np.float32(2 * s_max / (knots.shape[-1] - 1))

@@ -23,8 +23,8 @@ Release = Literal["common", "per-event"]
 RELEASES: tuple[Release, ...] = ("common", "per-event")
 Decode = Literal["mean", "sample"]
 DECODES: tuple[Decode, ...] = ("mean", "sample")
-RenewalKind = Literal["auto", "correlations", "marginals"]
-RENEWALS: tuple[RenewalKind, ...] = ("auto", "correlations", "marginals")
+CorrectionKind = Literal["auto", "correlations", "marginals"]
+CORRECTIONS: tuple[CorrectionKind, ...] = ("auto", "correlations", "marginals")
 LOG_WEIGHT_LIMIT = 5.0
 MICRO_BATCH = 50
 """Events that go through a network at once."""
@@ -80,9 +80,9 @@ class Settings:
     decode : str
         Scores are the ``mean`` of the learned decoder's density or a ``sample`` of it; a lossless
         codec knows no difference.
-    renewal : str
-        What the calibration after the decode mends: ``marginals``, or ``correlations`` too; see
-        :class:`~pileupgen.models.correction.correlations.FieldRenewal`. ``auto``: correlations
+    correction : str
+        What the calibration after the decode corrects: ``marginals``, or ``correlations`` too; see
+        :class:`~pileupgen.models.correction.correlations.FieldCorrection`. ``auto``: correlations
         unless events are inverted, since a release by noise leaves some of the source's
         correlations in them.
     micro_batch : int
@@ -105,7 +105,7 @@ class Settings:
     log_weight_limit: float = LOG_WEIGHT_LIMIT
     decode: Decode = "mean"
     timesteps: tuple[int, ...] | None = None
-    renewal: RenewalKind = "auto"
+    correction: CorrectionKind = "auto"
     micro_batch: int = MICRO_BATCH
 
     @property
@@ -114,9 +114,9 @@ class Settings:
         return self.mode in ("invert", "invert+sde")
 
     @property
-    def renews_correlations(self) -> bool:
-        """Whether the calibration after the decode mends more than marginals."""
-        return self.renewal == "correlations" or (self.renewal == "auto" and not self.inverts)
+    def corrects_correlations(self) -> bool:
+        """Whether the calibration after the decode corrects more than marginals."""
+        return self.correction == "correlations" or (self.correction == "auto" and not self.inverts)
 
     @property
     def inversion_sampler(self) -> Sampler:
@@ -181,7 +181,7 @@ class Settings:
         _require_known("guidance schedule", self.guidance_schedule, SCHEDULES)
         _require_known("release", self.release, RELEASES)
         _require_known("decode", self.decode, DECODES)
-        _require_known("renewal", self.renewal, RENEWALS)
+        _require_known("correction", self.correction, CORRECTIONS)
         last = num_train_timesteps - 1
         if not 0 <= self.t_release <= last:
             raise ConfigError(

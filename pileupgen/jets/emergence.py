@@ -45,7 +45,7 @@ class PathPane:
         Clean scores of events of the other class after the switch.
     noise_distance : float
         W1 of ``noised`` to the Gaussian.
-    distance, switched_distance, source_distance, floor : float
+    distance, switched_distance, source_distance, reference : float
         W1 in the quantity's unit to real events: of the emulated, of the switched, of the other
         class as it is, and of other real events.
     """
@@ -63,7 +63,7 @@ class PathPane:
     distance: float
     switched_distance: float
     source_distance: float
-    floor: float
+    reference: float
 
 
 @dataclass(frozen=True)
@@ -145,5 +145,5 @@ def make_pane(
         distance=float(wasserstein(emulated, real)[0]),
         switched_distance=float(wasserstein(switched, real)[0]),
         source_distance=float(wasserstein(source, real)[0]),
-        floor=float(wasserstein(real[:half], real[half:])[0]),
+        reference=float(wasserstein(real[:half], real[half:])[0]),
     )

@@ -111,7 +111,7 @@ def _draw_end(axes: Axes, pane: PathPane, contents: PathFigure) -> None:
     unit = f" {contents.unit}" if contents.unit else ""
     axes.set_title(
         f"$W_1$ to real: emulated {pane.distance:.3g}{unit}, switched "
-        f"{pane.switched_distance:.3g}{unit}; floor {pane.floor:.2g}{unit}",
+        f"{pane.switched_distance:.3g}{unit}; reference {pane.reference:.2g}{unit}",
         fontsize="small",
     )
     axes.set_xlim(-REACH, REACH)

@@ -45,7 +45,7 @@ def estimate(
     A distance between samples grows when events are drawn twice, so the draws lie above the
     estimate. What they tell is the spread: their quantiles are taken about their own mean and put
     about the estimate. The interval is for the estimator's expectation at these numbers of events,
-    which is why the floor stands beside every distance.
+    which is why the reference stands beside every distance.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def require_weights(weight: Floats, where: str) -> None:
         raise InputError(
             f"{where}: of {len(weight)} event weights {n_bad} are not finite or too large "
             f"and {n_negative} are negative.",
-            "Distances and effective sizes need weights ≥ 0: mend them, or translate anew.",
+            "Distances and effective sizes need weights ≥ 0: hint them, or translate anew.",
         )
     if not np.any(weight > 0):
         raise InputError(f"{where}: all {len(weight)} event weights are zero.", "Translate anew.")

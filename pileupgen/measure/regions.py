@@ -16,7 +16,7 @@ PATCH_SIZE = 0.5
 N_RING_GROUPS = 3
 """Groups of rings that each layer's ΣE_T is given in."""
 BLOCK_ETA, BLOCK_PHI = 0.5, float(np.pi / 3)
-"""Wanted sides of the blocks that faithfulness is judged by, in η and in rad."""
+"""Wanted sides of the blocks that source correlation is judged by, in η and in rad."""
 LOWER_SIGMA = 15.865
 """Percentile one standard deviation below the median of a Gaussian."""
 

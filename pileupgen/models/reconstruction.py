@@ -30,7 +30,7 @@ class ReconstructionTest:
         Held-out events, each of them twice: as it is and reconstructed.
     auc, auc_low, auc_high : float
         Area under the ROC curve and its 68 % interval.
-    floor_low, floor_high : float
+    reference_low, reference_high : float
         The interval of the same test with original and reconstruction swapped at random.
     """
 
@@ -39,22 +39,22 @@ class ReconstructionTest:
     auc: float
     auc_low: float
     auc_high: float
-    floor_low: float
-    floor_high: float
+    reference_low: float
+    reference_high: float
 
     @property
     def is_limit(self) -> bool:
         """Whether the codec alone can be seen, so that no denoiser can do better."""
-        return self.auc_low > max(self.floor_high, _LEAST_VISIBLE)
+        return self.auc_low > max(self.reference_high, _LEAST_VISIBLE)
 
     @property
     def in_words(self) -> str:
-        """AUC and floor with their intervals, or that there are too few events."""
+        """AUC and reference with their intervals, or that there are too few events."""
         if self.n_events < _LEAST_EVENTS:
             return f"{self.n_events} events are too few to tell"
         return (
             f"AUC {self.auc:.3f} [{self.auc_low:.3f}, {self.auc_high:.3f}], "
-            f"floor [{self.floor_low:.3f}, {self.floor_high:.3f}]"
+            f"reference [{self.reference_low:.3f}, {self.reference_high:.3f}]"
         )
 
     def to_dict(self) -> dict[str, Any]:

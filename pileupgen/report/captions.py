@@ -88,7 +88,7 @@ CAPTIONS = {
         "Six panes: density of transverse energy against μ, ρ against μ, random cones less ρA, "
         "resolution of missing transverse energy, tail of the occupancy, mean W1/σ in bins of μ.",
         "Slopes and widths are what jet calibration and isolation depend on. In the last pane the "
-        "translated points should lie near the floor in every bin of μ.",
+        "translated points should lie near the reference in every bin of μ.",
     ),
     "shower_profile": Caption(
         "Showers in depth",
@@ -106,10 +106,10 @@ CAPTIONS = {
     ),
     "distances": Caption(
         "Every observable at a glance",
-        "W1/σ to the real events for each observable, for floor, source and translated events, "
+        "W1/σ to the real events for each observable, for reference, source and translated events, "
         "with intervals.",
-        "The floor is the best that can be reached with this many events. A translated point on "
-        "the source's has gained nothing.",
+        "The reference is the best that can be reached with this many events. A translated point "
+        "on the source's has gained nothing.",
     ),
     "release": Caption(
         "Where to let go",

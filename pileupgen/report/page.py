@@ -122,7 +122,7 @@ def render_report(metrics: Mapping[str, Any], pictures: Mapping[str, bytes]) -> 
 {_verdict(judge_metrics(metrics))}
 <section aria-labelledby="numbers">
 <h2 id="numbers">Numbers</h2>
-<p>Floor: real against other real events, the best that can be reached with this many.
+<p>Reference: real against other real events, the best that can be reached with this many.
 Source: simulation as it is. Translated: simulation after translation.</p>
 {numbers}
 </section>

@@ -21,9 +21,9 @@ from pileupgen.report.text import (
     standings,
 )
 
-ROWS = ("floor", "source", "translated")
+ROWS = ("reference", "source", "translated")
 STANDING_WORDS = {
-    "floor": "at the floor",
+    "reference": "at the reference",
     "nearer": "nearer than the source",
     "farther": "farther than the source",
     "unknown": NONE,
@@ -58,7 +58,7 @@ def table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[str]], k
 
 
 def headline_table(metrics: Mapping[str, Any]) -> str:
-    """Floor, source and translated side by side."""
+    """Reference, source and translated side by side."""
     rows = metrics["rows"]
     level = 100 * metrics["settings"]["level"]
     controls = list(controls_of(metrics).values())
@@ -68,8 +68,8 @@ def headline_table(metrics: Mapping[str, Any]) -> str:
     if controls:
         rises = [f"{_estimate(one['rise'])} to {one['replaces']}" for one in controls]
         lines.append(["control's rise", NONE, NONE, NONE, *rises])
-    closed = _estimate(rows["translated"]["gap_closed"])
-    lines.append(["gap closed", "1", "0", closed, *none])
+    closed = _estimate(rows["translated"]["shift_removed"])
+    lines.append(["fraction of the shift removed", "1", "0", closed, *none])
     for key, what in (("features", "observables"), ("cells", "cells")):
         tests = [row["two_sample"][key] for row in columns]
         if any(tests):
@@ -81,9 +81,9 @@ def headline_table(metrics: Mapping[str, Any]) -> str:
             cells = (_physics(found) for found in distances)
             lines.append([f"{what} × 1000", *cells])
     for key, what in places(metrics):
-        found = [row["faithfulness"] for row in columns]
+        found = [row["source_correlation"] for row in columns]
         cells = (NONE if one is None else _estimate(one[key]) for one in found)
-        lines.append([f"faithfulness in {what}", *cells])
+        lines.append([f"source_correlation in {what}", *cells])
     if metrics["truth"] is not None:
         for key, what in places(metrics):
             cells = (_estimate(metrics["truth"][row][key]) for row in ROWS[1:])
@@ -117,7 +117,7 @@ def findings_table(metrics: Mapping[str, Any]) -> str:
             _sigma(found["local"]),
             _sigma(found["significance"]),
         ]
-        for row, n_shown in (("translated", 10), ("source", 5), ("floor", 3))
+        for row, n_shown in (("translated", 10), ("source", 5), ("reference", 3))
         for found in metrics["verdicts"].get(row, {"findings": []})["findings"][:n_shown]
     ]
     columns = ["what differs", "family", "sample", "by itself", "after the number of tests"]
@@ -136,7 +136,7 @@ def observables_table(metrics: Mapping[str, Any]) -> str:
     """W1/σ and separation power of every observable."""
     rows = metrics["rows"]
     found = standings(metrics)
-    kept = (rows["translated"]["faithfulness"] or {}).get("features") or {}
+    kept = (rows["translated"]["source_correlation"] or {}).get("features") or {}
     lines = [
         [
             f"{label_html(record['label'], record['unit'])}<br><code>{escape(name)}</code>",
@@ -152,9 +152,9 @@ def observables_table(metrics: Mapping[str, Any]) -> str:
         *(f"W<sub>1</sub>/σ, {row}" for row in ROWS),
         "translated is",
         *(f"separation, {row}" for row in ROWS),
-        *(["faithfulness"] if kept else []),
+        *(["source_correlation"] if kept else []),
     ]
-    caption = "Distances of each observable to the target. At the floor: the intervals touch."
+    caption = "Distances of each observable to the target. At the reference: the intervals touch."
     return table(caption, columns, lines, "numbers")
 
 
@@ -166,8 +166,8 @@ def mu_table(metrics: Mapping[str, Any]) -> str:
         [
             f"{found['low']:g} to {found['high']:g}",
             *(_estimate(found["mean_distance"][row]) for row in ROWS),
-            _estimate(found["gap_closed"]),
-            _estimate(found["faithfulness"]),
+            _estimate(found["shift_removed"]),
+            _estimate(found["source_correlation"]),
             f"{found['n_target']:,} / {found['n_translated']:,}",
         ]
         for found in metrics["mu_bins"]
@@ -175,8 +175,8 @@ def mu_table(metrics: Mapping[str, Any]) -> str:
     columns = [
         "μ",
         *(f"mean W<sub>1</sub>/σ, {row}" for row in ROWS),
-        "gap closed",
-        f"faithfulness in {places(metrics)[0][1]}",
+        "fraction of the shift removed",
+        f"source_correlation in {places(metrics)[0][1]}",
         "events, target / translated",
     ]
     return table("The headline in bins of μ.", columns, lines, "numbers")

@@ -13,7 +13,7 @@ LIMIT = 37.0
 NONE = "–"
 """What stands where there is no number."""
 
-Standing = Literal["floor", "nearer", "farther", "unknown"]
+Standing = Literal["reference", "nearer", "farther", "unknown"]
 
 _MACROS = {
     "Sigma": "Σ",
@@ -33,7 +33,7 @@ _UPRIGHT = ("mathrm", "text", "mathregular")
 
 
 def places(metrics: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """Give what faithfulness is judged in: its keys in ``metrics.json``, and words for them."""
+    """Give the parts of source correlation: keys in ``metrics.json``, and words for them."""
     if metrics.get("kind") == "features":
         return (("block", "features"),)
     return (("block", "blocks"), ("cell", "cells"))
@@ -82,7 +82,7 @@ def has_interval(estimate: Mapping[str, float | None]) -> bool:
 
 
 def standing(
-    floor: Mapping[str, float | None],
+    reference: Mapping[str, float | None],
     source: Mapping[str, float | None],
     translated: Mapping[str, float | None],
 ) -> Standing:
@@ -90,20 +90,20 @@ def standing(
 
     Parameters
     ----------
-    floor, source, translated : mapping
+    reference, source, translated : mapping
         Estimates of one distance.
 
     Returns
     -------
     str
-        ``"floor"`` if its interval reaches down to the floor's, ``"farther"`` if it is above the
-        source's, else ``"nearer"``; ``"unknown"`` if a number is missing.
+        ``"reference"`` if its interval reaches down to the reference's, ``"farther"`` if it is
+        above the source's, else ``"nearer"``; ``"unknown"`` if a number is missing.
     """
-    value, reach, before = translated["value"], floor["high"], source["value"]
+    value, reach, before = translated["value"], reference["high"], source["value"]
     if value is None or reach is None or before is None:
         return "unknown"
     if (translated["low"] or 0.0) <= reach:
-        return "floor"
+        return "reference"
     return "farther" if value > before else "nearer"
 
 
@@ -112,7 +112,7 @@ def standings(metrics: Mapping[str, Any]) -> dict[str, Standing]:
     rows = metrics["rows"]
     return {
         name: standing(
-            *(rows[row]["observables"][name]["w1"] for row in ("floor", "source", "translated"))
+            *(rows[row]["observables"][name]["w1"] for row in ("reference", "source", "translated"))
         )
         for name in metrics["observables"]
     }

@@ -26,7 +26,7 @@ N_TOLD = 5
 RISE = 0.1
 """Rise of a control over the row that it replaces up to which it is said to stay there."""
 FRECHET_RATIO = 2.0
-"""Floor's over translated's Fréchet distance above which a few events are said to drive it."""
+"""Reference's over translated's Fréchet distance above which a few events are said to drive it."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def judge_metrics(metrics: Mapping[str, Any]) -> Judgement:
     """
     verdicts, target = metrics["verdicts"], metrics["target"]["label"]
     verdict, before = verdicts["translated"], verdicts["source"]
-    control = verdicts["floor"]["significance"] <= CLEAR
+    control = verdicts["reference"]["significance"] <= CLEAR
     quiet = verdict["significance"] <= CLEAR
     earlier = f"Before translation it was {sigma_text(before['significance'])}."
     if quiet:
@@ -84,7 +84,7 @@ def judge_metrics(metrics: Mapping[str, Any]) -> Judgement:
         agrees=quiet and control,
         lead=lead,
         progress=_progress(metrics),
-        for_it=(*_control(metrics, control), *kept, *near, *tests, *_faithfulness(metrics)),
+        for_it=(*_control(metrics, control), *kept, *near, *tests, *_source_correlation(metrics)),
         against_it=(*_findings(verdict), *failed, *far, *changed),
         cautions=(*_broken_control(metrics, control), *_frechet(metrics), *metrics["notes"]),
     )
@@ -92,14 +92,14 @@ def judge_metrics(metrics: Mapping[str, Any]) -> Judgement:
 
 def _progress(metrics: Mapping[str, Any]) -> str:
     rows = metrics["rows"]
-    floor, source, after = (
-        rows[name]["mean_w1"]["value"] for name in ("floor", "source", "translated")
+    reference, source, after = (
+        rows[name]["mean_w1"]["value"] for name in ("reference", "source", "translated")
     )
     text = (
         f"The mean W1/σ went from {number(source)} to {number(after)}; "
-        f"the floor, real against other real events, is {number(floor)}."
+        f"the reference, real against other real events, is {number(reference)}."
     )
-    closed = rows["translated"]["gap_closed"]
+    closed = rows["translated"]["shift_removed"]
     if closed["value"] is None:
         return text
     interval = ""
@@ -111,7 +111,7 @@ def _progress(metrics: Mapping[str, Any]) -> str:
 def _control(metrics: Mapping[str, Any], holds: bool) -> list[str]:
     if not holds:
         return []
-    found = sigma_text(metrics["verdicts"]["floor"]["significance"])
+    found = sigma_text(metrics["verdicts"]["reference"]["significance"])
     return [f"Control: real against other real events give {found}, so no false alarm."]
 
 
@@ -130,10 +130,10 @@ def _controls(metrics: Mapping[str, Any]) -> tuple[list[str], list[str]]:
             f"{number(before)}, a change of {number(rise['value'])} "
             f"({number(rise['low'])} to {number(rise['high'])})"
         )
-        block = (row["faithfulness"] or {}).get("block", {}).get("value")
+        block = (row["source_correlation"] or {}).get("block", {}).get("value")
         if block is not None:
             place = places(metrics)[0][1]
-            text += f"; faithful {number(block)} in {place}, the ceiling for this release"
+            text += f"; source correlation {number(block)} in {place}, the ceiling for this release"
         (kept if stays else changed).append(text + ".")
     return kept, changed
 
@@ -141,7 +141,7 @@ def _controls(metrics: Mapping[str, Any]) -> tuple[list[str], list[str]]:
 def _broken_control(metrics: Mapping[str, Any], holds: bool) -> list[str]:
     if holds:
         return []
-    found = sigma_text(metrics["verdicts"]["floor"]["significance"])
+    found = sigma_text(metrics["verdicts"]["reference"]["significance"])
     return [
         f"The control fails: real events differ from other real events by {found}. The target's "
         "splits are not alike, and no other significance here can be trusted."
@@ -176,19 +176,19 @@ def _two_sample(metrics: Mapping[str, Any]) -> tuple[list[str], list[str]]:
 
 
 def _observables(metrics: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    by_standing: dict[Standing, list[str]] = {"floor": [], "nearer": [], "farther": []}
+    by_standing: dict[Standing, list[str]] = {"reference": [], "nearer": [], "farther": []}
     for name, found in standings(metrics).items():
         if found in by_standing:
             by_standing[found].append(name)
     n = sum(map(len, by_standing.values()))
     near, far = [], []
-    if names := by_standing["floor"]:
+    if names := by_standing["reference"]:
         near.append(
-            f"W1/σ reaches the floor in {len(names)} of {n} observables: {', '.join(names)}."
+            f"W1/σ reaches the reference in {len(names)} of {n} observables: {', '.join(names)}."
         )
     if names := by_standing["nearer"]:
         far.append(
-            f"W1/σ is nearer than the source's but above the floor in {len(names)} of {n} "
+            f"W1/σ is nearer than the source's but above the reference in {len(names)} of {n} "
             f"observables: {', '.join(names)}."
         )
     if names := by_standing["farther"]:
@@ -198,8 +198,8 @@ def _observables(metrics: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     return near, far
 
 
-def _faithfulness(metrics: Mapping[str, Any]) -> list[str]:
-    found = metrics["rows"]["translated"]["faithfulness"]
+def _source_correlation(metrics: Mapping[str, Any]) -> list[str]:
+    found = metrics["rows"]["translated"]["source_correlation"]
     if found is None or found["block"]["value"] is None:
         return []
     text = (
@@ -208,27 +208,27 @@ def _faithfulness(metrics: Mapping[str, Any]) -> list[str]:
     )
     if found["cell"]["value"] is not None:
         text += f", {number(found['cell']['value'])} in cells"
-    null = metrics["controls"]["null_faithfulness_block"]
+    null = metrics["controls"]["null_source_correlation_block"]
     if null is not None and null["value"] is not None:
         text += f"; with other events' sources {number(null['value'])}"
     return [text + "."]
 
 
 def _frechet(metrics: Mapping[str, Any]) -> list[str]:
-    floor, after = (metrics["rows"][row]["fpd"] for row in ("floor", "translated"))
-    if floor is None or after is None or floor["value"] is None or after["value"] is None:
+    reference, after = (metrics["rows"][row]["fpd"] for row in ("reference", "translated"))
+    if reference is None or after is None or reference["value"] is None or after["value"] is None:
         return []
     near = FRECHET_RATIO * max(after["value"], after["error"])
-    if floor["value"] <= near < (floor.get("highest") or 0.0):
+    if reference["value"] <= near < (reference.get("highest") or 0.0):
         return [
             f"FPD and KPD: one sample of real events is far from the target "
-            f"({number(floor['highest'])}), since a few extreme events drive a covariance; the "
-            "floor is the median over its samples."
+            f"({number(reference['highest'])}), since a few extreme events drive a covariance; the "
+            "reference is the median over its samples."
         ]
-    if floor["value"] <= near:
+    if reference["value"] <= near:
         return []
     return [
-        f"FPD and KPD: real against other real events are farther ({number(floor['value'])}) than "
-        f"translated ones ({number(after['value'])}). That happens where a few extreme "
+        f"FPD and KPD: real against other real events are farther ({number(reference['value'])}) "
+        f"than translated ones ({number(after['value'])}). That happens where a few extreme "
         "events drive a covariance; rank nothing by them."
     ]

@@ -164,19 +164,19 @@ class DataCard(Part):
         path = self._path.parent / Path(expanded).expanduser()
         if path.is_file():
             return [path]
-        mend = f"Correct 'files' in {self._path}."
+        hint = f"Correct 'files' in {self._path}."
         variables = [match["name"] for match in _VARIABLE.finditer(pattern)]
         if variables:
-            mend = f"Set {' and '.join(variables)} to where it lies, or correct it in {self._path}."
+            hint = f"Set {' and '.join(variables)} to where it lies, or correct it in {self._path}."
         if not _WILD.search(expanded):
             there = path.parent.is_dir() and [near.name for near in path.parent.iterdir()]
             near = did_you_mean(path.name, there) if there else ""
-            raise MissingInputError(f"No input file {path} (card '{self.name}').", f"{near} {mend}")
+            raise MissingInputError(f"No input file {path} (card '{self.name}').", f"{near} {hint}")
         wild = next(index for index, part in enumerate(path.parts) if _WILD.search(part))
         folder, rest = Path(*path.parts[:wild]), str(Path(*path.parts[wild:]))
         matched = sorted(hit for hit in folder.glob(rest) if hit.is_file())
         if not matched:
-            raise MissingInputError(f"Nothing matches {path} (card '{self.name}').", mend)
+            raise MissingInputError(f"Nothing matches {path} (card '{self.name}').", hint)
         return matched
 
     @property

@@ -112,7 +112,7 @@ def mu_weights(source: NDArray[np.floating[Any]], target: NDArray[np.floating[An
     if not np.any(in_target[is_covered] > 0):
         raise StoreError(
             f"The μ profiles do not overlap: ⟨μ⟩ = {source.mean():.1f} and {target.mean():.1f}.",
-            "No weight can mend this; simulate with the data's pileup.",
+            "No weight can hint this; simulate with the data's pileup.",
         )
     ratio = np.where(is_covered, in_target / np.where(is_covered, in_source, 1.0), 0.0)
     weight = ratio[np.searchsorted(inner, source.astype(np.float64), side="right")]

@@ -22,7 +22,7 @@ CONFIG = {
     "denoiser": {"width": 8, "n_blocks": 1, "steps": 2},
     "ratio": {"width": 8, "n_blocks": 1, "steps": 2},
     "training": {"batch_size": 16, "checkpoint_every": 2},
-    "translate": {"num_inference_steps": 3, "n_renewal_events": 50},
+    "translate": {"num_inference_steps": 3, "n_correction_events": 50},
 }
 Command = Callable[..., str]
 

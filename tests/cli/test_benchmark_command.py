@@ -1,4 +1,4 @@
-"""The command, and the peers on made events, where the answer is known."""
+"""The command, and the baselines on made events, where the answer is known."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from benchmarks import table
+from benchmarks.baselines import BASELINES, make_baseline
+from benchmarks.baselines.contract import Output, Problem
+from benchmarks.baselines.ours import as_configured, training_seconds
 from benchmarks.cost import Rate, rates
-from benchmarks.peers import PEERS, make_peer
-from benchmarks.peers.contract import Output, Problem
-from benchmarks.peers.ours import as_configured, training_seconds
 from benchmarks.quality import Judge
 from benchmarks.table import known_rows
 from benchmarks.table_text import markdown
@@ -42,25 +42,25 @@ def problem(tiny_run: Path) -> Problem:
     return Problem(mc, data, run, "cpu", 2.0, 1)
 
 
-def test_identity_closes_nothing_and_the_floor_all(judge, problem):
-    peer = make_peer("identity")
-    peer.fit(problem)
-    quality = judge.quality(peer.translate(judge.source_images))
-    assert quality.gap_closed.value == pytest.approx(0)
+def test_identity_closes_nothing_and_the_reference_all(judge, problem):
+    baseline = make_baseline("identity")
+    baseline.fit(problem)
+    quality = judge.quality(baseline.translate(judge.source_images))
+    assert quality.shift_removed.value == pytest.approx(0)
     assert quality.block is not None
     assert quality.block.value == pytest.approx(1)
-    assert judge.floor_quality().w1.value < 0.5 * quality.w1.value
+    assert judge.reference_quality().w1.value < 0.5 * quality.w1.value
 
 
 @pytest.mark.parametrize(
     "name", ["quantile morphing, plain", "quantile morphing, chained", "Gaussian-copula map"]
 )
 def test_maps_of_cells_close_much_of_the_gap(judge, problem, name):
-    peer = make_peer(name)
-    peer.fit(problem)
-    quality = judge.quality(peer.translate(judge.source_images))
-    assert quality.gap_closed.value > 0.4
-    assert peer.n_parameters > 0
+    baseline = make_baseline(name)
+    baseline.fit(problem)
+    quality = judge.quality(baseline.translate(judge.source_images))
+    assert quality.shift_removed.value > 0.4
+    assert baseline.n_parameters > 0
 
 
 def test_weights_between_equal_samples_are_about_one(judge, problem):
@@ -73,9 +73,9 @@ def test_weights_between_equal_samples_are_about_one(judge, problem):
         )
         for rows in (slice(0, half), slice(half, 2 * half))
     ]
-    peer = make_peer("reweighting (CARL)")
-    peer.fit(replace(problem, mc=parts[0], data=parts[1]))
-    weight = peer.translate(judge.source_images).weight
+    baseline = make_baseline("reweighting (CARL)")
+    baseline.fit(replace(problem, mc=parts[0], data=parts[1]))
+    weight = baseline.translate(judge.source_images).weight
     assert weight is not None
     assert weight.mean() == pytest.approx(1, abs=0.3)
     assert weight.std() < 0.5
@@ -83,10 +83,10 @@ def test_weights_between_equal_samples_are_about_one(judge, problem):
 
 @pytest.mark.parametrize("name", ["normalizing flow", "partial"])
 def test_peers_with_networks_give_finite_events(judge, problem, name):
-    pytest.importorskip("zuko", reason="the flow needs the extra 'peers'")
-    peer = make_peer(name)
-    peer.fit(problem)
-    output = peer.translate(judge.source_images)
+    pytest.importorskip("zuko", reason="the flow needs the extra 'baselines'")
+    baseline = make_baseline(name)
+    baseline.fit(problem)
+    output = baseline.translate(judge.source_images)
     given = output.observables if output.energy is None else output.energy
     assert given is not None
     assert len(given) == len(judge.source_images)
@@ -131,7 +131,7 @@ def test_the_run_as_configured_is_what_translate_does(tiny_run):
 
 
 def test_a_row_is_measured_once(tiny_run, command, monkeypatch):
-    pytest.importorskip("zuko", reason="the command wants the extra 'peers'")
+    pytest.importorskip("zuko", reason="the command wants the extra 'baselines'")
     # In this process: importing everything anew in another takes too long for a test.
     monkeypatch.setattr("benchmarks.table._in_own_process", table.measure_row)
     first = command("benchmark", "--run", tiny_run, "--rows", "identity", "--quick")
@@ -156,12 +156,12 @@ def test_the_time_of_our_training_is_the_record_s_or_unknown(tmp_path):
     assert training_seconds(run) is None
 
 
-def test_every_peer_has_a_row():
-    assert known_rows() == ["floor", *PEERS]
+def test_every_baseline_has_a_row():
+    assert known_rows() == ["reference", *BASELINES]
 
 
 def test_bad_input_is_named(tiny_run, command, tmp_path, monkeypatch):
-    pytest.importorskip("zuko", reason="the command wants the extra 'peers'")
+    pytest.importorskip("zuko", reason="the command wants the extra 'baselines'")
     said = command("benchmark", "--run", tiny_run, "--rows", "quantile", error=ConfigError)
     assert "names no single row" in said
     missing = command("benchmark", "--run", tmp_path / "none", error=MissingInputError)

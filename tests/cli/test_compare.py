@@ -14,7 +14,7 @@ from pileupgen.cli.main import app
 from pileupgen.errors import ConfigError, MissingInputError, UnreadableInputError
 from pileupgen.report.schema import faults
 
-ROWS = ("floor", "source", "translated")
+ROWS = ("reference", "source", "translated")
 
 
 def estimate(value: float | None, half: float = 0.01) -> dict[str, float | None]:
@@ -30,7 +30,7 @@ def row(label: str, mean: float) -> dict:
         "n_samples": 1,
         "effective_events": 1000.0,
         "mean_w1": estimate(mean),
-        "gap_closed": estimate(0.9),
+        "shift_removed": estimate(0.9),
         "two_sample": {
             "features": {
                 "auc": 0.6,
@@ -42,7 +42,7 @@ def row(label: str, mean: float) -> dict:
             },
             "cells": None,
         },
-        "faithfulness": None,
+        "source_correlation": None,
         "fpd": {"value": 0.0451, "error": 0.0002},
         "kpd": None,
         "observables": {"rho": {"w1": estimate(mean), "separation": 0.01}},
@@ -58,12 +58,12 @@ def make(**headline: float) -> dict:
         "kind": "images",
         "definitions": {},
         "settings": {"weighted": False, "level": 0.6827},
-        "headline": {"mean_w1": 0.14, "ess": 0.5, "gap_closed": 0.9, **headline},
+        "headline": {"mean_w1": 0.14, "ess": 0.5, "shift_removed": 0.9, **headline},
         "notes": [],
         "target": {"label": "data", "n_events": 1000},
         "observables": {"rho": {"label": "$\\rho$", "unit": "GeV"}},
         "rows": {name: row(name, 0.1 * place) for place, name in enumerate(ROWS, start=1)},
-        "controls": {"null_faithfulness_block": None},
+        "controls": {"null_source_correlation_block": None},
         "verdicts": {
             name: {"significance": 5.0, "n_tests": 100, "n_clear": 1, "findings": [finding]}
             for name in ROWS
@@ -163,9 +163,9 @@ def test_unlike_comparisons_are_told(runs):
 
 def test_undefined_numbers_are_dashes():
     metrics = deepcopy(make())
-    metrics["rows"]["translated"]["gap_closed"] = estimate(None)
+    metrics["rows"]["translated"]["shift_removed"] = estimate(None)
     lines = {line[0]: line[1:] for line in headline_lines([metrics, make()])}
-    assert lines["gap closed"] == ["–", "0.900 ± 0.010"]
+    assert lines["fraction of the shift removed"] == ["–", "0.900 ± 0.010"]
 
 
 def test_names_tell_runs_and_stores_apart():

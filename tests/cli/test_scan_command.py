@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pileupgen.compare.front import Point, is_on_front, recommend
+from pileupgen.compare.pareto import Point, is_on_pareto_front, recommend
 from pileupgen.errors import ConfigError
 from pileupgen.measure.bootstrap import Estimate
 
@@ -19,12 +19,12 @@ def point(w1: float, block: float, n: int = 10, error: float = 0.01) -> Point:
 
 def test_front_and_recommendation():
     points = [point(0.10, 0.6), point(0.105, 0.9), point(0.2, 0.95), point(0.3, 0.8)]
-    assert is_on_front(points).tolist() == [True, True, True, False]
+    assert is_on_pareto_front(points).tolist() == [True, True, True, False]
     assert recommend(points, 0.5)[0] is points[1]
     assert recommend(points, 0.93)[0] is points[2]
     chosen, rule = recommend(points, 0.99)
     assert chosen is points[1]
-    assert "no point has block faithfulness" in rule
+    assert "no point has block source correlation" in rule
     cheap = point(0.105, 0.9, n=5)
     assert recommend([*points, cheap], 0.5)[0] is cheap
     assert Point.from_dict(json.loads(json.dumps(cheap.to_dict()))) == cheap
@@ -43,7 +43,7 @@ def test_a_scan_keeps_its_points_and_recommends_one(tiny_run, command):
     assert len(lines) == 6
     point = json.loads((tiny_run / "operating_point.json").read_text())
     assert point["settings"]["mode"] in ("calibrate", "partial", "invert")
-    assert "most faithful" in point["rule"]
+    assert "highest source correlation" in point["rule"]
     command(*args, *GRID[:-1], "0,1")
     again = {path: path.stat().st_mtime_ns for path in points.iterdir()}
     assert len(again) == 9

@@ -60,11 +60,19 @@ def test_it_writes_numbers_and_figures_and_says_so(run_folder):
     metrics = json.loads((run_folder / "validation/metrics.json").read_text())
     assert metrics["schema"] == "pileupgen-metrics"
     assert metrics["translation"] == {"mode": "partial", "t_release": 300, "w": 2.0}
-    assert metrics["headline"]["gap_closed"] > 0.5
-    assert metrics["headline"]["faithfulness_block"] == pytest.approx(1.0, abs=1e-3)
+    assert metrics["headline"]["shift_removed"] > 0.5
+    assert metrics["headline"]["source_correlation_block"] == pytest.approx(1.0, abs=1e-3)
     assert metrics["target"]["n_events"] == 150
     assert all((run_folder / "validation" / name).is_file() for name in metrics["figures"])
-    for word in ("read", "wrote", "next", "mean W1/σ", "gap closed", "ESS of weights", "floor"):
+    for word in (
+        "read",
+        "wrote",
+        "next",
+        "mean W1/σ",
+        "fraction of the shift removed",
+        "ESS of weights",
+        "reference",
+    ):
         assert word in result.output
 
 
@@ -89,9 +97,9 @@ def test_conditions_set_the_exit_code(run_folder):
     failed = call(run_folder, "--quick", "--fail-if", "mean_w1 > 0.0001")
     assert failed.exit_code == EXIT_CONDITION
     assert (run_folder / "validation/metrics.json").is_file()
-    unknown = call(run_folder, "--quick", "--fail-if", "gap_close < 1")
+    unknown = call(run_folder, "--quick", "--fail-if", "shift_remove < 1")
     assert isinstance(unknown.exception, ConfigError)
-    assert "gap_closed" in str(unknown.exception)
+    assert "shift_removed" in str(unknown.exception)
     early = call(run_folder, "--fail-if", "import os")
     assert isinstance(early.exception, ConfigError)
 
@@ -198,7 +206,7 @@ def test_empty_images_are_reported_and_counted(toy, run_folder, toy_stores):
     assert "150 of 150 events of translated are empty" in result.output.replace("\n", " ")
     metrics = json.loads((run_folder / "validation/metrics.json").read_text())
     assert metrics["headline"]["significance"] > 10.0
-    assert metrics["rows"]["translated"]["faithfulness"]["block"]["value"] is None
+    assert metrics["rows"]["translated"]["source_correlation"]["block"]["value"] is None
 
 
 @pytest.mark.parametrize("weight", [np.inf, np.nan, 1e300])
@@ -242,7 +250,7 @@ def test_events_of_weight_zero_count_for_nothing(toy, run_folder, toy_stores):
         metrics = json.loads((run_folder / "validation/metrics.json").read_text())
         values.append(metrics["headline"])
     assert values[0]["ess"] == pytest.approx(2 / 3, abs=0.01)
-    for name in ("mean_w1", "faithfulness_block", "faithfulness_cell", "significance"):
+    for name in ("mean_w1", "source_correlation_block", "source_correlation_cell", "significance"):
         assert values[1][name] == pytest.approx(values[0][name], rel=1e-5), name
 
 

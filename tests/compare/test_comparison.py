@@ -7,7 +7,7 @@ import pytest
 
 from pileupgen.compare.comparison import compare, n_steps
 from pileupgen.compare.conditions import Condition
-from pileupgen.compare.distance_table import gap_closed
+from pileupgen.compare.distance_table import shift_removed
 from pileupgen.compare.draws import Samples
 from pileupgen.errors import ConfigError
 from pileupgen.measure.sample import Sample, measure_sample
@@ -20,7 +20,9 @@ def sample(toy, energy: np.ndarray, name: str = "source") -> Sample:
 def samples_of(toy, translated: np.ndarray, n: int = 200) -> Samples:
     return Samples(
         target=sample(toy, toy.energies(n, seed=2, scale=1.3), "target"),
-        floor=tuple(sample(toy, toy.energies(n, seed=seed, scale=1.3), "floor") for seed in (3, 4)),
+        reference=tuple(
+            sample(toy, toy.energies(n, seed=seed, scale=1.3), "reference") for seed in (3, 4)
+        ),
         source=sample(toy, toy.energies(n, seed=1), "source"),
         translated=sample(toy, translated, "translated"),
     )
@@ -34,38 +36,38 @@ def run(toy, translated: np.ndarray, **options):
 
 def test_the_source_left_as_it_is_closes_nothing_of_the_gap(toy):
     result = run(toy, toy.energies(200, seed=1))
-    assert result.translated.gap_closed.value == pytest.approx(0.0)
-    assert result.translated.gap_closed.error == pytest.approx(0.0)
+    assert result.translated.shift_removed.value == pytest.approx(0.0)
+    assert result.translated.shift_removed.error == pytest.approx(0.0)
     assert result.translated.mean_distance == result.source.mean_distance
-    assert result.translated.faithfulness.block.value == pytest.approx(1.0)
+    assert result.translated.source_correlation.block.value == pytest.approx(1.0)
     assert abs(result.null.value) < 0.15
 
 
 def test_events_of_the_target_close_the_gap(toy):
     result = run(toy, toy.energies(200, seed=9, scale=1.3))
-    assert result.translated.gap_closed.value == pytest.approx(1.0, abs=0.15)
-    assert result.floor.gap_closed.value == 1.0
-    assert result.source.gap_closed.value == 0.0
-    assert abs(result.translated.faithfulness.block.value) < 0.15
+    assert result.translated.shift_removed.value == pytest.approx(1.0, abs=0.15)
+    assert result.reference.shift_removed.value == 1.0
+    assert result.source.shift_removed.value == 0.0
+    assert abs(result.translated.source_correlation.block.value) < 0.15
 
 
 def test_half_the_shift_closes_about_half_the_gap(toy):
     result = run(toy, (1.15 * toy.energies(200, seed=1)).astype(np.float32))
-    closed = result.translated.gap_closed
+    closed = result.translated.shift_removed
     assert 0.3 < closed.value < 0.8
     assert closed.low < closed.value < closed.high
 
 
-def test_gap_closed_is_undefined_where_there_is_no_gap():
-    closed = gap_closed(np.array([0.1, 0.1]), np.array([0.2, 0.1]), np.array([0.1, 0.2]))
+def test_shift_removed_is_undefined_where_there_is_no_gap():
+    closed = shift_removed(np.array([0.1, 0.1]), np.array([0.2, 0.1]), np.array([0.1, 0.2]))
     assert np.isnan(closed.value)
 
 
-def test_gap_closed_is_undefined_where_the_gap_is_within_its_spread():
-    floor, translated = np.full(101, 0.1), np.full(101, 0.12)
+def test_shift_removed_is_undefined_where_the_gap_is_within_its_spread():
+    reference, translated = np.full(101, 0.1), np.full(101, 0.12)
     spread = np.concatenate([[0.0], np.random.default_rng(0).normal(0, 0.01, 100)])
-    assert np.isnan(gap_closed(0.105 + spread, translated, floor).value)
-    assert gap_closed(0.125 + spread, translated, floor).value == pytest.approx(0.2)
+    assert np.isnan(shift_removed(0.105 + spread, translated, reference).value)
+    assert shift_removed(0.125 + spread, translated, reference).value == pytest.approx(0.2)
 
 
 def test_a_shift_of_delta_is_delta_over_sigma(toy):
@@ -73,23 +75,23 @@ def test_a_shift_of_delta_is_delta_over_sigma(toy):
     target, moved = samples.target, samples.source
     values = target.observables["sum_e"] + 12.0
     shifted = Sample(**{**vars(moved), "observables": {**moved.observables, "sum_e": values}})
-    replaced = Samples(target, samples.floor, shifted, samples.translated)
+    replaced = Samples(target, samples.reference, shifted, samples.translated)
     result = compare(replaced, np.arange(200), n_bootstrap=10, n_seeds=0)
     expected = 12.0 / target.observables["sum_e"].std()
     assert result.source.distances["sum_e"].value == pytest.approx(expected)
 
 
-def test_the_floor_is_the_mean_over_its_samples(toy):
+def test_the_reference_is_the_mean_over_its_samples(toy):
     samples = samples_of(toy, toy.energies(200, seed=1))
-    both = compare(samples, np.arange(200), n_bootstrap=10, n_seeds=0).floor
+    both = compare(samples, np.arange(200), n_bootstrap=10, n_seeds=0).reference
     single = [
         compare(
             Samples(samples.target, (part,), samples.source, samples.translated),
             np.arange(200),
             n_bootstrap=10,
             n_seeds=0,
-        ).floor
-        for part in samples.floor
+        ).reference
+        for part in samples.reference
     ]
     mean = np.mean([row.mean_distance.value for row in single])
     assert both.mean_distance.value == pytest.approx(mean)
@@ -100,7 +102,7 @@ def test_a_constant_observable_is_named_and_left_out_of_the_mean(toy):
     samples = samples_of(toy, toy.energies(200, seed=1))
     observables = {**samples.target.observables, "rho": np.full(200, 3.0)}
     target = Sample(**{**vars(samples.target), "observables": observables})
-    replaced = Samples(target, samples.floor, samples.source, samples.translated)
+    replaced = Samples(target, samples.reference, samples.source, samples.translated)
     result = compare(replaced, np.arange(200), n_bootstrap=10, n_seeds=0)
     assert np.isnan(result.source.distances["rho"].value)
     assert np.isfinite(result.source.mean_distance.value)
@@ -140,10 +142,10 @@ def test_the_same_seed_gives_the_same_numbers(toy):
     assert first != run(toy, translated, seed=4).to_dict()
 
 
-def test_the_headline_names_floor_and_source_too(toy):
+def test_the_headline_names_reference_and_source_too(toy):
     numbers = run(toy, toy.energies(200, seed=1), n_seeds=1).headline()
     for name in ("mean_w1", "auc_features", "jsd_features", "separation_sum_et", "w1_rho", "fpd"):
-        assert {name, f"{name}_source", f"{name}_floor"} <= numbers.keys()
+        assert {name, f"{name}_source", f"{name}_reference"} <= numbers.keys()
     assert numbers["auc_features_source"] > 0.7
 
 
@@ -172,7 +174,7 @@ def test_what_is_no_condition_is_refused(text):
 
 def test_an_unknown_number_names_the_nearest():
     with pytest.raises(ConfigError, match="auc_features"):
-        Condition.parse("auc_feature > 1").holds({"auc_features": 0.5, "gap_closed": 1.0})
+        Condition.parse("auc_feature > 1").holds({"auc_features": 0.5, "shift_removed": 1.0})
 
 
 def test_negative_cells_of_one_sample_are_observables_of_all(toy):

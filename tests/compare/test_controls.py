@@ -52,7 +52,7 @@ def test_nothing_changed_gives_the_row_that_is_replaced_to_the_digit(toy_stores,
     settings = Settings(n_bootstrap=20, n_seeds=1, n_mu_bins=1)
     result = compared(toy_stores, identity, null, settings=settings)
     assert [control.row.name for control in result.controls] == ["data_to_data", "mc_to_mc"]
-    for control, row in zip(result.controls, (result.floor, result.source), strict=True):
+    for control, row in zip(result.controls, (result.reference, result.source), strict=True):
         assert control.replaces == row.name
         assert control.row.mean_distance == row.mean_distance
         assert control.row.distances == row.distances
@@ -60,8 +60,8 @@ def test_nothing_changed_gives_the_row_that_is_replaced_to_the_digit(toy_stores,
         assert control.row.features == row.features
         assert (control.row.fpd, control.row.kpd) == (row.fpd, row.kpd)
         assert (control.rise.value, control.rise.low, control.rise.high) == (0.0, 0.0, 0.0)
-        assert control.row.faithfulness.block.value == pytest.approx(1.0)
-        assert control.row.faithfulness.cell.value == pytest.approx(1.0)
+        assert control.row.source_correlation.block.value == pytest.approx(1.0)
+        assert control.row.source_correlation.cell.value == pytest.approx(1.0)
         assert control.verdict.significance == result.verdicts[row.name].significance
 
 
@@ -73,19 +73,19 @@ def test_what_the_translation_does_is_seen_far_below_the_floor(toy_stores, make)
 
     result = compared(toy_stores, make(toy_stores["target"], lambda energy: 0.98 * energy))
     (control,) = result.controls
-    # The events are the same, so a 2 % scale shows though the floor's own error is larger.
+    # The events are the same, so a 2 % scale shows though the reference's own error is larger.
     assert control.rise.low > 0
-    assert control.row.faithfulness.block.value == pytest.approx(1.0, abs=1e-3)
+    assert control.row.source_correlation.block.value == pytest.approx(1.0, abs=1e-3)
     (noisy,) = compared(toy_stores, make(toy_stores["target"], spoil)).controls
-    assert 0.9 < noisy.row.faithfulness.cell.value < 0.999
-    assert noisy.row.faithfulness.cell.value < noisy.row.faithfulness.block.value
+    assert 0.9 < noisy.row.source_correlation.cell.value < 0.999
+    assert noisy.row.source_correlation.cell.value < noisy.row.source_correlation.block.value
 
 
 def test_a_control_of_some_events_only_is_linked_to_these(toy_stores, make):
     rows = toy_stores["target"].indices("test")[::-3][:40]
     (control,) = compared(toy_stores, make(toy_stores["target"], rows=rows)).controls
     assert control.row.n_events == 40
-    assert control.row.faithfulness.cell.value == pytest.approx(1.0)
+    assert control.row.source_correlation.cell.value == pytest.approx(1.0)
 
 
 def test_two_controls_of_one_kind_have_names_of_their_own(toy_stores, make):
@@ -113,8 +113,8 @@ def test_the_test_on_cells_takes_controls_too(toy_stores, make, monkeypatch):
     settings = Settings(n_bootstrap=10, n_seeds=0, n_mu_bins=1, cells=True)
     both = [make(toy_stores[role], lambda e: 2 * e) for role in ("target", "source")]
     compared(toy_stores, *both, settings=settings)
-    floor, source, _, real, simulated = seen
-    assert real == pytest.approx((2 * floor[0], floor[1]))
+    reference, source, _, real, simulated = seen
+    assert real == pytest.approx((2 * reference[0], reference[1]))
     assert simulated == pytest.approx((source[0], 2 * source[1]))
 
 

@@ -27,7 +27,7 @@ def samples(toy) -> Samples:
 
     return Samples(
         target=made(1, 1.0, "target"),
-        floor=(made(2, 1.0, "floor"),),
+        reference=(made(2, 1.0, "reference"),),
         source=made(3, 1.4, "source"),
         translated=made(4, 1.0, "translated"),
     )
@@ -66,7 +66,7 @@ def test_missing_et_of_independent_cells_grows_with_the_root_of_their_sum(sample
 def test_without_mu_there_is_no_slope_but_the_rest(samples):
     blind = replace(samples.source, mu=np.full(N, np.nan, dtype=np.float32))
     others = [replace(part, mu=blind.mu) for part in (samples.target, samples.translated)]
-    unknown = Samples(others[0], samples.floor, blind, others[1])
+    unknown = Samples(others[0], samples.reference, blind, others[1])
     found = quantities(unknown)
     assert "rho_slope" not in found
     assert found["rho_resolution"].values["source"].value > 0
@@ -90,16 +90,16 @@ def test_bins_in_mu_hold_all_events_once(samples):
     assert sum(mu_bin.n_translated for mu_bin in bins) == N
     assert all(a.high == b.low for a, b in pairwise(bins))
     for mu_bin in bins:
-        assert mu_bin.mean_distance["source"].value > mu_bin.mean_distance["floor"].value
-        assert mu_bin.gap_closed.value > 0.4
+        assert mu_bin.mean_distance["source"].value > mu_bin.mean_distance["reference"].value
+        assert mu_bin.shift_removed.value > 0.4
 
 
 def test_bins_in_mu_keep_the_links_to_the_source(samples):
     order = np.random.default_rng(1).permutation(N)
     shuffled = replace(samples, translated=samples.source.take(order))
     for mu_bin in compare_in_mu(shuffled, order, n_bins=2, n_bootstrap=10):
-        assert mu_bin.faithfulness.value == pytest.approx(1.0)
-        assert mu_bin.gap_closed.value == pytest.approx(0.0)
+        assert mu_bin.source_correlation.value == pytest.approx(1.0)
+        assert mu_bin.shift_removed.value == pytest.approx(0.0)
 
 
 def test_few_events_are_not_cut_into_bins(samples):

@@ -18,4 +18,4 @@ def test_equal_events_cannot_be_told_apart_and_smeared_ones_can():
     assert seen.n_events == 240
     assert seen.is_limit
     assert seen.auc > 0.6
-    assert seen.floor_low < 0.5 < seen.floor_high
+    assert seen.reference_low < 0.5 < seen.reference_high

@@ -22,7 +22,7 @@ def test_only_held_out_events_are_compared(toy_stores):
     assert np.array_equal(linked, toy_stores["translated"].columns["source_event"])
 
 
-def test_floor_samples_are_disjoint_as_large_as_the_source_and_not_the_target(toy_stores):
+def test_reference_samples_are_disjoint_as_large_as_the_source_and_not_the_target(toy_stores):
     chosen = select_events(**toy_stores, seed=1)
     assert {len(rows) for rows in chosen.references} == {len(chosen.source)}
     pooled = np.concatenate([*chosen.references, chosen.target])
@@ -30,7 +30,7 @@ def test_floor_samples_are_disjoint_as_large_as_the_source_and_not_the_target(to
     assert len(chosen.references) == 3
 
 
-def test_another_seed_chooses_other_floor_events(toy_stores):
+def test_another_seed_chooses_other_reference_events(toy_stores):
     first, second = (select_events(**toy_stores, seed=seed).references[0] for seed in (1, 2))
     assert not np.array_equal(first, second)
 
@@ -62,7 +62,7 @@ def test_several_translations_of_one_event_share_their_source(toy, tmp_path, toy
     chosen = select_events(toy_stores["target"], source, translated)
     assert (len(chosen.source), len(chosen.translated)) == (60, 120)
     result = validate_stores(toy_stores["target"], source, translated, QUICK).comparison
-    assert result.translated.faithfulness.cell.value == pytest.approx(1.0)
+    assert result.translated.source_correlation.cell.value == pytest.approx(1.0)
     assert result.translated.mean_distance.value == pytest.approx(result.source.mean_distance.value)
 
 

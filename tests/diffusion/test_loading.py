@@ -18,8 +18,8 @@ print(*(name for name in sys.modules if name.startswith("pileupgen.models.")))
 def test_the_pipeline_imports_every_module_that_holds_a_model():
     folder = Path(pileupgen.models.__file__).parent
     holds_a_model = {
-        f"pileupgen.models.{path.stem}"
-        for path in folder.glob("*.py")
+        ".".join(("pileupgen", "models", *path.relative_to(folder).with_suffix("").parts))
+        for path in folder.rglob("*.py")
         if "@register_to_config" in path.read_text(encoding="utf-8")
     }
     done = subprocess.run([sys.executable, "-c", CHECK], capture_output=True, text=True, check=True)

@@ -27,8 +27,8 @@ from pileupgen.diffusion.solvers import solve, timesteps_between
 from pileupgen.errors import ConfigError, RunError
 from pileupgen.models.calibration.calibration import CellCalibration
 from pileupgen.models.codec import EventNoise
-from pileupgen.models.correction.correlations import FieldRenewal
-from pileupgen.models.correction.marginals import MarginalRenewal
+from pileupgen.models.correction.correlations import FieldCorrection
+from pileupgen.models.correction.marginals import MarginalCorrection
 from pileupgen.models.networks.autoencoder import Autoencoder
 from pileupgen.models.networks.cell_patches import CellPatches
 from pileupgen.models.networks.denoiser import Denoiser
@@ -148,17 +148,17 @@ def test_an_autoencoder_with_coarse_content_agrees_too(events: Events, tmp_path:
 def test_onnx_runtime_and_torch_agree_on_every_cell(
     pipeline: PileupTranslationPipeline, events: Events, settings: Settings, tmp_path: Path
 ) -> None:
-    renewal = None
+    correction = None
     if settings in (PARTIAL, CASES["two passes"]):
         sample = make_energies(100, 0, seed=62)
         real = None
         if settings is not PARTIAL:
             energy, mu = make_energies(100, 1, seed=63)
             real = Images(energy, SMALL_GRID, {"mu": mu, "event_id": np.arange(100)})
-        renewal = pipeline.fit_renewal(*sample, np.arange(100), 1, settings, real=real)
-        assert isinstance(renewal, MarginalRenewal if real is None else FieldRenewal)
+        correction = pipeline.fit_correction(*sample, np.arange(100), 1, settings, real=real)
+        assert isinstance(correction, MarginalCorrection if real is None else FieldCorrection)
     found = export_translation(
-        pipeline, settings, tmp_path / "out", events, seed=3, renewal=renewal
+        pipeline, settings, tmp_path / "out", events, seed=3, correction=correction
     )
     assert isinstance(found, Agreement)
     assert found.score < 1e-4

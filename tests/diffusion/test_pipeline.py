@@ -99,8 +99,8 @@ def test_an_event_does_not_depend_on_the_number_of_threads(pipeline, events, rea
     found = []
     for n in (1, 3):
         torch.set_num_threads(n)
-        renewal = pipeline.fit_renewal(*events, 1, settings, real=real)
-        found.append(pipeline(*events, 1, settings, renewal))
+        correction = pipeline.fit_correction(*events, 1, settings, real=real)
+        found.append(pipeline(*events, 1, settings, correction))
         assert torch.get_num_threads() == n
     torch.set_num_threads(1)
     assert np.array_equal(found[0].energy, found[1].energy)
@@ -238,9 +238,9 @@ def test_dead_cells_are_those_of_the_target(events):
         assert np.any(out.energy[:, :, 2, 3]) == (target == "mc")
 
 
-def test_renewal_of_a_control_is_towards_its_own_marginals(pipeline, real_events):
+def test_correction_of_a_control_is_towards_its_own_marginals(pipeline, real_events):
     settings, ways = Settings("partial", 400, 4.0, 6), {"source": "data", "target": "data"}
-    renewal = pipeline.fit_renewal(*real_events, 1, settings, **ways)
+    correction = pipeline.fit_correction(*real_events, 1, settings, **ways)
     fresh = (*make_energies(400, 1, seed=55), np.arange(400, 800))
 
     def distance(energy: np.ndarray) -> float:
@@ -248,8 +248,8 @@ def test_renewal_of_a_control_is_towards_its_own_marginals(pipeline, real_events
         return abs(float(np.log(energy[energy > 0]).std() - np.log(hits).std()))
 
     raw = distance(pipeline(*fresh, settings=settings, **ways).energy)
-    renewed = pipeline(*fresh, settings=settings, renewal=renewal, **ways).energy
-    assert distance(renewed) < 0.5 * raw + 0.005
+    corrected = pipeline(*fresh, settings=settings, correction=correction, **ways).energy
+    assert distance(corrected) < 0.5 * raw + 0.005
 
 
 def test_an_unknown_domain_is_named(pipeline, events):
@@ -281,9 +281,9 @@ def test_weights_are_clipped():
         assert weight[0] == pytest.approx(np.exp(limit))
 
 
-def test_renewal_mends_the_marginals_of_over_guided_events(pipeline, events):
+def test_correction_corrects_the_marginals_of_over_guided_events(pipeline, events):
     settings = Settings("partial", 400, 4.0, 6)
-    renewal = pipeline.fit_renewal(*events, 1, settings)
+    correction = pipeline.fit_correction(*events, 1, settings)
     fresh = (*make_energies(400, 0, seed=52), np.arange(400, 800))
     target = make_energies(400, 1, seed=53)[0]
 
@@ -291,7 +291,10 @@ def test_renewal_mends_the_marginals_of_over_guided_events(pipeline, events):
         return abs(float(np.log(energy[energy > 0]).std() - np.log(target[target > 0]).std()))
 
     raw = distance(pipeline(*fresh, settings=settings).energy)
-    assert distance(pipeline(*fresh, settings=settings, renewal=renewal).energy) < 0.5 * raw + 0.005
+    assert (
+        distance(pipeline(*fresh, settings=settings, correction=correction).energy)
+        < 0.5 * raw + 0.005
+    )
 
 
 def test_saved_and_loaded_it_translates_the_same(pipeline, events, tmp_path):

@@ -91,10 +91,10 @@ def test_mc_that_was_ranked_among_data_comes_back_as_mc(events, scales):
     pipeline = made(False)
     control = pipeline(*events, settings=INVERT, source="mc", target="mc")
     assert scale(control.energy) == pytest.approx(scales[0], abs=0.02)
-    renewal = pipeline.fit_renewal(*events, 1, INVERT, source="mc", target="mc")
+    correction = pipeline.fit_correction(*events, 1, INVERT, source="mc", target="mc")
     left = torch.linspace(-3, 3, 2 * 8 * 12).view(1, 2, 8, 12)
-    # Its scores are not meant to be normal: nothing is renewed.
-    torch.testing.assert_close(renewal(left), left, atol=1e-3, rtol=0)
+    # Its scores are not meant to be normal: nothing is corrected.
+    torch.testing.assert_close(correction(left), left, atol=1e-3, rtol=0)
 
 
 def test_only_without_a_shared_table_are_datas_scores_normal():

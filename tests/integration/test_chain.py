@@ -30,7 +30,7 @@ CONFIG = {
     "denoiser": {"width": 8, "n_blocks": 1, "steps": 4},
     "ratio": {"width": 8, "n_blocks": 1, "steps": 4},
     "training": {"batch_size": 16, "checkpoint_every": 2},
-    "translate": {"num_inference_steps": 3, "n_renewal_events": 60},
+    "translate": {"num_inference_steps": 3, "n_correction_events": 60},
     "validate": {"n_bootstrap": 10, "n_seeds": 1},
 }
 
@@ -124,10 +124,10 @@ def test_the_python_of_the_readme_runs(chain, capsys, monkeypatch):
     assert capsys.readouterr().out.startswith("(10, 2, 8, 12) [")
 
 
-def test_metrics_hold_floor_source_and_translated(chain):
+def test_metrics_hold_reference_source_and_translated(chain):
     metrics = json.loads((chain / "runs" / "small" / "validation" / "metrics.json").read_text())
     text = json.dumps(metrics)
-    for name in ("floor", "source", "translated", "gap_closed", "auc_features"):
+    for name in ("reference", "source", "translated", "shift_removed", "auc_features"):
         assert name in text
     assert list((chain / "runs" / "small" / "validation").rglob("*.png"))
 

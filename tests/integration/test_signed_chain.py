@@ -27,7 +27,7 @@ CONFIG = {
     "denoiser": {"width": 8, "n_blocks": 1, "steps": 4},
     "ratio": {"width": 8, "n_blocks": 1, "steps": 4},
     "training": {"batch_size": 16, "checkpoint_every": 4},
-    "translate": {"num_inference_steps": 3, "n_renewal_events": 60},
+    "translate": {"num_inference_steps": 3, "n_correction_events": 60},
     "validate": {"n_bootstrap": 10, "n_seeds": 1},
 }
 
@@ -108,7 +108,7 @@ def test_signed_cells_go_the_whole_way(folder: Path) -> None:
     result = compare(
         Samples(
             target=measured("target", data[:60]),
-            floor=(measured("floor", data[60:120]),),
+            reference=(measured("reference", data[60:120]),),
             source=measured("source", mc[: len(translated)]),
             translated=measured("translated", translated),
         ),
@@ -116,7 +116,7 @@ def test_signed_cells_go_the_whole_way(folder: Path) -> None:
         n_bootstrap=10,
         n_seeds=0,
     )
-    assert result.translated.gap_closed.value > 0.5
+    assert result.translated.shift_removed.value > 0.5
 
 
 def test_signed_log_with_hit_bits_is_another_space(folder: Path) -> None:

@@ -103,6 +103,6 @@ def test_help_has_an_example() -> None:
     assert "pileupgen demo jetnet --input-top t.hdf5" in shown.output
 
 
-def test_shared_calibration_is_not_renewed() -> None:
+def test_shared_calibration_is_not_corrected() -> None:
     with pytest.raises(ConfigError, match="after: false"):
         parse_config({"calibration": {"shared": True}}, "here")

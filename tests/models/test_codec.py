@@ -101,4 +101,4 @@ def test_a_codec_is_the_limit_only_beyond_the_floors_interval():
 def test_few_reconstructed_events_are_no_result():
     few, many = (ReconstructionTest("mc", n, 0.5, 0.5, 0.5, 0.49, 0.51) for n in (15, 150))
     assert few.in_words == "15 events are too few to tell"
-    assert many.in_words == "AUC 0.500 [0.500, 0.500], floor [0.490, 0.510]"
+    assert many.in_words == "AUC 0.500 [0.500, 0.500], reference [0.490, 0.510]"

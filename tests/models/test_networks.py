@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from pileupgen.errors import ConfigError
 from pileupgen.models.codec import EventNoise
-from pileupgen.models.correction.marginals import S_MAX, MarginalRenewal
+from pileupgen.models.correction.marginals import S_MAX, MarginalCorrection
 from pileupgen.models.networks.autoencoder import Autoencoder
 from pileupgen.models.networks.denoiser import Denoiser
 from pileupgen.models.networks.layers import (
@@ -233,27 +233,27 @@ def test_event_noise_depends_on_seed_and_event_alone():
     assert not torch.equal(alone, EventNoise(7, [5], stream=1).normal((4,)))
 
 
-def test_renewal_restores_standard_normal_marginals_and_keeps_the_order():
+def test_correction_restores_standard_normal_marginals_and_keeps_the_order():
     rng = torch.Generator().manual_seed(0)
     spoiled = 1.3 * torch.randn(600, 2, 8, 12, generator=rng) + 0.2
-    renewal = MarginalRenewal(2, 8)
-    renewal.fit(spoiled)
+    correction = MarginalCorrection(2, 8)
+    correction.fit(spoiled)
     fresh = 1.3 * torch.randn(600, 2, 8, 12, generator=rng) + 0.2
-    renewed = renewal(fresh)
-    assert float(renewed.mean()) == pytest.approx(0, abs=0.01)
-    assert float(renewed.std()) == pytest.approx(1, abs=0.01)
-    one_ring = (fresh[:, 0, 2].flatten(), renewed[:, 0, 2].flatten())
+    corrected = correction(fresh)
+    assert float(corrected.mean()) == pytest.approx(0, abs=0.01)
+    assert float(corrected.std()) == pytest.approx(1, abs=0.01)
+    one_ring = (fresh[:, 0, 2].flatten(), corrected[:, 0, 2].flatten())
     assert float(one_ring[1][one_ring[0].argsort()].diff().min()) > -1e-5
 
 
-def test_renewal_shifts_what_lies_beyond_its_knots():
+def test_correction_shifts_what_lies_beyond_its_knots():
     """Were the slope of the last two knots continued, two that lie together would blow it up."""
-    renewal = MarginalRenewal(1, 1)
-    renewal.knots[0, 0, -1] = renewal.knots[0, 0, -2] + 0.004
+    correction = MarginalCorrection(1, 1)
+    correction.knots[0, 0, -1] = correction.knots[0, 0, -2] + 0.004
     beyond = torch.tensor([[[[-9.0, -4.0, 4.0, 9.0]]]])
-    top = S_MAX - float(renewal.knots[0, 0, -1])
+    top = S_MAX - float(correction.knots[0, 0, -1])
     expected = beyond + torch.tensor([0.0, 0.0, top, top])
-    torch.testing.assert_close(renewal(beyond), expected)
+    torch.testing.assert_close(correction(beyond), expected)
 
 
 def test_convolution_of_a_lone_cell_is_that_of_its_ring():

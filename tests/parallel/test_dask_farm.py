@@ -119,7 +119,7 @@ def test_workers_of_another_code_are_refused(farm: FarmProcesses, tmp_path: Path
     package = tmp_path / "other" / "pileupgen"
     package.mkdir(parents=True)
     source = Path(work.__file__).parents[2]
-    for folder in ("farm",):
+    for folder in ("parallel",):
         (package / folder).symlink_to(source / "pileupgen" / folder)
     for name in ("__init__.py", "errors.py", "run.py"):
         (package / name).write_text((source / "pileupgen" / name).read_text())

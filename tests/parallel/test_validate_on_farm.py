@@ -46,7 +46,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> list[ImageStore]:
 
 def numbers(stores: list[ImageStore], settings: Settings, executor: Executor) -> str:
     result = validate_stores(*stores, settings, executor=executor)
-    means = [part.cells.energy.sum() for part in result.samples.floor]
+    means = [part.cells.energy.sum() for part in result.samples.reference]
     blocks = float(result.samples.translated.blocks.sum())
     return json.dumps([result.comparison.to_dict(), means, blocks])
 

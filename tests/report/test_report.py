@@ -162,7 +162,7 @@ def test_light_dark_print_and_phone_are_provided_for():
 def test_whatever_comes_from_files_is_escaped(metrics):
     metrics["target"]["label"] = EVIL
     metrics["rows"]["source"]["label"] = EVIL
-    metrics["rows"]["floor"]["label"] = EVIL
+    metrics["rows"]["reference"]["label"] = EVIL
     metrics["notes"] = [EVIL]
     metrics["inputs"]["target"]["path"] = EVIL
     metrics["translation"] = {EVIL: EVIL, "t_release": EVIL, "w": EVIL}
@@ -182,7 +182,7 @@ def test_the_verdict_comes_first_and_says_by_how_much(metrics):
     set_significance(metrics, "translated", 12.34)
     metrics["verdicts"]["translated"]["findings"][0]["name"] = "rho, mean"
     text = Page(render_report(metrics, {})).text
-    assert text.index("differ from data by 12.3 σ") < text.index("Numbers Floor")
+    assert text.index("differ from data by 12.3 σ") < text.index("Numbers Reference")
     assert "most in rho, mean" in text
     assert f"{metrics['verdicts']['translated']['n_tests']:,}" in text
 
@@ -197,7 +197,7 @@ def test_a_quiet_comparison_agrees(metrics):
 
 def test_a_control_that_fails_forbids_to_agree(metrics):
     set_significance(metrics, "translated", 1.0)
-    set_significance(metrics, "floor", 6.0)
+    set_significance(metrics, "reference", 6.0)
     judgement = judge_metrics(metrics)
     assert not judgement.agrees
     assert "The control fails" in judgement.cautions[0]
@@ -226,15 +226,15 @@ def test_a_test_that_cannot_tell_speaks_for_the_translation(metrics):
     assert any("tells the samples apart" in text for text in judge_metrics(metrics).against_it)
 
 
-def test_a_floor_farther_than_the_translated_is_told(metrics):
-    metrics["rows"]["floor"]["fpd"] = {"value": 0.3, "error": 0.01}
+def test_a_reference_farther_than_the_translated_is_told(metrics):
+    metrics["rows"]["reference"]["fpd"] = {"value": 0.3, "error": 0.01}
     metrics["rows"]["translated"]["fpd"] = {"value": 0.04, "error": 0.001}
     assert any("rank nothing by them" in text for text in judge_metrics(metrics).cautions)
 
 
-def test_one_far_floor_sample_is_told_and_does_not_rank(metrics):
+def test_one_far_reference_sample_is_told_and_does_not_rank(metrics):
     far = {"value": 0.01, "error": 0.001, "lowest": 0.009, "highest": 0.7}
-    metrics["rows"]["floor"]["fpd"] = far
+    metrics["rows"]["reference"]["fpd"] = far
     metrics["rows"]["translated"]["fpd"] = {"value": 0.04, "error": 0.001}
     found = judge_metrics(metrics).cautions
     assert any("0.700" in text and "median" in text for text in found)
@@ -243,10 +243,10 @@ def test_one_far_floor_sample_is_told_and_does_not_rank(metrics):
 def test_what_is_unknown_is_left_out(metrics):
     nothing = {"value": None, "low": None, "high": None}
     for row in metrics["rows"].values():
-        row.update(fpd=None, kpd=None, faithfulness=None, gap_closed=nothing)
+        row.update(fpd=None, kpd=None, source_correlation=None, shift_removed=nothing)
         row["two_sample"] = {"features": None, "cells": None}
     metrics.update(mu_bins=[], pileup={}, inputs={}, translation={})
-    metrics["controls"]["null_faithfulness_block"] = None
+    metrics["controls"]["null_source_correlation_block"] = None
     text = Page(render_report(metrics, {})).text
     assert "None" not in text
     assert "AUC," not in text
@@ -259,11 +259,11 @@ def test_standing_follows_the_intervals():
             return {"value": None, "low": None, "high": None}
         return {"value": value, "low": value - half, "high": value + half}
 
-    floor, source = interval(0.2), interval(1.0)
-    assert standing(floor, source, interval(0.35)) == "floor"
-    assert standing(floor, source, interval(0.5)) == "nearer"
-    assert standing(floor, source, interval(1.1)) == "farther"
-    assert standing(floor, source, interval(None)) == "unknown"
+    reference, source = interval(0.2), interval(1.0)
+    assert standing(reference, source, interval(0.35)) == "reference"
+    assert standing(reference, source, interval(0.5)) == "nearer"
+    assert standing(reference, source, interval(1.1)) == "farther"
+    assert standing(reference, source, interval(None)) == "unknown"
 
 
 def test_labels_keep_their_words():
@@ -345,12 +345,12 @@ def test_the_check_knows_every_keyword_of_the_schema():
         (lambda m: m["target"].update(n_events=True), "target.n_events: True is no integer"),
         (lambda m: m["target"].update(n_events=-1), "target.n_events: -1 is below 0"),
         (
-            lambda m: m["rows"]["floor"]["two_sample"]["features"].update(auc=2.0),
-            "rows.floor.two_sample.features.auc: 2.0 is above 1",
+            lambda m: m["rows"]["reference"]["two_sample"]["features"].update(auc=2.0),
+            "rows.reference.two_sample.features.auc: 2.0 is above 1",
         ),
         (
-            lambda m: m["verdicts"]["floor"]["findings"][0].update(family="guess"),
-            "verdicts.floor.findings[0].family: 'guess' is none of",
+            lambda m: m["verdicts"]["reference"]["findings"][0].update(family="guess"),
+            "verdicts.reference.findings[0].family: 'guess' is none of",
         ),
     ],
 )
@@ -373,7 +373,7 @@ def test_metrics_are_read_from_run_folder_or_file(metrics, tmp_path: Path):
         assert read_metrics(path) == metrics
 
 
-def test_validate_writes_the_page_and_mends_it(toy_stores, tmp_path: Path, monkeypatch):
+def test_validate_writes_the_page_and_corrects_it(toy_stores, tmp_path: Path, monkeypatch):
     every = figures.validation_figures
     monkeypatch.setattr(figures, "validation_figures", lambda *given: list(every(*given))[:1])
     run = tmp_path / "run"

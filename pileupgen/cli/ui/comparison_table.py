@@ -17,13 +17,13 @@ from pileupgen.report.text import (
     standing,
 )
 
-ROWS = ("floor", "source", "translated")
-COLOURS = {"floor": "green", "nearer": "default", "farther": "red", "unknown": "dim"}
+ROWS = ("reference", "source", "translated")
+COLOURS = {"reference": "green", "nearer": "default", "farther": "red", "unknown": "dim"}
 """Styles of a translated sample's distance by where it lies."""
 
 
 def comparison_table(metrics: dict[str, Any]) -> Table:
-    """Floor, source and translated side by side: W1/σ per observable, then the headline.
+    """Reference, source and translated side by side: W1/σ per observable, then the headline.
 
     Parameters
     ----------
@@ -62,8 +62,10 @@ def comparison_table(metrics: dict[str, Any]) -> Table:
         label = f"mean W1/σ, μ {mu_bin['low']:g} to {mu_bin['high']:g}"
         distances = [mu_bin["mean_distance"][row] for row in ROWS]
         table.add_row(label, *_cells(distances), *("–" for _ in extra))
-    closed = _with_error(rows["translated"]["gap_closed"])
-    table.add_row("gap closed", "1", "0", closed, *("–" for _ in extra), style="bold")
+    closed = _with_error(rows["translated"]["shift_removed"])
+    table.add_row(
+        "fraction of the shift removed", "1", "0", closed, *("–" for _ in extra), style="bold"
+    )
     columns = [*(rows[row] for row in ROWS), *extra]
     for key, label in (("features", "observables"), ("cells", "cells")):
         tests = [row["two_sample"][key] for row in columns]
@@ -75,9 +77,9 @@ def comparison_table(metrics: dict[str, Any]) -> Table:
         if any(distances):
             table.add_row(f"{label} × 1000", *map(_in_thousandths, distances))
     for key, label in places(metrics):
-        values = [row["faithfulness"] for row in columns]
+        values = [row["source_correlation"] for row in columns]
         texts = ["–" if value is None else _with_error(value[key]) for value in values]
-        table.add_row(f"faithful in {label}", *texts)
+        table.add_row(f"source correlation, {label}", *texts)
     if metrics["truth"] is not None:
         for key, label in places(metrics):
             texts = [_with_error(metrics["truth"][row][key]) for row in ("source", "translated")]
@@ -138,8 +140,8 @@ def findings(metrics: dict[str, Any], n: int = 3) -> list[str]:
 
 
 def _cells(distances: list[dict[str, float | None]]) -> list[str]:
-    floor, source, translated = (_with_error(distance) for distance in distances)
-    return [floor, source, f"[{COLOURS[standing(*distances)]}]{translated}[/]"]
+    reference, source, translated = (_with_error(distance) for distance in distances)
+    return [reference, source, f"[{COLOURS[standing(*distances)]}]{translated}[/]"]
 
 
 def _with_error(estimate: dict[str, float | None], sign: str = "") -> str:

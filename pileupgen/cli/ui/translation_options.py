@@ -53,8 +53,8 @@ class GuidanceChoice(enum.StrEnum):
     CLASSIFIER = "classifier"
 
 
-class RenewalChoice(enum.StrEnum):
-    """What the calibration after the decode mends."""
+class CorrectionChoice(enum.StrEnum):
+    """What the calibration after the decode corrects."""
 
     AUTO = "auto"
     CORRELATIONS = "correlations"
@@ -121,11 +121,11 @@ TimestepsOption = Annotated[
         "ones; the first is the release, unless --t-release says so too.",
     ),
 ]
-RenewalOption = Annotated[
-    RenewalChoice | None,
+CorrectionOption = Annotated[
+    CorrectionChoice | None,
     _option(
-        "--renewal",
-        text="What the calibration after the decode mends: marginals, or correlations of cells "
+        "--correction",
+        text="What the calibration after the decode corrects: marginals, or correlations of cells "
         "too; auto: marginals where events are inverted. (default: the config's)",
     ),
 ]
@@ -133,7 +133,7 @@ AfterOption = Annotated[
     bool | None,
     typer.Option(
         "--calibrate-after/--no-calibrate-after",
-        help="Renew what the decode left amiss. (default: the config's calibration.after)",
+        help="Correct what the decode left amiss. (default: the config's calibration.after)",
         show_default=False,
     ),
 ]

@@ -1,4 +1,4 @@
-"""Renewing correlations and marginals after denoising."""
+"""Correcting correlations and marginals after denoising."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
-from pileupgen.models.correction.marginals import MarginalRenewal
+from pileupgen.models.correction.marginals import MarginalCorrection
 from pileupgen.models.field import StationaryField
 from pileupgen.parallel.threads import Map
 
@@ -16,15 +16,15 @@ _CHUNK = 50
 """Events per matrix product, always: its last bits depend on how many there are."""
 
 
-class FieldRenewal(ModelMixin, ConfigMixin):
+class FieldCorrection(ModelMixin, ConfigMixin):
     """Scores with the target's correlations and N(0, 1) marginals, by two maps in turn.
 
-    A release that keeps the event leaves part of the source's correlations in it. What is left
-    is taken out by the Wasserstein-optimal linear map between the Gaussian fields of translated
+    A release that keeps the event leaves part of the source's correlations in it. What is left is
+    taken out by the Wasserstein-optimal linear map between the Gaussian fields of translated
     training events and of target ones, block-diagonal in the φ frequency; then
-    :class:`~pileupgen.models.correction.marginals.MarginalRenewal` mends the marginals. Each spoils
-    a little of what the other has mended, hence ``n_sweeps``. Fitted once for a setting, so that an
-    event does not depend on its neighbours in the sample.
+    :class:`~pileupgen.models.correction.marginals.MarginalCorrection` corrects the marginals. Each
+    spoils a little of what the other has corrected, hence ``n_sweeps``. Fitted once for a setting,
+    so that an event does not depend on its neighbours in the sample.
 
     Parameters
     ----------
@@ -67,13 +67,13 @@ class FieldRenewal(ModelMixin, ConfigMixin):
         self.register_buffer("mean_from", torch.zeros(n_sweeps, n))
         self.register_buffer("mean_to", torch.zeros(n_sweeps, n))
         self.sweeps = nn.ModuleList(
-            MarginalRenewal(n_layers, n_eta, is_eta_symmetric) for _ in range(n_sweeps)
+            MarginalCorrection(n_layers, n_eta, is_eta_symmetric) for _ in range(n_sweeps)
         )
 
     @property
-    def marginals(self) -> list[MarginalRenewal]:
-        """What mends the marginals after each map."""
-        return [module for module in self.sweeps if isinstance(module, MarginalRenewal)]
+    def marginals(self) -> list[MarginalCorrection]:
+        """What corrects the marginals after each map."""
+        return [module for module in self.sweeps if isinstance(module, MarginalCorrection)]
 
     @torch.no_grad()
     def fit(self, scores: Tensor, target: Tensor, over: Map = map) -> None:
@@ -92,7 +92,7 @@ class FieldRenewal(ModelMixin, ConfigMixin):
 
     @torch.no_grad()
     def forward(self, scores: Tensor) -> Tensor:
-        """Renewed scores, (N, L, n_eta, n_phi)."""
+        """Corrected scores, (N, L, n_eta, n_phi)."""
         for sweep, marginals in enumerate(self.marginals):
             scores = marginals(self._mapped(sweep, scores))
         return scores

@@ -1,4 +1,4 @@
-"""Renewing the marginals after denoising."""
+"""Correcting the marginals after denoising."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ S_MAX = 3.7
 """Knots lie evenly in score between ∓ this."""
 
 
-class MarginalRenewal(ModelMixin, ConfigMixin):
+class MarginalCorrection(ModelMixin, ConfigMixin):
     """Scores of each layer and ring back to N(0, 1), by quantiles of translated training events.
 
-    A denoiser leaves the marginals a little off, and guidance more so; the map that mends them is
-    fitted once for a setting, so that an event does not depend on its neighbours in the sample.
+    A denoiser leaves the marginals a little off, and guidance more so; the map that corrects them
+    is fitted once for a setting, so that an event does not depend on its neighbours in the sample.
 
     Attributes
     ----------
@@ -55,7 +55,7 @@ class MarginalRenewal(ModelMixin, ConfigMixin):
 
     @torch.no_grad()
     def forward(self, scores: Tensor) -> Tensor:
-        """Renewed scores, (N, L, n_eta, n_phi); beyond the knots shifted only."""
+        """Corrected scores, (N, L, n_eta, n_phi); beyond the knots shifted only."""
         n, n_layers, n_eta, n_phi = scores.shape
         table = self.knots.to(scores)
         values = scores.permute(1, 2, 0, 3).reshape(n_layers, n_eta, -1).contiguous()
@@ -64,8 +64,8 @@ class MarginalRenewal(ModelMixin, ConfigMixin):
         low = (torch.searchsorted(table, inside) - 1).clamp(0, self.n_knots - 2)
         left, right = table.gather(2, low), table.gather(2, low + 1)
         position = low + (inside - left) / (right - left)
-        renewed = position * (2 * S_MAX / (self.n_knots - 1)) - S_MAX + (values - inside)
-        return renewed.view(n_layers, n_eta, n, n_phi).permute(2, 0, 1, 3)
+        corrected = position * (2 * S_MAX / (self.n_knots - 1)) - S_MAX + (values - inside)
+        return corrected.view(n_layers, n_eta, n, n_phi).permute(2, 0, 1, 3)
 
 
 def _resolved(n: int) -> float:

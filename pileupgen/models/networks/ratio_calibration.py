@@ -2,7 +2,7 @@
 
 A classifier that trained long is too sure of itself, and a ratio r = s / (1 − s) is only one if s
 is a probability. Platt's line (1999), fitted on events apart from training with as much weight for
-mc as for data, mends slope and offset at every t.
+mc as for data, corrects slope and offset at every t.
 """
 
 from __future__ import annotations

@@ -216,7 +216,7 @@ def _headline(axes: Axes, mu_bins: Sequence[MuBin]) -> None:
     if not mu_bins:
         _say(axes, "μ is unknown, constant,\nor there are too few events")
         return
-    for number, role in enumerate(("floor", "source", "translated")):
+    for number, role in enumerate(("reference", "source", "translated")):
         for mu_bin in mu_bins:
             found = mu_bin.mean_distance[role]
             at = mu_bin.low + (0.4 + 0.1 * number) * (mu_bin.high - mu_bin.low)

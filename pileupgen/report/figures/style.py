@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 
 COLOURS = {
     "target": "#000000",
-    "floor": "#8c8c8c",
+    "reference": "#8c8c8c",
     "source": "#d55e00",
     "translated": "#0072b2",
 }

@@ -8,13 +8,13 @@ from matplotlib.figure import Figure
 from pileupgen.compare.results import Comparison
 from pileupgen.report.figures.style import COLOURS, new_figure, style, with_count
 
-MARKERS = {"floor": "|", "source": "s", "translated": "o"}
-OFFSETS = {"floor": 0.0, "source": 0.13, "translated": -0.13}
+MARKERS = {"reference": "|", "source": "s", "translated": "o"}
+OFFSETS = {"reference": 0.0, "source": 0.13, "translated": -0.13}
 """Of the markers from their line, so that equal distances stay visible."""
 
 
 def distance_figure(comparison: Comparison) -> Figure:
-    """Draw W1/σ of every observable and their mean: floor, source and translated.
+    """Draw W1/σ of every observable and their mean: reference, source and translated.
 
     Parameters
     ----------
@@ -41,8 +41,8 @@ def distance_figure(comparison: Comparison) -> Figure:
                 xerr=np.abs([value - low, high - value]),
                 fmt=MARKERS[row.name],
                 color=COLOURS[row.name],
-                markersize=9 if row.name == "floor" else 5,
-                markeredgewidth=2.0 if row.name == "floor" else 1.0,
+                markersize=9 if row.name == "reference" else 5,
+                markeredgewidth=2.0 if row.name == "reference" else 1.0,
                 linewidth=1.0,
                 label=f"{row.label} ({count})",
             )

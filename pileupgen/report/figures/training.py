@@ -72,7 +72,7 @@ def denoising_figure(curve: Mapping[str, Any]) -> Figure:
         figure = new_figure(6.4, 5.6)
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[1.6, 1])
         for name, colour, line, label in (
-            ("trivial", COLOURS["floor"], ":", "channel means and variances"),
+            ("trivial", COLOURS["reference"], ":", "channel means and variances"),
             ("closed_form", COLOURS["source"], "--", "closed form, Gaussian field"),
             ("network", COLOURS["translated"], "-", "network"),
         ):

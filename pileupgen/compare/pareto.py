@@ -1,4 +1,4 @@
-"""Fidelity against faithfulness over ways to translate, on held-out events."""
+"""Fidelity against source correlation over ways to translate, on held-out events."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pileupgen.calo.geometry import Grid
 from pileupgen.compare.distance_table import DistanceTable
 from pileupgen.compare.draws import Draws, Samples
-from pileupgen.compare.faithfulness import block_faithfulness
+from pileupgen.compare.source_correlation import block_source_correlation
 from pileupgen.compare.two_sample import feature_test
 from pileupgen.measure.bootstrap import Estimate
 from pileupgen.measure.sample import Sample, measure_sample
@@ -34,7 +34,7 @@ class Point:
     n_evaluations : int
         Network evaluations an event.
     w1, block : Estimate
-        Mean W1/σ and block faithfulness, with 68 % intervals.
+        Mean W1/σ and block source correlation, with 68 % intervals.
     auc, auc_error : float
         Two-sample test on observables, one seed.
     ess : float
@@ -70,13 +70,13 @@ class Judge:
 
     Attributes
     ----------
-    target, floor, source : Sample
+    target, reference, source : Sample
         Held-out real events, other real events as many as the source, and the source events.
     seed : int
     """
 
     target: Sample
-    floor: Sample
+    reference: Sample
     source: Sample
     seed: int
 
@@ -84,7 +84,7 @@ class Judge:
     def of(
         cls,
         target: Iterable[Images],
-        floor: Iterable[Images],
+        reference: Iterable[Images],
         source: Iterable[Images],
         grid: Grid,
         seed: int,
@@ -92,15 +92,15 @@ class Judge:
         """Measure the three samples."""
         return cls(
             measure_sample("target", "data", target, grid),
-            measure_sample("floor", "other data", floor, grid),
+            measure_sample("reference", "other data", reference, grid),
             measure_sample("source", "mc", source, grid),
             seed,
         )
 
     def references(self) -> dict[str, Estimate]:
-        """Mean W1/σ of floor and source."""
+        """Mean W1/σ of reference and source."""
         table = self._table(self.source)
-        return {name: table.mean(name) for name in ("floor", "source")}
+        return {name: table.mean(name) for name in ("reference", "source")}
 
     def measure(
         self,
@@ -119,7 +119,7 @@ class Judge:
             label=label,
             n_evaluations=n_evaluations,
             w1=self._table(sample).mean("translated"),
-            block=block_faithfulness(self.source.blocks, sample.blocks, counts),
+            block=block_source_correlation(self.source.blocks, sample.blocks, counts),
             auc=test.auc,
             auc_error=test.error,
             ess=ess,
@@ -127,7 +127,7 @@ class Judge:
         )
 
     def _samples(self, translated: Sample) -> Samples:
-        return Samples(self.target, (self.floor,), self.source, translated)
+        return Samples(self.target, (self.reference,), self.source, translated)
 
     def _draws(self, translated: Sample) -> Draws:
         one_to_one = np.arange(len(self.source))
@@ -137,8 +137,8 @@ class Judge:
         return DistanceTable.of(self._samples(translated), self._draws(translated))
 
 
-def is_on_front(points: Sequence[Point]) -> NDArray[np.bool_]:
-    """Whether no other point is both nearer to the target and more faithful, shape (n,)."""
+def is_on_pareto_front(points: Sequence[Point]) -> NDArray[np.bool_]:
+    """Whether no other point is nearer to the target at higher source correlation, shape (n,)."""
     w1 = np.array([point.w1.value for point in points])
     kept = np.array([point.block.value for point in points])
     beaten = (
@@ -149,12 +149,12 @@ def is_on_front(points: Sequence[Point]) -> NDArray[np.bool_]:
     return np.asarray(~beaten.any(axis=1))
 
 
-def recommend(points: Sequence[Point], min_faithful: float) -> tuple[Point, str]:
-    """The most faithful of the points that are as near to the target as the nearest.
+def recommend(points: Sequence[Point], min_source_correlation: float) -> tuple[Point, str]:
+    """Among the points nearest to the target, the one of highest source correlation.
 
-    Among points whose block faithfulness is at least ``min_faithful`` (among all, if none is) the
-    nearest is found; of those within the half width of its interval the most faithful is taken, of
-    equals the cheapest.
+    Among points whose block source correlation is at least ``min_source_correlation`` (among all,
+    if none is) the nearest is found; of those within the half width of its interval the one of
+    highest source correlation is taken, of equals the cheapest.
 
     Returns
     -------
@@ -162,19 +162,19 @@ def recommend(points: Sequence[Point], min_faithful: float) -> tuple[Point, str]
     rule : str
         How it was chosen, in words.
     """
-    allowed = [point for point in points if point.block.value >= min_faithful]
+    allowed = [point for point in points if point.block.value >= min_source_correlation]
     pool = allowed or list(points)
     best = min(pool, key=lambda point: point.w1.value)
     limit = best.w1.value + best.w1.error
     near = [point for point in pool if point.w1.value <= limit]
     chosen = max(near, key=lambda point: (round(point.block.value, 3), -point.n_evaluations))
-    floor = (
-        f"block faithfulness ≥ {min_faithful:g}"
+    reference = (
+        f"block source correlation ≥ {min_source_correlation:g}"
         if allowed
-        else f"no point has block faithfulness ≥ {min_faithful:g}"
+        else f"no point has block source correlation ≥ {min_source_correlation:g}"
     )
     rule = (
-        f"most faithful of {len(near)} points with W1/σ ≤ {limit:.3f}, the lowest "
-        f"({best.w1.value:.3f}) plus its interval's half width; {floor}"
+        f"highest source correlation among {len(near)} points with W1/σ ≤ {limit:.3f}, the lowest "
+        f"({best.w1.value:.3f}) plus its interval's half width; {reference}"
     )
     return chosen, rule

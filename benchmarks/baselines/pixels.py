@@ -10,7 +10,7 @@ from diffusers import DDPMScheduler, UNet2DModel
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.peers.contract import Output, Problem
+from benchmarks.baselines.contract import Output, Problem
 from pileupgen.samples.store import Images
 
 T_RELEASE, GUIDANCE = 300, 2.0

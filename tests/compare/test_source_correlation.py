@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pileupgen.compare.faithfulness import block_faithfulness, cell_faithfulness
+from pileupgen.compare.source_correlation import block_source_correlation, cell_source_correlation
 from pileupgen.measure.bootstrap import resample
 
 N = 400
@@ -14,19 +14,19 @@ COUNTS = np.concatenate([np.ones((N, 1)), resample(N, 60, RNG)], axis=1)
 
 def test_identity_is_one_even_when_scaled_and_shifted_place_by_place():
     moved = 2.5 * X + np.linspace(-3, 3, 30, dtype=np.float32)
-    assert block_faithfulness(X, X, COUNTS).value == pytest.approx(1.0, abs=1e-6)
-    assert block_faithfulness(X, moved, COUNTS).value == pytest.approx(1.0, abs=1e-6)
+    assert block_source_correlation(X, X, COUNTS).value == pytest.approx(1.0, abs=1e-6)
+    assert block_source_correlation(X, moved, COUNTS).value == pytest.approx(1.0, abs=1e-6)
 
 
 def test_shuffled_events_are_near_zero_though_they_share_their_profile():
-    result = block_faithfulness(X, X[RNG.permutation(N)], COUNTS)
+    result = block_source_correlation(X, X[RNG.permutation(N)], COUNTS)
     assert abs(result.value) < 4 / np.sqrt(N * 30)
     assert result.low <= result.value <= result.high
 
 
 def test_noise_lowers_it_as_it_must():
     noise = RNG.normal(size=X.shape) * X.std(axis=0)
-    result = block_faithfulness(X, (X + noise).astype(np.float32), COUNTS)
+    result = block_source_correlation(X, (X + noise).astype(np.float32), COUNTS)
     assert result.value == pytest.approx(1 / np.sqrt(2), abs=0.02)
     assert result.low < 1 / np.sqrt(2) + 0.01
     assert result.error < 0.02
@@ -37,10 +37,10 @@ def test_cells_in_batches_are_blocks_of_one_cell(toy):
     counts = COUNTS[:60]
     batches = ((first[i : i + 7], second[i : i + 7]) for i in range(0, 60, 7))
     means = first.mean(axis=0, dtype=float), second.mean(axis=0, dtype=float)
-    by_batch = cell_faithfulness(batches, *means, counts)
+    by_batch = cell_source_correlation(batches, *means, counts)
     flat = [energy.sum(axis=1).reshape(60, -1) for energy in (first, second)]
-    assert by_batch.value == pytest.approx(block_faithfulness(*flat, counts).value, abs=1e-6)
+    assert by_batch.value == pytest.approx(block_source_correlation(*flat, counts).value, abs=1e-6)
 
 
 def test_a_sample_that_does_not_vary_is_undefined():
-    assert np.isnan(block_faithfulness(X, np.ones_like(X), COUNTS).value)
+    assert np.isnan(block_source_correlation(X, np.ones_like(X), COUNTS).value)

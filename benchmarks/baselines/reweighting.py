@@ -7,7 +7,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
-from benchmarks.peers.contract import Floats, Output, Problem, measured
+from benchmarks.baselines.contract import Floats, Output, Problem, measured
 from pileupgen.samples.store import Images
 
 LIMIT = 10.0

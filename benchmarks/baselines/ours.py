@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from benchmarks.peers.contract import Output, Problem
-from pileupgen.cli.translation_job import REAL_PER_RENEWAL_EVENT, read_release_scan
+from benchmarks.baselines.contract import Output, Problem
+from pileupgen.cli.translation_job import REAL_PER_CORRECTION_EVENT, read_release_scan
 from pileupgen.config import Config, load_config
 from pileupgen.diffusion.pipeline import PileupTranslationPipeline
 from pileupgen.diffusion.settings import Settings
@@ -17,7 +17,7 @@ from pileupgen.samples.store import Images
 
 
 class Ours:
-    """A run's networks with given settings; what is learned here is the renewal after the decode.
+    """A run's networks with given settings; learned here: the correction after the decode.
 
     A batch of fewer events than a network is usually given at once goes through it as it is: who
     wants one event sets ``translate.micro_batch``.
@@ -41,9 +41,9 @@ class Ours:
         config = load_config(problem.run.path / "config.yaml")
         self.settings = self._choose(config, problem.run)
         self.n_evaluations = self.settings.n_evaluations
-        mc = first_events(problem.mc, config.translate.n_renewal_events)
-        real = first_events(problem.data, REAL_PER_RENEWAL_EVENT * len(mc))
-        self.renewal = self.pipeline.fit_renewal(
+        mc = first_events(problem.mc, config.translate.n_correction_events)
+        real = first_events(problem.data, REAL_PER_CORRECTION_EVENT * len(mc))
+        self.correction = self.pipeline.fit_correction(
             mc.energy, mc.mu, np.asarray(mc.event_id), self.seed, self.settings, real=real
         )
         self.trained_before = training_seconds(problem.run)
@@ -55,7 +55,7 @@ class Ours:
             np.asarray(images.event_id),
             self.seed,
             replace(self.settings, micro_batch=min(self.settings.micro_batch, len(images))),
-            self.renewal,
+            self.correction,
         )
         return Output(energy=translation.energy)
 

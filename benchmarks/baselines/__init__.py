@@ -4,70 +4,70 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from benchmarks.peers.contract import Peer
+from benchmarks.baselines.contract import Baseline
 
 
-def make_peer(name: str) -> Peer:
+def make_baseline(name: str) -> Baseline:
     """A row's method, not fitted yet."""
-    return PEERS[name]()
+    return BASELINES[name]()
 
 
-def _identity() -> Peer:
-    from benchmarks.peers.morphing import Identity
+def _identity() -> Baseline:
+    from benchmarks.baselines.morphing import Identity
 
     return Identity()
 
 
-def _plain() -> Peer:
-    from benchmarks.peers.morphing import Morphing
+def _plain() -> Baseline:
+    from benchmarks.baselines.morphing import Morphing
 
     return Morphing(chained=False)
 
 
-def _chained() -> Peer:
-    from benchmarks.peers.morphing import Morphing
+def _chained() -> Baseline:
+    from benchmarks.baselines.morphing import Morphing
 
     return Morphing(chained=True)
 
 
-def _copula() -> Peer:
-    from benchmarks.peers.copula import GaussianCopula
+def _copula() -> Baseline:
+    from benchmarks.baselines.copula import GaussianCopula
 
     return GaussianCopula()
 
 
-def _carl() -> Peer:
-    from benchmarks.peers.reweighting import Reweighting
+def _carl() -> Baseline:
+    from benchmarks.baselines.reweighting import Reweighting
 
     return Reweighting()
 
 
-def _flow() -> Peer:
-    from benchmarks.peers.flow import FlowMorphing
+def _flow() -> Baseline:
+    from benchmarks.baselines.flow import FlowMorphing
 
     return FlowMorphing()
 
 
-def _pixels() -> Peer:
-    from benchmarks.peers.pixels import PixelDiffusion
+def _pixels() -> Baseline:
+    from benchmarks.baselines.pixels import PixelDiffusion
 
     return PixelDiffusion()
 
 
-def _ours(*way: str | float) -> Peer:
-    from benchmarks.peers.ours import Ours
+def _ours(*way: str | float) -> Baseline:
+    from benchmarks.baselines.ours import Ours
     from pileupgen.diffusion.settings import Settings
 
     return Ours(lambda *_: Settings(*way))  # type: ignore[arg-type]
 
 
-def _configured() -> Peer:
-    from benchmarks.peers.ours import Ours, as_configured
+def _configured() -> Baseline:
+    from benchmarks.baselines.ours import Ours, as_configured
 
     return Ours(as_configured)
 
 
-PEERS: dict[str, Callable[[], Peer]] = {
+BASELINES: dict[str, Callable[[], Baseline]] = {
     "identity": _identity,
     "quantile morphing, plain": _plain,
     "quantile morphing, chained": _chained,

@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Problem:
-    """What a peer may learn from: training events of both domains, no other.
+    """What a baseline may learn from: training events of both domains, no other.
 
     Attributes
     ----------
@@ -29,7 +29,7 @@ class Problem:
     device : str
         Torch device.
     seconds : float
-        Wall time that a peer which could train for ever may train for.
+        Wall time that a baseline which could train for ever may train for.
     seed : int
     """
 
@@ -48,7 +48,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Output:
-    """What became of N source events; a peer gives one of the three.
+    """What became of N source events; a baseline gives one of the three.
 
     Attributes
     ----------
@@ -65,7 +65,7 @@ class Output:
     weight: Floats | None = None
 
 
-class Peer(Protocol):
+class Baseline(Protocol):
     """One way to make mc look like data."""
 
     n_evaluations: int

@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Faithfulness:
+class SourceCorrelation:
     """Correlation with the linked event.
 
     Attributes
@@ -90,8 +90,10 @@ def correlation_of(terms: Floats, counts: Floats) -> Estimate:
     return estimate(float(r[0]), r[1:], -1.0, 1.0)
 
 
-def block_faithfulness(x: NDArray[np.float32], y: NDArray[np.float32], counts: Floats) -> Estimate:
-    """Faithfulness of blocks held in memory.
+def block_source_correlation(
+    x: NDArray[np.float32], y: NDArray[np.float32], counts: Floats
+) -> Estimate:
+    """SourceCorrelation of blocks held in memory.
 
     Parameters
     ----------
@@ -104,13 +106,13 @@ def block_faithfulness(x: NDArray[np.float32], y: NDArray[np.float32], counts: F
     return correlation_of(pair_terms(x, y, weight @ x, weight @ y), counts)
 
 
-def cell_faithfulness(
+def cell_source_correlation(
     pairs: Iterable[tuple[NDArray[np.float32], NDArray[np.float32]]],
     mean_x: Floats,
     mean_y: Floats,
     counts: Floats,
 ) -> Estimate:
-    """Faithfulness of single cells, batch by batch.
+    """SourceCorrelation of single cells, batch by batch.
 
     Parameters
     ----------

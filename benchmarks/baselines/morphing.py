@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from benchmarks.peers.contract import Output, Problem
+from benchmarks.baselines.contract import Output, Problem
 from pileupgen.models.calibration.calibration import CellCalibration
 from pileupgen.models.codec import EventNoise
 from pileupgen.models.networks.denoiser import DATA, MC

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 from torch import Tensor
 
-from benchmarks.peers.contract import Floats, Output, Problem, measured
+from benchmarks.baselines.contract import Floats, Output, Problem, measured
 from pileupgen.samples.store import Images
 
 BATCH, HELD_OUT = 256, 0.1

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from benchmarks.peers.contract import Output, Problem
-from benchmarks.peers.morphing import encode, fitted_calibration
-from pileupgen.models.correction.marginals import MarginalRenewal
+from benchmarks.baselines.contract import Output, Problem
+from benchmarks.baselines.morphing import encode, fitted_calibration
+from pileupgen.models.correction.marginals import MarginalCorrection
 from pileupgen.models.field import StationaryField
 from pileupgen.models.networks.denoiser import DATA, MC
 from pileupgen.samples.store import Images
@@ -18,7 +18,7 @@ BATCH = 100
 class GaussianCopula:
     """The optimal map between Gaussian fields, :meth:`StationaryField.transport`, of cells' scores.
 
-    Marginals are renewed afterwards, by a map fitted on mapped training events.
+    Marginals are corrected afterwards, by a map fitted on mapped training events.
     """
 
     n_evaluations = 0
@@ -34,13 +34,13 @@ class GaussianCopula:
         self.field = StationaryField(grid.n_layers, grid.n_eta, grid.n_phi)
         self.field.fit([mc, data], mirror_eta=grid.is_eta_symmetric)
         self.map = self.field.transport(MC, DATA)
-        self.renewal = MarginalRenewal(grid.n_layers, grid.n_eta, grid.is_eta_symmetric)
-        self.renewal.fit(self._mapped(mc))
+        self.correction = MarginalCorrection(grid.n_layers, grid.n_eta, grid.is_eta_symmetric)
+        self.correction.fit(self._mapped(mc))
 
     def translate(self, images: Images) -> Output:
         scores, mu = encode(self.calibration, images, MC, self.seed)
-        renewed = self.renewal(self._mapped(scores))
-        return Output(energy=self.calibration.decode(renewed, DATA, mu).numpy())
+        corrected = self.correction(self._mapped(scores))
+        return Output(energy=self.calibration.decode(corrected, DATA, mu).numpy())
 
     @property
     def n_parameters(self) -> int:

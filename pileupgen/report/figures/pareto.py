@@ -1,4 +1,4 @@
-"""The fidelity-faithfulness front, and quality against cost."""
+"""The Pareto front of fidelity and source correlation, and quality against cost."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from pileupgen.compare.front import Point, is_on_front
+from pileupgen.compare.pareto import Point, is_on_pareto_front
 from pileupgen.measure.bootstrap import Estimate
 from pileupgen.report.figures.style import COLOURS, new_figure, style
 
@@ -17,23 +17,23 @@ PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 MARKERS = "osD^v<"
 
 
-def front_figure(points: Sequence[Point], floor: Estimate, chosen: Point) -> Figure:
-    """Draw mean W1/σ against block faithfulness, a colour a mode, the choice ringed.
+def pareto_figure(points: Sequence[Point], reference: Estimate, chosen: Point) -> Figure:
+    """Draw mean W1/σ against block source correlation, a colour a mode, the choice ringed.
 
     Parameters
     ----------
     points : sequence of Point
-    floor : Estimate
+    reference : Estimate
         Mean W1/σ of other target events.
     chosen : Point
     """
     with style():
         figure = new_figure(6.8, 5.0)
         axes = figure.subplots()
-        _draw_floor(axes, floor)
-        _draw_groups(axes, points, lambda point: str(point.settings["mode"]), _faithfulness)
+        _draw_floor(axes, reference)
+        _draw_groups(axes, points, lambda point: str(point.settings["mode"]), _source_correlation)
         front = sorted(
-            (point for point, on in zip(points, is_on_front(points), strict=True) if on),
+            (point for point, on in zip(points, is_on_pareto_front(points), strict=True) if on),
             key=lambda point: point.block.value,
         )
         axes.plot(
@@ -56,14 +56,14 @@ def front_figure(points: Sequence[Point], floor: Estimate, chosen: Point) -> Fig
         )
         low, high = axes.get_xlim()
         axes.set_xlim(low - 0.03 * (high - low), high + 0.03 * (high - low))
-        axes.set_xlabel("faithful to the source event, in blocks")
+        axes.set_xlabel("source correlation, blocks")
         axes.set_ylabel(r"mean $W_1/\sigma$ to data")
         axes.set_ylim(bottom=0)
         axes.legend(loc="best")
     return figure
 
 
-def cost_figure(points: Sequence[Point], floor: Estimate) -> Figure:
+def cost_figure(points: Sequence[Point], reference: Estimate) -> Figure:
     """Draw mean W1/σ against network evaluations an event, a colour a sampler.
 
     A line joins the best point of each number of evaluations.
@@ -71,7 +71,7 @@ def cost_figure(points: Sequence[Point], floor: Estimate) -> Figure:
     with style():
         figure = new_figure(6.8, 4.6)
         axes = figure.subplots()
-        _draw_floor(axes, floor)
+        _draw_floor(axes, reference)
         paid = [point for point in points if point.n_evaluations]
         _draw_groups(axes, paid, _way, _cost, joined=True)
         axes.set_xscale("log")
@@ -93,7 +93,7 @@ def _way(point: Point) -> str:
     return str(mode) if mode == "invert" else f"{mode}, {point.settings['sampler']}"
 
 
-def _faithfulness(point: Point) -> Estimate:
+def _source_correlation(point: Point) -> Estimate:
     return point.block
 
 
@@ -102,9 +102,9 @@ def _cost(point: Point) -> Estimate:
     return Estimate(n, n, n)
 
 
-def _draw_floor(axes: Axes, floor: Estimate) -> None:
-    axes.axhspan(floor.low, floor.high, color=COLOURS["floor"], alpha=0.25, linewidth=0)
-    axes.axhline(floor.value, color=COLOURS["floor"], linewidth=1.0, label="floor")
+def _draw_floor(axes: Axes, reference: Estimate) -> None:
+    axes.axhspan(reference.low, reference.high, color=COLOURS["reference"], alpha=0.25, linewidth=0)
+    axes.axhline(reference.value, color=COLOURS["reference"], linewidth=1.0, label="reference")
 
 
 def _draw_groups(

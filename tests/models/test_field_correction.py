@@ -1,11 +1,11 @@
-"""Renewing correlations: the moments of the target, and what each event keeps."""
+"""Correcting correlations: the moments of the target, and what each event keeps."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from pileupgen.models.correction.correlations import FieldRenewal
+from pileupgen.models.correction.correlations import FieldCorrection
 from pileupgen.models.field import StationaryField
 
 SHAPE = (2, 6, 8)
@@ -28,15 +28,15 @@ def layers(scores: torch.Tensor) -> float:
 
 
 @pytest.fixture(scope="module")
-def renewal() -> FieldRenewal:
-    fitted = FieldRenewal(*SHAPE)
+def correction() -> FieldCorrection:
+    fitted = FieldCorrection(*SHAPE)
     fitted.fit(field(1500, 0.1, 1), field(1500, 0.3, 2))
     return fitted
 
 
-def test_correlations_become_the_targets_and_marginals_stay_normal(renewal):
+def test_correlations_become_the_targets_and_marginals_stay_normal(correction):
     before, wanted = field(1500, 0.1, 3), field(1500, 0.3, 4)
-    after = renewal(before)
+    after = correction(before)
     for correlation in (neighbours, layers):
         gap = abs(correlation(before) - correlation(wanted))
         assert gap > 0.15
@@ -47,24 +47,24 @@ def test_correlations_become_the_targets_and_marginals_stay_normal(renewal):
     assert float(kept) > 0.95
 
 
-def test_an_event_does_not_depend_on_its_neighbours_in_the_batch(renewal):
+def test_an_event_does_not_depend_on_its_neighbours_in_the_batch(correction):
     events = field(120, 0.1, 5)
-    together = renewal(events)
-    assert torch.equal(renewal(events[70:73]), together[70:73])
-    assert torch.equal(renewal(events.flip(0)).flip(0), together)
+    together = correction(events)
+    assert torch.equal(correction(events[70:73]), together[70:73])
+    assert torch.equal(correction(events.flip(0)).flip(0), together)
 
 
-def test_a_roll_in_phi_commutes(renewal):
+def test_a_roll_in_phi_commutes(correction):
     events = field(20, 0.1, 6)
-    rolled = renewal(events.roll(3, 3))
-    torch.testing.assert_close(rolled, renewal(events).roll(3, 3), atol=2e-4, rtol=1e-4)
+    rolled = correction(events.roll(3, 3))
+    torch.testing.assert_close(rolled, correction(events).roll(3, 3), atol=2e-4, rtol=1e-4)
 
 
-def test_it_is_saved_and_loaded_whole(renewal, tmp_path):
-    renewal.save_pretrained(tmp_path)
-    loaded = FieldRenewal.from_pretrained(tmp_path)
+def test_it_is_saved_and_loaded_whole(correction, tmp_path):
+    correction.save_pretrained(tmp_path)
+    loaded = FieldCorrection.from_pretrained(tmp_path)
     events = field(5, 0.1, 7)
-    assert torch.equal(loaded(events), renewal(events))
+    assert torch.equal(loaded(events), correction(events))
 
 
 def test_transport_takes_one_covariance_to_the_other():
