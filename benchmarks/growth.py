@@ -69,8 +69,8 @@ def row(point: dict[str, Any]) -> str:
 
 
 def write(points: list[dict[str, Any]], folder: Path) -> None:
+    from pileupgen.files import write_whole
     from pileupgen.report.figures import write_figure
-    from pileupgen.run import write_whole
 
     write_whole(folder / "growth.json", json.dumps(points, indent=2))
     for path in [folder / "growth.json", *write_figure(figure_of(points), folder, "growth")]:

@@ -29,7 +29,8 @@ from pileupgen.config import load_config
 from pileupgen.diffusion.pipeline import PileupTranslationPipeline
 from pileupgen.diffusion.production import Member
 from pileupgen.diffusion.settings import Settings
-from pileupgen.run import RunDirectory, write_whole
+from pileupgen.files import write_whole
+from pileupgen.run import RunDirectory
 from pileupgen.samples.store import ImageStore
 
 REST = "the rest"

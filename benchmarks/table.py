@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pileupgen.errors import ConfigError, PileupgenError, did_you_mean
-from pileupgen.run import RunDirectory, fingerprint, versions, write_whole
+from pileupgen.files import write_whole
+from pileupgen.run import RunDirectory, fingerprint, versions
 
 if TYPE_CHECKING:
     from benchmarks.quality import Judge

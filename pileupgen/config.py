@@ -336,29 +336,6 @@ def load_config(path: Path) -> Config:
     return parse_config({} if values is None else values, str(path))
 
 
-def load_own_config(path: Path) -> Config:
-    """Read the config that a run directory keeps, which an older version may have written.
-
-    What was a setting then and is none now is left out of the sections that do not bind the run.
-
-    Raises
-    ------
-    ConfigError
-        As :func:`load_config`.
-    """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError):
-        return load_config(path)
-    sections: dict[str, type[Section]] = {"translate": TranslateConfig, "validate": ValidateConfig}
-    if isinstance(values, dict):
-        for name, section in sections.items():
-            if isinstance(values.get(name), dict):
-                known = section.model_fields
-                values[name] = {k: v for k, v in values[name].items() if k in known}
-    return parse_config(values, str(path))
-
-
 def parse_config(values: object, where: str) -> Config:
     """Check plain values against the schema.
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any
 
 from pileupgen import __version__
-from pileupgen.errors import OutputError, RunError
+from pileupgen.errors import RunError
+from pileupgen.files import write_whole
 
 OPERATIONAL = (
     "name",
@@ -27,82 +25,6 @@ OPERATIONAL = (
     "training.tensorboard",
 )
 """Config sections and settings that may change between two commands on the same run."""
-
-ADDED_LATER: Mapping[str, Any] = {"autoencoder.coarse_conditioning": False}
-"""Settings younger than trained runs, each with the default that means what there was before.
-
-With that value they are left out of fingerprints, so that runs trained before stay valid. A new
-setting of anything that training depends on belongs here.
-"""
-
-
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a small file aside and rename it when whole.
-
-    Raises
-    ------
-    OutputError
-        If the disk is full or the folder cannot be written.
-    """
-    data = content.encode() if isinstance(content, str) else content
-    aside: Path | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        aside = Path(name)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        aside.chmod(0o666 & ~_umask())
-        os.replace(aside, path)
-    except OSError as error:
-        raise OutputError(
-            f"Cannot write {path}: {error.strerror or error}.", "Check space and permission."
-        ) from error
-    finally:
-        if aside is not None:
-            with suppress(OSError):
-                aside.unlink(missing_ok=True)
-
-
-@contextmanager
-def folder_written_whole(final: Path, hint: str = "Check space and permission.") -> Iterator[Path]:
-    """Fill a folder aside and give it its name, in place of an older one, when it is whole.
-
-    Parameters
-    ----------
-    final : Path
-        The folder's name.
-    hint : str
-        How to hint a failure.
-
-    Raises
-    ------
-    OutputError
-        If there is no space or permission; the older folder stays.
-    """
-    aside: Path | None = None
-    try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{final.name}.", suffix=".part"))
-        aside.chmod(0o777 & ~_umask())
-        yield aside
-        if final.exists():
-            shutil.rmtree(final)
-        os.replace(aside, final)
-    except Exception as error:
-        # safetensors reports a full disk as an error of its own.
-        if not isinstance(error, OSError) and type(error).__name__ != "SafetensorError":
-            raise
-        raise OutputError(f"Cannot write {final}: {error}.", hint) from error
-    finally:
-        if aside is not None:
-            shutil.rmtree(aside, ignore_errors=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def fingerprint(values: object) -> str:
@@ -123,7 +45,7 @@ def training_fingerprint(
 
 
 def determining(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A config without what is operational, and without younger settings at their default.
+    """Leave out of a config what is operational.
 
     >>> determining({"name": "demo", "seed": 1, "training": {"tensorboard": True, "keep": "last"}})
     {'seed': 1, 'training': {'keep': 'last'}}
@@ -131,12 +53,8 @@ def determining(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return {
         key: determining(value, f"{prefix}{key}.") if isinstance(value, Mapping) else value
         for key, value in config.items()
-        if f"{prefix}{key}" not in OPERATIONAL and not _is_as_before(f"{prefix}{key}", value)
+        if f"{prefix}{key}" not in OPERATIONAL
     }
-
-
-def _is_as_before(key: str, value: object) -> bool:
-    return key in ADDED_LATER and value == ADDED_LATER[key]
 
 
 def hash_file(path: Path) -> str:
@@ -232,7 +150,6 @@ class RunDirectory:
         self,
         config: Mapping[str, Any],
         dump: str,
-        complete: Callable[[dict[str, Any]], dict[str, Any]] = lambda values: values,
     ) -> None:
         """Bind the run to a config, or check that it is bound to the same one.
 
@@ -242,8 +159,6 @@ class RunDirectory:
             Resolved config as plain values.
         dump : str
             The same as YAML, written where the run has no config yet.
-        complete : callable
-            Gives the run's own config the settings that its writer did not know.
 
         Raises
         ------
@@ -255,7 +170,7 @@ class RunDirectory:
         if not self.config_path.is_file():
             write_whole(self.config_path, dump)
             return
-        differing = differing_keys(complete(self.load_config()), config)
+        differing = differing_keys(self.load_config(), config)
         if differing:
             shown = "; ".join(differing[:5])
             more = f"; and {len(differing) - 5} more" if len(differing) > 5 else ""

@@ -237,7 +237,7 @@ def _report_features(found: CardCheck) -> None:
 def _write_figure(figure: Figure, path: Path) -> None:
     import io
 
-    from pileupgen.run import write_whole
+    from pileupgen.files import write_whole
 
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120)

@@ -51,8 +51,8 @@ def compare(
     """
     from pileupgen.cli.ui.console import console, say_next, say_read, say_wrote, warn
     from pileupgen.errors import ConfigError
+    from pileupgen.files import write_whole
     from pileupgen.report.schema import metrics_path, read_metrics
-    from pileupgen.run import write_whole
 
     if output is not None and output.suffix not in FORMATS:
         raise ConfigError(

@@ -89,8 +89,9 @@ def _show_ways(folder: Path, n_jets: int) -> None:
     from pileupgen.cli.ui.console import progress, say_current, say_next, say_wrote
     from pileupgen.cli.ui.session import open_session
     from pileupgen.errors import ConfigError
+    from pileupgen.files import write_whole
     from pileupgen.jets import figure_data as demo_figure
-    from pileupgen.run import fingerprint, write_whole
+    from pileupgen.run import fingerprint
 
     session = open_session(None, folder)
     directory, t_release = session.run, session.config.translate.t_release

@@ -136,9 +136,10 @@ def _scan(
     from pileupgen.cli.ui.session import choose_device, open_store
     from pileupgen.cli.ui.translation_options import OPERATING_POINT, describe, model_identity
     from pileupgen.compare.pareto import Point, recommend
+    from pileupgen.files import write_whole
     from pileupgen.report.figures import write_figure
     from pileupgen.report.figures.pareto import cost_figure, pareto_figure
-    from pileupgen.run import fingerprint, write_whole
+    from pileupgen.run import fingerprint
 
     directory = session.run
     model = model_identity(directory)
@@ -160,9 +161,7 @@ def _scan(
     with progress("scan        ", len(ways), "points") as advance:
         for settings in ways:
             label = describe(settings.to_dict())
-            # Without what is left at its default, so that points of older versions are kept.
-            values = {k: v for k, v in settings.to_dict().items() if k != "timesteps"}
-            path = folder / "points" / f"{fingerprint([values, common])}.json"
+            path = folder / "points" / f"{fingerprint([settings.to_dict(), common])}.json"
             if path.is_file():
                 points.append(Point.from_dict(json.loads(path.read_text(encoding="utf-8"))))
                 advance(1, note=f"{label} (kept)")

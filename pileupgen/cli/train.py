@@ -168,7 +168,7 @@ def _show(summary: TrainingSummary) -> None:
             f"{last['step']:.0f}",
             f"{last['loss']:.4f}",
             f"{last['held_out']:.4f}",
-            clock(summary.seconds.get(name)),
+            clock(summary.seconds[name]),
         )
     console.print(table)
     release = summary.release

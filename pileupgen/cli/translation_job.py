@@ -284,9 +284,10 @@ def _correction(
     import numpy as np
 
     from pileupgen.cli.ui.console import progress
+    from pileupgen.files import folder_written_whole
     from pileupgen.models.correction.correlations import FieldCorrection
     from pileupgen.models.correction.marginals import MarginalCorrection
-    from pileupgen.run import fingerprint, folder_written_whole
+    from pileupgen.run import fingerprint
     from pileupgen.samples.store import ImageStore
 
     # Weights do not enter the scores.

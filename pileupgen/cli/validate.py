@@ -247,8 +247,9 @@ def _compare(
     from pileupgen.cli.event_strip import event_path
     from pileupgen.cli.ui.console import progress, say_wrote
     from pileupgen.compare.stores import validate_stores
+    from pileupgen.files import write_whole
     from pileupgen.report.release_curve import read_release_curve
-    from pileupgen.run import versions, write_whole
+    from pileupgen.run import versions
 
     executor = farm.executor
     executor.require_visible([store.path.absolute() for store in stores.values()])

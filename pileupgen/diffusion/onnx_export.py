@@ -24,8 +24,9 @@ from pileupgen.diffusion.solver_plan import Step, plan_steps
 from pileupgen.diffusion.solvers import CLEAN
 from pileupgen.diffusion.translate import Translator
 from pileupgen.errors import ConfigError, DependencyError, RunError
+from pileupgen.files import folder_written_whole
 from pileupgen.models.networks.denoiser import DATA, MC, NULL
-from pileupgen.run import folder_written_whole, versions
+from pileupgen.run import versions
 
 FORMAT, FORMAT_VERSION = "pileupgen-onnx", 2
 

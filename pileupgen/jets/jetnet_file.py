@@ -13,7 +13,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,7 +22,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from pileupgen.errors import OutputError
+from pileupgen.samples.steadyfile import create_hdf5
 
 PARTICLES, JETS = "particle_features", "jet_features"
 PARTICLE_FEATURES = ("etarel", "phirel", "ptrel", "mask")
@@ -71,38 +70,26 @@ def create_jetnet_file(
     OutputError
         If the disk is full or the folder cannot be written.
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with h5py.File(aside, "w", track_order=True) as file:
-            file.attrs[RECORD] = json.dumps(record, sort_keys=True)
-            shapes = (
-                (PARTICLES, (n_constituents, len(PARTICLE_FEATURES)), PARTICLE_FEATURES),
-                (JETS, (len(JET_FEATURES),), JET_FEATURES),
+    with create_hdf5(path, libver=None) as (file, _):
+        file.attrs[RECORD] = json.dumps(record, sort_keys=True)
+        shapes = (
+            (PARTICLES, (n_constituents, len(PARTICLE_FEATURES)), PARTICLE_FEATURES),
+            (JETS, (len(JET_FEATURES),), JET_FEATURES),
+        )
+        for name, shape, features in shapes:
+            data = file.create_dataset(
+                name,
+                shape=(0, *shape),
+                maxshape=(None, *shape),
+                dtype="f4",
+                chunks=(_CHUNK, *shape),
+                compression="gzip",
+                compression_opts=1,
+                shuffle=True,
+                fletcher32=True,
             )
-            for name, shape, features in shapes:
-                data = file.create_dataset(
-                    name,
-                    shape=(0, *shape),
-                    maxshape=(None, *shape),
-                    dtype="f4",
-                    chunks=(_CHUNK, *shape),
-                    compression="gzip",
-                    compression_opts=1,
-                    shuffle=True,
-                    fletcher32=True,
-                )
-                data.attrs["features"] = list(features)
-            yield JetNetWriter(file)
-        os.replace(aside, path)
-    except OSError as error:
-        raise OutputError(
-            f"Cannot write {path}: {error.strerror or error}.",
-            "Check space and permission; nothing was put under the final name.",
-        ) from error
-    finally:
-        with suppress(OSError):
-            aside.unlink(missing_ok=True)
+            data.attrs["features"] = list(features)
+        yield JetNetWriter(file)
 
 
 def read_jetnet_record(path: Path) -> dict[str, Any]:

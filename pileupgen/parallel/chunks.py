@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 import pileupgen
 from pileupgen import errors
-from pileupgen.errors import GeneratorError, OutputError, PileupgenError
+from pileupgen.errors import GeneratorError, PileupgenError
+from pileupgen.files import written_whole
 
 Arrays = dict[str, NDArray[Any]]
 Work = Callable[[Mapping[str, Any]], Mapping[str, NDArray[Any]]]
@@ -138,23 +139,14 @@ def _tail(log: Path, n_lines: int = 5) -> str:
 
 
 def save(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write arrays aside and rename them when whole.
+    """Write arrays as an NPZ file, by their names.
 
     Raises
     ------
     OutputError
         If the disk is full or the folder cannot be written.
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     columns: dict[str, Any] = dict(arrays)
-    try:
-        with aside.open("wb") as file:
-            np.savez(file, **columns)
-        os.replace(aside, path)
-    except OSError as error:
-        raise OutputError(
-            f"Cannot write {path}: {error.strerror or error}.", "Check space and permission."
-        ) from error
-    finally:
-        with suppress(OSError):
-            aside.unlink(missing_ok=True)
+    # An open file, as NumPy would add ".npz" to the name.
+    with written_whole(path) as aside, aside.open("wb") as file:
+        np.savez(file, **columns)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pileupgen.errors import UnreadableInputError
+from pileupgen.files import write_whole
 from pileupgen.report.captions import caption
 from pileupgen.report.tables import (
     definitions_table,
@@ -24,7 +25,6 @@ from pileupgen.report.tables import (
     shower_table,
 )
 from pileupgen.report.verdict import Judgement, judge_metrics
-from pileupgen.run import write_whole
 
 NAME = "report.html"
 """What the page is called in a validation's folder."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 import uproot
 from numpy.typing import NDArray
 
-from pileupgen.errors import OutputError
+from pileupgen.files import written_whole
 
 TREE = "Delphes"
 RECORD = "pileupgen"
@@ -90,22 +89,13 @@ def create_delphes_file(
     OutputError
         If the disk is full or the folder cannot be written.
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with uproot.recreate(aside, compression=uproot.ZSTD(1)) as file:
-            made = file.mktree(tree, dict(branches), title="Analysis tree", counter_name=_counter)
-            yield DelphesFile(made, branches)
-            file[RECORD] = json.dumps(record, sort_keys=True)
-        os.replace(aside, path)
-    except OSError as error:
-        raise OutputError(
-            f"Cannot write {path}: {error.strerror or error}.",
-            "Check space and permission; nothing was put under the final name.",
-        ) from error
-    finally:
-        with suppress(OSError):
-            aside.unlink(missing_ok=True)
+    with (
+        written_whole(path) as aside,
+        uproot.recreate(aside, compression=uproot.ZSTD(1)) as file,
+    ):
+        made = file.mktree(tree, dict(branches), title="Analysis tree", counter_name=_counter)
+        yield DelphesFile(made, branches)
+        file[RECORD] = json.dumps(record, sort_keys=True)
 
 
 def read_record(path: Path) -> dict[str, Any]:

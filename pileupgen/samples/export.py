@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,7 +12,8 @@ from numpy.typing import NDArray
 
 from pileupgen.calo.imaging import images_to_towers
 from pileupgen.calo.towers import Towers
-from pileupgen.errors import DependencyError, OutputError
+from pileupgen.errors import DependencyError
+from pileupgen.files import written_whole
 from pileupgen.samples.delphes_file import EDGES, Column, create_delphes_file
 from pileupgen.samples.store import COLUMNS, Images, ImageStore
 
@@ -137,7 +135,7 @@ def export_npz(
     whole["layers"] = np.array(store.grid.layers)
     whole["provenance"] = np.array(json.dumps(store.provenance, sort_keys=True))
     with (
-        written_aside(path) as aside,
+        written_whole(path) as aside,
         zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
     ):
         with archive.open(_member("images"), "w", force_zip64=True) as file:
@@ -190,7 +188,7 @@ def export_parquet(
     record = {"geometry": store.grid.to_dict(), "provenance": store.provenance}
     schema = pa.schema(fields, metadata={"pileupgen": json.dumps(record, sort_keys=True)})
     with (
-        written_aside(path) as aside,
+        written_whole(path) as aside,
         pq.ParquetWriter(aside, schema, compression="zstd") as writer,
     ):
         for images in store.batches(rows, BATCH_EVENTS):
@@ -234,21 +232,3 @@ def _rows(images: Images) -> dict[str, Any]:
     for name, numbers in images.columns.items():
         columns[name] = pa.array(numbers.astype(COLUMNS[name][0]))
     return columns
-
-
-@contextmanager
-def written_aside(path: Path) -> Iterator[Path]:
-    """Write aside, and give the file its name once it is whole."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield aside
-        os.replace(aside, path)
-    except OSError as error:
-        raise OutputError(
-            f"Cannot write {path}: {error.strerror or error}.",
-            "Check space and permission; nothing was put under the final name.",
-        ) from error
-    finally:
-        with suppress(OSError):
-            aside.unlink(missing_ok=True)

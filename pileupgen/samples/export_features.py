@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pileupgen.files import written_whole
 from pileupgen.samples.delphes_file import create_delphes_file
-from pileupgen.samples.export import Advance, import_pyarrow, written_aside
+from pileupgen.samples.export import Advance, import_pyarrow
 from pileupgen.samples.store import COLUMNS, Images, ImageStore
 
 TREE = "features"
@@ -84,7 +85,7 @@ def export_parquet_features(
     fields = [pa.field(name, pa.from_numpy_dtype(kind)) for name, kind in _dtypes(store).items()]
     record = {"geometry": store.grid.to_dict(), "provenance": store.provenance}
     schema = pa.schema(fields, metadata={"pileupgen": json.dumps(record, sort_keys=True)})
-    with written_aside(path) as aside, pq.ParquetWriter(aside, schema, compression="zstd") as file:
+    with written_whole(path) as aside, pq.ParquetWriter(aside, schema, compression="zstd") as file:
         for images in store.batches(rows, BATCH_EVENTS):
             file.write_table(pa.table(_columns(images, column_names(store)), schema=schema))
             if advance is not None:

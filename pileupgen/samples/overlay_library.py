@@ -6,9 +6,7 @@ The tree is documented in ``data_cards/FORMAT.md``.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ from numpy.typing import NDArray
 from pileupgen.calo.geometry import Grid
 from pileupgen.errors import MissingInputError, OutputError, StoreError, UnreadableInputError
 from pileupgen.samples.export import BATCH_EVENTS, Advance
-from pileupgen.samples.steadyfile import SteadyFile
+from pileupgen.samples.steadyfile import create_hdf5
 from pileupgen.samples.store import Images, ImageStore
 
 SCHEMA = "pileupgen-overlay"
@@ -69,39 +67,22 @@ def export_overlay(
     n = len(rows)
     if n == 0:
         raise StoreError(f"{store.path} has no events to export.", "Choose another --split.")
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with (
-            SteadyFile(aside) as sink,
-            h5py.File(sink, "w", libver="v110", track_order=True) as file,
+    with create_hdf5(path) as (file, _):
+        file.attrs["schema"], file.attrs["schema_version"] = SCHEMA, SCHEMA_VERSION
+        file.attrs["domain"], file.attrs["order_seed"] = store.domain, seed
+        for group, record in (
+            ("geometry", store.grid.to_dict()),
+            ("provenance", store.provenance),
         ):
-            file.attrs["schema"], file.attrs["schema_version"] = SCHEMA, SCHEMA_VERSION
-            file.attrs["domain"], file.attrs["order_seed"] = store.domain, seed
-            for group, record in (
-                ("geometry", store.grid.to_dict()),
-                ("provenance", store.provenance),
-            ):
-                file.create_group(group).attrs["json"] = json.dumps(record, sort_keys=True)
-            order = np.random.default_rng([seed, n]).permutation(n)
-            file.create_dataset("order", data=order.astype("i8"))
-            events = file.create_group("events")
-            for name, values in _columns(store, rows).items():
-                dtype, meaning = COLUMNS[name]
-                events.create_dataset(name, data=values.astype(dtype)).attrs["meaning"] = meaning
-            events.create_dataset("n_used", data=np.zeros(n, dtype="u8"))
-            offsets = _write_cells(file, store, rows, advance)
-            events.create_dataset("offsets", data=offsets)
-        sink.check()
-        os.replace(aside, path)
-    except OSError as error:
-        raise OutputError(
-            f"Cannot write {path}: {error.strerror or error}.",
-            "Check space and permission; nothing was put under the final name.",
-        ) from error
-    finally:
-        with suppress(OSError):
-            aside.unlink(missing_ok=True)
+            file.create_group(group).attrs["json"] = json.dumps(record, sort_keys=True)
+        order = np.random.default_rng([seed, n]).permutation(n)
+        file.create_dataset("order", data=order.astype("i8"))
+        events = file.create_group("events")
+        for name, values in _columns(store, rows).items():
+            dtype, meaning = COLUMNS[name]
+            events.create_dataset(name, data=values.astype(dtype)).attrs["meaning"] = meaning
+        events.create_dataset("n_used", data=np.zeros(n, dtype="u8"))
+        events.create_dataset("offsets", data=_write_cells(file, store, rows, advance))
 
 
 def _columns(store: ImageStore, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:

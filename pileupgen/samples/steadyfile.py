@@ -9,7 +9,13 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import h5py
+
+from pileupgen.files import written_whole
 
 
 class SteadyFile(io.RawIOBase):
@@ -110,3 +116,33 @@ class SteadyFile(io.RawIOBase):
             os.close(self._descriptor)
         except OSError as error:
             self.error = self.error or error
+
+
+@contextmanager
+def create_hdf5(path: Path, libver: str | None = "v110") -> Iterator[tuple[h5py.File, SteadyFile]]:
+    """Make an HDF5 file aside; it takes its name once it is whole.
+
+    Parameters
+    ----------
+    path : Path
+        Final name. A file that is there stays untouched until the new one is whole.
+    libver : str, optional
+        Newest version of the HDF5 library whose format is used; None for the oldest possible.
+
+    Yields
+    ------
+    tuple of h5py.File and SteadyFile
+        The file, and what it is written to, whose ``check`` finds a full disk early.
+
+    Raises
+    ------
+    OutputError
+        If the disk is full or the folder cannot be written.
+    """
+    with written_whole(path) as aside:
+        with (
+            SteadyFile(aside) as sink,
+            h5py.File(sink, "w", libver=libver, track_order=True) as file,
+        ):
+            yield file, sink
+        sink.check()

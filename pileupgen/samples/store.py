@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pileupgen.calo.geometry import Grid
-from pileupgen.errors import MissingInputError, OutputError, StoreError, UnreadableInputError
+from pileupgen.errors import MissingInputError, StoreError, UnreadableInputError
 from pileupgen.samples.splits import SPLITS, assign_splits
-from pileupgen.samples.steadyfile import SteadyFile
+from pileupgen.samples.steadyfile import SteadyFile, create_hdf5
 
 __all__ = [
     "COLUMNS",
@@ -312,43 +312,26 @@ def create_store(
     OutputError
         If the disk is full or the folder cannot be written.
     """
-    final = Path(path)
-    aside = final.with_name(f".{final.name}.{os.getpid()}.part")
-    try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        with (
-            SteadyFile(aside) as sink,
-            h5py.File(sink, "w", libver="v110", track_order=True) as file,
-        ):
-            file.attrs["schema"], file.attrs["schema_version"] = SCHEMA, SCHEMA_VERSION
-            file.attrs["domain"] = domain
-            _write_json(file.create_group("provenance"), provenance)
-            _write_geometry(file.create_group("geometry"), grid)
-            file.create_group("events")
-            images = file.create_dataset(
-                "images",
-                shape=(0, *grid.shape),
-                maxshape=(None, *grid.shape),
-                dtype="f4",
-                chunks=(CHUNK_EVENTS, *grid.shape),
-                fletcher32=True,
-                **hdf5plugin.Bitshuffle(),
-            )
-            images.attrs["unit"] = "GeV" if grid.units is None else "geometry.units, by layer"
-            images.attrs["axes"] = "event, layer, eta, phi"
-            writer = StoreWriter(file, grid, sink)
-            yield writer
-            writer.finish()
-        sink.check()
-        os.replace(aside, final)
-    except OSError as error:
-        raise OutputError(
-            f"Cannot write {final}: {error.strerror or error}.",
-            "Check space and permission; nothing was put under the final name.",
-        ) from error
-    finally:
-        with suppress(OSError):
-            aside.unlink(missing_ok=True)
+    with create_hdf5(Path(path)) as (file, sink):
+        file.attrs["schema"], file.attrs["schema_version"] = SCHEMA, SCHEMA_VERSION
+        file.attrs["domain"] = domain
+        _write_json(file.create_group("provenance"), provenance)
+        _write_geometry(file.create_group("geometry"), grid)
+        file.create_group("events")
+        images = file.create_dataset(
+            "images",
+            shape=(0, *grid.shape),
+            maxshape=(None, *grid.shape),
+            dtype="f4",
+            chunks=(CHUNK_EVENTS, *grid.shape),
+            fletcher32=True,
+            **hdf5plugin.Bitshuffle(),
+        )
+        images.attrs["unit"] = "GeV" if grid.units is None else "geometry.units, by layer"
+        images.attrs["axes"] = "event, layer, eta, phi"
+        writer = StoreWriter(file, grid, sink)
+        yield writer
+        writer.finish()
 
 
 def _write_json(group: h5py.Group, values: Mapping[str, Any]) -> None:

@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pileupgen.errors import RunError
-from pileupgen.run import differing_keys, folder_written_whole
+from pileupgen.files import folder_written_whole
+from pileupgen.run import differing_keys
 
 _log = logging.getLogger(__name__)
 
@@ -56,15 +57,15 @@ class TrainingState:
         Logged losses so far.
     running : float
         Smoothed training loss.
-    seconds : float or None
-        Wall time that the steps took; None where a version wrote it that did not tell.
+    seconds : float
+        Wall time that the steps took.
     """
 
     step: int
     tensors: dict[str, dict[str, Tensor]]
     history: list[dict[str, float]]
     running: float = 0.0
-    seconds: float | None = None
+    seconds: float = 0.0
 
 
 def save_state(folder: Path, state: TrainingState, making: Making, n_kept: int = 2) -> None:
@@ -139,13 +140,12 @@ def _read(path: Path, making: Making, needed: set[str]) -> TrainingState | None:
         meta: dict[str, Any] = json.loads((path / "state.json").read_text())
         made_from, settings = str(meta["made_from"]), dict(meta["settings"])
         tensors = {file.stem: load_file(file) for file in sorted(path.glob("*.safetensors"))}
-        seconds = meta.get("seconds")
         state = TrainingState(
             int(meta["step"]),
             tensors,
             list(meta["history"]),
             float(meta["running"]),
-            None if seconds is None else float(seconds),
+            float(meta["seconds"]),
         )
         missing = needed - tensors.keys()
     except _DAMAGE as error:

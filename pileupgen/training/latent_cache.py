@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,10 +18,12 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pileupgen.errors import OutputError, TrainingError
+from pileupgen.files import output_errors, written_whole
 from pileupgen.models.codec import LatentModel
 from pileupgen.training.data import Batch, ScoreSample
 
@@ -174,13 +176,21 @@ def _write(
     accelerator: Accelerator,
     advance: Callable[[int], None],
 ) -> None:
-    aside = path.with_name(f".{path.name}.part")
     size = int(np.prod(shape[1:])) * np.dtype(np.float16).itemsize
-    try:
-        if accelerator.is_main_process:
-            path.parent.mkdir(parents=True, exist_ok=True)
+    hint = (
+        f"It takes {size * shape[0] / 1e9:.2g} GB: free space, lower training.latent_draws, or set "
+        "training.cache_latents: false."
+    )
+    is_main = accelerator.is_main_process
+    if is_main:
+        with output_errors(path, hint):
             for old in (*path.parent.glob("*.npy"), *path.parent.glob(".*.part")):
                 old.unlink()
+    # One process makes and renames the file, under a name that it tells the others.
+    making = written_whole(path, hint) if is_main else nullcontext(path)
+    with output_errors(path, hint), making as chosen:
+        aside = Path(broadcast_object_list([str(chosen)])[0])
+        if is_main:
             with aside.open("wb") as file:
                 _write_header(file, shape)
         accelerator.wait_for_everyone()
@@ -195,18 +205,7 @@ def _write(
                     file.write(block.tobytes())
                 advance(rows.stop - rows.start)
         accelerator.wait_for_everyone()
-        if accelerator.is_main_process:
-            aside.replace(path)
-        accelerator.wait_for_everyone()
-    except OSError as error:
-        with suppress(OSError):
-            aside.unlink(missing_ok=True)
-        gigabytes = size * shape[0] / 1e9
-        raise OutputError(
-            f"Cannot write {path}: {error.strerror or error}.",
-            f"It takes {gigabytes:.2g} GB: free space, lower training.latent_draws, or set "
-            "training.cache_latents: false.",
-        ) from error
+    accelerator.wait_for_everyone()
 
 
 def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pileupgen.errors import DependencyError
-from pileupgen.run import write_whole
+from pileupgen.files import write_whole
 
 
 class LossLog:

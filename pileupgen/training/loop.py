@@ -98,12 +98,12 @@ class Trained:
     ----------
     history : list of dict
         step, loss, learning_rate, gradient_norm and, where it was taken, held_out, as logged.
-    seconds : float or None
-        Wall time that it took, over all resumes; None if a version began it that did not tell.
+    seconds : float
+        Wall time that it took, over all resumes.
     """
 
     history: History
-    seconds: float | None
+    seconds: float
 
 
 def train_stage(
@@ -166,7 +166,7 @@ class TrainingLoop:
         )
         self.replicas = Replicas(self.network, [], map)
         self.step, self.running, self.history = 0, 0.0, History()
-        self.seconds: float | None = stage.seconds
+        self.seconds = stage.seconds
         self._resume()
 
     def run(self, advance: Advance) -> Trained:
@@ -201,7 +201,7 @@ class TrainingLoop:
                 save_best(stage.folder, TrainingState(self.step, weights, []), stage.making)
             is_end = self.step == stage.steps or gave_up(self.history, config.patience)
             passed = time.perf_counter() - begun
-            self.seconds = None if before is None else before + passed
+            self.seconds = before + passed
             if self.step % config.checkpoint_every == 0 or is_end:
                 self._save()
             rate = (self.step - first) * config.batch_size / passed

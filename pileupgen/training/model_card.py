@@ -32,7 +32,7 @@ def model_card(
     release: ReleaseScan,
     reconstruction: Sequence[Mapping[str, Any]] = (),
     denoising: Mapping[str, Any] | None = None,
-    seconds: Mapping[str, float | None] | None = None,
+    seconds: Mapping[str, float] | None = None,
 ) -> str:
     """Write the card.
 
@@ -108,7 +108,7 @@ def _sample(store: ImageStore) -> str:
 def _networks(
     parameters: Mapping[str, int],
     histories: Mapping[str, Sequence[Mapping[str, float]]],
-    seconds: Mapping[str, float | None],
+    seconds: Mapping[str, float],
 ) -> str:
     rows = ["| network | parameters | steps | held-out loss | seconds |", "|---|---|---|---|---|"]
     for name, count in parameters.items():

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pileupgen.files import write_whole
 from pileupgen.models.codec import Codec
 from pileupgen.models.reconstruction import ReconstructionTest, reconstruct
-from pileupgen.run import write_whole
 from pileupgen.samples.store import ImageStore
 
 MAX_EVENTS = 1000

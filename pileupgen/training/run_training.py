@@ -20,17 +20,12 @@ from pileupgen.config import Config
 from pileupgen.diffusion.pipeline import PileupTranslationPipeline
 from pileupgen.diffusion.release import ReleaseScan
 from pileupgen.diffusion.schedule import make_scheduler
+from pileupgen.files import folder_written_whole, write_whole
 from pileupgen.models.calibration.scaling import CellSpace
 from pileupgen.models.codec import Codec, LatentModel
 from pileupgen.models.networks.autoencoder import Autoencoder
 from pileupgen.models.networks.ratio_calibration import Reliability
-from pileupgen.run import (
-    RunDirectory,
-    determining,
-    folder_written_whole,
-    training_fingerprint,
-    write_whole,
-)
+from pileupgen.run import RunDirectory, determining, training_fingerprint
 from pileupgen.samples.store import ImageStore
 from pileupgen.training.checkpoints import Making
 from pileupgen.training.data import (
@@ -75,7 +70,7 @@ class TrainingSummary:
         Errors over t on held-out events; in the first process only.
     seconds : dict
         Wall time of the calibration and of each network's steps, over all resumes; that of
-        encoding latents beforehand is the denoiser's. None where it is not known.
+        encoding latents beforehand is the denoiser's.
     """
 
     histories: dict[str, History]
@@ -84,7 +79,7 @@ class TrainingSummary:
     reliability: Reliability
     n_train: tuple[int, int]
     denoising: DenoisingCurve | None
-    seconds: dict[str, float | None]
+    seconds: dict[str, float]
 
 
 def train_pipeline(
@@ -132,7 +127,7 @@ def train_pipeline(
     mirror, augmentation = is_mirror(stores, grid), augmentation_of(config, stores, grid)
     begun = time.perf_counter()
     calibration = _calibration(config, stores, grid, mirror, bar)
-    seconds: dict[str, float | None] = {"calibration": time.perf_counter() - begun}
+    seconds: dict[str, float] = {"calibration": time.perf_counter() - begun}
     sample = ScoreSample(stores, calibration, "train", config.calibration.before)
     held_out = ScoreSample(stores, calibration, "validation", config.calibration.before)
     events: tuple[Training, HeldOut] = (sample, held_out)

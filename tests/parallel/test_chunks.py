@@ -94,7 +94,8 @@ def test_damaged_pool_is_refused(tmp_path: Path, interactions: object) -> None:
         read_pool(path)
 
 
-def test_save_into_nowhere_leaves_nothing(tmp_path: Path) -> None:
+def test_save_where_no_folder_can_be_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "no").write_text("")
     with pytest.raises(OutputError):
         save(tmp_path / "no" / "folder.npz", {"a": np.arange(3)})
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["no"]

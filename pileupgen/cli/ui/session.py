@@ -60,19 +60,7 @@ class Session:
 
         values = self.config.to_dict()
         dump = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-        self.run.adopt(values, dump, _with_defaults)
-
-
-def _with_defaults(values: dict[str, Any]) -> dict[str, Any]:
-    """A run's config with the settings that this version has and its writer had not."""
-    from pileupgen.config import parse_config
-    from pileupgen.run import OPERATIONAL
-
-    binding = {key: value for key, value in values.items() if key not in OPERATIONAL}
-    try:
-        return parse_config(binding, "the run's config").to_dict()
-    except ConfigError:
-        return values
+        self.run.adopt(values, dump)
 
 
 def open_session(
@@ -96,7 +84,7 @@ def open_session(
     ConfigError
         If the config or an override does not fit.
     """
-    from pileupgen.config import load_config, load_own_config, parse_config
+    from pileupgen.config import load_config, parse_config
     from pileupgen.resources import find_file
     from pileupgen.run import RunDirectory
 
@@ -105,7 +93,7 @@ def open_session(
         path = own
     else:
         path = find_file(str(config or "demo"), "configs")
-    loaded = load_own_config(path) if path == own else load_config(path)
+    loaded = load_config(path)
     configured = loaded.translate.model_fields_set
     if path == own:
         # A run's own config spells out the defaults too.

@@ -116,13 +116,11 @@ class _PlainStage:
         console.print("  ".join(part for part in parts if part), soft_wrap=True)
 
 
-def clock(seconds: float | None) -> str:
-    """Hours, minutes and seconds, or a dash where they are not known.
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds.
 
-    >>> clock(3725.4), clock(None)
-    ('1:02:05', '–')
+    >>> clock(3725.4)
+    '1:02:05'
     """
-    if seconds is None:
-        return "–"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 from numpy.typing import NDArray
 
-from pileupgen.run import write_whole
+from pileupgen.files import write_whole
 
 Floats = NDArray[np.float64]
 
