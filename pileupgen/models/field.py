@@ -237,17 +237,33 @@ class StationaryField(ModelMixin, ConfigMixin):
         return inverse @ _power(root @ after @ root, 0.5) @ inverse
 
     def log_ratio(self, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-        """Ln p_data(x_t) / p_mc(x_t) of the two Gaussian fields, shape (N,)."""
-        coordinates = self._to_basis(unpatchify(x_t, self.patch))
-        a, s = alpha[None, :, None].to(x_t), sigma[None, :, None].to(x_t)
+        """Ln p_data(x_t) / p_mc(x_t) of the two Gaussian fields.
+
+        Each ln p is a sum over all W·C·H coordinates, thousands of times as large as the ratio, so
+        that single precision would leave errors of 1e-3 that depend on how many events are taken
+        together. It is computed in double precision throughout.
+
+        Parameters
+        ----------
+        x_t : Tensor, shape (N, C, H, W)
+        alpha, sigma : Tensor, shape (N,)
+            √ᾱ_t and √(1 − ᾱ_t).
+
+        Returns
+        -------
+        Tensor, shape (N,)
+            Of the latents' precision.
+        """
+        coordinates = self._to_basis(unpatchify(x_t, self.patch).double())
+        a, s = alpha[None, :, None].double(), sigma[None, :, None].double()
         log_p = []
         for label in (0, 1):
-            mean = self._mean_coordinates(self.mean[label].to(x_t))
-            vectors = self.eigenvectors[label].to(x_t)[self._frequency]
+            mean = self._mean_coordinates(self.mean[label].double())
+            vectors = self.eigenvectors[label].double()[self._frequency]
             centred = torch.bmm(coordinates - a * mean, vectors)
-            variance = a**2 * self.eigenvalues[label].to(x_t)[:, None] + s**2
+            variance = a**2 * self.eigenvalues[label].double()[:, None] + s**2
             log_p.append(-0.5 * (variance.log() + centred**2 / variance).sum(dim=(0, 2)))
-        return log_p[1] - log_p[0]
+        return (log_p[1] - log_p[0]).to(x_t.dtype)
 
 
 def _real_fourier(width: int) -> tuple[Tensor, Tensor]:
