@@ -27,6 +27,8 @@ class Towers:
         Number of pileup interactions; NaN where it is not known.
     event_id : int64 array, shape (N,)
         Position of the event in its sample, from 0.
+    weight : float64 array, shape (N,), or None
+        Event weights, of either sign; None where all events count alike.
     """
 
     offsets: NDArray[np.int64]
@@ -35,6 +37,7 @@ class Towers:
     layers: tuple[str, ...]
     mu: NDArray[np.float32]
     event_id: NDArray[np.int64]
+    weight: NDArray[np.float64] | None = None
 
     @property
     def n_events(self) -> int:
@@ -56,6 +59,7 @@ class Towers:
             layers=self.layers,
             mu=self.mu[begin:end],
             event_id=self.event_id[begin:end],
+            weight=None if self.weight is None else self.weight[begin:end],
         )
 
     def event_index(self) -> NDArray[np.int64]:

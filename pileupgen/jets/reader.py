@@ -16,7 +16,7 @@ from pileupgen.jets.jetnet_file import JETS, PARTICLES
 from pileupgen.jets.variables import JetArrays, jet_variables, unit_of
 from pileupgen.samples.readers.base import Format, MuSource
 from pileupgen.samples.readers.features import feature_towers
-from pileupgen.samples.readers.files import FileReader
+from pileupgen.samples.readers.files import EventNumbers, FileReader
 from pileupgen.samples.readers.hdf5 import H5File
 from pileupgen.samples.readers.remote import InputFile
 
@@ -98,6 +98,12 @@ class JetNetReader(FileReader[H5File]):
     def _event_bytes(self, file: H5File) -> float:
         return float(_FLOATS_PER_PARTICLE * file.data.shape[1])
 
+    def _event_numbers(self, file: H5File, name: str) -> EventNumbers | None:
+        if not file.has(name):
+            return None
+        data = file.find(name)
+        return lambda begin, end: np.asarray(file.read(data, begin, end)).reshape(end - begin)
+
     def _read(
         self, file: H5File, pieces: Sequence[tuple[int, int]], first_id: int
     ) -> Iterator[Towers]:
@@ -122,4 +128,4 @@ def _finite(file: H5File, data: Any, begin: int, end: int) -> NDArray[np.float64
     return values
 
 
-FORMAT = Format(JetNetOptions, "unknown", JetNetReader, sets_grid=True)
+FORMAT = Format(JetNetOptions, "unknown", JetNetReader, sets_grid=True, unit="GeV")

@@ -26,6 +26,7 @@ from pydantic import (
 from pileupgen.calo.geometry import PRESETS, Grid
 from pileupgen.errors import CardError, MissingInputError, did_you_mean
 from pileupgen.samples.readers import FORMATS, InputFile, MuSource, Reader
+from pileupgen.samples.readers.base import WeightSource
 from pileupgen.samples.readers.remote import RemoteFile, is_url, match_url
 
 _GEV = {"GeV": 1.0, "MeV": 1e-3, "TeV": 1e3}
@@ -60,7 +61,9 @@ class Detector(Part):
 class Units(Part):
     """Units of the files; pileupgen's own are GeV and rad."""
 
-    energy: Literal["GeV", "MeV", "TeV"] = "GeV"
+    energy: Literal["GeV", "MeV", "TeV"] | None = Field(
+        None, description="where a format does not say it itself, the card has to"
+    )
 
 
 _SECTIONS: dict[str, type[BaseModel]] = {"detector": Detector, "units": Units}
@@ -80,6 +83,7 @@ class DataCard(Part):
     format: str = "delphes"
     options: dict[str, Any] = Field({}, description="names in the files, depending on the format")
     mu: str | float | None = Field(None, description="a branch ± a number, a number, 'unknown'")
+    weight: str | None = Field(None, description="a branch with event weights, or 'none'")
     detector: Detector
     how_made: str = Field(min_length=1)
     selection: str = Field(min_length=1)
@@ -180,6 +184,18 @@ class DataCard(Part):
         return matched
 
     @property
+    def unit(self) -> Literal["GeV", "MeV", "TeV"]:
+        """Unit of the files' energies: the card's, else the format's."""
+        unit = self.units.energy or FORMATS[self.format].unit
+        if unit is None:
+            raise CardError(
+                f"{self.path}: 'units.energy' is missing; files of format {self.format} do not say "
+                "in which unit their energies are.",
+                "Write units: {energy: GeV} or {energy: MeV} into the card.",
+            )
+        return unit
+
+    @property
     def grid(self) -> Grid | None:
         """Grid that the card itself sets: that of its features; None for images."""
         kind = FORMATS[self.format]
@@ -192,7 +208,9 @@ class DataCard(Part):
         """Reader of the card's format for the given files; nothing is opened yet."""
         kind = FORMATS[self.format]
         mu = MuSource.parse(kind.mu if self.mu is None else self.mu)
-        return kind.open(files, kind.options(**self.options), mu, _GEV[self.units.energy])
+        reader: Reader = kind.open(files, kind.options(**self.options), mu, _GEV[self.unit])
+        reader.weigh_by(WeightSource.parse(self.weight, kind.weights))
+        return reader
 
 
 def load_card(path: Path) -> DataCard:
@@ -217,7 +235,10 @@ def load_card(path: Path) -> DataCard:
     card = _check(DataCard, values, path)
     _check(FORMATS[card.format].options, card.options, path, "options")
     card._path = path
-    return card
+    # Written out for the provenance; a card without one is refused before a file is opened.
+    known = card.model_copy(update={"units": Units(energy=card.unit)})
+    known._path = path
+    return known
 
 
 def _check(model: type[M], values: dict[str, Any], path: Path, section: str = "") -> M:

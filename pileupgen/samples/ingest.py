@@ -216,7 +216,7 @@ def ingest(
             columns: dict[str, NDArray[Any]] = {
                 "mu": drawn.mu,
                 "event_id": drawn.event_id,
-                "weight": np.ones(n),
+                "weight": drawn.weight,
                 "split": assign_splits(writer.n_events, n, fractions, seed),
             }
             writer.append(drawn.images, columns)

@@ -33,6 +33,8 @@ class Drawn:
         Number of pileup interactions; NaN where unknown.
     event_id : int64 array, shape (n,)
         Position in the sample.
+    weight : float64 array, shape (n,)
+        Event weights, of either sign; 1 where the sample has none.
     outside, before, energy : float64 arrays, shape (L,)
         GeV of all events: outside the acceptance, inside it, and after the zero suppression.
     n_before : int64 array, shape (L,)
@@ -48,6 +50,7 @@ class Drawn:
     images: NDArray[np.float32]
     mu: NDArray[np.float32]
     event_id: NDArray[np.int64]
+    weight: NDArray[np.float64]
     outside: NDArray[np.float64]
     before: NDArray[np.float64]
     energy: NDArray[np.float64]
@@ -208,6 +211,7 @@ class _Drawer:
                 images=images,
                 mu=towers.mu,
                 event_id=towers.event_id,
+                weight=np.ones(len(images)) if towers.weight is None else towers.weight,
                 outside=outside.sum(axis=0),
                 before=before.sum(axis=(0, 2)),
                 energy=rings.sum(axis=(0, 2)),

@@ -47,6 +47,7 @@ def write_noisy(folder: Path, domain: int) -> None:
         "format": "hdf5",
         "options": {"dataset": "images", "eta_edges": SMALL_GRID.to_dict()["eta_edges"]},
         "mu": "mu",
+        "units": {"energy": "GeV"},
         "detector": {"text": "made", "phi_symmetric": True, "eta_symmetric": True},
         "how_made": "by the tests",
         "selection": "none",

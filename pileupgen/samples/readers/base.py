@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
@@ -61,6 +61,39 @@ class MuSource:
 
 
 @dataclass(frozen=True)
+class WeightSource:
+    """Where event weights come from.
+
+    Parameters
+    ----------
+    branches : tuple of str
+        Branches with one number an event; the first that a file has is read.
+    is_required : bool
+        Whether a file without any of them is an error; else its events count alike.
+    """
+
+    branches: tuple[str, ...] = ()
+    is_required: bool = False
+
+    @classmethod
+    def parse(cls, text: str | None, defaults: tuple[str, ...]) -> WeightSource:
+        """Read a card's ``weight``: a branch, ``none``, or None for the format's own.
+
+        Examples
+        --------
+        >>> WeightSource.parse("mcEventWeight", ())
+        WeightSource(branches=('mcEventWeight',), is_required=True)
+        >>> WeightSource.parse("none", ("Event.Weight",))
+        WeightSource(branches=(), is_required=False)
+        """
+        if text is None:
+            return cls(defaults)
+        if text.strip().lower() == "none":
+            return cls()
+        return cls((text.strip(),), is_required=True)
+
+
+@dataclass(frozen=True)
 class Format:
     """A file format that cards may name; each reader's module has one, called ``FORMAT``.
 
@@ -74,9 +107,18 @@ class Format:
         ``(files, options, mu, gev) -> Reader``; opens nothing yet.
     sets_grid : bool
         Whether the options have a ``grid`` of their own, as tables of features do.
+    weights : tuple of str
+        Branches that hold event weights in this format, where a file has one of them.
+    unit : str or None
+        Unit of the energies, where the format itself says it; else a card has to.
+    zero_suppression : float
+        Threshold in GeV that a config without one takes.
     """
 
     options: type[BaseModel]
     mu: str
     open: Callable[..., Any]
     sets_grid: bool = False
+    weights: tuple[str, ...] = ()
+    unit: Literal["GeV", "MeV", "TeV"] | None = None
+    zero_suppression: float = 0.0

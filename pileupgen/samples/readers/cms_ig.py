@@ -22,6 +22,7 @@ from pileupgen.errors import (
     did_you_mean,
 )
 from pileupgen.samples.readers.base import Format, MuSource
+from pileupgen.samples.readers.file_kind import unreadable
 from pileupgen.samples.readers.files import (
     FileReader,
     Place,
@@ -74,10 +75,7 @@ class IgFile:
         try:
             self._zip = zipfile.ZipFile(for_library(path))
         except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
-            raise UnreadableInputError(
-                f"{path} cannot be read as an event display: {str(error).rstrip('.')}.",
-                "It may be truncated or damaged: compare its size and checksum with the original.",
-            ) from error
+            raise unreadable(path, "a zip", str(error), "as an event display") from error
         self._events = [
             info
             for info in self._zip.infolist()
@@ -270,4 +268,4 @@ def _from_corners(corners: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack([eta.min(axis=1), eta.max(axis=1), phi.min(axis=1), phi.max(axis=1)], axis=1)
 
 
-FORMAT = Format(CmsIgOptions, "unknown", CmsIgReader)
+FORMAT = Format(CmsIgOptions, "unknown", CmsIgReader, unit="GeV", zero_suppression=0.5)

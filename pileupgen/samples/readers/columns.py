@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pileupgen.errors import UnreadableInputError
+from pileupgen.errors import MissingFieldError, UnreadableInputError
 from pileupgen.samples.readers.base import MuSource
-from pileupgen.samples.readers.files import Place
-from pileupgen.samples.readers.root import Flat, RootBranch
+from pileupgen.samples.readers.files import EventNumbers, Place
+from pileupgen.samples.readers.remote import InputFile
+from pileupgen.samples.readers.root import Flat, RootBranch, RootTree
+
+_MAY_BE_MU = re.compile(
+    r"(?i)vert(ex|ices)|n_?pu|pile_?up|interact|intper|true_?(int|pu)"
+    r"|(^|[^a-z])(mu|npv|nvtx)($|[^a-z])"
+)
+_SAME_BUT_FOR_A_SLIP = 0.79
+"""Likeness of names above which one is the other mistyped: 'Jet_size' is no 'Vertex_size'."""
 
 
 def one_per_tower(
@@ -73,12 +83,69 @@ def read_mu(
     """
     if branch is None:
         return np.full(end - begin, source.offset, dtype=np.float32)
+    values = one_per_event(
+        branch,
+        begin,
+        end,
+        where.path,
+        "It cannot be μ: name another in the card's mu, or a number.",
+    )
+    return (values + source.offset).astype(np.float32)
+
+
+def one_per_event(
+    branch: RootBranch, begin: int, end: int, path: InputFile, hint: str
+) -> NDArray[Any]:
+    """Read one number an event, shape (end − begin,).
+
+    Raises
+    ------
+    UnreadableInputError
+        If the branch is not one number an event.
+    """
     flat = branch.read(begin, end)
     if flat.values.shape != (end - begin,) or (
         flat.counts is not None and np.any(flat.counts != 1)
     ):
         raise UnreadableInputError(
-            f"{where.path}: branch '{branch.name}' is not one number an event.",
-            "It cannot be μ: name another in the card's mu, or set a constant.",
+            f"{path}: branch '{branch.name}' is not one number an event.", hint
         )
-    return (flat.values + source.offset).astype(np.float32)
+    return flat.values
+
+
+def event_numbers(tree: RootTree, name: str) -> EventNumbers | None:
+    """Open a branch with one number an event; None where the tree has none of this name."""
+    if not tree.has(name):
+        return None
+    branch = tree.branch(name)
+
+    def read(begin: int, end: int) -> NDArray[Any]:
+        hint = "Event weights are one number an event: name another branch in the card's weight."
+        return one_per_event(branch, begin, end, tree.path, hint)
+
+    return read
+
+
+def open_mu(tree: RootTree, source: MuSource) -> RootBranch | None:
+    """Open the branch that μ is in; None where it is a constant.
+
+    Raises
+    ------
+    MissingFieldError
+        If there is none; names those branches that hold one number an event and are called like a
+        number of interactions, since any other count would be taken for μ without a word.
+    """
+    if source.branch is None:
+        return None
+    if not tree.has(source.branch):
+        single = tree.event_branches()
+        near = difflib.get_close_matches(source.branch, single, n=2, cutoff=_SAME_BUT_FOR_A_SLIP)
+        near += [name for name in single if _MAY_BE_MU.search(name) and name not in near]
+        meant = f"Did you mean {' or '.join(repr(name) for name in near[:3])}? " if near else ""
+        raise MissingFieldError(
+            f"{tree.path}: tree '{tree.name}' has no branch '{source.branch}', from which μ is "
+            "taken.",
+            f"{meant}Name the branch with the number of pileup interactions under mu in the card; "
+            "or write mu: unknown, or a number that holds for all events (0 without pileup).",
+        )
+    return tree.branch(source.branch)

@@ -13,8 +13,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from pileupgen.calo.towers import Towers
 from pileupgen.errors import UnreadableInputError
 from pileupgen.samples.readers.base import Format, MuSource
-from pileupgen.samples.readers.columns import counts_of, native, one_per_tower, read_mu
+from pileupgen.samples.readers.columns import (
+    counts_of,
+    event_numbers,
+    native,
+    one_per_tower,
+    open_mu,
+    read_mu,
+)
 from pileupgen.samples.readers.files import (
+    EventNumbers,
     FileReader,
     Place,
     require_finite_places,
@@ -70,6 +78,9 @@ class DelphesReader(FileReader[RootTree]):
         branches = [*self._leaves(file), *_Shape(file, self._options.towers).branches]
         return sum(branch.uncompressed_bytes for branch in branches) / max(file.n_entries, 1)
 
+    def _event_numbers(self, file: RootTree, name: str) -> EventNumbers | None:
+        return event_numbers(file, name)
+
     def _read(
         self, file: RootTree, pieces: Sequence[tuple[int, int]], first_id: int
     ) -> Iterator[Towers]:
@@ -82,7 +93,7 @@ class DelphesReader(FileReader[RootTree]):
                 file.path.name,
                 self._options.towers,
             )
-        mu = None if self._mu.branch is None else file.branch(self._mu.branch)
+        mu = open_mu(file, self._mu)
         for begin, end in pieces:
             where = Place(file.path, begin, first_id)
             offsets, energy = self._energy(leaves, begin, end, where)
@@ -171,4 +182,12 @@ def _four_per_tower(
     return native(values)
 
 
-FORMAT = Format(DelphesOptions, "Vertex_size - 1", DelphesReader)
+FORMAT = Format(
+    DelphesOptions,
+    "Vertex_size - 1",
+    DelphesReader,
+    # Delphes' own, and what pileupgen export writes.
+    weights=("Event.Weight", "Weight"),
+    unit="GeV",
+    zero_suppression=0.5,
+)

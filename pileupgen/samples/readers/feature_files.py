@@ -21,6 +21,7 @@ from pileupgen.errors import (
     UnreadableInputError,
     did_you_mean,
 )
+from pileupgen.samples.readers.file_kind import unreadable
 from pileupgen.samples.readers.remote import InputFile, for_library
 from pileupgen.samples.readers.root import RootBranch, RootTree
 
@@ -201,7 +202,7 @@ class _Hdf5Features(FeatureFile):
     def read(self, begin: int, end: int) -> list[Column]:
         columns, held = [], dict[str, NDArray[Any]]()
         for dataset, field, place in self._datasets:
-            with _reading(self.path, f"'{place.name}' from event {begin}"):
+            with _reading(self.path, "HDF5", f"'{place.name}' from event {begin}"):
                 if dataset.name not in held:
                     held[dataset.name] = np.asarray(dataset[begin:end])
             rows = held[dataset.name]
@@ -212,7 +213,7 @@ class _Hdf5Features(FeatureFile):
         """Dataset, its field if it is compound, and the place with names made numbers."""
         import h5py
 
-        with _reading(self.path, f"'{place.name}'"):
+        with _reading(self.path, "HDF5", f"'{place.name}'"):
             found, field = self._file.get(place.name), ""
             if found is None and "/" in place.name:
                 group, name = place.name.rsplit("/", 1)
@@ -299,7 +300,7 @@ class _ParquetFeatures(FeatureFile):
     def read(self, begin: int, end: int) -> list[Column]:
         import pyarrow as pa
 
-        with _reading(self.path, f"from event {begin}"):
+        with _reading(self.path, "Parquet", f"from event {begin}"):
             if begin < self._begin or begin > self._end or self._end < 0:
                 self._seek(begin)
             while self._end < end:
@@ -395,7 +396,7 @@ class _RootFeatures(FeatureFile):
 
 
 @contextmanager
-def _reading(path: InputFile, what: str) -> Iterator[None]:
+def _reading(path: InputFile, wanted: str, what: str = "") -> Iterator[None]:
     """Turn what a damaged file makes a library raise into an UnreadableInputError."""
     try:
         yield
@@ -403,7 +404,4 @@ def _reading(path: InputFile, what: str) -> Iterator[None]:
         raise
     except Exception as error:
         said = str(error).strip().split("\n", 1)[0] or type(error).__name__
-        raise UnreadableInputError(
-            f"{path} cannot be read ({what}): {said.rstrip('.')}.",
-            "It may be truncated or damaged: compare its size and checksum with the original.",
-        ) from error
+        raise unreadable(path, wanted, said, what) from error

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -12,10 +14,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from pileupgen.calo.geometry import Grid
 from pileupgen.calo.towers import Towers
-from pileupgen.errors import CardError, UnreadableInputError
+from pileupgen.errors import CardError, MissingFieldError, UnreadableInputError
 from pileupgen.samples.readers.base import Format, MuSource
 from pileupgen.samples.readers.feature_files import FeatureFile, Place, open_feature_file
-from pileupgen.samples.readers.files import FileReader
+from pileupgen.samples.readers.files import FileReader, require_finite_weights
 from pileupgen.samples.readers.remote import InputFile
 
 _NAME = re.compile(r"[A-Za-z]\w*")
@@ -104,7 +106,17 @@ class FeatureReader(FileReader[FeatureFile]):
         places = [Place.parse(feature.column) for feature in self._options.features.values()]
         if self._mu.branch is not None:
             places.append(Place.parse(self._mu.branch))
-        return open_feature_file(path, places, self._options.tree)
+        read = {feature.column for feature in self._options.features.values()}
+        for name in self._weight.branches:
+            if name in read and not self._weight.is_required:
+                continue
+            with suppress(MissingFieldError):
+                return open_feature_file(path, [*places, Place.parse(name)], self._options.tree)
+        file = open_feature_file(path, places, self._options.tree)
+        if self._weight.is_required:
+            file.close()
+            self._refuse_without_weights(path)
+        return file
 
     def _event_bytes(self, file: FeatureFile) -> float:
         return 8.0 * file.n_columns
@@ -124,7 +136,14 @@ class FeatureReader(FileReader[FeatureFile]):
             values = np.stack(columns[:n_features], axis=1)
             mu = columns[n_features] if self._mu.branch is not None else np.zeros(end - begin)
             mu = mu + self._mu.offset
-            yield feature_towers(values, self.layers, mu, file.path, begin, first_id)
+            towers = feature_towers(values, self.layers, mu, file.path, begin, first_id)
+            if file.n_columns > n_features + (self._mu.branch is not None):
+                require_finite_weights(columns[-1], file.path, begin)
+                towers = replace(towers, weight=columns[-1])
+            yield towers
+
+    def _open_weights(self, file: FeatureFile, path: InputFile) -> None:
+        """Do nothing: weights are a column, read with the others."""
 
 
 def feature_towers(
@@ -185,4 +204,11 @@ def _require_finite(
     )
 
 
-FORMAT = Format(FeatureOptions, "unknown", FeatureReader, sets_grid=True)
+FORMAT = Format(
+    FeatureOptions,
+    "unknown",
+    FeatureReader,
+    sets_grid=True,
+    weights=("event_weight", "weight"),
+    unit="GeV",
+)

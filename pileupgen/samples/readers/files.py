@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pileupgen.calo.towers import Towers
-from pileupgen.errors import InputError, UnreadableInputError
-from pileupgen.samples.readers.base import CHUNK_BYTES, MAX_CHUNK_EVENTS, SANE_ENERGY, MuSource
+from pileupgen.errors import InputError, MissingFieldError, UnreadableInputError
+from pileupgen.samples.readers.base import (
+    CHUNK_BYTES,
+    MAX_CHUNK_EVENTS,
+    SANE_ENERGY,
+    MuSource,
+    WeightSource,
+)
 from pileupgen.samples.readers.remote import InputFile, size_of
 
 
@@ -28,6 +34,9 @@ class OpenFile(Protocol):
 
 
 F = TypeVar("F", bound=OpenFile)
+
+EventNumbers = Callable[[int, int], NDArray[Any]]
+"""Reads one number an event of entries ``begin … end − 1``, shape (end − begin,)."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +81,12 @@ class FileReader(ABC, Generic[F]):
         self.layers = layers
         self._mu = mu
         self._gev = gev
+        self._weight = WeightSource()
         self._held: tuple[int, F] | None = None
+
+    def weigh_by(self, source: WeightSource) -> None:
+        """Read event weights from now on; without this call all events count alike."""
+        self._weight = source
 
     @abstractmethod
     def _open(self, path: InputFile) -> F:
@@ -85,6 +99,32 @@ class FileReader(ABC, Generic[F]):
     @abstractmethod
     def _read(self, file: F, pieces: Sequence[tuple[int, int]], first_id: int) -> Iterator[Towers]:
         """Yield the towers of each piece (begin, end) of a file; pieces follow one another."""
+
+    def _event_numbers(self, file: F, name: str) -> EventNumbers | None:  # noqa: ARG002 - the same call in every format
+        """Open a branch with one number an event; None where the file has none of this name."""
+        return None
+
+    def _open_weights(self, file: F, path: InputFile) -> EventNumbers | None:
+        """Open the first branch of weights that the file has; None where events count alike.
+
+        Raises
+        ------
+        MissingFieldError
+            If the card names one and the file does not have it.
+        """
+        for name in self._weight.branches:
+            found = self._event_numbers(file, name)
+            if found is not None:
+                return found
+        if self._weight.is_required:
+            self._refuse_without_weights(path)
+        return None
+
+    def _refuse_without_weights(self, path: InputFile) -> NoReturn:
+        raise MissingFieldError(
+            f"{path} has no '{self._weight.branches[0]}', the event weights by the card.",
+            "Correct the card's weight, or set weight: none if all events count alike.",
+        )
 
     def n_events(self, file: int) -> int:
         """Open a file and count its events.
@@ -123,7 +163,17 @@ class FileReader(ABC, Generic[F]):
         file, step = self._file(span.file), self.step(span.file)
         starts = range(span.begin, span.end, step)
         pieces = [(begin, min(begin + step, span.end)) for begin in starts]
-        yield from self._read(file, pieces, span.first_id)
+        path = self.files[span.file]
+        read_weights = self._open_weights(file, path)
+        for (begin, end), towers in zip(
+            pieces, self._read(file, pieces, span.first_id), strict=True
+        ):
+            if read_weights is None:
+                yield towers
+                continue
+            weight = read_weights(begin, end).astype(np.float64)
+            require_finite_weights(weight, path, begin)
+            yield replace(towers, weight=weight)
 
     def chunks(self, max_events: int | None = None) -> Iterator[Towers]:
         """Yield towers of consecutive events of all files, in chunks."""
@@ -236,3 +286,19 @@ def require_finite_places(
         f"{where.event(tower, offsets)}: a tower at η, φ = {edges[tower].tolist()}.",
         "Remove the event, or make the file anew.",
     )
+
+
+def require_finite_weights(weight: NDArray[np.float64], path: InputFile, begin: int) -> None:
+    """Refuse event weights that are NaN or infinite.
+
+    Raises
+    ------
+    UnreadableInputError
+        Naming the first such event; ``begin`` is the entry of the first weight.
+    """
+    bad = np.flatnonzero(~np.isfinite(weight))
+    if len(bad):
+        raise UnreadableInputError(
+            f"{path}, event {begin + int(bad[0])}: its weight is {weight[bad[0]]:g}.",
+            "Remove the event, or set weight: none in the card if all events count alike.",
+        )

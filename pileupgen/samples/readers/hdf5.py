@@ -21,7 +21,13 @@ from pileupgen.errors import (
     did_you_mean,
 )
 from pileupgen.samples.readers.base import Format, MuSource
-from pileupgen.samples.readers.files import FileReader, Place, require_sane_energies
+from pileupgen.samples.readers.file_kind import unreadable
+from pileupgen.samples.readers.files import (
+    EventNumbers,
+    FileReader,
+    Place,
+    require_sane_energies,
+)
 from pileupgen.samples.readers.remote import InputFile, for_library
 from pileupgen.samples.readers.root import reading
 
@@ -106,10 +112,7 @@ class H5File:
         try:
             self._file = h5py.File(for_library(path), "r")
         except OSError as error:
-            raise UnreadableInputError(
-                f"{path} cannot be read as HDF5: {str(error).splitlines()[0].rstrip('.')}.",
-                "It may be truncated or damaged: compare its size and checksum with the original.",
-            ) from error
+            raise unreadable(path, "HDF5", str(error).splitlines()[0]) from error
         try:
             self.data = self.find(dataset)
         except BaseException:
@@ -125,9 +128,14 @@ class H5File:
         """Number of events."""
         return int(self.data.shape[0])
 
+    def has(self, name: str) -> bool:
+        """Whether there is a dataset of this name."""
+        with reading(self.path, f"dataset '{name}'", "HDF5"):
+            return isinstance(self._file.get(name), h5py.Dataset)
+
     def find(self, name: str) -> Any:
         """Find an array of numbers, its first axis the event."""
-        with reading(self.path, f"dataset '{name}'"):
+        with reading(self.path, f"dataset '{name}'", "HDF5"):
             found = self._file.get(name)
             if not isinstance(found, h5py.Dataset):
                 known: list[str] = []
@@ -211,13 +219,25 @@ class ImageArrayReader(FileReader[H5File]):
     def _read_mu(self, file: H5File, data: Any, begin: int, end: int) -> NDArray[np.float32]:
         if data is None:
             return np.full(end - begin, self._mu.offset, dtype=np.float32)
-        values = file.read(data, begin, end)
-        if values.size != end - begin or len(values) != end - begin:
-            raise UnreadableInputError(
-                f"{file.path}: dataset '{self._mu.branch}' is not one number an event.",
-                "It cannot be μ: name another in the card's mu, or set a constant.",
-            )
-        return (values.reshape(-1) + self._mu.offset).astype(np.float32)
+        hint = "It cannot be μ: name another in the card's mu, or a number."
+        values = _one_per_event(file, data, begin, end, hint)
+        return (values + self._mu.offset).astype(np.float32)
+
+    def _event_numbers(self, file: H5File, name: str) -> EventNumbers | None:
+        if not file.has(name):
+            return None
+        data = file.find(name)
+        hint = "Event weights are one number an event: name another dataset in the card's weight."
+        return lambda begin, end: _one_per_event(file, data, begin, end, hint)
+
+
+def _one_per_event(file: H5File, data: Any, begin: int, end: int, hint: str) -> NDArray[Any]:
+    values = file.read(data, begin, end)
+    if values.size != end - begin or len(values) != end - begin:
+        raise UnreadableInputError(
+            f"{file.path}: dataset '{data.name.strip('/')}' is not one number an event.", hint
+        )
+    return values.reshape(-1)
 
 
 class _Axes:
@@ -314,4 +334,4 @@ def _showers(options: CaloChallengeOptions, file: H5File) -> _Axes | _Voxels:
 
 
 FORMAT = Format(Hdf5Options, "unknown", ImageArrayReader)
-CALOCHALLENGE = Format(CaloChallengeOptions, "unknown", ImageArrayReader)
+CALOCHALLENGE = Format(CaloChallengeOptions, "unknown", ImageArrayReader, unit="MeV")

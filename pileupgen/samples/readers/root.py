@@ -17,14 +17,15 @@ from pileupgen.errors import (
     UnreadableInputError,
     did_you_mean,
 )
+from pileupgen.samples.readers.file_kind import unreadable
 from pileupgen.samples.readers.remote import InputFile, for_uproot
 
 _READ_BYTES = 1 << 20
 
 
 @contextmanager
-def reading(path: InputFile, what: str = "") -> Iterator[None]:
-    """Turn whatever a damaged file makes uproot raise into an UnreadableInputError."""
+def reading(path: InputFile, what: str = "", wanted: str = "ROOT") -> Iterator[None]:
+    """Turn whatever a damaged file makes a library raise into an UnreadableInputError."""
     try:
         yield
     except (PileupgenError, MemoryError):
@@ -34,10 +35,7 @@ def reading(path: InputFile, what: str = "") -> Iterator[None]:
     except Exception as error:
         # Decoders of a damaged file raise almost anything.
         said = str(error).strip().split("\n", 1)[0] or type(error).__name__
-        raise UnreadableInputError(
-            f"{path} cannot be read{f' ({what})' if what else ''}: {said.rstrip('.')}.",
-            "It may be truncated or damaged: compare its size and checksum with the original.",
-        ) from error
+        raise unreadable(path, wanted, said, what) from error
 
 
 class RootTree:
@@ -90,6 +88,26 @@ class RootTree:
         """Number of entries."""
         return int(self._tree.num_entries)
 
+    @property
+    def name(self) -> str:
+        """Name of the tree."""
+        return str(self._tree.name)
+
+    def event_branches(self) -> list[str]:
+        """Names of the branches that hold one number an event."""
+        return [name for name, kind in self._kinds().items() if kind == "event"]
+
+    def _kinds(self) -> dict[str, str]:
+        """What branches hold, by their type alone: a number an event, or several."""
+        kinds = {}
+        for branch in self._leaves:
+            with reading(self.path, f"branch '{branch.name}'"):
+                kind = type(branch.interpretation).__name__
+                is_one = kind == "AsDtype" and not branch.interpretation.to_dtype.shape
+            if kind in ("AsDtype", "AsJagged"):
+                kinds[_bare(branch.name)] = "event" if is_one else "tower"
+        return kinds
+
     def has(self, name: str) -> bool:
         """Whether there is a branch of this name; ``name[4]`` is found as ``name``."""
         return bool(self._named(name))
@@ -109,10 +127,11 @@ class RootTree:
         """
         found = self._named(name)
         if not found:
-            known = {_bare(branch.name) for branch in self._leaves}
+            # Towers are asked for: what holds one number an event, or objects, cannot be meant.
+            known = [name for name, kind in self._kinds().items() if kind == "tower"]
             raise MissingFieldError(
                 f"{self.path}: tree '{self._tree.name}' has no branch '{name}'.",
-                did_you_mean(name, known),
+                did_you_mean(name, known or self._kinds()),
             )
         filled = [branch for branch in found if branch.num_entries == self.n_entries]
         if not filled:
@@ -241,15 +260,28 @@ class RootBranch:
 
         what = f"branch '{self.name}', entries {begin} to {end - 1}"
         with reading(self._path, what):
-            array = self._branch.array(entry_start=begin, entry_stop=end, library="ak")
-            counts = None
+            try:
+                array = self._branch.array(entry_start=begin, entry_stop=end, library="ak")
+            except NotImplementedError as error:
+                raise self._not_numbers(self._kind) from error
+            kind, counts = str(array.type.content), None
             if array.ndim > 1:
                 counts = ak.to_numpy(ak.num(array)).astype(np.int64, copy=False)
                 array = ak.flatten(array, axis=1)
+        try:
             values = ak.to_numpy(array, allow_missing=False)
-            if values.dtype.kind not in "fiub":
-                raise TypeError(f"it holds {self._kind}, not numbers")
+        except (ValueError, TypeError) as error:
+            raise self._not_numbers(kind) from error
+        if values.dtype.kind not in "fiub":
+            raise self._not_numbers(kind)
         return Flat(values, counts)
+
+    def _not_numbers(self, kind: str) -> UnreadableInputError:
+        return UnreadableInputError(
+            f"{self._path}: branch '{self.name}' holds {kind}, which is neither one number nor a "
+            "list of numbers an event.",
+            "Name a branch with plain numbers; lists of lists and objects have to be flattened.",
+        )
 
 
 def _bare(name: str) -> str:

@@ -11,8 +11,15 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pileupgen.calo.towers import Towers
 from pileupgen.samples.readers.base import Format, MuSource
-from pileupgen.samples.readers.columns import native, one_per_tower, read_mu
+from pileupgen.samples.readers.columns import (
+    event_numbers,
+    native,
+    one_per_tower,
+    open_mu,
+    read_mu,
+)
 from pileupgen.samples.readers.files import (
+    EventNumbers,
     FileReader,
     Place,
     require_finite_places,
@@ -97,12 +104,15 @@ class TreeReader(FileReader[RootTree]):
         size = sum(file.branch(name).uncompressed_bytes for name in names)
         return size / max(file.n_entries, 1)
 
+    def _event_numbers(self, file: RootTree, name: str) -> EventNumbers | None:
+        return event_numbers(file, name)
+
     def _read(
         self, file: RootTree, pieces: Sequence[tuple[int, int]], first_id: int
     ) -> Iterator[Towers]:
         options = self._options
         cells = _Cells(file, options)
-        mu = None if self._mu.branch is None else file.branch(self._mu.branch)
+        mu = open_mu(file, self._mu)
         for begin, end in pieces:
             where = Place(file.path, begin, first_id)
             counts, columns = cells.read(begin, end, where)

@@ -1,0 +1,74 @@
+"""What a file is by its first bytes, so that only damaged files are called damaged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pileupgen.errors import UnreadableInputError
+from pileupgen.samples.readers.remote import InputFile
+
+_KINDS = {
+    # first bytes: (what it is, what to do with it)
+    b"root": ("a ROOT file", "Formats delphes and root read it."),
+    b"\x89HDF\r\n\x1a\n": ("an HDF5 file", "Formats hdf5, calochallenge and features read it."),
+    b"PAR1": ("a Parquet file", "Format features reads it, if its name ends in .parquet."),
+    b"PK\x03\x04": (
+        "a zip archive, as NumPy's .npz is",
+        "Format cms_ig reads event displays; write arrays of a .npz as datasets of an HDF5 file.",
+    ),
+    b"\x93NUMPY": ("a NumPy array", "Write it as a dataset of an HDF5 file."),
+    b"\x1f\x8b": ("compressed by gzip", "Unpack it first."),
+    b"\xfd7zXZ": ("compressed by xz", "Unpack it first."),
+    b"\x28\xb5\x2f\xfd": ("compressed by zstd", "Unpack it first."),
+}
+_SIGNATURES = {
+    "ROOT": b"root",
+    "HDF5": b"\x89HDF\r\n\x1a\n",
+    "Parquet": b"PAR1",
+    "a zip": b"PK\x03\x04",
+}
+_DAMAGED = "It may be truncated or damaged: compare its size and checksum with the original."
+
+
+def unreadable(path: InputFile, wanted: str, said: str, what: str = "") -> UnreadableInputError:
+    """Say why a file cannot be read: it is another kind of file, or it is damaged.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    wanted : str
+        ``ROOT``, ``HDF5``, ``Parquet`` or ``a zip``.
+    said : str
+        What the library that reads it says.
+    what : str
+        Part of the file that was being read.
+
+    Returns
+    -------
+    UnreadableInputError
+        To be raised.
+    """
+    part = f" ({what})" if what else ""
+    damaged = UnreadableInputError(f"{path} cannot be read{part}: {said.rstrip('.')}.", _DAMAGED)
+    if not isinstance(path, Path):
+        return damaged
+    if path.is_dir():
+        return UnreadableInputError(f"{path} is a folder, not a file.", "Name the files in it.")
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+    except OSError:
+        return damaged
+    if not head:
+        return UnreadableInputError(f"{path} is empty: it has 0 bytes.", "Copy or make it anew.")
+    if head.startswith(_SIGNATURES[wanted]):
+        return damaged
+    for signature, (is_what, hint) in _KINDS.items():
+        if head.startswith(signature):
+            return UnreadableInputError(f"{path} is {is_what}, not {wanted}.", hint)
+    return UnreadableInputError(
+        f"{path} is not {wanted}: it begins with {head!r}.",
+        "Name another file in the card, or another format; if it was once of this format, copy it "
+        "anew.",
+    )

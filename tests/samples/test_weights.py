@@ -1,0 +1,138 @@
+"""Event weights: read by every format, stored, and read back from what pileupgen exports."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import yaml
+from numpy.typing import NDArray
+
+from pileupgen.calo.geometry import Grid, get_grid
+from pileupgen.errors import MissingFieldError, UnreadableInputError
+from pileupgen.samples.cards import DataCard, load_card
+from pileupgen.samples.export import export_root
+from pileupgen.samples.export_features import export_root_features
+from pileupgen.samples.ingest import ingest
+from pileupgen.samples.store import ImageStore
+from tests.sample_files import delphes_branches, jagged, random_towers, write_tree
+
+N_EVENTS = 40
+GRID = get_grid("atlas")
+WEIGHTS: NDArray[np.float64] = np.round(np.linspace(-0.5, 3.0, N_EVENTS), 3)
+
+
+def write_weighted(path: Path, weights: NDArray[np.float64] = WEIGHTS) -> None:
+    branches = delphes_branches(random_towers(N_EVENTS, 1))
+    branches["Event.Weight"] = jagged(np.ones(N_EVENTS, dtype=np.int64), weights)
+    branches["other"] = weights[::-1].copy()
+    write_tree(path, branches, steps=3)
+
+
+def card_of(folder: Path, values: dict[str, Any], **changes: Any) -> DataCard:
+    path = folder / "card.yaml"
+    path.write_text(yaml.safe_dump({**values, **changes}), encoding="utf-8")
+    return load_card(path)
+
+
+def stored(card: DataCard, path: Path, grid: Grid = GRID) -> ImageStore:
+    ingest(card.open(card.input_files()), grid, path, domain="mc", card=card, inputs=[])
+    return ImageStore(path)
+
+
+def test_delphes_weights_are_read_unasked(tmp_path: Path, card_values: dict[str, Any]) -> None:
+    write_weighted(tmp_path / "sample.root")
+    store = stored(card_of(tmp_path, card_values), tmp_path / "a.h5")
+    np.testing.assert_array_equal(store.columns["weight"], WEIGHTS)
+
+
+def test_another_branch_or_none(tmp_path: Path, card_values: dict[str, Any]) -> None:
+    write_weighted(tmp_path / "sample.root")
+    other = stored(card_of(tmp_path, card_values, weight="other"), tmp_path / "a.h5")
+    np.testing.assert_array_equal(other.columns["weight"], WEIGHTS[::-1])
+    none = stored(card_of(tmp_path, card_values, weight="none"), tmp_path / "b.h5")
+    np.testing.assert_array_equal(none.columns["weight"], 1.0)
+
+
+def test_weights_do_not_depend_on_where_a_piece_begins(
+    tmp_path: Path, card_values: dict[str, Any]
+) -> None:
+    write_weighted(tmp_path / "sample.root")
+    reader = card_of(tmp_path, card_values).open([tmp_path / "sample.root"])
+    found = [towers.weight for span in ((31, 40), (7, 31)) for towers in reader.read(_span(*span))]
+    np.testing.assert_array_equal(
+        np.concatenate([part for part in found if part is not None]),
+        np.concatenate([WEIGHTS[31:], WEIGHTS[7:31]]),
+    )
+
+
+def _span(begin: int, end: int) -> Any:
+    from pileupgen.samples.readers import Span
+
+    return Span(0, begin, end, 0)
+
+
+def test_a_weight_that_is_missing_nested_or_not_finite(
+    tmp_path: Path, card_values: dict[str, Any]
+) -> None:
+    write_weighted(tmp_path / "sample.root")
+    with pytest.raises(MissingFieldError, match="has no 'mcWeight', the event weights"):
+        stored(card_of(tmp_path, card_values, weight="mcWeight"), tmp_path / "a.h5")
+    with pytest.raises(UnreadableInputError, match=r"'Tower\.Eem' is not one number an event"):
+        stored(card_of(tmp_path, card_values, weight="Tower.Eem"), tmp_path / "a.h5")
+    bad = WEIGHTS.copy()
+    bad[17] = np.nan
+    write_weighted(tmp_path / "sample.root", bad)
+    with pytest.raises(UnreadableInputError, match="event 17: its weight is nan"):
+        stored(card_of(tmp_path, card_values), tmp_path / "a.h5")
+
+
+def test_weights_in_hdf5(tmp_path: Path, card_values: dict[str, Any]) -> None:
+    with h5py.File(tmp_path / "sample.h5", "w") as file:
+        file["cells"] = np.random.default_rng(1).exponential(1, (N_EVENTS, 4, 6, 2))
+        file["event/w"] = WEIGHTS
+    values = {
+        **card_values,
+        "files": "sample.h5",
+        "format": "hdf5",
+        "options": {"dataset": "cells", "eta_range": [-1, 1]},
+        "units": {"energy": "GeV"},
+    }
+    grid = Grid(tuple(np.linspace(-1, 1, 5)), 6)
+    plain = stored(card_of(tmp_path, values), tmp_path / "a.h5", grid)
+    np.testing.assert_array_equal(plain.columns["weight"], 1.0)
+    named = stored(card_of(tmp_path, values, weight="event/w"), tmp_path / "b.h5", grid)
+    np.testing.assert_array_equal(named.columns["weight"], WEIGHTS)
+
+
+def test_own_exports_are_read_back_with_their_weights(
+    tmp_path: Path, card_values: dict[str, Any]
+) -> None:
+    write_weighted(tmp_path / "sample.root")
+    first = stored(card_of(tmp_path, card_values), tmp_path / "a.h5")
+    export_root(first, first.indices(), tmp_path / "again.root")
+    again = stored(card_of(tmp_path, card_values, files="again.root", mu="Mu"), tmp_path / "b.h5")
+    for name in ("weight", "mu"):
+        np.testing.assert_array_equal(again.columns[name], first.columns[name])
+    np.testing.assert_array_equal(again.read().energy, first.read().energy)
+
+
+def test_own_tables_of_features_are_read_back_with_their_weights(
+    tmp_path: Path, card_values: dict[str, Any]
+) -> None:
+    with h5py.File(tmp_path / "sample.h5", "w") as file:
+        file["pt"] = np.random.default_rng(1).exponential(1, N_EVENTS)
+        file["w"] = WEIGHTS
+    features = {"format": "features", "options": {"features": {"pt": "pt"}}}
+    card = card_of(tmp_path, card_values, files="sample.h5", weight="w", **features)
+    assert card.grid is not None
+    first = stored(card, tmp_path / "a.h5", card.grid)
+    np.testing.assert_array_equal(first.columns["weight"], WEIGHTS)
+    export_root_features(first, first.indices(), tmp_path / "again.root")
+    options = {"features": {"pt": "pt"}, "tree": "features"}
+    card = card_of(tmp_path, card_values, files="again.root", format="features", options=options)
+    again = stored(card, tmp_path / "b.h5", first.grid)
+    np.testing.assert_array_equal(again.columns["weight"], WEIGHTS)
