@@ -17,7 +17,7 @@
     ├── GeneratorError             an event generator failed or needs a download that failed
     ├── OutputError                a result cannot be written (permission, space)
     ├── FarmError                  workers that cannot be reached, differ or die
-    └── InterruptedRunError        the user pressed Ctrl-C
+    └── InterruptedRunError        Ctrl-C, SIGTERM or SIGHUP
 
 Every message says what is wrong, where, and (in ``hint``) how to hint it.
 """
@@ -129,7 +129,7 @@ class FarmError(PileupgenError):
 
 
 class InterruptedRunError(PileupgenError):
-    """The user pressed Ctrl-C."""
+    """Ctrl-C, SIGTERM or SIGHUP; the exit code is 128 and the signal's number."""
 
     exit_code = 130
 

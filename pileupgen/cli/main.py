@@ -22,8 +22,9 @@ from pileupgen.cli.scan import scan
 from pileupgen.cli.simulate import simulate
 from pileupgen.cli.train import train
 from pileupgen.cli.translate import translate
+from pileupgen.cli.ui.interruption import interruptible
 from pileupgen.cli.validate import validate
-from pileupgen.errors import InterruptedRunError, OutputError, PileupgenError
+from pileupgen.errors import OutputError, PileupgenError
 
 # Threads that spin while they wait slow each other up to tenfold where cores are shared.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -59,12 +60,8 @@ def _root(
 def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
-        try:
+        with interruptible():
             command(*args, **kwargs)
-        except KeyboardInterrupt:
-            raise InterruptedRunError(
-                "Interrupted.", "Run the same command again: what was finished is kept."
-            ) from None
 
     return run
 

@@ -104,7 +104,7 @@ def preprocess(
     """
     session = open_session(config, run, seed, preprocess={"max_events": max_events})
     session.adopt()
-    farm = Farm(executor, scheduler, cluster, workers, job, _PRELOAD)
+    farm = Farm(executor, scheduler, cluster, workers, job, _PRELOAD, session.run.logs)
     with warnings_on_console(), farm:
         how = _How(force, farm, skip_bad, match_mu)
         cards = {domain: find_card(session, domain) for domain in DOMAINS}

@@ -269,7 +269,7 @@ def translate(
             "The config has translate.timesteps, which --steps does not go with.",
             "Give --timesteps, or take them out of the config.",
         )
-    farm = Farm(executor, scheduler, cluster, workers, job, _PRELOAD)
+    farm = Farm(executor, scheduler, cluster, workers, job, _PRELOAD, session.run.logs)
     request = Request(
         given=overrides,
         seed=session.config.seed if seed is None else seed,

@@ -140,7 +140,7 @@ def validate(
     argument = "" if run is None else f" --run {run}"
     stores = _open_stores(session, path, argument, truth, control or [])
     session.adopt()
-    with Farm(executor, scheduler, cluster, workers, job, _PRELOAD) as farm:
+    with Farm(executor, scheduler, cluster, workers, job, _PRELOAD, session.run.logs) as farm:
         metrics = _current_or_new(session, stores, seed, device, quick, farm)
     _summarise(metrics, conditions)
 
@@ -264,6 +264,7 @@ def _compare(
         progress=progress,
         executor=executor,
     )
+    executor.release()
     provenance = stores["translated"].provenance
     metrics = validation.comparison.to_dict()
     metrics["inputs"] = {

@@ -205,6 +205,8 @@ def produce(
             _write_block(production, path, rows, advance)
     elif missing:
         _spread(production, missing, executor, advance)
+        # To put the blocks together takes one process, and long.
+        executor.release()
     limit = production.members[0].settings.log_weight_limit
     domain = production.direction.name
     summary = _join([path for path, _ in blocks], target, domain, provenance, limit)

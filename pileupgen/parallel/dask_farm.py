@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import pickle
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
+from itertools import islice
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
-from pileupgen.errors import ConfigError, DependencyError, FarmError, did_you_mean
+from pileupgen.errors import FarmError
+from pileupgen.parallel.batch_jobs import BatchJobs, load
 from pileupgen.parallel.environment import environment, processor, require_equal
 from pileupgen.parallel.executor import MAX_DEATHS, Executor
-from pileupgen.parallel.task import Job, Unpacker, perform
+from pileupgen.parallel.task import Job, Outcome, Unpacker, perform
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -21,10 +26,12 @@ R = TypeVar("R")
 
 _log = logging.getLogger("pileupgen")
 
-_CLUSTERS = {"slurm": "SLURMCluster", "htcondor": "HTCondorCluster"}
 CONNECT_SECONDS = 10.0
-FETCH_SECONDS = 20.0
 """Time to reach a scheduler."""
+FILE_SECONDS = 60.0
+"""Time for a scheduler that was just started to write its file."""
+FETCH_SECONDS = 20.0
+"""Time to fetch outcomes that are said to be there."""
 SCHEDULER_PATIENCE = 60.0
 """Seconds without any worker before a farm with a scheduler of its own is given up."""
 QUEUE_PATIENCE = 6 * 3600.0
@@ -32,10 +39,18 @@ QUEUE_PATIENCE = 6 * 3600.0
 _TICK = 1.0
 REFILL_SECONDS = 5.0
 """How often jobs are counted; Dask calls one lost after distributed.deploy.lost-worker-timeout."""
+_FETCHED_BYTES = 1 << 26
+_FETCHED_AT_A_TIME = 1024
+"""Outcomes are fetched together up to this size and number: one request each would take longer
+than many tasks do."""
 _HINT = (
     "Start workers with 'dask worker ADDRESS' in the environment that this command runs in, "
     "on machines that see the same files."
 )
+
+
+def _silent(line: str) -> None:
+    """Tell nobody."""
 
 
 class DaskFarm(Executor):
@@ -50,10 +65,10 @@ class DaskFarm(Executor):
         Connected.
     patience : float
         Seconds without any worker before giving up.
-    cluster : dask_jobqueue cluster, optional
+    jobs : BatchJobs, optional
         Closed with the farm; jobs that end before it are submitted again.
-    n_jobs : int
-        Of the cluster.
+    tell : callable
+        Given a line whenever something happens that the user should know of.
 
     Raises
     ------
@@ -67,32 +82,34 @@ class DaskFarm(Executor):
         self,
         client: Any,
         patience: float = SCHEDULER_PATIENCE,
-        cluster: Any = None,
-        n_jobs: int = 0,
+        jobs: BatchJobs | None = None,
+        tell: Callable[[str], None] = _silent,
     ) -> None:
-        self._client, self._cluster, self._n_jobs = client, cluster, n_jobs
-        self._last_refill = time.monotonic()
+        self._client, self._jobs, self._tell = client, jobs, tell
         self._address = str(client.scheduler.address)
         self._patience = patience
-        self._last_seen = time.monotonic()
+        self._packages: tuple[str, ...] = ()
+        self._known: dict[str, str] = {}
+        self._n_workers = 1
+        self._has_begun = self._is_released = False
+        self._last_refill = self._last_seen = time.monotonic()
+        self._last_look = 0.0
         try:
             self._wait_for_workers()
-            self._require_same_environment()
         except BaseException:
             self.close()
             raise
 
     @property
     def n_workers(self) -> int:
-        """Threads of all workers that are there."""
-        return max(1, sum(int(worker["nthreads"]) for worker in self._workers().values()))
+        """Threads of all workers that are there, or were a second ago."""
+        return self._n_workers
 
     def describe(self) -> str:
         """The scheduler's address and what works for it."""
-        n = len(self._workers())
-        shown = f"{self._address}, {n} worker{'s' if n != 1 else ''}"
-        has_dashboard = "dashboard" in self._client.scheduler_info().get("services", {})
-        link = self._client.dashboard_link if has_dashboard else ""
+        self._look()
+        link = self._dashboard()
+        shown = f"{self._address}, {_count(len(self._known), 'worker')}"
         return f"{shown}; dashboard {link}" if link else shown
 
     def map(
@@ -104,17 +121,32 @@ class DaskFarm(Executor):
         ordered: bool = True,
     ) -> Iterator[R]:
         """See :meth:`Executor.map`."""
-        unpack = Unpacker()
-        # A task of its own, not a scattered value: what a dead worker held of it is made again.
-        job = self._client.submit(_Constant(Job.of(function, shared, environment())), pure=False)
-        pending: list[Any] = []
+        if self._is_released and self._jobs is not None:
+            self._is_released = False
+            self._jobs.ask()
+            self._wait_for_workers()
+        unpack, todo = Unpacker(), iter(tasks)
+        common = Job.of(function, shared, environment(*self._packages))
+        with _large_graphs():
+            # A task of its own, not a scattered value: what a dead worker held of it is made again.
+            job = self._client.submit(_Constant(common), pure=False)
+        pending: dict[Any, None] = {}
+        arrived: SimpleQueue[Any] = SimpleQueue()
+        fetch = _Fetch(self._client)
         try:
-            for task in tasks:
-                pending.append(self._client.submit(perform, job, task, pure=False))
-                if len(pending) > 2 * self.n_workers:
-                    yield unpack(self._take(pending, ordered))
-            while pending:
-                yield unpack(self._take(pending, ordered))
+            while True:
+                room = 2 * self.n_workers + 1 - len(pending)
+                # Few messages, each with many tasks, keep the scheduler free for a large farm.
+                if room > self.n_workers or not pending:
+                    some = list(islice(todo, room))
+                    futures = self._client.map(_perform, some, job=job, pure=False) if some else []
+                    for future in futures:
+                        pending[future] = None
+                        future.add_done_callback(arrived.put)
+                if not pending:
+                    return
+                for outcome in self._take(pending, arrived, ordered, fetch):
+                    yield unpack(outcome)
         finally:
             with suppress(Exception):
                 self._client.cancel([*pending, job])
@@ -127,71 +159,129 @@ class DaskFarm(Executor):
                 if found[path] != size:
                     state = "does not see" if found[path] is None else "sees another version of"
                     raise FarmError(
-                        f"Worker {worker} {state} {path}.",
+                        f"{self._who(worker).capitalize()} {state} {path}.",
                         "A farm needs a file system that all its machines share.",
                     )
 
+    def require_packages(self, packages: Sequence[str]) -> None:
+        """See :meth:`Executor.require_packages`."""
+        self._packages = tuple(dict.fromkeys([*self._packages, *packages]))
+        self._require_same_environment()
+
+    def release(self) -> None:
+        """See :meth:`Executor.release`."""
+        if self._jobs is not None and not self._is_released:
+            self._is_released = True
+            self._jobs.release()
+            self._tell("all tasks are done: the jobs are given back")
+
     def close(self) -> None:
         """Let go of the scheduler; end workers that were started for this farm."""
-        for part in (self._client, self._cluster):
+        for part in (self._jobs, self._client):
             if part is not None:
                 with suppress(Exception):
                     part.close()
 
-    def _take(self, pending: list[Any], ordered: bool) -> Any:
-        """Wait for the first task, or the first that is done, and fetch what it came to."""
+    def _take(
+        self, pending: dict[Any, None], arrived: SimpleQueue[Any], ordered: bool, fetch: _Fetch
+    ) -> list[Outcome]:
+        """Wait for the first task, or the first that is done, and fetch what it came to.
+
+        What else can be handed over by now is fetched with it.
+        """
         from distributed import CancelledError, KilledWorker
         from distributed.comm import CommClosedError
 
         while True:
-            self._refill()
-            done = [future for future in pending[: 1 if ordered else None] if future.done()]
-            if done:
-                break
-            self._wait(pending, ordered)
-            self._require_workers()
-        future = done[0]
-        try:
-            outcome = future.result(timeout=FETCH_SECONDS)
-        except TimeoutError:
-            # Whoever held the outcome died before it was fetched: it is made again, if anybody can.
-            self._require_workers()
-            return self._take(pending, ordered)
-        except KilledWorker as error:
-            raise FarmError(
-                f"A task was given up after {MAX_DEATHS + 1} workers died over it.",
-                "They may have run out of memory: see their logs, and give each more.",
-            ) from error
-        except (CancelledError, CommClosedError) as error:
-            raise self._lost() from error
-        except (ImportError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and "deserializ" not in str(error):
-                raise
-            raise FarmError(f"The farm has other software: {error}.", _HINT) from error
-        pending.remove(future)
-        return outcome
+            self._tick()
+            done = self._wait(pending, arrived, ordered, fetch.n_at_a_time)
+            if not done:
+                continue
+            try:
+                outcomes = fetch(done)
+            except TimeoutError:
+                # Whoever held the outcome died before it was fetched: it is made again, if
+                # anybody can.
+                for future in done:
+                    arrived.put(future)
+                self._tick()
+                continue
+            except KilledWorker as error:
+                raise FarmError(
+                    f"A task was given up after {MAX_DEATHS + 1} workers died over it.",
+                    "They may have run out of memory: see their logs, and give each more.",
+                ) from error
+            except (CancelledError, CommClosedError) as error:
+                raise self._lost() from error
+            except (ImportError, RuntimeError) as error:
+                if isinstance(error, RuntimeError) and "deserializ" not in str(error):
+                    raise
+                raise FarmError(f"The farm has other software: {error}.", _HINT) from error
+            for future in done:
+                del pending[future]
+            return outcomes
 
-    def _wait(self, pending: list[Any], ordered: bool) -> None:
-        from distributed import CancelledError, wait
+    def _wait(
+        self, pending: Mapping[Any, None], arrived: SimpleQueue[Any], ordered: bool, limit: int
+    ) -> list[Any]:
+        """Futures that are done and next, at most ``limit``; none if that takes long."""
+        if ordered:
+            done = _first_done(pending, limit)
+            if not done:
+                with suppress(Empty):
+                    arrived.get(timeout=_TICK)
+            return done
+        found: dict[Any, None] = {}
+        with suppress(Empty):
+            found[arrived.get(timeout=_TICK)] = None
+            while len(found) < limit:
+                found[arrived.get_nowait()] = None
+        # A worker may be lost after it has told that a task was done.
+        return [future for future in found if future in pending]
 
-        watched = pending[:1] if ordered else pending
-        with suppress(TimeoutError, CancelledError), self._client.as_current():
-            wait(watched, timeout=_TICK, return_when="FIRST_COMPLETED")
+    def _tick(self) -> None:
+        """Look after workers and jobs, once in a while."""
+        now = time.monotonic()
+        if now - self._last_look < _TICK:
+            return
+        self._look()
+        self._require_workers()
+        if self._jobs is not None:
+            self._jobs.check(self._known.values())
+            if now - self._last_refill > REFILL_SECONDS:
+                # Scaling to the same number submits again what Dask has seen to end.
+                self._last_refill = now
+                self._jobs.refill()
 
-    def _refill(self) -> None:
-        """Submit again what the batch system has ended: scaling to the same number does it."""
-        if self._cluster is not None and time.monotonic() - self._last_refill > REFILL_SECONDS:
-            self._last_refill = time.monotonic()
-            self._cluster.scale(jobs=self._n_jobs)
-
-    def _workers(self) -> Mapping[str, Any]:
+    def _look(self) -> None:
+        """Ask the scheduler who is there; tell who has come and gone."""
+        self._last_look = time.monotonic()
+        if self._client.status != "running":
+            return
         known = self._client.scheduler_info(n_workers=-1)
         workers: Mapping[str, Any] = known.get("workers", {})
-        return workers
+        now = {str(address): str(worker["name"]) for address, worker in workers.items()}
+        lost = [self._who(address) for address in self._known if address not in now]
+        new = [address for address in now if address not in self._known]
+        self._known = now
+        self._n_workers = max(1, sum(int(worker["nthreads"]) for worker in workers.values()))
+        if lost and not self._is_released:
+            self._tell(f"lost {_some(lost)}; what they were at is done again")
+        if new and self._has_begun:
+            self._tell(f"{_some([self._who(address) for address in new])} joined")
+
+    def _who(self, address: str) -> str:
+        """A worker by its job, or by the name that it has."""
+        name = self._known.get(address, address)
+        job = self._jobs.job_of(name) if self._jobs is not None else None
+        host = address.rpartition("/")[2].rpartition(":")[0]
+        if job is not None:
+            return f"the worker of job {job} on {host}"
+        return f"worker {name}" if name == address else f"worker {name} at {address}"
 
     def _require_workers(self) -> None:
         now = time.monotonic()
-        if self._client.status == "running" and self._workers():
+        if self._client.status == "running" and self._known:
             self._last_seen = now
         elif self._client.status in ("closed", "closing"):
             raise self._lost()
@@ -207,26 +297,77 @@ class DaskFarm(Executor):
         )
 
     def _wait_for_workers(self) -> None:
-        while not self._workers():
+        self._last_seen = time.monotonic()
+        self._look()
+        while not self._known:
             time.sleep(0.1)
-            self._require_workers()
+            self._last_look = 0.0
+            self._tick()
+        self._has_begun = True
+        self._require_same_environment()
 
     def _require_same_environment(self) -> None:
-        expected, here = environment(), processor()
+        expected, here = environment(*self._packages), processor()
         try:
-            found = self._client.run(_environment)
+            found = self._client.run(_environment, self._packages)
         except ImportError as error:
             raise FarmError(f"The workers cannot load pileupgen: {error}.", _HINT) from error
         for worker, (theirs, their_processor) in found.items():
-            require_equal(expected, theirs, str(worker))
+            require_equal(expected, theirs, self._who(worker))
             if their_processor != here:
                 _log.warning(
-                    "worker %s has another processor: the last bits of results may differ", worker
+                    "%s has another processor: the last bits of results may differ",
+                    self._who(worker),
                 )
 
+    def _dashboard(self) -> str:
+        """Where the scheduler's dashboard can be seen from here; empty if it cannot."""
+        import socket
+        from importlib.metadata import version
+        from urllib.parse import urlsplit
 
-def connect(address: str, patience: float = SCHEDULER_PATIENCE) -> DaskFarm:
-    """Use the scheduler at an address, ``tcp://host:8786``.
+        link = self._jobs.dashboard if self._jobs is not None else self._client.dashboard_link
+        try:
+            # Without bokeh there is a page, which says that there is none.
+            self._client.run_on_scheduler(version, "bokeh")
+            parts = urlsplit(link)
+            with socket.create_connection((parts.hostname, parts.port), timeout=2.0):
+                return str(link)
+        except Exception:
+            return ""
+
+
+class _Fetch:
+    """Fetches outcomes, as many at a time as fit into the memory that is meant for them."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.n_at_a_time = 1
+
+    def __call__(self, futures: Sequence[Any]) -> list[Outcome]:
+        gather = partial(self._client.gather, futures, asynchronous=True)
+        outcomes: list[Outcome] = self._client.sync(gather, callback_timeout=FETCH_SECONDS)
+        size = len(pickle.dumps(outcomes[0], protocol=5))
+        self.n_at_a_time = max(1, min(_FETCHED_BYTES // size, _FETCHED_AT_A_TIME))
+        return outcomes
+
+
+def connect(
+    scheduler: str,
+    patience: float = SCHEDULER_PATIENCE,
+    tell: Callable[[str], None] = _silent,
+) -> DaskFarm:
+    """Use the scheduler at an address, ``tcp://host:8786``, or that of a scheduler file.
+
+    Parameters
+    ----------
+    scheduler : str
+        Address, or path of the file that ``dask scheduler --scheduler-file`` writes; it is waited
+        for.
+    patience : float
+        Seconds without any worker before giving up.
+    tell : callable
+        Given a line whenever something happens that the user should know of.
 
     Raises
     ------
@@ -235,7 +376,8 @@ def connect(address: str, patience: float = SCHEDULER_PATIENCE) -> DaskFarm:
     DependencyError
         If Dask is not installed.
     """
-    distributed = _load("distributed")
+    distributed = load("distributed")
+    address = scheduler if ":" in scheduler else _read_scheduler_file(Path(scheduler))
     try:
         client = distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
@@ -243,7 +385,7 @@ def connect(address: str, patience: float = SCHEDULER_PATIENCE) -> DaskFarm:
             f"No Dask scheduler at {address}: {_first_line(error)}",
             "Start one with 'dask scheduler' and give its address, tcp://HOST:8786.",
         ) from error
-    return DaskFarm(client, patience)
+    return DaskFarm(client, patience, tell=tell)
 
 
 def start_cluster(
@@ -251,6 +393,8 @@ def start_cluster(
     n_workers: int,
     job: Mapping[str, Any] | None = None,
     patience: float = QUEUE_PATIENCE,
+    logs: Path | None = None,
+    tell: Callable[[str], None] = _silent,
 ) -> DaskFarm:
     """Ask a batch system for workers, kept at their number until the farm is closed.
 
@@ -266,45 +410,50 @@ def start_cluster(
         else one core and 4 GB.
     patience : float
         Seconds without any worker before giving up.
+    logs : Path, optional
+        Folder for what the jobs print.
+    tell : callable
+        Given a line whenever something happens that the user should know of.
 
     Raises
     ------
     ConfigError
-        If the batch system is unknown or refuses the settings.
+        If the batch system is unknown or the settings do not fit.
     FarmError
-        If jobs cannot be submitted, no worker comes in time, or it has other software.
+        If jobs are refused, no worker comes in time, or it has other software.
     DependencyError
         If Dask or dask-jobqueue is not installed.
     """
-    if kind not in _CLUSTERS:
-        raise ConfigError(f"No cluster '{kind}'.", did_you_mean(kind, _CLUSTERS))
-    import sys
-
-    dask, distributed, jobqueue = _load("dask"), _load("distributed"), _load("dask_jobqueue")
-    settings = {"python": sys.executable, **(job or {})}
-    known = dask.config.get(f"jobqueue.{kind}", {})
-    for name, value in (("cores", 1), ("memory", "4GB"), ("disk", "1GB")):
-        if name not in settings and known.get(name) is None and (name, kind) != ("disk", "slurm"):
-            settings[name] = value
+    distributed = load("distributed")
+    jobs = BatchJobs(kind, n_workers, job or {}, logs, tell)
     try:
-        with warnings.catch_warnings():
-            # Somebody else's dashboard: another port is taken, and describe() names it.
-            warnings.filterwarnings("ignore", r"(?s)\s*Port \d+ is already in use")
-            cluster = getattr(jobqueue, _CLUSTERS[kind])(**settings)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(
-            f"The {kind} cluster cannot be set up: {_first_line(error)}",
-            "Mend --job, or the section jobqueue of Dask's configuration.",
-        ) from error
-    except (OSError, RuntimeError) as error:
-        raise FarmError(f"The {kind} cluster cannot be started: {_first_line(error)}") from error
-    try:
-        cluster.scale(jobs=n_workers)
-        client = distributed.Client(cluster, timeout=CONNECT_SECONDS, set_as_default=False)
+        jobs.ask()
+        client = distributed.Client(jobs.cluster, timeout=CONNECT_SECONDS, set_as_default=False)
     except BaseException:
-        cluster.close()
+        jobs.close()
         raise
-    return DaskFarm(client, patience, cluster, n_workers)
+    return DaskFarm(client, patience, jobs, tell)
+
+
+def _read_scheduler_file(path: Path) -> str:
+    """Address in a scheduler file, once it is there and whole.
+
+    Raises
+    ------
+    FarmError
+        If it does not come in time.
+    """
+    deadline = time.monotonic() + FILE_SECONDS
+    while True:
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            return str(json.loads(path.read_text())["address"])
+        if time.monotonic() > deadline:
+            raise FarmError(
+                f"No Dask scheduler has written {path} within {FILE_SECONDS:g} s.",
+                "Start one with 'dask scheduler --scheduler-file', or give its address, "
+                "tcp://HOST:8786.",
+            )
+        time.sleep(0.2)
 
 
 class _Constant:
@@ -317,8 +466,28 @@ class _Constant:
         return self._job
 
 
-def _environment() -> tuple[dict[str, str], str]:
-    return environment(), processor()
+def _perform(task: object, *, job: Job) -> Outcome:
+    return perform(job, task)
+
+
+def _large_graphs() -> Any:
+    """Send what all tasks share without a warning of its size: it is sent once."""
+    import dask
+
+    return dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"})
+
+
+def _first_done(pending: Iterable[Any], limit: int) -> list[Any]:
+    done = []
+    for future in islice(pending, limit):
+        if not future.done():
+            break
+        done.append(future)
+    return done
+
+
+def _environment(packages: tuple[str, ...]) -> tuple[dict[str, str], str]:
+    return environment(*packages), processor()
 
 
 def _size(path: str | Path) -> int | None:
@@ -332,21 +501,14 @@ def _sizes(paths: Sequence[str]) -> dict[str, int | None]:
     return {path: _size(path) for path in paths}
 
 
+def _count(n: int, what: str) -> str:
+    return f"{n:,} {what}{'s' if n != 1 else ''}"
+
+
+def _some(names: Sequence[str], limit: int = 5) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
+
+
 def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def _load(name: str) -> Any:
-    import importlib
-
-    try:
-        module = importlib.import_module(name)
-    except ImportError as error:
-        raise DependencyError(
-            f"A farm needs {name.replace('_', '-')}, which is not installed.",
-            "Run 'pip install pileupgen[cluster]'.",
-        ) from error
-    for library in ("distributed", "dask_jobqueue"):
-        # Workers come and go: what matters of it is said here.
-        logging.getLogger(library).setLevel(logging.CRITICAL)
-    return module

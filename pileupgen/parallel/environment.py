@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import platform
+import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,18 @@ PACKAGES = ("numpy", "scipy", "h5py", "hdf5plugin", "uproot", "awkward", "scikit
 
 
 @functools.cache
-def environment() -> dict[str, str]:
-    """Versions of Python and of what results depend on, and a hash of pileupgen's own code."""
+def environment(*packages: str) -> dict[str, str]:
+    """Versions of Python and of what results depend on, and a hash of pileupgen's own code.
+
+    Parameters
+    ----------
+    *packages : str
+        Further packages, such as those that files on a server take.
+    """
     python = ".".join(platform.python_version_tuple()[:2])
-    return {"python": python, **versions(*PACKAGES), "pileupgen code": _hash_code()}
+    found = versions(*PACKAGES, *packages)
+    missing = dict.fromkeys(packages, "missing")
+    return {"python": python, **missing, **found, "pileupgen code": _hash_code()}
 
 
 def processor() -> str:
@@ -47,7 +57,9 @@ def require_same_environment(expected: Mapping[str, str], who: str = "") -> None
     FarmError
         Naming what differs.
     """
-    require_equal(expected, environment(), who or platform.node())
+    # What was asked for beside the usual is known by its name alone.
+    further = [name for name in expected if name not in environment()]
+    require_equal(expected, environment(*further), who or _this_worker())
 
 
 def require_equal(expected: Mapping[str, str], found: Mapping[str, str], who: str) -> None:
@@ -59,9 +71,20 @@ def require_equal(expected: Mapping[str, str], found: Mapping[str, str], who: st
     ]
     if differing:
         raise FarmError(
-            f"The worker on {who} has other software: {'; '.join(differing)}.",
+            f"{who[:1].upper()}{who[1:]} has other software: {'; '.join(differing)}.",
             "Start workers from the environment that this command runs in.",
         )
+
+
+def _this_worker() -> str:
+    """Name of the Dask worker that this is, and its machine's."""
+    worker = f"the worker on {platform.node()}"
+    if "distributed" in sys.modules:
+        from distributed import get_worker
+
+        with suppress(ValueError):
+            worker = f"worker {get_worker().name} on {platform.node()}"
+    return worker
 
 
 def _hash_code() -> str:

@@ -78,6 +78,20 @@ class Executor(ABC):
         """
 
     @abstractmethod
+    def require_packages(self, packages: Sequence[str]) -> None:
+        """Check that workers have the same versions of further packages, now and later.
+
+        Raises
+        ------
+        FarmError
+            If a worker has another version, or none; names the worker.
+        """
+
+    @abstractmethod
+    def release(self) -> None:
+        """Give workers back that were asked for; they are asked for again if tasks follow."""
+
+    @abstractmethod
     def close(self) -> None:
         """Let go of the workers."""
 
@@ -98,6 +112,12 @@ class _Here:
 
     def require_visible(self, paths: Sequence[Path]) -> None:
         """See :meth:`Executor.require_visible`."""
+
+    def require_packages(self, packages: Sequence[str]) -> None:
+        """See :meth:`Executor.require_packages`."""
+
+    def release(self) -> None:
+        """See :meth:`Executor.release`."""
 
     def close(self) -> None:
         """See :meth:`Executor.close`."""

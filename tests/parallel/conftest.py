@@ -23,6 +23,7 @@ class FarmProcesses:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+        self.file = folder / "scheduler.json"
         port = self.address.rsplit(":", 1)[1]
         self.scheduler = self._start("scheduler", "--host", "127.0.0.1", "--port", port)
         self.workers: list[subprocess.Popen[bytes]] = []
@@ -37,7 +38,9 @@ class FarmProcesses:
     def _start(self, command: str, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
         settings = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **environment}
         if command == "scheduler":
-            arguments = (*arguments, "--no-dashboard", "--no-show")
+            # Without one there is still a port: 8787 may be somebody else's.
+            arguments = (*arguments, "--no-dashboard", "--dashboard-address", "127.0.0.1:0")
+            arguments = (*arguments, "--scheduler-file", str(self.file))
         with (self.folder / f"{command}-{time.monotonic_ns()}.log").open("wb") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "distributed.cli.dask_" + command, *arguments],

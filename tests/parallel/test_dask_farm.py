@@ -6,7 +6,9 @@ import os
 import signal
 import threading
 import time
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +16,13 @@ import pytest
 pytest.importorskip("distributed", reason="needs the extra 'cluster'")
 
 from pileupgen.errors import ConfigError, FarmError, StoreError
-from pileupgen.parallel.dask_farm import connect, start_cluster
+from pileupgen.parallel import dask_farm
+from pileupgen.parallel.dask_farm import DaskFarm, connect, start_cluster
 from pileupgen.parallel.environment import environment, require_equal
 from tests.parallel import work
 from tests.parallel.conftest import FarmProcesses
+
+environment_module = import_module("pileupgen.parallel.environment")
 
 
 def kill_in_the_middle(folder: Path, worker_pid: int) -> None:
@@ -104,6 +109,62 @@ def test_a_scheduler_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) 
         connect("tcp://127.0.0.1:9")
     with pytest.raises(FarmError, match="No Dask scheduler at nonsense"):
         connect("nonsense://")
+
+
+def test_the_file_that_a_scheduler_writes_is_enough(
+    farm: FarmProcesses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    farm.add_worker()
+    # It is waited for: scheduler and command are started at the same time.
+    with connect(str(farm.file), 60) as executor:
+        assert list(executor.map(work.square, 0, range(4))) == [0, 1, 4, 9]
+        assert "dashboard" not in executor.describe()
+        check_large_things(executor, monkeypatch)
+        check_packages(executor, monkeypatch)
+    monkeypatch.setattr("pileupgen.parallel.dask_farm.FILE_SECONDS", 0.5)
+    with pytest.raises(
+        FarmError, match=r"No Dask scheduler has written .*absent\.json within 0\.5"
+    ):
+        connect(str(farm.folder / "absent.json"))
+
+
+def check_large_things(executor: DaskFarm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that all tasks share is sent without a warning (which would be an error here)."""
+    blob = bytes(12 << 20)
+    assert list(executor.map(work.add_size, blob, range(3))) == [len(blob) + n for n in range(3)]
+    # Large outcomes are fetched one by one, small ones together.
+    for n, limit in ((200_000, 1), (3, 1024)):
+        monkeypatch.setattr(dask_farm, "_FETCHED_BYTES", 100_000)
+        fetched: list[int] = []
+        fetch = dask_farm._Fetch.__call__
+
+        def counted(self: Any, futures: Any, fetch: Any = fetch, fetched: Any = fetched) -> Any:
+            fetched.append(len(futures))
+            assert self.n_at_a_time <= limit
+            return fetch(self, futures)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(dask_farm._Fetch, "__call__", counted)
+            found = list(executor.map(work.repeat, n, range(9)))
+        assert found == [bytes([task]) * n for task in range(9)]
+        assert sum(fetched) == 9
+
+
+def check_packages(executor: DaskFarm, monkeypatch: pytest.MonkeyPatch) -> None:
+    executor.require_packages(("fsspec", "no-such-package"))
+    real = environment_module.versions
+    monkeypatch.setattr(
+        environment_module, "versions", lambda *names: {**real(*names), "dask": "1"}
+    )
+    environment.cache_clear()
+    words = r"Worker worker-0 at tcp://127\.0\.0\.1:\d+ has other software: dask .*, here 1"
+    with pytest.raises(FarmError, match=words):
+        executor.require_packages(("dask",))
+    # Nor does a worker that comes later do any task: it tells who it is.
+    with pytest.raises(FarmError, match=r"Worker worker-0 on .* has other software: dask"):
+        list(executor.map(work.square, 0, range(2)))
+    monkeypatch.undo()
+    environment.cache_clear()
 
 
 def test_other_software_is_refused() -> None:

@@ -15,6 +15,14 @@ def square(offset: int, task: int) -> int:
     return offset + task * task
 
 
+def add_size(blob: bytes, task: int) -> int:
+    return len(blob) + task
+
+
+def repeat(n: int, task: int) -> bytes:
+    return bytes([task]) * n
+
+
 def square_slowly(folder: Path, task: int) -> int:
     """Leave a mark before and after."""
     (folder / f"begun-{task}-{os.getpid()}").touch()
