@@ -1,12 +1,13 @@
 # make demo   the main job: simulate, preprocess, train, translate, validate
-# make test   style, types, layers, tests
+# make test   style, types, layers, documentation, tests
+# make docs   the documentation, in docs/_build/html
 # Both set up .venv first; all they need is Python 3.11 or newer.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test setup format clean
+.PHONY: demo test docs setup format clean
 
 setup: $(VENV)/.installed
 
@@ -14,7 +15,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[simulate,jets,parquet,cluster,onnx,tensorboard,baselines,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[simulate,jets,parquet,cluster,onnx,tensorboard,baselines,docs,dev]'
 	touch $@
 
 demo: setup
@@ -28,11 +29,16 @@ test: setup
 	ruff format --check .
 	mypy
 	lint-imports
+	$(MAKE) docs
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE pytest -n 2 --dist loadfile --cov --cov-report=term
+
+# A warning is an error: a broken link, an unknown reference, a page in no table of contents.
+docs: setup
+	sphinx-build --quiet --fail-on-warning --keep-going -b html docs docs/_build/html
 
 format: setup
 	ruff format .
 	ruff check --fix .
 
 clean:
-	rm -rf runs .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf runs docs/_build docs/reference/generated .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

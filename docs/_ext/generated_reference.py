@@ -1,0 +1,236 @@
+"""Reference pages that are written from the code when the pages are built.
+
+``reference/generated/commands.md`` comes from the typer application, ``config.md`` from the
+pydantic model of the settings: neither can fall behind the program.
+"""
+
+from __future__ import annotations
+
+import re
+import types
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+FOLDER = Path(__file__).parent.parent / "reference" / "generated"
+
+
+# -- commands --------------------------------------------------------------------------------------
+
+
+def commands_page() -> str:
+    """Describe every command with its options."""
+    import typer
+
+    from pileupgen.cli.main import app
+
+    root = typer.main.get_command(app)
+    lines = [
+        "# Commands",
+        "",
+        "This page is generated from the program; `pileupgen COMMAND --help` prints the same text.",
+        "",
+    ]
+    for words, command in _leaves(("pileupgen",), root):
+        lines += _command(" ".join(words), command)
+    return "\n".join(lines) + "\n"
+
+
+def _leaves(words: tuple[str, ...], command: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
+    if not hasattr(command, "commands"):
+        yield words, command
+        return
+    for name, inner in command.commands.items():
+        yield from _leaves((*words, name), inner)
+
+
+def _command(title: str, command: Any) -> list[str]:
+    text, _, examples = (command.help or "").partition("Examples:")
+    text = text.replace("\b", "").replace("\f", "")
+    arguments = [p for p in command.params if not p.opts[0].startswith("-")]
+    options = [p for p in command.params if p.opts[0].startswith("-") and not p.hidden]
+    usage = " ".join([title, "[OPTIONS]", *(_argument(p) for p in arguments)])
+    lines = [f"## {title}", "", "```text", usage, "```", ""]
+    lines += [_markdown(paragraph) + "\n" for paragraph in re.split(r"\n\s*\n", text) if paragraph]
+    shown = [line.strip() for line in examples.replace("\b", "").splitlines() if line.strip()]
+    if shown:
+        lines += ["```console", *(_prompt(line) for line in shown), "```", ""]
+    if arguments:
+        lines += ["| argument | meaning |", "|---|---|"]
+        lines += [f"| `{_argument(p)}` | {_cell(p.help)} |" for p in arguments]
+        lines += [""]
+    if options:
+        lines += ["| option | value | meaning |", "|---|---|---|"]
+        lines += [f"| {_names(p)} | {_value(p)} | {_cell(p.help)}{_default(p)} |" for p in options]
+        lines += [""]
+    return lines
+
+
+def _prompt(line: str) -> str:
+    """Mark where a command begins; a line that begins with an option continues one."""
+    return f"    {line}" if line.startswith("-") else f"$ {line}"
+
+
+def _argument(parameter: Any) -> str:
+    name = (parameter.metavar or parameter.name.upper()).strip("[]…")
+    name = f"{name}…" if parameter.nargs == -1 else name
+    return name if parameter.required else f"[{name}]"
+
+
+def _names(parameter: Any) -> str:
+    names = [*parameter.opts, *parameter.secondary_opts]
+    return ", ".join(f"`{name}`" for name in sorted(names, key=lambda n: (n.count("-") == 1, n)))
+
+
+def _value(parameter: Any) -> str:
+    if parameter.is_flag:
+        return ""
+    if parameter.metavar:
+        return _cell(f"`{parameter.metavar}`")
+    annotation = parameter.type_descriptor.annotation
+    choices = _choices(annotation)
+    if choices:
+        return _cell(" or ".join(f"`{choice}`" for choice in choices))
+    name = {"Path": "path", "int": "integer", "float": "number", "str": "text"}.get(
+        getattr(annotation, "__name__", ""), "text"
+    )
+    low, high = parameter.min, parameter.max
+    if low is not None and high is not None:
+        return f"{name}, {low} to {high}"
+    return f"{name} ≥ {low}" if low is not None else name
+
+
+def _choices(annotation: Any) -> list[str]:
+    if isinstance(annotation, type) and hasattr(annotation, "__members__"):
+        return [member.value for member in annotation]  # type: ignore[attr-defined]
+    return [str(value) for value in _literals(annotation)]
+
+
+def _default(parameter: Any) -> str:
+    default = getattr(parameter.default, "value", parameter.default)
+    if not parameter.show_default or default in (None, "", (), [], False) or callable(default):
+        return ""
+    return f" Default: `{default}`."
+
+
+# -- settings --------------------------------------------------------------------------------------
+
+
+def config_page() -> str:
+    """Describe every setting of a config."""
+    from pileupgen.config import Config
+
+    lines = [
+        "# Configuration",
+        "",
+        "This page is generated from the program. A config is a YAML file with the sections below; "
+        "what it leaves out takes the default. An unknown key is an error that names the nearest "
+        "known one. The shipped configs are in `configs/`.",
+        "",
+        "## Top level",
+        "",
+    ]
+    plain = {k: f for k, f in Config.model_fields.items() if not _section(f)}
+    lines += _settings(plain)
+    for key, field in Config.model_fields.items():
+        section = _section(field)
+        if section:
+            lines += [f"## {field.alias or key}", "", _markdown(section.__doc__ or ""), ""]
+            lines += _settings(section.model_fields)
+    return "\n".join(lines) + "\n"
+
+
+def _section(field: FieldInfo) -> type[BaseModel] | None:
+    kind = field.annotation
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def _settings(fields: dict[str, FieldInfo]) -> list[str]:
+    lines = ["| key | value | default | meaning |", "|---|---|---|---|"]
+    for key, field in fields.items():
+        default = field.get_default(call_default_factory=True)
+        shown = "`null`" if default is None else f"`{_yaml(default)}`"
+        meaning = _cell(field.description or "")
+        lines.append(f"| `{field.alias or key}` | {_cell(_kind(field))} | {shown} | {meaning} |")
+    return [*lines, ""]
+
+
+def _yaml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"[{', '.join(map(str, value))}]" if isinstance(value, tuple | list) else str(value)
+
+
+def _kind(field: FieldInfo) -> str:
+    limits = []
+    for constraint in field.metadata:
+        for name, sign in (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<")):
+            if getattr(constraint, name, None) is not None:
+                limits.append(f"{sign} {getattr(constraint, name)}")
+    return ", ".join([_type_name(field.annotation), *limits])
+
+
+def _type_name(kind: Any) -> str:
+    plain = {int: "integer", float: "number", str: "text", bool: "true or false", Any: "any"}
+    if kind in plain:
+        return plain[kind]
+    origin = typing.get_origin(kind)
+    arguments = typing.get_args(kind)
+    if origin is Literal:
+        return " or ".join(f"`{value}`" for value in arguments)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join("null" if a is type(None) else _type_name(a) for a in arguments)
+    if origin is tuple and arguments and arguments[-1] is Ellipsis:
+        return f"list of {_type_name(arguments[0])}"
+    if origin is tuple:
+        return f"{len(arguments)} × {_type_name(arguments[0])}"
+    if origin is dict:
+        return "mapping"
+    if origin is typing.Annotated:
+        return _type_name(arguments[0])
+    return getattr(kind, "__name__", str(kind))
+
+
+def _literals(kind: Any) -> tuple[Any, ...]:
+    if typing.get_origin(kind) is Literal:
+        return typing.get_args(kind)
+    return tuple(value for inner in typing.get_args(kind) for value in _literals(inner))
+
+
+# -- text ------------------------------------------------------------------------------------------
+
+
+def _markdown(text: str) -> str:
+    """Join the lines of a docstring's paragraph; its double backquotes become single ones."""
+    joined = " ".join(text.split()).replace("``", "`")
+    return (
+        re.sub(r":\w+:`~?[\w.]*?(\w+)`", r"`\1`", joined).replace("<", "&lt;").replace("*", r"\*")
+    )
+
+
+def _cell(text: str | None) -> str:
+    """Prepare text for a table."""
+    quoted = re.split(r"(`[^`]*`)", _markdown(text or "").replace("&lt;", "<"))
+    plain = [
+        part if part.startswith("`") else part.replace("<", "&lt;").replace("\\\\", "\\")
+        for part in quoted
+    ]
+    return "".join(plain).replace("|", r"\|")
+
+
+def _write(_app: Any) -> None:
+    FOLDER.mkdir(exist_ok=True)
+    for name, page in (("commands.md", commands_page()), ("config.md", config_page())):
+        path = FOLDER / name
+        if not path.is_file() or path.read_text(encoding="utf-8") != page:
+            path.write_text(page, encoding="utf-8")
+
+
+def setup(app: Any) -> dict[str, bool]:
+    """Write the pages before Sphinx looks for its sources."""
+    app.connect("builder-inited", _write)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
