@@ -26,7 +26,8 @@ extensions = [
     "mathml",
 ]
 exclude_patterns = ["_build", "_ext", "_static"]
-nitpicky = False
+# Options begin with two hyphens, which are no dash.
+smartquotes = False
 html_math_renderer = "mathml"
 
 myst_enable_extensions = ["amsmath", "attrs_block", "colon_fence", "deflist", "dollarmath"]

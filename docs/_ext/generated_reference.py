@@ -50,7 +50,7 @@ def _leaves(words: tuple[str, ...], command: Any) -> Iterator[tuple[tuple[str, .
 
 def _command(title: str, command: Any) -> list[str]:
     text, _, examples = (command.help or "").partition("Examples:")
-    text = text.replace("\b", "").replace("\f", "")
+    text = re.sub(r"\[/?[a-z ]*\]", "", text.replace("\b", "").replace("\f", ""))
     arguments = [p for p in command.params if not p.opts[0].startswith("-")]
     options = [p for p in command.params if p.opts[0].startswith("-") and not p.hidden]
     usage = " ".join([title, "[OPTIONS]", *(_argument(p) for p in arguments)])
@@ -230,7 +230,13 @@ def _write(_app: Any) -> None:
             path.write_text(page, encoding="utf-8")
 
 
+def _keep_together(_app: Any, _name: str, source: list[str]) -> None:
+    """Let no line end within a number with its error."""
+    source[0] = re.sub(r"(\d) ± (\d)", "\\1\u00a0±\u00a0\\2", source[0])
+
+
 def setup(app: Any) -> dict[str, bool]:
     """Write the pages before Sphinx looks for its sources."""
     app.connect("builder-inited", _write)
+    app.connect("source-read", _keep_together)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
