@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from pileupgen.errors import ConfigError, did_you_mean
+from pileupgen.diffusion.settings import Settings as TranslateSettings
+from pileupgen.errors import ConfigError
+from pileupgen.faults import parse_model
 
 FEATURES = "features"
 """Geometry of feature tables."""
@@ -84,18 +86,6 @@ class CalibrationConfig(Section):
         description="mc is encoded with its own quantiles, which calibrates it before the release; "
         "else with those of data, and the networks have the whole shift to learn",
     )
-    after: bool = Field(
-        True,
-        description="what translated training events lack is corrected after the decode",
-    )
-
-    @model_validator(mode="after")
-    def _shared_tables_are_not_corrected(self) -> CalibrationConfig:
-        if self.shared and self.after:
-            raise ValueError(
-                "shared takes after: false, since no domain's scores are Gaussian then"
-            )
-        return self
 
 
 class AutoencoderConfig(Section):
@@ -212,50 +202,6 @@ class TrainingConfig(Section):
     eta_mirror: bool = Field(True, description="mirror in η where grid and detector allow it")
 
 
-class TranslateConfig(Section):
-    """Defaults of `pileupgen translate`."""
-
-    t_release: int | Literal["auto"] = 300
-    w: float = Field(2.0, ge=0, description="guidance; diffusers' guidance_scale is w + 1")
-    mode: Literal["partial", "invert", "invert+sde", "generate", "calibrate"] = "partial"
-    num_inference_steps: int = Field(15, ge=1, description="network evaluations from the release")
-    timesteps: tuple[int, ...] | None = Field(
-        None,
-        description="where the network is asked, descending from t_release, in place of "
-        "num_inference_steps even ones",
-    )
-    sampler: Literal["ancestral", "ddim", "dpmsolver++", "sde-dpmsolver++"] = "dpmsolver++"
-    decode: Literal["mean", "sample"] = Field(
-        "mean", description="the learned decoder's density of a score: its mean, or drawn from it"
-    )
-    eta: float = Field(0.0, ge=0, le=1, description="noise of ddim")
-    guidance: Literal["classifier-free", "closed-form", "ratio", "classifier"] = "closed-form"
-    guidance_interval: tuple[int, int] | None = Field(None, description="guide at lo ≤ t ≤ hi only")
-    guidance_schedule: Literal["constant", "linear", "cosine"] = "constant"
-    release: Literal["common", "per-event"] = "common"
-    release_by: Literal["auc", "ess", "spread"] = Field("auc", description="for t_release auto")
-    tolerance: float | None = Field(
-        None, gt=0, description="of release_by, or of a per-event |ln r|; null takes the default"
-    )
-    log_weight_limit: float = Field(5.0, gt=0, description="weights are clipped to e^∓ of this")
-    n_draws: int = Field(1, ge=1, description="translations of each event")
-    correction: Literal["auto", "correlations", "marginals"] = Field(
-        "auto",
-        description="what the calibration after the decode corrects; auto: marginals of inverted "
-        "events, of others the correlations of cells, too",
-    )
-    n_correction_events: int = Field(
-        600, ge=10, description="training events the correction is fitted on"
-    )
-    batch_size: int = Field(500, ge=1, description="events held in memory")
-    micro_batch: int = Field(
-        50,
-        ge=1,
-        description="events that go through a network at once, on which an event's last bits "
-        "depend: large on a GPU, small where few events are wanted soon",
-    )
-
-
 class ValidateConfig(Section):
     """Defaults of `pileupgen validate`."""
 
@@ -285,7 +231,7 @@ class Config(Section):
     ratio: RatioConfig = RatioConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     training: TrainingConfig = TrainingConfig()
-    translate: TranslateConfig = TranslateConfig()
+    translate: TranslateSettings = TranslateSettings()
     validate_: ValidateConfig = Field(ValidateConfig(), alias="validate")
 
     model_config = ConfigDict(
@@ -307,6 +253,15 @@ class Config(Section):
                 filled[section] = {**defaults, **given}
         return filled
 
+    @model_validator(mode="after")
+    def _shared_tables_are_not_corrected(self) -> Config:
+        if self.calibration.shared and self.translate.calibrate_after:
+            raise ValueError(
+                "calibration.shared takes translate.calibrate_after: false, since no domain's "
+                "scores are Gaussian then"
+            )
+        return self
+
     @property
     def training_seed(self) -> int:
         """What first weights, batches and noise of the training follow from."""
@@ -325,6 +280,17 @@ def load_config(path: Path) -> Config:
     ConfigError
         If the file is missing, is not YAML, or a value does not fit; all faults are named.
     """
+    return parse_config(read_config(path), str(path))
+
+
+def read_config(path: Path) -> Any:
+    """Read a YAML config as plain values, unchecked.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing or is not YAML.
+    """
     if not path.is_file():
         raise ConfigError(
             f"No config at {path}.", "Give --config a YAML file, see configs/demo.yaml."
@@ -333,7 +299,7 @@ def load_config(path: Path) -> Config:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not YAML: {error}.") from error
-    return parse_config({} if values is None else values, str(path))
+    return {} if values is None else values
 
 
 def parse_config(values: object, where: str) -> Config:
@@ -344,30 +310,4 @@ def parse_config(values: object, where: str) -> Config:
     ConfigError
         Naming every fault and the nearest known key.
     """
-    if not isinstance(values, dict):
-        raise ConfigError(f"{where} must be a mapping of settings, not {type(values).__name__}.")
-    try:
-        return Config.model_validate(values)
-    except ValidationError as error:
-        faults = [describe_fault(fault, Config) for fault in error.errors()]
-        raise ConfigError(f"{where}: " + "; ".join(faults)) from None
-
-
-def describe_fault(fault: Any, model: type[BaseModel]) -> str:
-    """One pydantic fault in words: where, what, and the nearest known key."""
-    location = ".".join(str(part) for part in fault["loc"])
-    if fault["type"] == "extra_forbidden":
-        known = _keys_at(model, fault["loc"][:-1])
-        return f"unknown key '{location}'. {did_you_mean(str(fault['loc'][-1]), known)}"
-    value = "" if fault["type"] == "missing" else f" (got {fault['input']!r})"
-    return f"{location}: {fault['msg'][0].lower()}{fault['msg'][1:]}{value}"
-
-
-def _keys_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
-    for part in location:
-        fields = {field.alias or name: field for name, field in model.model_fields.items()}
-        annotation = fields[part].annotation if part in fields else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return []
-        model = annotation
-    return [field.alias or name for name, field in model.model_fields.items()]
+    return parse_model(Config, values, where, error=ConfigError)

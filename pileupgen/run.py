@@ -18,7 +18,6 @@ OPERATIONAL = (
     "name",
     "translate",
     "validate",
-    "calibration.after",
     "training.micro_batch",
     "training.checkpoint_every",
     "training.keep_checkpoints",

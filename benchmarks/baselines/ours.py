@@ -67,12 +67,11 @@ class Ours:
 
 def as_configured(config: Config, run: RunDirectory) -> Settings:
     """What `pileupgen translate` does without options."""
-    options = config.to_dict()["translate"]
-    fields = {key: options[key] for key in Settings().to_dict() if key in options}
-    if fields["t_release"] == "auto":
-        choice = read_release_scan(run).choose(options["tolerance"], options["release_by"])
-        fields["t_release"] = choice.t
-    return Settings.from_dict(fields)
+    settings = config.translate
+    if settings.t_release == "auto":
+        choice = read_release_scan(run).choose(settings.tolerance, settings.release_by)
+        settings = settings.released_at(choice.t)
+    return settings
 
 
 def first_events(images: Images, n: int) -> Images:

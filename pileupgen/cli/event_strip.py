@@ -47,8 +47,7 @@ def event_path(
     from pileupgen.diffusion.event_path import follow_event, has_path
     from pileupgen.diffusion.settings import Settings
 
-    known = Settings().to_dict()
-    settings = Settings.from_dict({key: made_by[key] for key in known if key in made_by})
+    settings = Settings.from_dict(made_by)
     if settings.release == "per-event":
         place = int(np.argmax(translated.columns["source_event"] == display.source_event))
         own = int(translated.columns["t_release"][place])

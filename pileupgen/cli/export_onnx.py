@@ -51,13 +51,12 @@ def export_onnx(session: Session, store: ImageStore, folder: Path) -> None:
             f"{store.path} was translated by another model than {session.run.model}.",
             f"Run 'pileupgen translate{session.arguments}' again, or choose the --run it is of.",
         )
-    say_read(f"{store.path}  {settings.mode}, t = {settings.t_release}, w = {settings.w:g}")
+    say_read(f"{store.path}  {settings.describe()}")
     say_read(session.run.model)
     pipeline = load_pipeline(session.run, "cpu")
     require_exportable(pipeline, settings)
-    n_events = session.config.translate.n_correction_events if made_by["calibrate_after"] else 0
     seed = int(made_by["seed"])
-    member = ready_member(session.run, model, pipeline, settings, n_events, seed)
+    member = ready_member(session.run, model, pipeline, settings, seed)
     agreement = export_translation(
         pipeline,
         settings,
@@ -92,7 +91,7 @@ def _settings_of(store: ImageStore) -> Settings:
         raise StoreError(f"{store.path} holds {store.domain}.", "Only mc to data can be exported.")
     if len(made_by.get("ensemble", [])) > 1:
         raise StoreError(f"{store.path} is of an ensemble.", "Export its members one by one.")
-    return Settings.from_dict({key: made_by[key] for key in Settings().to_dict() if key in made_by})
+    return Settings.from_dict(made_by)
 
 
 def _some_events(store: ImageStore) -> Events:

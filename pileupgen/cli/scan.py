@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
 import json
 from collections.abc import Callable, Iterator
+from io import StringIO
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -104,9 +106,7 @@ def _ways(session: Session, axes: dict[str, list[Any]]) -> Iterator[Settings]:
     """Every combination that differs in something that matters."""
     from pileupgen.diffusion.settings import Settings
 
-    options = session.config.to_dict()["translate"]
-    base = {key: options[key] for key in Settings().to_dict() if key in options}
-    base["timesteps"] = None
+    base = {**session.config.translate.to_dict(), "timesteps": None}
     seen = set()
     for values in itertools.product(*axes.values()):
         fields = {**base, **dict(zip(axes, values, strict=True))}
@@ -134,7 +134,7 @@ def _scan(
     from pileupgen.cli.translation_job import load_pipeline
     from pileupgen.cli.ui.console import console, progress, say_next, say_read, say_wrote
     from pileupgen.cli.ui.session import choose_device, open_store
-    from pileupgen.cli.ui.translation_options import OPERATING_POINT, describe, model_identity
+    from pileupgen.cli.ui.translation_options import OPERATING_POINT, model_identity
     from pileupgen.compare.pareto import Point, recommend
     from pileupgen.files import write_whole
     from pileupgen.report.figures import write_figure
@@ -153,25 +153,21 @@ def _scan(
         pipeline.check(settings)
     rows = mc.indices("validation", n_events)
     judge = _judge(mc, data, n_events, seed)
-    after = session.config.calibration.after
-    n_correction = session.config.translate.n_correction_events if after else 0
-    common = [model, mc.provenance, data.provenance, n_events, n_correction, seed]
+    common = [model, mc.provenance, data.provenance, n_events, seed]
     folder = directory.path / "scan"
     points: list[Point] = []
     with progress("scan        ", len(ways), "points") as advance:
         for settings in ways:
-            label = describe(settings.to_dict())
-            path = folder / "points" / f"{fingerprint([settings.to_dict(), common])}.json"
+            label = settings.describe()
+            path = folder / "points" / f"{fingerprint([settings.provenance(), common])}.json"
             if path.is_file():
                 points.append(Point.from_dict(json.loads(path.read_text(encoding="utf-8"))))
-                advance(1, note=f"{label} (kept)")
+                advance(1, f"{label} (kept)")
                 continue
-            point = _measure(
-                session, pipeline, model, settings, mc, rows, judge, n_correction, seed
-            )
+            point = _measure(session, pipeline, model, settings, mc, rows, judge, seed)
             write_whole(path, json.dumps(point.to_dict(), indent=2, ensure_ascii=False))
             points.append(point)
-            advance(1, note=label)
+            advance(1, label)
     best, rule = recommend(points, min_source_correlation)
     references = judge.references()
     console.print(_table(points, references, best))
@@ -214,20 +210,18 @@ def _measure(
     mc: ImageStore,
     rows: Any,
     judge: Judge,
-    n_correction: int,
     seed: int,
 ) -> Point:
     from pileupgen.cli.translation_job import ready_member
-    from pileupgen.cli.ui.translation_options import describe
     from pileupgen.diffusion.production import Production
     from pileupgen.diffusion.weights import WeightSummary
 
-    member = ready_member(session.run, model, pipeline, settings, n_correction, seed, quiet=True)
+    member = ready_member(session.run, model, pipeline, settings, seed, quiet=True)
     production = Production(mc, rows, [member], seed)
     images, log_ratio = _translated(production, mc, rows)
     ess = WeightSummary.of(log_ratio, settings.log_weight_limit).ess
-    values = settings.to_dict()
-    return judge.measure([images], values, describe(values), settings.n_evaluations, ess)
+    values = settings.way()
+    return judge.measure([images], values, settings.describe(), settings.n_evaluations, ess)
 
 
 def _translated(production: Any, mc: ImageStore, rows: Any) -> tuple[Images, Any]:
@@ -269,13 +263,15 @@ def _table(points: list[Point], references: dict[str, Any], best: Point) -> Tabl
 
 
 def _csv(points: list[Point]) -> str:
-    fields = ("mode", "t_release", "w", "guidance", "num_inference_steps", "sampler", "eta")
+    fields = list(points[0].settings)
     numbers = ("w1", "w1_low", "w1_high", "block", "block_low", "block_high", "auc", "ess")
-    lines = [",".join((*fields, "n_evaluations", "n_events", *numbers))]
+    lines: list[list[Any]] = [[*fields, "n_evaluations", "n_events", *numbers]]
     for point in points:
         values = [point.settings[field] for field in fields]
         values += [point.n_evaluations, point.n_events]
         values += [point.w1.value, point.w1.low, point.w1.high]
         values += [point.block.value, point.block.low, point.block.high, point.auc, point.ess]
-        lines.append(",".join(f"{v:.6g}" if isinstance(v, float) else str(v) for v in values))
-    return "\n".join(lines) + "\n"
+        lines.append([f"{v:.6g}" if isinstance(v, float) else v for v in values])
+    text = StringIO()
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    return text.getvalue()

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pileupgen.calo.geometry import Grid
-    from pileupgen.config import TranslateConfig
     from pileupgen.diffusion.release import ReleaseChoice
+    from pileupgen.diffusion.settings import Settings
     from pileupgen.models.reconstruction import ReconstructionTest
     from pileupgen.training.reconstruction import Judge
     from pileupgen.training.run_training import TrainingSummary
@@ -121,7 +121,7 @@ def _judge(grid: Grid, seed: int) -> Judge:
     return judge
 
 
-def _automatic_release(summary: TrainingSummary, settings: TranslateConfig) -> ReleaseChoice | None:
+def _automatic_release(summary: TrainingSummary, settings: Settings) -> ReleaseChoice | None:
     """What ``--t-release auto`` would take, told on the console; None if nothing is good enough."""
     from pileupgen.cli.ui.console import console
 

@@ -252,6 +252,7 @@ def translate(
         "eta": eta,
         "guidance": guidance.value if guidance else None,
         "correction": correction.value if correction else None,
+        "calibrate_after": calibrate_after,
         "guidance_interval": parse_interval(guidance_interval),
         "guidance_schedule": guidance_schedule.value if guidance_schedule else None,
         "release": release.value if release else None,
@@ -261,9 +262,7 @@ def translate(
         "n_draws": draws,
         "batch_size": batch_size,
     }
-    session = open_session(
-        config, run, None, translate=overrides, calibration={"after": calibrate_after}
-    )
+    session = open_session(config, run, None, translate=overrides)
     if steps is not None and session.config.translate.timesteps is not None:
         raise ConfigError(
             "The config has translate.timesteps, which --steps does not go with.",

@@ -64,13 +64,13 @@ def run_job(session: Session, request: Request) -> None:
     )
     whole = request.output or directory.translation(direction.name)
     target = whole if request.shard is None else request.shard.path(whole)
-    options = session.config.to_dict()["translate"]
-    options.pop("batch_size")
-    options |= operating_point(session, request.given) or {}
-    options["calibrate_after"] = session.config.calibration.after
+    settings = session.config.translate
+    point = operating_point(session, request.given)
+    if point is not None:
+        settings = type(settings).from_dict({**settings.to_dict(), **point})
     made_from = fingerprint(
         [
-            options,
+            settings.provenance(),
             request.seed,
             request.split,
             direction.to_dict(),
@@ -90,7 +90,7 @@ def run_job(session: Session, request: Request) -> None:
         say_current("translate", target)
         say_next(after)
         return
-    details = _translate(session, request, directories, models, store, options, target, made_from)
+    details = _translate(request, directories, models, store, settings, target, made_from)
     directory.finish(record, made_from, {"output": str(target), **details})
     say_next(after)
 
@@ -104,12 +104,11 @@ def _next_command(session: Session, request: Request, target: Path, whole: Path)
 
 
 def _translate(
-    session: Session,
     request: Request,
     directories: list[RunDirectory],
     models: list[str],
     store: ImageStore,
-    options: dict[str, Any],
+    settings: Settings,
     target: Path,
     made_from: str,
 ) -> dict[str, Any]:
@@ -125,33 +124,25 @@ def _translate(
         require_same_grid(
             store.grid, pipeline.geometry, str(store.path), f"the model {directory.model}"
         )
-    settings = settings_of(options, directories[0], target)
+    settings = with_release(settings, directories[0], target)
     pipelines[0].check(settings)
     _warn_of_other_splits(directories)
-    n_events = session.config.translate.n_correction_events if options["calibrate_after"] else 0
     members = [
-        ready_member(
-            directory, model, pipeline, settings, n_events, request.seed, request.direction
-        )
+        ready_member(directory, model, pipeline, settings, request.seed, request.direction)
         for directory, model, pipeline in zip(directories, models, pipelines, strict=True)
     ]
     rows = store.indices(request.split)
     if request.shard is not None:
         rows = request.shard.rows(rows)
-    n_draws, batch_size = options["n_draws"], session.config.translate.batch_size
-    production = Production(
-        store, rows, members, request.seed, n_draws, batch_size, request.direction
-    )
+    production = Production(store, rows, members, request.seed, request.direction)
     provenance = {
         "source": store.provenance,
         "direction": request.direction.to_dict(),
         "model": models[0],
-        **settings.to_dict(),
+        **settings.provenance(),
         "calibrate_before": bool(pipelines[0].config.calibrate_before),
-        "calibrate_after": bool(n_events) and settings.mode != "calibrate",
         "seed": request.seed,
         "split": request.split,
-        "n_draws": n_draws,
         "ensemble": models,
         "versions": versions("torch", "diffusers", "numpy"),
     }
@@ -185,23 +176,18 @@ def load_pipeline(directory: RunDirectory, device: str) -> PileupTranslationPipe
     return pipeline
 
 
-def settings_of(options: dict[str, Any], directory: RunDirectory, target: Path) -> Settings:
-    """Settings from those of the config; an automatic release is chosen, explained and drawn."""
+def with_release(settings: Settings, directory: RunDirectory, target: Path) -> Settings:
+    """Settings whose release is a timestep; an automatic one is chosen, explained and drawn."""
     from pileupgen.cli.ui.console import console, say_wrote
-    from pileupgen.diffusion.settings import Settings
 
-    fields = {key: options[key] for key in Settings().to_dict() if key in options}
-    tolerance = options["tolerance"]
-    if fields["t_release"] == "auto":
-        scan = read_release_scan(directory)
-        choice = scan.choose(tolerance, options["release_by"])
-        console.print(f"[bold]release[/] {choice.reason}", soft_wrap=True)
-        for path in _draw_choice(scan, choice, target):
-            say_wrote(path)
-        fields["t_release"] = choice.t
-    elif tolerance is not None:
-        fields["release_tolerance"] = tolerance
-    return Settings.from_dict(fields)
+    if settings.t_release != "auto":
+        return settings
+    scan = read_release_scan(directory)
+    choice = scan.choose(settings.tolerance, settings.release_by)
+    console.print(f"[bold]release[/] {choice.reason}", soft_wrap=True)
+    for path in _draw_choice(scan, choice, target):
+        say_wrote(path)
+    return settings.released_at(choice.t)
 
 
 def read_release_scan(directory: RunDirectory) -> ReleaseScan:
@@ -233,7 +219,6 @@ def ready_member(
     model: str,
     pipeline: PileupTranslationPipeline,
     settings: Settings,
-    n_correction_events: int,
     seed: int,
     direction: Direction | None = None,
     *,
@@ -249,8 +234,6 @@ def ready_member(
         Identity of the model.
     pipeline : PileupTranslationPipeline
     settings : Settings
-    n_correction_events : int
-        Training events the calibration is fitted on; 0 leaves it out.
     seed : int
     direction : Direction, optional
         mc to data, if not given.
@@ -260,12 +243,10 @@ def ready_member(
     from pileupgen.diffusion.direction import Direction
     from pileupgen.diffusion.production import Member
 
-    if not n_correction_events or settings.mode == "calibrate":
+    if not settings.corrects:
         return Member(pipeline, settings)
     way = direction or Direction()
-    correction = _correction(
-        directory, model, pipeline, settings, n_correction_events, seed, way, quiet
-    )
+    correction = _correction(directory, model, pipeline, settings, seed, way, quiet)
     return Member(pipeline, settings, correction)
 
 
@@ -274,7 +255,6 @@ def _correction(
     model: str,
     pipeline: PileupTranslationPipeline,
     settings: Settings,
-    n_events: int,
     seed: int,
     direction: Direction,
     quiet: bool,
@@ -287,12 +267,15 @@ def _correction(
     from pileupgen.files import folder_written_whole
     from pileupgen.models.correction.correlations import FieldCorrection
     from pileupgen.models.correction.marginals import MarginalCorrection
+    from pileupgen.progress import silent
     from pileupgen.run import fingerprint
     from pileupgen.samples.store import ImageStore
 
-    # Weights do not enter the scores.
-    relevant = {key: v for key, v in settings.to_dict().items() if key != "log_weight_limit"}
-    made_from = [relevant, n_events, seed, model, direction.to_dict()]
+    # Neither weights nor further draws enter the scores that the correction is fitted on.
+    others = ("log_weight_limit", "n_draws")
+    relevant = {key: v for key, v in settings.provenance().items() if key not in others}
+    n_events = settings.n_correction_events
+    made_from = [relevant, seed, model, direction.to_dict()]
     folder = directory.path / "correction" / fingerprint(made_from)
     is_field = settings.corrects_correlations
     kind = FieldCorrection if is_field else MarginalCorrection
@@ -304,7 +287,7 @@ def _correction(
     if is_field:
         target = ImageStore(directory.images(direction.target))
         real = target.read(target.indices("train", REAL_PER_CORRECTION_EVENT * n_events))
-    bar = nullcontext(_no_advance) if quiet else progress("correction     ", len(images))
+    bar = nullcontext(silent) if quiet else progress("correction     ", len(images))
     with bar as advance:
         correction = pipeline.fit_correction(
             images.energy,
@@ -319,10 +302,6 @@ def _correction(
     with folder_written_whole(folder) as aside:
         correction.save_pretrained(aside)
     return correction
-
-
-def _no_advance(n: int) -> None:
-    pass
 
 
 def _warn_of_other_domain(store: ImageStore, direction: Direction) -> None:

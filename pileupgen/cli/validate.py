@@ -314,7 +314,7 @@ def _draw(
     with progress("draw", len(drawings), "figures") as advance:
         for name, draw in drawings:
             paths += write_figure(draw(), folder / "figures", name)
-            advance(note=name)
+            advance(1, name)
     return paths
 
 

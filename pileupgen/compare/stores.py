@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,23 +31,13 @@ from pileupgen.measure.features import kind_of
 from pileupgen.measure.pileup_jets import JetSample, find_jets
 from pileupgen.measure.sample import Sample, measure_store
 from pileupgen.parallel import Executor, Serial
+from pileupgen.progress import SILENT, Progress
 from pileupgen.samples.store import Images, ImageStore
 
 Floats = NDArray[np.float64]
 
 LOW_ESS = 0.1
 """Effective over actual number of events below which weights are called poor."""
-
-
-class Advance(Protocol):
-    """Called with the number of units just done."""
-
-    def __call__(self, n: int = 1) -> object:
-        """Advance by ``n``."""
-
-
-Progress = Callable[[str, int, str], AbstractContextManager[Advance]]
-"""Opens a progress bar from a description, a total and a unit."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +135,7 @@ def validate_stores(
     InputError
         If there is nothing to compare, energies are not finite or weights unusable.
     """
-    bars = progress if progress is not None else _silent
+    bars = progress if progress is not None else SILENT.progress
     executor = executor or Serial()
     selection = select_events(target, source, translated, settings.seed)
     release_weight = np.asarray(translated.columns["weight"], dtype=np.float64)
@@ -207,6 +195,7 @@ def validate_stores(
                 *notes_of(chosen, translated),
             ),
             controls=checks,
+            executor=executor,
             advance=advance,
         )
     if kind == "showers":
@@ -346,11 +335,3 @@ def _notes(samples: Samples) -> tuple[str, ...]:
         for sample in (samples.target, *samples.reference, samples.source, samples.translated)
         if sample.n_empty
     )
-
-
-@contextmanager
-def _silent(_description: str, _total: int, _unit: str) -> Iterator[Advance]:
-    def advance(n: int = 1) -> None:
-        pass
-
-    yield advance

@@ -111,7 +111,7 @@ def has_path(settings: Settings) -> bool:
     """Whether events go up to one release and down again."""
     return (
         settings.mode in ("partial", "invert", "invert+sde")
-        and settings.t_release > 0
+        and settings.release_timestep > 0
         and settings.release == "common"
     )
 

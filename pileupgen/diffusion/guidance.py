@@ -8,20 +8,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from diffusers import DDPMScheduler
 from torch import Tensor
 
 from pileupgen.diffusion.schedule import alpha_sigma
+from pileupgen.diffusion.settings import WeightSchedule
 from pileupgen.models.networks.denoiser import FieldDenoiser
 from pileupgen.models.networks.ratio import RatioClassifier
-
-GuidanceKind = Literal["classifier-free", "closed-form", "ratio", "classifier"]
-GUIDANCES: tuple[GuidanceKind, ...] = ("classifier-free", "closed-form", "ratio", "classifier")
-WeightSchedule = Literal["constant", "linear", "cosine"]
-SCHEDULES: tuple[WeightSchedule, ...] = ("constant", "linear", "cosine")
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,8 @@ from pileupgen.diffusion.guidance import Strength
 from pileupgen.diffusion.onnx_graphs import write_calibration, write_correction, write_graphs
 from pileupgen.diffusion.pipeline import Correction, PileupTranslationPipeline
 from pileupgen.diffusion.schedule import alpha_sigma
-from pileupgen.diffusion.settings import Settings
+from pileupgen.diffusion.settings import CLEAN, Settings
 from pileupgen.diffusion.solver_plan import Step, plan_steps
-from pileupgen.diffusion.solvers import CLEAN
 from pileupgen.diffusion.translate import Translator
 from pileupgen.errors import ConfigError, DependencyError, RunError
 from pileupgen.files import folder_written_whole
@@ -173,7 +172,7 @@ def _procedure(
 ) -> dict[str, Any]:
     is_diffused = settings.mode != "calibrate"
     plain = not is_diffused or pipeline.config.calibrate_before
-    t_start = settings.t_release
+    t_start = settings.release_timestep
     if settings.mode == "generate":
         t_start = pipeline.num_train_timesteps - 1
     return {
@@ -228,8 +227,8 @@ _ORDER = [
 def _start(pipeline: PileupTranslationPipeline, settings: Settings) -> dict[str, Any] | None:
     if settings.mode == "generate":
         return {"alpha": 0.0, "sigma": 1.0}
-    if settings.mode == "partial" and settings.t_release > 0:
-        return _level(pipeline, settings.t_release)
+    if settings.mode == "partial" and settings.release_timestep > 0:
+        return _level(pipeline, settings.release_timestep)
     return None
 
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pileupgen.diffusion.guidance import Predictor
-from pileupgen.diffusion.solvers import CLEAN, solve
+from pileupgen.diffusion.settings import CLEAN
+from pileupgen.diffusion.solvers import solve
 from pileupgen.errors import ConfigError
 from pileupgen.models.codec import EventNoise
 

@@ -146,7 +146,7 @@ class PileupTranslationPipeline(DiffusionPipeline):
         event_id: NDArray[np.int64],
         seed: int,
         settings: Settings,
-        advance: Callable[[int], None] = lambda n: None,
+        advance: Callable[[int], object] = lambda n: None,
         source: Domain = "mc",
         target: Domain = "data",
         real: Images | None = None,

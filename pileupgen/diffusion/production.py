@@ -52,12 +52,8 @@ class Production:
     rows : int64 array, shape (N,)
         Source events, ascending.
     members : sequence of Member
-        One model, or an ensemble.
+        One model, or an ensemble, of the same settings.
     seed : int
-    n_draws : int
-        Translations of each event by each member.
-    batch_size : int
-        Source events held in memory.
     direction : Direction
         Domains of the source and of what it becomes.
     """
@@ -66,8 +62,6 @@ class Production:
     rows: Rows
     members: Sequence[Member]
     seed: int
-    n_draws: int = 1
-    batch_size: int = BLOCK_EVENTS
     direction: Direction = field(default_factory=Direction)
 
     @property
@@ -75,11 +69,16 @@ class Production:
         """Translated events of each source event."""
         return len(self.members) * self.n_draws
 
+    @property
+    def n_draws(self) -> int:
+        """Translations of each event by each member."""
+        return self.members[0].settings.n_draws
+
     def translate(
         self, rows: Rows, advance: Callable[[int], object] = lambda n: None
     ) -> Iterator[tuple[NDArray[np.float32], dict[str, NDArray[Any]]]]:
         """Translated images and columns of some rows: by event, then member, then draw."""
-        size = self.batch_size
+        size = self.members[0].settings.batch_size
         if any(member.settings.release == "per-event" for member in self.members):
             # Events of one release time share their network calls: many at once fill them.
             size = max(size, BLOCK_EVENTS)

@@ -8,16 +8,16 @@ unit Gaussians a distance d apart they are Φ(d/√2), exp(−d²) and d.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from pileupgen.diffusion.settings import ReleaseBy
 from pileupgen.diffusion.weights import effective_fraction
 from pileupgen.errors import ConfigError
 
-ReleaseBy = Literal["auc", "ess", "spread"]
 TOLERANCES: dict[ReleaseBy, float] = {"auc": 0.55, "ess": 0.95, "spread": 0.2}
 """Default of each criterion; all three are d ≈ 0.2 for unit Gaussians a distance d apart."""
 NAMES: dict[ReleaseBy, str] = {"auc": "AUC", "ess": "ESS", "spread": "std(ln r)"}

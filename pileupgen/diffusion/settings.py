@@ -1,36 +1,64 @@
-"""How to translate."""
+"""How to translate: the one settings class of a translation.
+
+The ``translate`` section of the config, the options of the command, the operating point that a scan
+recommends and the provenance of a translated store are all derived from the fields below. The
+object itself goes from the command to the networks. Nothing here loads torch.
+"""
 
 from __future__ import annotations
 
+import functools
+import json
 import math
-from dataclasses import asdict, dataclass, replace
+import operator
+from collections.abc import Mapping
+from dataclasses import Field, asdict, dataclass, fields, replace
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
-from pileupgen.diffusion.guidance import GUIDANCES, SCHEDULES, GuidanceKind, WeightSchedule
-from pileupgen.diffusion.solvers import (
-    CLEAN,
-    SAMPLERS,
-    Sampler,
-    is_stochastic,
-    timesteps_between,
-)
 from pileupgen.errors import ConfigError, did_you_mean
+from pileupgen.fields import SECTION, option_name, setting, settings_of
 
 Mode = Literal["partial", "invert", "invert+sde", "generate", "calibrate"]
-MODES: tuple[Mode, ...] = ("partial", "invert", "invert+sde", "generate", "calibrate")
+Sampler = Literal["ancestral", "ddim", "dpmsolver++", "sde-dpmsolver++"]
+GuidanceKind = Literal["classifier-free", "closed-form", "ratio", "classifier"]
+WeightSchedule = Literal["constant", "linear", "cosine"]
 Release = Literal["common", "per-event"]
-RELEASES: tuple[Release, ...] = ("common", "per-event")
+ReleaseBy = Literal["auc", "ess", "spread"]
 Decode = Literal["mean", "sample"]
-DECODES: tuple[Decode, ...] = ("mean", "sample")
 CorrectionKind = Literal["auto", "correlations", "marginals"]
-CORRECTIONS: tuple[CorrectionKind, ...] = ("auto", "correlations", "marginals")
+SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
 LOG_WEIGHT_LIMIT = 5.0
 MICRO_BATCH = 50
 """Events that go through a network at once."""
-_TUPLES = ("guidance_interval", "timesteps")
 PER_EVENT_TIMES = 20
 """Release times that a per-event release chooses from, even in t."""
+PER_EVENT_TOLERANCE = 0.2
+"""Default of |ln r| at a per-event release."""
+CLEAN = -1
+"""The timestep of the clean latents, one below the first noised one."""
+_SYMBOLS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+_WAY: dict[str, Any] = {"is_way": True}
+"""Marks a field as part of the way to translate: of the operating point that a scan recommends."""
+
+
+def timesteps_between(t_release: int, num_inference_steps: int) -> list[int]:
+    """Descending timesteps from ``t_release`` to the clean end, as even as integers allow.
+
+    >>> timesteps_between(300, 4)
+    [300, 225, 150, 74, -1]
+    >>> timesteps_between(2, 50)
+    [2, 1, 0, -1]
+    """
+    import numpy as np
+
+    grid = np.rint(np.linspace(t_release, CLEAN, num_inference_steps + 1)).astype(int)
+    return [int(t) for t in dict.fromkeys(grid.tolist())]
+
+
+def is_stochastic(sampler: Sampler, eta: float = 0.0) -> bool:
+    """Whether a sampler adds noise on its way down."""
+    return sampler in ("ancestral", "sde-dpmsolver++") or (sampler == "ddim" and eta > 0)
 
 
 @dataclass(frozen=True)
@@ -44,9 +72,10 @@ class Settings:
         inversion to t_release as mc, then deterministic decoding as data (DDIB, Su et al.
         2203.08382). ``invert+sde``: the same inversion, then decoding by ``sampler``.
         ``generate``: from pure noise. ``calibrate``: no diffusion, quantile morphing alone.
-    t_release : int
+    t_release : int or str
         Timestep of the release, 0 … T − 1; 0 leaves the latents as they are. With a per-event
-        release the latest one.
+        release the latest one. ``auto`` stands for what the model's release scan chooses; see
+        :meth:`released_at`.
     w : float
         Guidance of the decoding; 0 is off.
     num_inference_steps : int
@@ -69,44 +98,148 @@ class Settings:
     release : str
         ``common``: all at t_release. ``per-event``: each event at the first of some twenty even
         times up to t_release where its own \\|ln r(x_t, t)\\| ≤ ``release_tolerance``.
-    release_tolerance : float
-        Of the per-event release.
+    release_by : str
+        What an automatic release judges by.
+    tolerance : float or None
+        Of ``release_by`` where t_release is ``auto``, else of a per-event \\|ln r\\|.
+    calibrate_after : bool
+        Whether what translated training events lack is corrected after the decode.
+    correction : str
+        What is corrected: ``marginals``, or ``correlations`` too; see
+        :class:`~pileupgen.models.correction.correlations.FieldCorrection`. ``auto``: correlations
+        unless events are inverted, since a release by noise leaves some of the source's
+        correlations in them.
+    n_correction_events : int
+        Training events that the correction is fitted on.
+    decode : str
+        Scores are the ``mean`` of the learned decoder's density or a ``sample`` of it; a lossless
+        codec knows no difference.
     log_weight_limit : float
         Weights are clipped to e^∓ of this.
+    n_draws : int
+        Translations of each event, with random numbers of their own.
     timesteps : tuple of int or None
         Where the network is asked on the way down, descending from ``t_release`` (``generate``:
         from T − 1), the clean end left out; in place of ``num_inference_steps`` even ones.
         Inversion takes them upwards.
-    decode : str
-        Scores are the ``mean`` of the learned decoder's density or a ``sample`` of it; a lossless
-        codec knows no difference.
-    correction : str
-        What the calibration after the decode corrects: ``marginals``, or ``correlations`` too; see
-        :class:`~pileupgen.models.correction.correlations.FieldCorrection`. ``auto``: correlations
-        unless events are inverted, since a release by noise leaves some of the source's
-        correlations in them.
+    batch_size : int
+        Source events held in memory; changes no result.
     micro_batch : int
         Events that go through a network at once, always: fewer are filled up, so that the kernels
         chosen, and with them the last bits of an event, do not depend on how many share its batch.
         Another value gives other last bits; large ones fill GPUs, small ones answer sooner.
     """
 
-    mode: Mode = "partial"
-    t_release: int = 300
-    w: float = 2.0
-    num_inference_steps: int = 15
-    sampler: Sampler = "dpmsolver++"
-    eta: float = 0.0
-    guidance: GuidanceKind = "closed-form"
-    guidance_interval: tuple[int, int] | None = None
-    guidance_schedule: WeightSchedule = "constant"
-    release: Release = "common"
-    release_tolerance: float = 0.2
-    log_weight_limit: float = LOG_WEIGHT_LIMIT
-    decode: Decode = "mean"
-    timesteps: tuple[int, ...] | None = None
-    correction: CorrectionKind = "auto"
-    micro_batch: int = MICRO_BATCH
+    __pydantic_config__: ClassVar[dict[str, Any]] = SECTION
+
+    mode: Mode = setting(
+        "partial",
+        "partial: noise to t_release, switch the class, denoise; invert: deterministic inversion "
+        "and decoding; invert+sde: inversion, then decoding by the sampler; generate: from noise; "
+        "calibrate: quantile morphing alone",
+        **_WAY,
+    )
+    t_release: int | Literal["auto"] = setting(
+        300, "timestep of the release, or auto", metavar="T", example="300", **_WAY
+    )
+    w: float = setting(2.0, "guidance; 0 is off; diffusers' guidance_scale is w + 1", ge=0, **_WAY)
+    num_inference_steps: int = setting(
+        15, "network evaluations from the release to the clean end", option="--steps", ge=1, **_WAY
+    )
+    sampler: Sampler = setting("dpmsolver++", "solver of the reverse diffusion", **_WAY)
+    eta: float = setting(0.0, "noise of the sampler ddim: 0 none, 1 full", ge=0, le=1, **_WAY)
+    guidance: GuidanceKind = setting(
+        "closed-form",
+        "ε + w(ε − ε of no class), the same of closed forms in one pass, ε + w(ε − ε of mc), or "
+        "ε − wσ∇ ln r of the ratio",
+        **_WAY,
+    )
+    guidance_interval: tuple[int, int] | None = setting(
+        None, "guide at timesteps lo ≤ t ≤ hi only", metavar="LO,HI", example="50,400", **_WAY
+    )
+    guidance_schedule: WeightSchedule = setting(
+        "constant", "w over the decoding: constant, or rising from 0 to 2w", **_WAY
+    )
+    release: Release = setting(
+        "common",
+        "all events at t_release, or each at the first time up to it where its own |ln r| is "
+        "within the tolerance",
+        **_WAY,
+    )
+    release_by: ReleaseBy = setting("auc", "what t_release auto judges by", **_WAY)
+    tolerance: float | None = setting(
+        None,
+        "for t_release auto: auc (0.55) and spread (0.2) at most, ess (0.95) at least; for a "
+        "per-event release: |ln r| (0.2) at most",
+        gt=0,
+        **_WAY,
+    )
+    calibrate_after: bool = setting(
+        True, "correct what translated training events lack after the decode"
+    )
+    correction: CorrectionKind = setting(
+        "auto",
+        "what the calibration after the decode corrects: marginals, or correlations of cells too; "
+        "auto: marginals where events are inverted, else correlations too",
+    )
+    n_correction_events: int = setting(
+        600,
+        "training events the correction is fitted on",
+        option="--correction-events",
+        ge=10,
+    )
+    decode: Decode = setting(
+        "mean", "the learned decoder's density of a score: its mean, or drawn from it"
+    )
+    log_weight_limit: float = setting(
+        LOG_WEIGHT_LIMIT, "weights are clipped to e^∓ of this", option="--weight-limit", gt=0
+    )
+    n_draws: int = setting(
+        1, "translations of each event; draw 0 is the plain one", option="--draws", ge=1
+    )
+    timesteps: tuple[int, ...] | None = setting(
+        None,
+        "where the network is asked, descending from t_release, in place of num_inference_steps "
+        "even ones",
+        metavar="T,T,…",
+        example="300,200,100,40,10",
+        **_WAY,
+    )
+    batch_size: int = setting(
+        500, "events held in memory; does not change results", ge=1, is_operational=True
+    )
+    micro_batch: int = setting(
+        MICRO_BATCH,
+        "events that go through a network at once, on which an event's last bits depend: large on "
+        "a GPU, small where few events are wanted soon",
+        ge=1,
+    )
+
+    @property
+    def release_timestep(self) -> int:
+        """The timestep of the release.
+
+        Raises
+        ------
+        ConfigError
+            If it is still to be chosen.
+        """
+        if isinstance(self.t_release, str):
+            raise ConfigError(
+                "t_release is 'auto' and no release scan has chosen a timestep yet.",
+                "Give a timestep, or take that of ReleaseScan.choose by Settings.released_at.",
+            )
+        return self.t_release
+
+    @property
+    def release_tolerance(self) -> float:
+        """|ln r| at most at a per-event release."""
+        return PER_EVENT_TOLERANCE if self.tolerance is None else self.tolerance
+
+    @property
+    def corrects(self) -> bool:
+        """Whether scores are corrected after the decode."""
+        return self.calibrate_after and self.mode != "calibrate"
 
     @property
     def inverts(self) -> bool:
@@ -133,7 +266,7 @@ class Settings:
     @property
     def n_evaluations(self) -> int:
         """Network evaluations an event takes."""
-        if self.mode == "calibrate" or (self.t_release == 0 and self.mode != "generate"):
+        if self.mode == "calibrate" or (self.release_timestep == 0 and self.mode != "generate"):
             return 0
         n = self.num_inference_steps if self.timesteps is None else len(self.timesteps)
         guided = self.w > 0 and self.guidance in ("classifier-free", "ratio")
@@ -147,25 +280,73 @@ class Settings:
 
     def release_times(self) -> list[int]:
         """Times that a per-event release chooses from, ascending, the last being t_release."""
-        n = min(PER_EVENT_TIMES, self.t_release)
-        return sorted({round(self.t_release * (i + 1) / n) for i in range(n)}) if n else [0]
+        last = self.release_timestep
+        n = min(PER_EVENT_TIMES, last)
+        return sorted({round(last * (i + 1) / n) for i in range(n)}) if n else [0]
 
     def at(self, t_release: int) -> Settings:
         """The same with a common release at another time."""
         return replace(self, release="common", t_release=t_release)
 
+    def released_at(self, t_release: int) -> Settings:
+        """The same with an automatic release chosen; the tolerance was the choice's."""
+        return replace(self, t_release=t_release, tolerance=None)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        values = asdict(self)
-        for name in _TUPLES:
-            values[name] = None if values[name] is None else list(values[name])
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return values
 
+    def provenance(self) -> dict[str, Any]:
+        """Settings that the translated events depend on, as plain values.
+
+        >>> "batch_size" in Settings().provenance()
+        False
+        """
+        values = {k: v for k, v in self.to_dict().items() if k not in OPERATIONAL}
+        return {**values, "calibrate_after": self.corrects}
+
+    def way(self) -> dict[str, Any]:
+        """The way to translate: settings of an operating point, as plain values."""
+        return {key: value for key, value in self.to_dict().items() if key in WAY}
+
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Settings:
-        """Inverse of :meth:`to_dict`."""
-        tuples = {name: tuple(values[name]) for name in _TUPLES if values.get(name) is not None}
-        return cls(**{**values, **tuples})
+    def from_dict(cls, values: Mapping[str, Any]) -> Settings:
+        """Inverse of :meth:`to_dict` and of :meth:`provenance`; other keys are left out.
+
+        >>> Settings.from_dict({"mode": "invert", "seed": 1}).mode
+        'invert'
+        """
+        known = {one.name for one in fields(cls)} & values.keys()
+        return cls(**{key: _frozen(values[key]) for key in known})
+
+    def describe(self) -> str:
+        """The way to translate in a few words.
+
+        >>> Settings("partial", 300, 2.0, 10, "ddim", eta=0.5).describe()
+        'partial, t = 300, w = 2, 10 steps, ddim η = 0.5'
+        >>> Settings(guidance="ratio", guidance_schedule="cosine").describe()
+        'partial, t = 300, w = 2 (ratio), 15 steps, dpmsolver++, --guidance-schedule cosine'
+        """
+        if self.mode == "calibrate":
+            return "calibrate"
+        parts = [self.mode] if self.mode == "generate" else [self.mode, f"t = {self.t_release}"]
+        kind = "" if self.guidance == "closed-form" or not self.w else f" ({self.guidance})"
+        steps = f"{self.num_inference_steps} steps"
+        if self.timesteps:
+            steps = f"timesteps {','.join(map(str, self.timesteps))}"
+        parts += [f"w = {self.w:g}{kind}", steps]
+        if self.mode != "invert":
+            noise = f" η = {self.eta:g}" if self.sampler == "ddim" else ""
+            parts.append(self.sampler + noise)
+        # Whatever else is not as by default, so that a new setting is told too.
+        rest = [one for one in fields(self) if one.name in WAY and one.name not in _DESCRIBED]
+        given = [one for one in rest if getattr(self, one.name) != one.default]
+        return ", ".join([*parts, *(f"{option_name(one)} {self._text(one.name)}" for one in given)])
+
+    def _text(self, name: str) -> str:
+        value = getattr(self, name)
+        return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
     def check(self, num_train_timesteps: int) -> None:
         """Refuse what makes no sense, or what a model with T timesteps cannot follow.
@@ -175,27 +356,15 @@ class Settings:
         ConfigError
             Naming the setting.
         """
-        _require_known("mode", self.mode, MODES)
-        _require_known("sampler", self.sampler, SAMPLERS)
-        _require_known("guidance", self.guidance, GUIDANCES)
-        _require_known("guidance schedule", self.guidance_schedule, SCHEDULES)
-        _require_known("release", self.release, RELEASES)
-        _require_known("decode", self.decode, DECODES)
-        _require_known("correction", self.correction, CORRECTIONS)
+        for one in settings_of(self):
+            _require_known(one.name, getattr(self, one.name), _choices().get(one.name))
+            _require_within(one, getattr(self, one.name))
         last = num_train_timesteps - 1
-        if not 0 <= self.t_release <= last:
+        if not 0 <= self.release_timestep <= last:
             raise ConfigError(
                 f"t_release {self.t_release} is outside 0 … {last}.",
                 "Small values keep the event, large ones remove more of the difference.",
             )
-        if self.num_inference_steps < 1 or self.w < 0 or not math.isfinite(self.w):
-            raise ConfigError("steps must be at least 1 and w not negative.")
-        if self.micro_batch < 1:
-            raise ConfigError("micro_batch must be at least 1.")
-        if not 0 <= self.eta <= 1:
-            raise ConfigError(f"η {self.eta} is outside 0 … 1.")
-        if not (self.log_weight_limit > 0 and self.release_tolerance > 0):
-            raise ConfigError("The weight limit and the tolerance of the release must be positive.")
         self._check_interval(last)
         self._check_timesteps(last)
         self._check_combination()
@@ -246,6 +415,43 @@ class Settings:
             )
 
 
-def _require_known(what: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ConfigError(f"No {what} '{value}'.", did_you_mean(value, known))
+def _require_known(what: str, value: object, known: tuple[str, ...] | None) -> None:
+    if known is not None and value not in known:
+        raise ConfigError(
+            f"No {what.replace('_', ' ')} '{value}'.", did_you_mean(str(value), known)
+        )
+
+
+def _require_within(one: Field[Any], value: object) -> None:
+    """Refuse numbers outside the limits of their field."""
+    if not isinstance(value, int | float):
+        return
+    for name, symbol in _SYMBOLS.items():
+        limit = one.metadata.get(name)
+        if limit is not None and not getattr(operator, name)(value, limit):
+            raise ConfigError(f"{one.name} must be {symbol} {limit}, not {value:g}.")
+    if not math.isfinite(value):
+        raise ConfigError(f"{one.name} must be finite, not {value}.")
+
+
+@functools.cache
+def _choices() -> dict[str, tuple[str, ...]]:
+    """Settings that are one of some words, with these."""
+    hints = get_type_hints(Settings)
+    return {name: get_args(kind) for name, kind in hints.items() if get_origin(kind) is Literal}
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+WAY = frozenset(one.name for one in settings_of(Settings) if one.metadata.get("is_way"))
+"""Settings of an operating point, any of which, given as an option, replaces it."""
+OPERATIONAL = frozenset(
+    one.name for one in settings_of(Settings) if one.metadata.get("is_operational")
+)
+"""Settings that change no result."""
+_DESCRIBED = frozenset(
+    ("mode", "t_release", "w", "num_inference_steps", "timesteps", "sampler", "eta", "guidance")
+)
+"""Settings that :meth:`Settings.describe` has words of its own for."""

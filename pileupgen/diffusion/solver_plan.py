@@ -11,7 +11,8 @@ from diffusers import DDPMScheduler
 from torch import Tensor
 
 from pileupgen.diffusion.schedule import alpha_sigma
-from pileupgen.diffusion.solvers import Sampler, solve
+from pileupgen.diffusion.settings import Sampler
+from pileupgen.diffusion.solvers import solve
 
 _TOLERANCE = 1e-9
 

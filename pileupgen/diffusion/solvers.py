@@ -7,7 +7,6 @@ here every solver takes the timesteps it is given and is exact on any of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 import numpy as np
 import torch
@@ -15,31 +14,11 @@ from diffusers import DDPMScheduler
 from torch import Tensor
 
 from pileupgen.diffusion.schedule import alpha_sigma
+from pileupgen.diffusion.settings import SAMPLERS, Sampler, is_stochastic
 from pileupgen.errors import ConfigError
 
-Sampler = Literal["ancestral", "ddim", "dpmsolver++", "sde-dpmsolver++"]
-SAMPLERS: tuple[Sampler, ...] = ("ancestral", "ddim", "dpmsolver++", "sde-dpmsolver++")
 Predict = Callable[[Tensor, int, Tensor], tuple[Tensor, Tensor]]
 Record = Callable[[int, Tensor], None]
-CLEAN = -1
-"""The timestep of the clean latents, one below the first noised one."""
-
-
-def timesteps_between(t_release: int, num_inference_steps: int) -> list[int]:
-    """Descending timesteps from ``t_release`` to the clean end, as even as integers allow.
-
-    >>> timesteps_between(300, 4)
-    [300, 225, 150, 74, -1]
-    >>> timesteps_between(2, 50)
-    [2, 1, 0, -1]
-    """
-    grid = np.rint(np.linspace(t_release, CLEAN, num_inference_steps + 1)).astype(int)
-    return [int(t) for t in dict.fromkeys(grid.tolist())]
-
-
-def is_stochastic(sampler: Sampler, eta: float = 0.0) -> bool:
-    """Whether a sampler adds noise on its way down."""
-    return sampler in ("ancestral", "sde-dpmsolver++") or (sampler == "ddim" and eta > 0)
 
 
 def solve(

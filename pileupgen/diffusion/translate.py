@@ -30,8 +30,8 @@ from pileupgen.diffusion.guidance import (
     Strength,
 )
 from pileupgen.diffusion.schedule import alpha_sigma
-from pileupgen.diffusion.settings import Settings
-from pileupgen.diffusion.solvers import CLEAN, Record, solve
+from pileupgen.diffusion.settings import CLEAN, Settings
+from pileupgen.diffusion.solvers import Record, solve
 from pileupgen.models.calibration.scaling import CellSpace
 from pileupgen.models.codec import Codec, EventNoise, LatentModel
 from pileupgen.models.networks.denoiser import DATA, NULL, FieldDenoiser
@@ -112,7 +112,7 @@ class Translator:
         n = len(batch.rows)
         mu = torch.from_numpy(np.asarray(events.mu[batch.rows], dtype=np.float32))
         released = settings.mode not in ("calibrate", "generate")
-        t = settings.t_release if released else -1
+        t = settings.release_timestep if released else -1
         tables = self.tables(self.direction.target_label, settings)
         return Part(batch.rows, scores[:n], mu, self.direction.sign * logs[:n], t, tables)
 
@@ -194,7 +194,7 @@ class Translator:
             t = int(self.scheduler.config.num_train_timesteps) - 1
             x_t, log_ratio = noise.normal(shape).to(latents), no_ratio
         else:
-            t = settings.t_release
+            t = settings.release_timestep
             x_t = self._release(latents, mu, noise, settings, trace)
             log_ratio = self.log_ratio(x_t, t, mu).double().cpu()
         if settings.mode == "generate" or t > 0:
@@ -248,7 +248,7 @@ class Translator:
         trace: Trace | None = None,
     ) -> Tensor:
         """Latents at the release time: noised forward, or inverted as the source."""
-        t = settings.t_release
+        t = settings.release_timestep
         if t == 0:
             return latents
         if settings.inverts:

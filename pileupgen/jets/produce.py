@@ -20,8 +20,9 @@ from pileupgen.jets.jetnet_file import (
 )
 from pileupgen.jets.spec import JetSpec
 from pileupgen.parallel.chunks import run_chunks
+from pileupgen.progress import Advance
 from pileupgen.simulate.generators import require
-from pileupgen.simulate.produce import Advance, default_workers, scratch_folder
+from pileupgen.simulate.produce import default_workers, scratch_folder
 
 CHUNK = 50
 """Collisions made from one seed; a part of what a sample depends on."""

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from pileupgen.faults import parse_model
 from pileupgen.run import fingerprint, versions
-from pileupgen.simulate.checks import parse_model
 from pileupgen.simulate.spec import MONASH
 
 JET_VERSION = 1

@@ -18,13 +18,13 @@ from pydantic import (
     ConfigDict,
     Field,
     PrivateAttr,
-    ValidationError,
     field_validator,
     model_validator,
 )
 
 from pileupgen.calo.geometry import PRESETS, Grid
 from pileupgen.errors import CardError, MissingInputError, did_you_mean
+from pileupgen.faults import parse_model
 from pileupgen.samples.readers import FORMATS, InputFile, MuSource, Reader
 from pileupgen.samples.readers.base import WeightSource
 from pileupgen.samples.readers.remote import RemoteFile, is_url, match_url
@@ -64,9 +64,6 @@ class Units(Part):
     energy: Literal["GeV", "MeV", "TeV"] | None = Field(
         None, description="where a format does not say it itself, the card has to"
     )
-
-
-_SECTIONS: dict[str, type[BaseModel]] = {"detector": Detector, "units": Units}
 
 
 class DataCard(Part):
@@ -242,26 +239,8 @@ def load_card(path: Path) -> DataCard:
 
 
 def _check(model: type[M], values: dict[str, Any], path: Path, section: str = "") -> M:
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        faults = "; ".join(_describe(fault, model, section) for fault in error.errors())
-        raise CardError(
-            f"{path}: {faults}", "data_cards/FORMAT.md explains the headings."
-        ) from None
-
-
-def _describe(fault: Any, model: type[BaseModel], section: str) -> str:
-    """Say in words where a card is at fault, and the nearest known key."""
-    location = [str(part) for part in fault["loc"]]
-    name = ".".join([section, *location] if section else location)
-    if fault["type"] == "extra_forbidden":
-        inner = _SECTIONS.get(location[0], model) if len(location) > 1 else model
-        return f"unknown key '{name}'. {did_you_mean(location[-1], inner.model_fields)}"
-    if fault["type"] == "missing":
-        return f"'{name}' is missing"
-    said = str(fault["msg"]).removeprefix("Value error, ")
-    return f"{name}: {said[0].lower()}{said[1:]}" if name else said
+    hint = "data_cards/FORMAT.md explains the headings."
+    return parse_model(model, values, str(path), hint=hint, section=section)
 
 
 def _expand(pattern: str, card: Path) -> str:

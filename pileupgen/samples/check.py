@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,18 +12,12 @@ from numpy.typing import NDArray
 from pileupgen.calo.geometry import Grid
 from pileupgen.calo.imaging import Imager
 from pileupgen.errors import UnreadableInputError
+from pileupgen.progress import Advance
 from pileupgen.samples.cards import DataCard
 from pileupgen.samples.readers import InputFile
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-
-class Advance(Protocol):
-    """Called with the number of files just done."""
-
-    def __call__(self, n: int = 1, note: str = "") -> None:
-        """Advance by ``n`` files."""
 
 
 @dataclass(frozen=True)

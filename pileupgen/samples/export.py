@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,18 +14,12 @@ from pileupgen.calo.imaging import images_to_towers
 from pileupgen.calo.towers import Towers
 from pileupgen.errors import DependencyError
 from pileupgen.files import written_whole
+from pileupgen.progress import Advance
 from pileupgen.samples.delphes_file import EDGES, Column, create_delphes_file
 from pileupgen.samples.store import COLUMNS, Images, ImageStore
 
 BATCH_EVENTS = 256
 _LEAVES = {"em": "Eem", "had": "Ehad"}
-
-
-class Advance(Protocol):
-    """Called with the number of events just done."""
-
-    def __call__(self, n: int = 1, note: str = "") -> None:
-        """Advance by ``n`` events."""
 
 
 def leaf_of(layer: str) -> str:

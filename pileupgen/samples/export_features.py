@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pileupgen.files import written_whole
+from pileupgen.progress import Advance
 from pileupgen.samples.delphes_file import create_delphes_file
-from pileupgen.samples.export import Advance, import_pyarrow
+from pileupgen.samples.export import import_pyarrow
 from pileupgen.samples.store import COLUMNS, Images, ImageStore
 
 TREE = "features"

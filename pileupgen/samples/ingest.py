@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pileupgen.calo.geometry import Grid
 from pileupgen.errors import CardError, UnreadableInputError, did_you_mean
 from pileupgen.parallel import Executor, Serial
+from pileupgen.progress import Advance
 from pileupgen.run import versions
 from pileupgen.samples.cards import DataCard
 from pileupgen.samples.dead_cells import count_dead, count_silent
@@ -23,13 +24,6 @@ from pileupgen.samples.store import assign_splits, create_store
 from pileupgen.samples.stream import Drawn, Stream
 
 _log = logging.getLogger("pileupgen")
-
-
-class Advance(Protocol):
-    """Called with the number of events just done."""
-
-    def __call__(self, n: int = 1, note: str = "") -> None:
-        """Advance by ``n`` events."""
 
 
 @dataclass(frozen=True)

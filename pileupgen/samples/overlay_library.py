@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from pileupgen.calo.geometry import Grid
 from pileupgen.errors import MissingInputError, OutputError, StoreError, UnreadableInputError
-from pileupgen.samples.export import BATCH_EVENTS, Advance
+from pileupgen.progress import Advance
+from pileupgen.samples.export import BATCH_EVENTS
 from pileupgen.samples.steadyfile import create_hdf5
 from pileupgen.samples.store import Images, ImageStore
 

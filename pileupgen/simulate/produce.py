@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 
 from pileupgen.errors import OutputError, UnreadableInputError
 from pileupgen.parallel.chunks import run_chunks
+from pileupgen.progress import Advance, silent
 from pileupgen.run import versions
 from pileupgen.simulate.calorimeter import TowerGrid
 from pileupgen.simulate.generators import package
@@ -21,7 +22,6 @@ from pileupgen.simulate.pool import make_pool, pool_path, read_pool, write_pool
 from pileupgen.simulate.spec import SampleSpec
 from pileupgen.simulate.writer import create_delphes_file, read_record
 
-Advance = Callable[..., None]
 CHUNK = 100
 """Events made by one process at a time; the events do not depend on it."""
 
@@ -140,7 +140,7 @@ def make_sample(
     grid = TowerGrid(card.ring_edges(), card.ring_n_phi())
     fingerprint = spec.fingerprint()
     n_workers = workers or default_workers()
-    report = advance or _silent
+    report = advance or silent
     with scratch_folder(path.parent) as scratch:
         pool, was_cached = _provide_pool(spec, cache, scratch, n_workers, report)
         task = {
@@ -200,10 +200,6 @@ def _provide_pool(
     _make_folder(path.parent)
     write_pool(path, pool)
     return path, False
-
-
-def _silent(n: int = 1, note: str = "") -> None:
-    """Report to nobody."""
 
 
 def _make_folder(folder: Path) -> None:

@@ -17,8 +17,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pileupgen.errors import CardError, did_you_mean
+from pileupgen.faults import parse_model
 from pileupgen.run import fingerprint
-from pileupgen.simulate.checks import parse_model
 
 LAYERS = ("em", "had")
 ETA_ACCEPTANCE = 5.5

@@ -10,8 +10,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from pileupgen.errors import CardError, did_you_mean
+from pileupgen.faults import parse_model
 from pileupgen.run import fingerprint, versions
-from pileupgen.simulate.checks import parse_model
 from pileupgen.simulate.generators import (
     GENERATORS,
     JET_PROCESSES,
@@ -148,7 +148,7 @@ class SampleSpec(BaseModel):
         """
         if folder is None and Path(where).is_file():
             folder = Path(where).parent
-        return parse_model(cls, dict(values), where, {"folder": folder})
+        return parse_model(cls, dict(values), where, context={"folder": folder})
 
     def load_response(self) -> ResponseCard:
         """Read the response card.

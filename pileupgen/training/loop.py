@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from accelerate import Accelerator
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from pileupgen.config import TrainingConfig
 from pileupgen.errors import RunError
+from pileupgen.progress import Advance, silent
 from pileupgen.training.ahead import Ahead
 from pileupgen.training.checkpoints import (
     Making,
@@ -41,17 +41,6 @@ _N_ROWS = 100
 _PIECE = 64
 
 History = list[dict[str, float]]
-
-
-class Advance(Protocol):
-    """Told the steps just done and the latest ``loss``, ``held_out`` and ``samples_per_second``."""
-
-    def __call__(self, n: int = 1, **figures: float) -> None:
-        """Advance by ``n``."""
-
-
-def _tell_nobody(n: int = 1, **figures: float) -> None:
-    pass
 
 
 @dataclass(frozen=True)
@@ -111,7 +100,7 @@ def train_stage(
     config: TrainingConfig,
     seed: int,
     accelerator: Accelerator,
-    advance: Advance = _tell_nobody,
+    advance: Advance = silent,
 ) -> Trained:
     """Train a network; at the end it holds the moving average of its weights.
 

@@ -25,6 +25,7 @@ from pileupgen.models.calibration.scaling import CellSpace
 from pileupgen.models.codec import Codec, LatentModel
 from pileupgen.models.networks.autoencoder import Autoencoder
 from pileupgen.models.networks.ratio_calibration import Reliability
+from pileupgen.progress import Advance
 from pileupgen.run import RunDirectory, determining, training_fingerprint
 from pileupgen.samples.store import ImageStore
 from pileupgen.training.checkpoints import Making
@@ -38,7 +39,7 @@ from pileupgen.training.data import (
 )
 from pileupgen.training.denoising_curve import DenoisingCurve, denoising_curve
 from pileupgen.training.encoded import encoded_events
-from pileupgen.training.loop import Advance, History, Stage, train_stage
+from pileupgen.training.loop import History, Stage, train_stage
 from pileupgen.training.model_card import model_card
 from pileupgen.training.networks import new_autoencoder, new_denoiser, new_ratio, new_space
 from pileupgen.training.objectives import Denoising, DensityRatio, Objective, Reconstruction

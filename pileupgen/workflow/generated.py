@@ -8,9 +8,9 @@ from typing import Any
 
 from pileupgen.jets import produce as produce_jets
 from pileupgen.jets.spec import JetSpec
+from pileupgen.progress import Advance
 from pileupgen.simulate import produce
 from pileupgen.simulate.generators import JET_PROCESSES
-from pileupgen.simulate.produce import Advance
 from pileupgen.simulate.spec import SampleSpec
 
 Spec = SampleSpec | JetSpec

@@ -123,9 +123,7 @@ def test_the_run_as_configured_is_what_translate_does(tiny_run):
     run = RunDirectory(tiny_run)
     config = load_config(tiny_run / "config.yaml")
     assert as_configured(config, run).num_inference_steps == config.translate.num_inference_steps
-    automatic = config.model_copy(
-        update={"translate": config.translate.model_copy(update={"t_release": "auto"})}
-    )
+    automatic = config.model_copy(update={"translate": replace(config.translate, t_release="auto")})
     scan = json.loads((run.model / "release.json").read_text())
     assert as_configured(automatic, run).t_release in scan["t"]
 

@@ -25,7 +25,7 @@ from pileupgen.models.networks.ratio import RatioClassifier
 from pileupgen.samples.store import Images
 from tests.conftest import SMALL_GRID, make_energies
 
-PER_EVENT = Settings("partial", 300, 0.0, 2, release="per-event", release_tolerance=1.0)
+PER_EVENT = Settings("partial", 300, 0.0, 2, release="per-event", tolerance=1.0)
 
 
 def neighbour_correlation(energy: np.ndarray) -> float:
@@ -312,7 +312,7 @@ def test_saved_and_loaded_it_translates_the_same(pipeline, events, tmp_path):
         (Settings(t_release=1000), "outside 0 … 999"),
         (Settings(t_release=-1), "outside"),
         (Settings(mode="sideways"), "No mode 'sideways'"),
-        (Settings(num_inference_steps=0), "at least 1"),
+        (Settings(num_inference_steps=0), "num_inference_steps must be ≥ 1"),
         (Settings(timesteps=(300, 100, 200)), "300,100,200 are not descending"),
         (Settings(timesteps=(300, 300)), "not descending"),
         (Settings(timesteps=()), "not descending"),

@@ -104,5 +104,5 @@ def test_help_has_an_example() -> None:
 
 
 def test_shared_calibration_is_not_corrected() -> None:
-    with pytest.raises(ConfigError, match="after: false"):
+    with pytest.raises(ConfigError, match="calibrate_after: false"):
         parse_config({"calibration": {"shared": True}}, "here")

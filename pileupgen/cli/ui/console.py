@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
 
 from rich.console import Console
 from rich.progress import (
@@ -22,18 +21,13 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from pileupgen.progress import Advance
+
 _LOG_WIDTH = 120
 """Columns where the output is no terminal: a batch farm's log."""
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else _LOG_WIDTH)
 error_console = Console(stderr=True, highlight=False)
-
-
-class Advance(Protocol):
-    """Called with the number of units just done and, optionally, a short note."""
-
-    def __call__(self, n: int = 1, note: str = "") -> None:
-        """Advance the bar by ``n``."""
 
 
 class RateColumn(ProgressColumn):
@@ -69,7 +63,7 @@ def progress(description: str, total: int | None, unit: str = "events") -> Itera
     ) as bar:
         task = bar.add_task(description, total=total, note="")
 
-        def advance(n: int = 1, note: str = "") -> None:
+        def advance(n: int = 1, note: str = "", /, **_: float) -> None:
             if note:
                 bar.update(task, advance=n, note=note)
             else:

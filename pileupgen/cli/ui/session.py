@@ -84,7 +84,7 @@ def open_session(
     ConfigError
         If the config or an override does not fit.
     """
-    from pileupgen.config import load_config, parse_config
+    from pileupgen.config import parse_config, read_config
     from pileupgen.resources import find_file
     from pileupgen.run import RunDirectory
 
@@ -93,15 +93,14 @@ def open_session(
         path = own
     else:
         path = find_file(str(config or "demo"), "configs")
-    loaded = load_config(path)
-    configured = loaded.translate.model_fields_set
+    read = read_config(path)
+    loaded = parse_config(read, str(path))
+    values = loaded.to_dict()
+    configured = set(read.get("translate") or {})
     if path == own:
         # A run's own config spells out the defaults too.
-        defaults = type(loaded.translate)()
-        configured = {
-            key for key in configured if getattr(loaded.translate, key) != getattr(defaults, key)
-        }
-    values = loaded.to_dict()
+        defaults = type(loaded.translate)().to_dict()
+        configured = {key for key in configured if values["translate"][key] != defaults[key]}
     if seed is not None:
         values["seed"] = seed
     for section, changes in overrides.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 from rich.progress import (
     BarColumn,
@@ -20,6 +20,7 @@ from rich.progress import (
 from rich.text import Text
 
 from pileupgen.cli.ui.console import console
+from pileupgen.progress import Advance
 
 _N_LINES = 5
 """Lines a stage prints where there is no terminal."""
@@ -30,13 +31,6 @@ FIGURES = {
     "samples_per_second": ("", "{:,.0f} samples/s"),
 }
 """What a stage may tell of itself: words before it and its format."""
-
-
-class StageAdvance(Protocol):
-    """Called with the steps just done and what is known of the losses."""
-
-    def __call__(self, n: int = 1, **figures: float) -> None:
-        """Advance by ``n``."""
 
 
 class _FigureColumn(ProgressColumn):
@@ -63,7 +57,7 @@ def told(figures: dict[str, float | None]) -> str:
 
 
 @contextmanager
-def live_stage(name: str, total: int) -> Iterator[StageAdvance]:
+def live_stage(name: str, total: int) -> Iterator[Advance]:
     """A live line for a stage; where the output is no terminal, a few plain ones."""
     if not console.is_terminal:
         yield _PlainStage(name, total)
@@ -81,7 +75,7 @@ def live_stage(name: str, total: int) -> Iterator[StageAdvance]:
         unknown: dict[str, Any] = dict.fromkeys(FIGURES)
         task = bar.add_task(f"{name:<12}", total=total, **unknown)
 
-        def advance(n: int = 1, **figures: float) -> None:
+        def advance(n: int = 1, _note: str = "", /, **figures: float) -> None:
             known: dict[str, Any] = dict(figures)
             bar.update(task, advance=n, **known)
 
@@ -95,7 +89,7 @@ class _PlainStage:
         self._name, self._total, self._done, self._printed = name, total, 0, 0
         self._begun, self._first = time.monotonic(), 0
 
-    def __call__(self, n: int = 1, **figures: float) -> None:
+    def __call__(self, n: int = 1, _note: str = "", /, **figures: float) -> None:
         """Print a line at every fifth of the stage."""
         if not figures.keys() - {"held_out"}:
             self._first += n  # where a resumed stage begins

@@ -16,22 +16,6 @@ if TYPE_CHECKING:
     from pileupgen.run import RunDirectory
 
 OPERATING_POINT = "operating_point.json"
-OPERATING_KEYS = (
-    "mode",
-    "t_release",
-    "w",
-    "num_inference_steps",
-    "timesteps",
-    "sampler",
-    "eta",
-    "guidance",
-    "guidance_interval",
-    "guidance_schedule",
-    "release",
-    "release_by",
-    "tolerance",
-)
-"""Settings of ``translate`` any of which, given as an option, replaces the operating point."""
 
 
 class ModeChoice(enum.StrEnum):
@@ -133,7 +117,7 @@ AfterOption = Annotated[
     bool | None,
     typer.Option(
         "--calibrate-after/--no-calibrate-after",
-        help="Correct what the decode left amiss. (default: the config's calibration.after)",
+        help="Correct what the decode left amiss. (default: the config's)",
         show_default=False,
     ),
 ]
@@ -250,25 +234,29 @@ def operating_point(session: Session, given: dict[str, Any]) -> dict[str, Any] |
         If the file is damaged.
     """
     from pileupgen.cli.ui.console import console, warn
+    from pileupgen.diffusion.settings import WAY, Settings
 
     path = session.run.path / OPERATING_POINT
     if not path.is_file():
         return None
-    options = [key for key in OPERATING_KEYS if given.get(key) is not None]
-    configured = sorted((session.configured - {"num_inference_steps"}) & set(OPERATING_KEYS))
+    options = [key for key in WAY if given.get(key) is not None]
+    configured = sorted((session.configured - {"num_inference_steps"}) & WAY)
     if options or configured:
         by = "options given" if options else f"config sets translate.{configured[0]}"
         console.print(f"[bold]point[/]  {path} not used: {by}", soft_wrap=True)
         return None
     try:
         point = json.loads(path.read_text(encoding="utf-8"))
-        settings, model = dict(point["settings"]), point["model"]
+        found, model = point["settings"], point["model"]
+        settings = {key: found[key] for key in WAY & found.keys()}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path} cannot be read: {error}.", "Delete it, or scan again.") from error
     if model != model_identity(session.run):
         warn(f"{path} is of another model and not used; run 'pileupgen scan' again.")
         return None
-    console.print(f"[bold]point[/]  {path}: {describe(settings)}", soft_wrap=True)
+    console.print(
+        f"[bold]point[/]  {path}: {Settings.from_dict(settings).describe()}", soft_wrap=True
+    )
     return settings
 
 
@@ -280,33 +268,6 @@ def next_command(session: Session, direction: str, path: Path) -> str:
         return f"pileupgen export{session.arguments} --store {path}"
     extra = "" if path == session.run.translated else f" --input {path}"
     return f"pileupgen validate{session.arguments}{extra}"
-
-
-def describe(settings: dict[str, Any]) -> str:
-    """Settings in a few words.
-
-    >>> describe({"mode": "partial", "t_release": 300, "w": 2.0, "num_inference_steps": 10,
-    ...           "sampler": "ddim", "eta": 0.5})
-    'partial, t = 300, w = 2, 10 steps, ddim η = 0.5'
-    """
-    if settings["mode"] == "calibrate":
-        return "calibrate"
-    parts = [settings["mode"]]
-    if settings["mode"] != "generate":
-        parts.append(f"t = {settings['t_release']}")
-    guidance = settings.get("guidance", "closed-form")
-    kind = "" if guidance == "closed-form" or not settings["w"] else f" ({guidance})"
-    explicit = settings.get("timesteps")
-    steps = f"{settings['num_inference_steps']} steps"
-    if explicit:
-        steps = f"timesteps {','.join(map(str, explicit))}"
-    parts += [f"w = {settings['w']:g}{kind}", steps]
-    eta = f" η = {settings['eta']:g}" if settings["sampler"] == "ddim" else ""
-    if settings["mode"] != "invert":
-        parts.append(settings["sampler"] + eta)
-    if settings.get("release", "common") != "common":
-        parts.append(f"release {settings['release']}")
-    return ", ".join(parts)
 
 
 def run_path(text: str) -> Path:
