@@ -18,8 +18,8 @@ from pileupgen.diffusion.guidance import (
     Strength,
 )
 from pileupgen.diffusion.schedule import alpha_sigma
-from pileupgen.diffusion.settings import Settings
-from pileupgen.diffusion.solvers import SAMPLERS, is_stochastic, solve, timesteps_between
+from pileupgen.diffusion.settings import SAMPLERS, Settings, is_stochastic, timesteps_between
+from pileupgen.diffusion.solvers import solve
 from pileupgen.diffusion.weights import WeightSummary, clipped_weights, effective_fraction
 from pileupgen.models.networks.denoiser import DATA, MC, NULL, Denoiser
 from pileupgen.models.networks.ratio import RatioClassifier

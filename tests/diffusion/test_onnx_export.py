@@ -21,9 +21,9 @@ from pileupgen.diffusion import onnx_export, onnx_graphs, run_onnx
 from pileupgen.diffusion.onnx_export import Agreement, Events, export_translation
 from pileupgen.diffusion.pipeline import PileupTranslationPipeline
 from pileupgen.diffusion.schedule import make_scheduler
-from pileupgen.diffusion.settings import Settings
+from pileupgen.diffusion.settings import Settings, timesteps_between
 from pileupgen.diffusion.solver_plan import plan_steps
-from pileupgen.diffusion.solvers import solve, timesteps_between
+from pileupgen.diffusion.solvers import solve
 from pileupgen.errors import ConfigError, RunError
 from pileupgen.models.calibration.calibration import CellCalibration
 from pileupgen.models.codec import EventNoise

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from pileupgen.diffusion.schedule import alpha_sigma, make_scheduler
-from pileupgen.diffusion.solvers import solve, timesteps_between
+from pileupgen.diffusion.settings import timesteps_between
+from pileupgen.diffusion.solvers import solve
 from pileupgen.jets.emergence import LEVELS, REACH, bin_edges, make_pane, score_density
 from pileupgen.jets.figure import denoising_figure
 

@@ -13,8 +13,8 @@ from pileupgen.diffusion.events import Translation
 from pileupgen.diffusion.guidance import LabelContrast, Predictor, Strength
 from pileupgen.diffusion.pipeline import PileupTranslationPipeline
 from pileupgen.diffusion.schedule import make_scheduler
-from pileupgen.diffusion.settings import Settings
-from pileupgen.diffusion.solvers import SAMPLERS, solve, timesteps_between
+from pileupgen.diffusion.settings import SAMPLERS, Settings, timesteps_between
+from pileupgen.diffusion.solvers import solve
 from pileupgen.errors import ConfigError, RunError
 from pileupgen.models.calibration.calibration import CellCalibration
 from pileupgen.models.codec import EventNoise

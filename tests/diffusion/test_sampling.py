@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from pileupgen.diffusion.schedule import alpha_sigma, make_scheduler
-from pileupgen.diffusion.solvers import SAMPLERS, solve, timesteps_between
+from pileupgen.diffusion.settings import SAMPLERS, timesteps_between
+from pileupgen.diffusion.solvers import solve
 from pileupgen.errors import ConfigError
 
 SCHEDULER = make_scheduler(1000)
