@@ -165,7 +165,7 @@ class Grid:
 
     @property
     def cell_widths(self) -> NDArray[np.int64]:
-        """How many image cells a cell of the detector is wide in φ, shape ``(n_eta,)``."""
+        """Width of the detector's cells in φ in image cells, shape ``(n_eta,)``."""
         counts = (self.n_phi,) * self.n_eta if self.ring_n_phi is None else self.ring_n_phi
         return self.n_phi // np.asarray(counts, dtype=np.int64)
 

@@ -15,7 +15,7 @@ class RowTable:
     """Numbers rows in the order in which they are first seen.
 
     A detector has a few thousand to a few hundred thousand distinct towers, which come again in
-    every event; what is found out about a tower is found out once. Rows are compared bit by bit.
+    every event, so that the cells of a tower are looked up once. Rows are compared bit by bit.
     Tables are addressed directly by a hash; rows that meet in one table go to the next, and the
     few that find no place in any are not kept.
 

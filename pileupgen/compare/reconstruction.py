@@ -32,9 +32,9 @@ def reconstruction_test(
 ) -> ReconstructionTest:
     """Tell reconstructed events from the events themselves by gradient boosting on observables.
 
-    An event and its reconstruction are always in the same fold, so that neither tells of the other.
-    The reference is the same test with the two swapped at random in every pair: mean ∓ standard
-    deviation of several such swaps.
+    An event and its reconstruction are always in the same fold, so that the classifier cannot
+    learn one from the other. The reference is the same test with the two swapped at random in every
+    pair: mean ∓ standard deviation of several such swaps.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def reconstruction_test(
         GeV, event by event the same.
     event_id : int64 array, shape (N,)
     seed : int
-        Of folds, swaps and bootstrap.
+        Seed of folds, swaps and bootstrap.
     """
     signed = bool((original < 0).any() or (reconstructed < 0).any())
     observables = ObservableSet(grid, with_negatives=signed)
@@ -77,9 +77,9 @@ def paired_auc(
     x, y : float64 arrays, shape (N, k)
         Observables; rows belong together.
     rng : numpy.random.Generator
-        Of folds and bootstrap over pairs.
+        Draws the folds, and the bootstrap over pairs.
     n_draws : int
-        Of the bootstrap; 0 leaves the interval out.
+        Bootstrap samples; 0 leaves the interval out.
     """
     n = len(x)
     features = quantile_codes(np.concatenate([x, y]), MAX_BINS)

@@ -43,7 +43,7 @@ class Selection:
     held_out : bool
         Whether the translated events come from the test split.
     notes : tuple of str
-        What a reader of the result has to know.
+        Remarks for the reader of the result.
     """
 
     target: Rows
@@ -72,7 +72,7 @@ def select_events(
     GeometryError
         If the stores are of different grids.
     StoreError
-        If the translated store has no link to its source, or the link leads nowhere.
+        If the translated store has no link to its source, or the linked events are not there.
     InputError
         If the target has no test events, or there is nothing to compare.
     """
@@ -133,7 +133,7 @@ def linked_events(source: ImageStore, translated: ImageStore) -> tuple[Rows, Row
     Raises
     ------
     StoreError
-        If the translated store has no link to its source, or the link leads nowhere.
+        If the translated store has no link to its source, or the linked events are not there.
     InputError
         If it has no events.
     """

@@ -1,4 +1,4 @@
-"""From which domain to which: mc → data, its reverse, and the controls that stay in one domain."""
+"""Direction of a translation: mc → data, its reverse, and the controls that stay in one domain."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _LABELS: dict[Domain, int] = {"mc": MC, "data": DATA}
 class Direction:
     """Domains of the events before and after.
 
-    data → data and mc → mc are controls: what comes out should be as what went in, and what is
-    kept of each event is all that a release lets keep.
+    data → data and mc → mc are controls: events should come out as they went in, and the source
+    correlation of a control is the largest that its release allows.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class Direction:
 
     @property
     def other_label(self) -> int:
-        """The class that the target is not: what guidance leads away from."""
+        """The class other than the target, from which guidance leads away."""
         return MC if self.target == "data" else DATA
 
     @property

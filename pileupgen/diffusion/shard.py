@@ -1,4 +1,4 @@
-"""Shards of a translated store made one, byte for byte as if it had been written at once."""
+"""Shards of a translated store, joined to the bytes that one process would have written."""
 
 from __future__ import annotations
 

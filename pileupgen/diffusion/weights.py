@@ -1,4 +1,4 @@
-"""Release weights: r(x_t, t_release), clipped, and what the clipping did."""
+"""Release weights r(x_t, t_release), clipped, and a summary of their clipping."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def effective_fraction(log_ratio: Floats) -> float:
 
 @dataclass(frozen=True)
 class WeightSummary:
-    """What a sample's weights are worth.
+    """Effective sample size and clipping of a sample's weights.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""How cells fluctuate together."""
+"""Correlations between cells by their distance."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class CellCorrelation:
     """Correlation over events of the E_T of two cells, by their distance.
 
     Covariances are summed over all pairs of cells at a distance and divided by the sum of
-    variances. What all cells have in common (μ) is in it, at every distance.
+    variances. It includes, at every distance, what all cells have in common (μ).
 
     Attributes
     ----------

@@ -21,7 +21,7 @@ class FeatureSet:
     Parameters
     ----------
     grid : Grid
-        Of a feature table, see :meth:`Grid.of_features`.
+        Grid of a feature table, see :meth:`Grid.of_features`.
     """
 
     def __init__(self, grid: Grid) -> None:
@@ -75,7 +75,7 @@ class FeatureSet:
 def observables_of(
     grid: Grid, *, with_negatives: bool = False
 ) -> ObservableSet | FeatureSet | ShowerSet:
-    """What the events of a grid are reduced to: observables of images or of showers, or features.
+    """Choose the per-event numbers of a grid: observables of images or of showers, or features.
 
     Showers are what lies on one of the CaloChallenge's grids. Cells below 0 can be counted by
     themselves in images.

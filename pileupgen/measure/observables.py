@@ -1,4 +1,4 @@
-"""Numbers that an image is reduced to, one per event.
+"""Observables: numbers computed from the image of an event.
 
 Names derive from the grid's layers, so the same code serves any number of layers. On a periodic
 φ axis every observable is unchanged by a roll in φ, with these exceptions: the components of the
@@ -25,7 +25,7 @@ MEV = 1000.0
 
 @dataclass(frozen=True)
 class Observable:
-    """What a per-event number is called.
+    """Name, label and unit of a per-event number.
 
     Attributes
     ----------
@@ -80,8 +80,8 @@ class ObservableSet:
     ``corr_<layer>_<next>``
         The same between the cells of two adjacent layers.
 
-    What an event does not define (the mean log-energy without hits, a correlation of constants)
-    is 0.
+    An observable that an event leaves undefined (the mean log-energy without hits, a correlation of
+    constants) is 0.
 
     Parameters
     ----------
@@ -228,7 +228,7 @@ class ObservableSet:
 
 
 def negative_records(grid: Grid) -> tuple[Observable, ...]:
-    """What counts the cells below 0."""
+    """Records of the observables that count cells below 0."""
     families = (
         ("negative", r"\mathrm{occupancy}\ (E<0)", ""),
         ("negative_et", r"\Sigma E_T\ (E<0)", "GeV"),

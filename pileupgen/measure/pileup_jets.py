@@ -93,7 +93,7 @@ def find_jets(
     DependencyError
         If fastjet is not installed.
     GeometryError
-        If φ is not periodic, so that there are no jets to speak of.
+        If φ is not periodic: jets need the full azimuth.
     """
     if not grid.is_periodic:
         raise GeometryError(f"Jets need the whole azimuth; grid '{grid.name}' covers a window.")

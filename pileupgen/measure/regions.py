@@ -1,4 +1,4 @@
-"""Parts of a grid that observables are taken over: groups of rings, patches, random cones."""
+"""Parts of a grid on which observables are computed: groups of rings, patches, random cones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One pass over images: observables per event, and what only all events together tell."""
+"""One pass over images: observables of each event, and averages over all events."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class Sample:
         return np.stack(list(self.observables.values()), axis=1)
 
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Sample:
-        """Keep the events of the given rows; averages over events stay those of all."""
+        """Keep the events of the given rows; averages over events remain those of all events."""
         return replace(
             self,
             observables={name: values[rows] for name, values in self.observables.items()},

@@ -28,13 +28,13 @@ _FAMILIES = {
     "width_r": (r"\sigma_r", "mm"),
 }
 FAMILIES = tuple(_FAMILIES)
-"""What is measured in every layer; η and φ only where a layer has cells in α."""
+"""Observables of every layer; η and φ only where a layer has cells in α."""
 ALPHA_FAMILIES = FAMILIES[2:6]
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """What the challenge fixes for one of its data sets.
+    """Constants that the challenge fixes for one of its data sets.
 
     Attributes
     ----------

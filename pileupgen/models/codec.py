@@ -1,6 +1,6 @@
 """Energies to latents and back: calibration and autoencoder as one.
 
-Two autoencoders stand side by side under one interface, :class:`LatentModel`: the learned
+Two autoencoders share one interface, :class:`LatentModel`: the learned
 :class:`~pileupgen.models.networks.autoencoder.Autoencoder` and the lossless
 :class:`~pileupgen.models.networks.cell_patches.CellPatches`.
 """
@@ -117,7 +117,7 @@ class Codec:
 
     @torch.no_grad()
     def hit_probability(self, latents: Tensor, domain: int, mu: Tensor) -> Tensor:
-        """Probability of a hit in each cell, as the decoder's density of its score tells.
+        """Probability of a hit in each cell, from the decoder's density of its score.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""What a codec gives back of the energies it was given, without any diffusion."""
+"""Reconstruction of events by the codec alone, without any diffusion."""
 
 from __future__ import annotations
 

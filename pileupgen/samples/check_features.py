@@ -1,4 +1,4 @@
-"""What a card's feature table looks like: one histogram a feature."""
+"""Histograms of the features of a card's table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Give one sample another's μ profile: more pileup is no effect of the detector."""
+"""Matching of μ profiles, since a difference in pileup is not an effect of the detector."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class MuWeights:
     Attributes
     ----------
     weight : float64 array, shape (N,)
-        Of each event of the source; mean 1.
+        Weight of each event of the source; mean 1.
     edges : float64 array, shape (K + 1,)
         Bins in μ, the outer ones open.
     uncovered : float
@@ -112,7 +112,7 @@ def mu_weights(source: NDArray[np.floating[Any]], target: NDArray[np.floating[An
     if not np.any(in_target[is_covered] > 0):
         raise StoreError(
             f"The μ profiles do not overlap: ⟨μ⟩ = {source.mean():.1f} and {target.mean():.1f}.",
-            "No weight can hint this; simulate with the data's pileup.",
+            "No weight can correct this; simulate with the data's pileup.",
         )
     ratio = np.where(is_covered, in_target / np.where(is_covered, in_source, 1.0), 0.0)
     weight = ratio[np.searchsorted(inner, source.astype(np.float64), side="right")]
@@ -131,10 +131,10 @@ def match_mu(path: Path, target: Path, mode: Mode, seed: int) -> MatchSummary:
         The store whose profile it takes.
     mode : str
         ``"reweight"`` keeps all events and writes their weights; ``"resample"`` keeps an event
-        with a probability in proportion to its weight, each at most once, so that what does not
-        know of weights (the training) sees the profile too.
+        with a probability in proportion to its weight, each at most once, so that the
+        training, which ignores weights, sees the profile too.
     seed : int
-        Of the choice of events.
+        Seed of the choice of events.
 
     Returns
     -------

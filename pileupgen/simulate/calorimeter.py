@@ -1,4 +1,4 @@
-"""Towers and what electronics makes of the energy in them."""
+"""Towers, and their measured energies: leakage, resolution, noise, zero suppression."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class TowerGrid:
 
 
 class Calorimeter:
-    """Turns deposited into measured energies.
+    """Converts deposited into measured energies.
 
     Parameters
     ----------

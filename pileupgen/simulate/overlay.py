@@ -35,7 +35,7 @@ class Deposits:
     em, had : float32 arrays, shape (n,)
         Deposited energy in GeV.
     paths : Paths
-        Of the same particles.
+        Paths of the same particles.
     """
 
     offsets: NDArray[np.int64]

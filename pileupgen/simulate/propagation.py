@@ -1,4 +1,4 @@
-"""Where particles hit the calorimeter: straight lines and helices in a solenoid.
+"""Propagation of particles to the calorimeter: straight lines and helices in a solenoid.
 
 The formulas are those of Delphes' ``ParticlePropagator``, in a form that leaves the position of
 the vertex along the beam open until the overlay.

@@ -12,7 +12,7 @@ Made = TypeVar("Made")
 class Ahead(Generic[Made]):
     """A function of the step, called in a thread for the step that comes next.
 
-    What it gives is the same as without, since it depends on nothing but the step.
+    Its values are the same as without it, since they depend on the step alone.
 
     Parameters
     ----------

@@ -107,8 +107,8 @@ class ScoreSample:
     """Scores of one split of both domains, ranks of null and tied cells drawn anew each time.
 
     Batches are a function of (seed, step) alone: half mc, half data, each domain shuffled anew
-    every pass. So a resumed run continues with the very batch it would have had, and processes
-    share a global batch without talking to each other.
+    every pass. So a resumed run continues with the same batch, and processes
+    share a global batch without communication.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What the denoiser has learned, over t, against what is known without a network."""
+"""The denoiser's error over t beside those of the closed form and of a trivial predictor."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pileupgen.models.networks.denoiser import FieldDenoiser
 from pileupgen.training.data import ScoreSample
 
 TIMES = (10, 50, 100, 200, 300, 400, 500, 600, 700, 800, 900, 950, 990)
-"""Of 1000; scaled to the schedule's length."""
+"""Timesteps of a schedule of 1000; scaled to the length of the schedule."""
 N_EVENTS = 128
 """Held-out events per domain."""
 _PIECE = 64
@@ -30,13 +30,13 @@ class DenoisingCurve:
     t : list of int
         Timesteps.
     trivial : list of float
-        Of the best guess that knows each channel's mean and variance only, no correlations.
+        Error of the best guess from the mean and variance of each channel, without correlations.
     closed_form : list of float
-        Of the stationary Gaussian field's own denoiser.
+        Error of the stationary Gaussian field's denoiser.
     network : list of float
-        Of the trained denoiser, with self-conditioning on its first estimate.
+        Error of the trained denoiser, with self-conditioning on its first estimate.
     first_estimate : list of float
-        Of that first estimate, without self-conditioning.
+        Error of that first estimate, without self-conditioning.
     gain, gain_error : list of float
         1 − network / closed_form, and the standard error of it from the events' differences.
     n_events : int
@@ -80,7 +80,7 @@ def denoising_curve(
         mc and data; the trivial predictor's means and variances.
     seed : int
     device : torch.device
-        Of both networks.
+        Device of both networks.
     """
     batch = held_out.in_order(N_EVENTS, seed)
     rng = torch.Generator().manual_seed(seed)

@@ -80,7 +80,7 @@ class EncodedHeldOut:
     held_out : HeldOut
     autoencoder : LatentModel
     device : torch.device
-        Of the autoencoder.
+        Device of the autoencoder.
     """
 
     def __init__(self, held_out: HeldOut, autoencoder: LatentModel, device: torch.device) -> None:
@@ -127,7 +127,7 @@ def encoded_events(
     ----------
     config : Config
     folder : Path
-        Of the cache.
+        Folder of the cache.
     stores : two ImageStores
         mc and data.
     samples : two ScoreSamples
@@ -135,7 +135,7 @@ def encoded_events(
     codec : Codec
         Fitted and trained, on the accelerator's device.
     augmentation : Augmentation
-        Of the stages to come.
+        Augmentation of the stages to come.
     accelerator : Accelerator
     bar : callable
         Opens a progress bar.

@@ -1,4 +1,4 @@
-"""After the last network: calibrate the ratio and see when the domains cease to differ."""
+"""Calibration of the density ratio and scan of its AUC over t, after the last training stage."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class Replicas:
     network : nn.Module
         As ``accelerator.prepare`` gives it.
     copies : sequence of nn.Module
-        Of the same network.
+        Copies of the network.
     over : Map
         Over as many threads as there are networks.
     """

@@ -97,7 +97,7 @@ def optimise(
     Parameters
     ----------
     replicas : Replicas
-        Of the network as ``accelerator.prepare`` gives it.
+        Replicas of the network as ``accelerator.prepare`` returns it.
     objective : Objective
     optimizer : accelerate's optimizer
     batch, drawn : Batch, dict of Tensor

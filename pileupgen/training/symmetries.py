@@ -1,4 +1,4 @@
-"""Which symmetries of the detector training may use."""
+"""Symmetries of the detector that the training may use."""
 
 from __future__ import annotations
 

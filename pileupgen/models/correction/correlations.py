@@ -17,7 +17,7 @@ _CHUNK = 50
 
 
 class FieldCorrection(ModelMixin, ConfigMixin):
-    """Scores with the target's correlations and N(0, 1) marginals, by two maps in turn.
+    """Gives normal scores the target's correlations and N(0, 1) marginals, by two maps in turn.
 
     A release that keeps the event leaves part of the source's correlations in it. What is left is
     taken out by the Wasserstein-optimal linear map between the Gaussian fields of translated
@@ -37,7 +37,7 @@ class FieldCorrection(ModelMixin, ConfigMixin):
     Attributes
     ----------
     maps : Tensor, shape (n_sweeps, n_phi//2 + 1, L·n_eta, L·n_eta)
-        Of each φ frequency; see :meth:`StationaryField.transport`.
+        One matrix per φ frequency; see :meth:`StationaryField.transport`.
     mean_from, mean_to : Tensor, shape (n_sweeps, L·n_eta)
         Means of the two fields.
     """
@@ -72,7 +72,7 @@ class FieldCorrection(ModelMixin, ConfigMixin):
 
     @property
     def marginals(self) -> list[MarginalCorrection]:
-        """What corrects the marginals after each map."""
+        """Corrections of the marginals, one after each linear map."""
         return [module for module in self.sweeps if isinstance(module, MarginalCorrection)]
 
     @torch.no_grad()

@@ -31,9 +31,10 @@ class Autoencoder(ModelMixin, ConfigMixin):
     The shortcuts (Chen et al., 2410.10733) carry each patch of cells straight into the
     channels of its latent position; convolutions, attention over all positions and
     cross-attention to domain and μ learn what is to be added. With as many channels as a patch
-    has cells nothing need be lost, and a roll in φ by whole patches commutes with both halves.
+    has cells no information need be lost. A roll in φ by whole patches commutes with both
+    halves.
     With ``has_coarse`` each half also attends to block means of what it is given, scores or
-    latents: what regions of the event hold as a whole. Nothing goes past the latents.
+    latents: the energy of whole regions of the event. No information bypasses the latents.
     The decoder gives each cell a Gaussian density of its score, which through the quantile tables
     is a hit probability and a density of log-energy.
 

@@ -13,9 +13,8 @@ from pileupgen.models.networks.layers import patchify, require_patch, unpatchify
 class CellPatches(ModelMixin, ConfigMixin):
     """Scores to latents and back by space-to-channel alone: nothing is learned, nothing is lost.
 
-    It stands where :class:`~pileupgen.models.networks.autoencoder.Autoencoder` can stand. What a
-    denoiser then sees are the scores themselves; only the place of a null cell within its mass is
-    arbitrary.
+    It replaces :class:`~pileupgen.models.networks.autoencoder.Autoencoder`. The denoiser then sees
+    the normal scores themselves; only the rank of a null cell within its mass is arbitrary.
 
     Parameters
     ----------
@@ -66,6 +65,6 @@ class CellPatches(ModelMixin, ConfigMixin):
         domain: Tensor,  # noqa: ARG002
         mu: Tensor,  # noqa: ARG002
     ) -> tuple[Tensor, Tensor]:
-        """Latents (N, C, H, W) to scores and, for there is no doubt, ln variance −∞."""
+        """Latents (N, C, H, W) to scores, with ln variance −∞ since they are exact."""
         scores = unpatchify(latents, self.patch)
         return scores, torch.full_like(scores, -torch.inf)

@@ -18,7 +18,7 @@ from pileupgen.models.networks.layers import rotary_angles, rotate, unpatchify, 
 
 N_HEADS = 2
 _BLOCK = (5, 3)
-"""At most so many latent positions in η and φ make a block."""
+"""Largest number of latent positions in η and in φ that make a block."""
 
 
 class CoarseAttention(nn.Module):

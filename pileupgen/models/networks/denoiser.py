@@ -26,8 +26,8 @@ MC, DATA, NULL = 0, 1, 2
 class FieldDenoiser(ModelMixin, ConfigMixin):
     """v_θ(x_t, t, y, μ, x̃_0), the velocity of self-conditioned, class-guided diffusion.
 
-    What all denoisers share: the closed form of a stationary Gaussian field, to which a network
-    adds what that leaves over. With its last weights at zero, as at the start, a denoiser is the
+    Base of all denoisers: the closed form of a stationary Gaussian field plus the correction that a
+    network adds to it. With its last weights at zero, as at the start, a denoiser equals the
     closed form.
 
     Attributes
@@ -89,7 +89,7 @@ class FieldDenoiser(ModelMixin, ConfigMixin):
         alpha: Tensor,  # noqa: ARG002
         sigma: Tensor,  # noqa: ARG002
     ) -> Tensor:
-        """Which x̃_0 (N, C, H, W) the network is shown: its own, or none if it never learned to."""
+        """Choose the x̃_0 (N, C, H, W) shown to the network: zeros if it was trained without."""
         return x_0 if self.config.get("self_conditioned", True) else torch.zeros_like(x_0)
 
     def closed_form(self, x_t: Tensor, label: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
@@ -123,7 +123,7 @@ class FieldDenoiser(ModelMixin, ConfigMixin):
         x_0: Tensor,
         source: Tensor | None = None,
     ) -> Tensor:
-        """What the network adds to the closed form."""
+        """Compute the network's correction to the closed form."""
         raise NotImplementedError
 
 
@@ -141,7 +141,7 @@ class Denoiser(FieldDenoiser):
     n_blocks : int
         Residual blocks on each side of the dense block.
     patch : (int, int)
-        Of the closed form's :class:`StationaryField`.
+        Patch of the closed form's :class:`StationaryField`.
     has_coarse : bool
         Whether the source event's coarse content is a condition.
     self_conditioned : bool
@@ -190,7 +190,7 @@ class Denoiser(FieldDenoiser):
         x_0: Tensor,
         source: Tensor | None = None,
     ) -> Tensor:
-        """What the network adds to the closed form."""
+        """Compute the network's correction to the closed form."""
         condition = self.condition(t, label, mu)
         hidden = self.first(torch.cat([x_t, x_0], dim=1)) + self.ring
         skips = []

@@ -42,7 +42,7 @@ class PeriodicConv2d(nn.Module):
 def wrapped(x: Tensor, pad: int) -> Tensor:
     """(N, C, H, W) to (N, C, H, W + 2 pad), continued around in φ.
 
-    As ``F.pad`` in its circular mode, whose gradient takes much longer. Under autocast in the
+    Equal to ``F.pad`` in its circular mode, whose gradient takes much longer. Under autocast in the
     precision that a convolution is about to ask for.
     """
     dtype, device = x.dtype, x.device.type

@@ -33,7 +33,7 @@ class RatioClassifier(ModelMixin, ConfigMixin):
     width, n_blocks : int
         Channels and residual blocks.
     patch : (int, int)
-        Of the Gaussian log-ratio's :class:`StationaryField`.
+        Patch of the Gaussian log-ratio's :class:`StationaryField`.
 
     Attributes
     ----------

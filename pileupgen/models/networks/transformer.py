@@ -40,7 +40,7 @@ class TransformerDenoiser(FieldDenoiser):
     n_heads : int
         Heads of the attention.
     patch : (int, int)
-        Of the closed form's :class:`StationaryField`.
+        Patch of the closed form's :class:`StationaryField`.
     has_coarse : bool
         Whether the source event's coarse content is a condition.
     self_conditioned : bool
@@ -98,7 +98,7 @@ class TransformerDenoiser(FieldDenoiser):
         x_0: Tensor,
         source: Tensor | None = None,
     ) -> Tensor:
-        """What the network adds to the closed form."""
+        """Compute the network's correction to the closed form."""
         condition = F.silu(self.condition(t, label, mu))
         image = self.first(torch.cat([x_t, x_0], dim=1)) + self.ring
         if self.coarse is not None:

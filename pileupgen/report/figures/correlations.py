@@ -1,4 +1,4 @@
-"""How cells fluctuate together, by their distance."""
+"""Correlations between cells by their distance."""
 
 from __future__ import annotations
 

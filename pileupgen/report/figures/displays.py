@@ -67,7 +67,7 @@ def event_path_figure(path: EventPath, translated: NDArray[np.float32], grid: Gr
     ----------
     path : EventPath
     translated : float32 array, shape (L, n_eta, n_phi)
-        What the event became, in GeV, its marginals corrected: the clean end of the way down.
+        The event after translation and residual correction, in GeV.
     grid : Grid
         Axes of the images; layers are summed.
     """

@@ -26,7 +26,7 @@ def feature_correlation_figure(target: Sample, source: Sample, translated: Sampl
     Parameters
     ----------
     target, source, translated : Sample
-        Of tables with the same features.
+        Tables with the same features.
     """
     names = target.grid.layers
     value, error = correlations(target.matrix(), target.weight)

@@ -1,4 +1,4 @@
-"""Where on the way into the noise the samples cease to differ."""
+"""Separability of the samples over the noise level, and the release chosen by it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def release_figure(
     t_release : int, optional
         Where the translated events were released; marked.
     word : str
-        What to call that.
+        Label of the mark.
     """
     with style():
         figure = new_figure(6.4, 5.6)

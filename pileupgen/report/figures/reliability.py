@@ -17,7 +17,7 @@ def reliability_figure(found: Reliability) -> Figure:
     Parameters
     ----------
     found : Reliability
-        Of held-out events, cross-fitted.
+        Reliability on held-out events, cross-fitted.
     """
     with style():
         figure = new_figure(9.6, 4.2)

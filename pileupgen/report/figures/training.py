@@ -1,4 +1,4 @@
-"""How training went: loss curves, and what the denoiser learned over t."""
+"""Figures of the training: loss curves, and the denoiser's error over t."""
 
 from __future__ import annotations
 
