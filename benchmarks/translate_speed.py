@@ -30,7 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.parts import Parts
 from benchmarks.quality import Judge
 from pileupgen.diffusion.direction import Direction
-from pileupgen.diffusion.events import EventKeys
+from pileupgen.diffusion.events import EventKeys, Events
 from pileupgen.diffusion.pipeline import Correction, PileupTranslationPipeline
 from pileupgen.diffusion.production import Blocks, Member, Production, produce
 from pileupgen.diffusion.schedule import alpha_sigma
@@ -212,9 +212,10 @@ def flops_per_event(pipeline: PileupTranslationPipeline, settings: Settings) -> 
     """Floating-point operations of a translation, counted."""
     n = MICRO_BATCH
     energy = np.zeros((n, *pipeline.geometry.shape), dtype=np.float32)
-    mu, keys = np.full(n, 60.0, dtype=np.float32), EventKeys(np.arange(n), 1)
+    mu = np.full(n, 60.0, dtype=np.float32)
+    events = Events(energy, mu, EventKeys(np.arange(n), 1))
     with FlopCounterMode(display=False) as counter:
-        list(pipeline.translator(Direction()).parts(energy, mu, keys, settings))
+        list(pipeline.translator(Direction()).parts(events, settings))
     return float(counter.get_total_flops()) / n
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pileupgen.cli.ui.session import Session
-    from pileupgen.diffusion.onnx_export import Events
+    from pileupgen.diffusion.events import Events
     from pileupgen.diffusion.settings import Settings
     from pileupgen.samples.store import ImageStore
 
@@ -61,8 +61,7 @@ def export_onnx(session: Session, store: ImageStore, folder: Path) -> None:
         pipeline,
         settings,
         folder,
-        _some_events(ImageStore(session.run.images("mc"))),
-        seed=seed,
+        _some_events(ImageStore(session.run.images("mc")), seed),
         correction=member.correction,
         provenance={"model": model, "store": made_by},
     )
@@ -70,7 +69,8 @@ def export_onnx(session: Session, store: ImageStore, folder: Path) -> None:
     say_wrote(folder, f"{size:.1f} MB")
     console.print(
         f"[bold]agrees[/] with torch in fp32 on {agreement.n_events} events: scores to "
-        f"{agreement.score:.1e}, ln r to {agreement.log_ratio:.1e}, "
+        f"{agreement.differences['translated score']:.1e}, ln r to "
+        f"{agreement.differences['ln r']:.1e}, "
         f"{100 * agreement.differing_cells:.2g} % of cells on the other side of a threshold",
         soft_wrap=True,
     )
@@ -94,8 +94,8 @@ def _settings_of(store: ImageStore) -> Settings:
     return Settings.from_dict(made_by)
 
 
-def _some_events(store: ImageStore) -> Events:
-    from pileupgen.diffusion.onnx_export import Events
+def _some_events(store: ImageStore, seed: int) -> Events:
+    from pileupgen.diffusion.events import EventKeys, Events
 
     images = store.read(store.indices("test", N_CHECKED))
-    return Events(images.energy, images.mu, images.event_id)
+    return Events(images.energy, images.mu, EventKeys(images.event_id, seed))

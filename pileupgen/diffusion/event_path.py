@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pileupgen.diffusion.direction import Direction
-from pileupgen.diffusion.events import EventKeys
+from pileupgen.diffusion.events import EventKeys, Events
 from pileupgen.diffusion.pipeline import PileupTranslationPipeline
 from pileupgen.diffusion.settings import Settings
 from pileupgen.errors import ConfigError
@@ -83,7 +83,7 @@ def follow_event(
     translator = pipeline.translator(way)
     mus = np.array([mu], dtype=np.float32)
     keys = EventKeys(np.array([event_id], dtype=np.int64), seed)
-    trace = translator.trace(energy[None], mus, keys, settings)
+    trace = translator.trace(Events(energy[None], mus, keys), settings)
     up, down = dict(trace.up), dict(trace.down)
     stops = _stops(sorted(up.keys() & down.keys()))
 

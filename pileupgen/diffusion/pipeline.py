@@ -177,9 +177,9 @@ class PileupTranslationPipeline(DiffusionPipeline):
             return correction
         scores = torch.empty((len(energy), n_channels, *grid.shape[1:]))
         self._require_fitting(energy, settings)
-        keys = EventKeys(event_id, seed)
+        events = Events(energy, mu, EventKeys(event_id, seed))
         with torch_threads(torch.get_num_threads()) as over:
-            for part in translator.parts(energy, mu, keys, settings, over):
+            for part in translator.parts(events, settings, over):
                 scores[part.rows] = part.scores
                 advance(len(part.rows))
             if isinstance(correction, FieldCorrection) and real is not None:

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from pileupgen.diffusion.direction import Direction
 from pileupgen.diffusion.events import (
-    EventKeys,
     Events,
     MicroBatch,
     Part,
@@ -73,16 +72,8 @@ class Translator:
         """The domain whose quantiles hold for events of a class."""
         return label if self.calibrate_before or settings.mode == "calibrate" else DATA
 
-    def parts(
-        self,
-        energy: NDArray[np.float32],
-        mu: NDArray[np.float32],
-        keys: EventKeys,
-        settings: Settings,
-        over: Map = map,
-    ) -> Iterator[Part]:
+    def parts(self, events: Events, settings: Settings, over: Map = map) -> Iterator[Part]:
         """Translated scores of some events after others, in any order."""
-        events = Events(energy, mu, keys)
         return over(partial(self.part, events), self.micro_batches(events, settings, over))
 
     def micro_batches(
@@ -116,20 +107,12 @@ class Translator:
         tables = self.tables(self.direction.target_label, settings)
         return Part(batch.rows, scores[:n], mu, self.direction.sign * logs[:n], t, tables)
 
-    def trace(
-        self,
-        energy: NDArray[np.float32],
-        mu: NDArray[np.float32],
-        keys: EventKeys,
-        settings: Settings,
-    ) -> Trace:
+    def trace(self, events: Events, settings: Settings) -> Trace:
         """Follow a few events, all released at ``settings.t_release``, through their translation.
 
         Parameters
         ----------
-        energy : float32 array, shape (N, L, n_eta, n_phi)
-        mu : float array, shape (N,)
-        keys : EventKeys
+        events : Events
         settings : Settings
 
         Returns
@@ -138,8 +121,7 @@ class Translator:
             Both ways at all timesteps of the solver, clean ends and the release included.
         """
         found = Trace()
-        events = Events(energy, mu, keys)
-        self._translate(*events.of(np.arange(len(energy))), settings, found)
+        self._translate(*events.of(np.arange(len(events.energy))), settings, found)
         return found
 
     def _own_releases(self, events: Events, batch: MicroBatch) -> NDArray[np.int64]:

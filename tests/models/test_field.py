@@ -59,6 +59,32 @@ def test_log_ratio_tells_the_domains_apart_and_averages_to_one(field):
     assert float(log_mc.exp().mean()) == pytest.approx(1.0, abs=0.1)
 
 
+def test_log_ratio_is_that_of_the_gaussian_densities_to_rounding(field):
+    """Against the densities in double precision, and for any number of events at a time."""
+    x_t, _, levels = noised(30 * correlated(50, 0.4, 13), 0.99)
+    found = field.log_ratio(x_t, *levels)
+    a, s = float(levels[0][0]), float(levels[1][0])
+    log_p = []
+    for label in (0, 1):
+        covariance = field.covariance(label)
+        coordinates = torch.fft.rfft(x_t.double(), norm="ortho").permute(3, 0, 1, 2).flatten(2)
+        coordinates[0] -= a * 8**0.5 * field.mean[label].double()
+        total = torch.zeros(50, dtype=torch.float64)
+        for k, c in enumerate(coordinates):
+            # A frequency's real and imaginary part are two coordinates, k = 0 and W/2 have one.
+            n = 1 if k in (0, 4) else 2
+            full = a**2 * covariance[k] + s**2 * torch.eye(12, dtype=torch.float64)
+            inverse = torch.linalg.inv(full).to(c)
+            total += n * torch.linalg.slogdet(full)[1]
+            total += n * torch.einsum("ni,ij,nj->n", c.conj(), inverse, c).real
+        log_p.append(-0.5 * total)
+    expected = log_p[1] - log_p[0]
+    assert float(expected.abs().max()) > 1000
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=0)
+    one = [field.log_ratio(x_t[i : i + 1], levels[0][:1], levels[1][:1]) for i in range(50)]
+    torch.testing.assert_close(torch.cat(one), found, rtol=2e-7, atol=0)
+
+
 def test_patches_change_the_shape_and_nothing_else():
     sample = [correlated(2000, 0.1, 1), correlated(2000, 0.4, 2)]
     plain, patched = StationaryField(2, 6, 8), StationaryField(8, 3, 4, patch=(2, 2))
