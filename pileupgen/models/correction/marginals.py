@@ -14,7 +14,7 @@ S_MAX = 3.7
 
 
 class MarginalCorrection(ModelMixin, ConfigMixin):
-    """Map of the scores of each layer and ring to N(0, 1), by quantiles of translated training events.
+    """Map of scores of each layer and ring to N(0, 1), by quantiles of translated training events.
 
     A denoiser leaves the marginals a little off, and guidance more so; the map that corrects them
     is fitted once for each setting of the translation, so that an event does not depend on its
