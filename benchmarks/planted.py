@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pileupgen.calo.geometry import Grid, get_grid
-from pileupgen.compare.significance import Verdict, judge
+from pileupgen.compare.results import Verdict
+from pileupgen.compare.significance import judge
 from pileupgen.measure.sample import Sample, measure_sample
 from pileupgen.samples.store import Images, ImageStore
 

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from benchmarks.baselines.contract import Output
 from pileupgen.compare.distance_table import DistanceTable
-from pileupgen.compare.draws import Draws, Samples
+from pileupgen.compare.resampling import Draws, Samples
+from pileupgen.compare.results import TwoSampleTest
 from pileupgen.compare.source_correlation import block_source_correlation, cell_source_correlation
-from pileupgen.compare.two_sample import TwoSampleTest, feature_test
+from pileupgen.compare.two_sample import feature_test
 from pileupgen.measure.bootstrap import Estimate
 from pileupgen.measure.sample import Sample, measure_sample
 from pileupgen.samples.store import Images, ImageStore

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-NONE = "–"
+    from pileupgen.compare.results import Comparison
+
 FORMATS = (".md", ".csv")
-Metrics = dict[str, Any]
+TRANSLATION = {
+    "t_release": "release time t",
+    "w": "guidance strength w",
+    "mode": "mode",
+    "num_inference_steps": "steps",
+}
+"""Settings of the translation that are shown."""
 
 
 def compare(
@@ -52,7 +58,7 @@ def compare(
     from pileupgen.cli.ui.console import console, say_next, say_read, say_wrote, warn
     from pileupgen.errors import ConfigError
     from pileupgen.files import write_whole
-    from pileupgen.report.schema import metrics_path, read_metrics
+    from pileupgen.report.metrics_file import metrics_path, read_metrics
 
     if output is not None and output.suffix not in FORMATS:
         raise ConfigError(
@@ -83,7 +89,7 @@ def run_names(paths: list[Path]) -> list[str]:
     >>> run_names([Path("runs/a/validation/metrics.json"), Path("a/validation/b/metrics.json")])
     ['a', 'a/b']
     """
-    from pileupgen.report.schema import run_of
+    from pileupgen.report.metrics_file import run_of
 
     names = []
     for path in paths:
@@ -96,30 +102,41 @@ def run_names(paths: list[Path]) -> list[str]:
     ]
 
 
-def headline_lines(found: list[Metrics]) -> list[list[str]]:
+def headline_lines(found: list[Comparison]) -> list[list[str]]:
     """Give the lines of the table: what it is, then one text a run.
 
     Lines that no run has a number for are left out.
     """
+    from pileupgen.compare.results import HEADLINE
+    from pileupgen.report.text import NONE, headline_text
+
     lines = []
-    for label, of in _QUANTITIES:
-        texts = [of(metrics) for metrics in found]
-        if any(text != NONE for text in texts):
-            lines.append([label, *texts])
-    return lines
+    for number in HEADLINE:
+        for row in ("translated", "source", "reference") if number.beside else ("translated",):
+            label = number.term(found[0].kind).label
+            texts = [headline_text(number, comparison.column(row)) for comparison in found]
+            lines.append([label if row == "translated" else f"{label}, {row}", *texts])
+    lines += [
+        ["most significant difference", *map(_worst, found)],
+        ["release weights used", *("yes" if one.settings.weighted else "no" for one in found)],
+        ["target events", *(f"{one.target.n_events:,}" for one in found)],
+    ]
+    for key, label in TRANSLATION.items():
+        lines.append([label, *(str(one.translation.get(key, NONE)) for one in found)])
+    return [line for line in lines if any(text != NONE for text in line[1:])]
 
 
-def differences(names: list[str], found: list[Metrics]) -> list[str]:
+def differences(names: list[str], found: list[Comparison]) -> list[str]:
     """Say in what the runs' comparisons are not alike, so that their numbers are not either."""
     texts = []
     for what, of in (
-        ("target files", lambda m: m.get("inputs", {}).get("target", {}).get("sha256")),
-        ("source files", lambda m: m.get("inputs", {}).get("source", {}).get("sha256")),
-        ("numbers of target events", lambda m: m["target"]["n_events"]),
-        ("observables", lambda m: tuple(m["observables"])),
-        ("uses of release weights", lambda m: m["settings"]["weighted"]),
+        ("target files", lambda one: _hash(one, "target")),
+        ("source files", lambda one: _hash(one, "source")),
+        ("numbers of target events", lambda one: one.target.n_events),
+        ("observables", lambda one: tuple(one.observables)),
+        ("uses of release weights", lambda one: one.settings.weighted),
     ):
-        values = [of(metrics) for metrics in found]
+        values = [of(comparison) for comparison in found]
         kinds = list(dict.fromkeys(values))
         if len(kinds) > 1:
             groups = [
@@ -140,21 +157,21 @@ def to_markdown(names: list[str], lines: list[list[str]]) -> str:
     return "\n".join([line(["", *names]), rule, *map(line, lines)]) + "\n"
 
 
-def to_csv(names: list[str], found: list[Metrics]) -> str:
+def to_csv(names: list[str], found: list[Comparison]) -> str:
     """Write every headline number as CSV, one line a run; empty where a run has none."""
     import csv
     from io import StringIO
 
-    numbers = [
-        {
-            **metrics["headline"],
-            **_bounds("mean_w1", metrics["rows"]["translated"]["mean_w1"]),
-            **_bounds("shift_removed", metrics["rows"]["translated"]["shift_removed"]),
-            **metrics.get("translation", {}),
-            "weighted": metrics["settings"]["weighted"],
-        }
-        for metrics in found
-    ]
+    from pileupgen.compare.results import HEADLINE
+
+    numbers: list[dict[str, object]] = []
+    for comparison in found:
+        line: dict[str, object] = {**comparison.headline}
+        for number in HEADLINE:
+            interval = number.get(comparison.column("translated"))
+            if interval is not None and interval.has_interval:
+                line |= {f"{number.name}_low": interval.low, f"{number.name}_high": interval.high}
+        numbers.append(line | comparison.translation | {"weighted": comparison.settings.weighted})
     columns = list(dict.fromkeys(key for line in numbers for key in line))
     text = StringIO()
     writer = csv.DictWriter(text, ["run", *columns], restval="", lineterminator="\n")
@@ -170,7 +187,7 @@ def _table(names: list[str], lines: list[list[str]]) -> Table:
 
     table = Table(
         title="Validations",
-        caption="of translated events unless said; ± is the 68 % interval's half width or error",
+        caption="of translated events unless said otherwise; ± is half the 68 % interval",
         header_style="bold",
         title_style="bold",
     )
@@ -182,85 +199,12 @@ def _table(names: list[str], lines: list[list[str]]) -> Table:
     return table
 
 
-def _bounds(name: str, estimate: dict[str, float | None]) -> dict[str, float | None]:
-    return {f"{name}_low": estimate["low"], f"{name}_high": estimate["high"]}
+def _hash(comparison: Comparison, role: str) -> str | None:
+    return comparison.inputs[role].sha256 if role in comparison.inputs else None
 
 
-def _estimate(row: str, *keys: str) -> Callable[[Metrics], str]:
-    def text(metrics: Metrics) -> str:
-        found = metrics["rows"][row]
-        for key in keys:
-            found = None if found is None else found[key]
-        if found is None or found["value"] is None:
-            return NONE
-        low, high = found["low"], found["high"]
-        error = "" if low is None or high is None else f" ± {0.5 * (high - low):.3f}"
-        return f"{found['value']:.3f}{error}"
+def _worst(comparison: Comparison) -> str:
+    from pileupgen.report.text import NONE
 
-    return text
-
-
-def _auc(key: str) -> Callable[[Metrics], str]:
-    def text(metrics: Metrics) -> str:
-        from pileupgen.report.text import auc_error
-
-        test = metrics["rows"]["translated"]["two_sample"][key]
-        return NONE if test is None else f"{test['auc']:.3f} ± {auc_error(test):.3f}"
-
-    return text
-
-
-def _distance(key: str) -> Callable[[Metrics], str]:
-    def text(metrics: Metrics) -> str:
-        from pileupgen.report.text import number, physics_range
-
-        found = metrics["rows"]["translated"][key]
-        if found is None or found["value"] is None or found["error"] is None:
-            return NONE
-        return f"{number(found['value'], 1000, 2)} {physics_range(found, 2)}"
-
-    return text
-
-
-def _significance(row: str) -> Callable[[Metrics], str]:
-    def text(metrics: Metrics) -> str:
-        from pileupgen.report.text import sigma_text
-
-        return sigma_text(metrics["verdicts"][row]["significance"])
-
-    return text
-
-
-def _worst(metrics: Metrics) -> str:
-    found = metrics["verdicts"]["translated"]["findings"]
-    return str(found[0]["name"]) if found and found[0]["significance"] > 0 else NONE
-
-
-def _setting(key: str) -> Callable[[Metrics], str]:
-    return lambda metrics: str(metrics.get("translation", {}).get(key, NONE))
-
-
-_QUANTITIES: tuple[tuple[str, Callable[[Metrics], str]], ...] = (
-    ("fraction of the shift removed", _estimate("translated", "shift_removed")),
-    ("mean W1/σ", _estimate("translated", "mean_w1")),
-    ("mean W1/σ, source", _estimate("source", "mean_w1")),
-    ("mean W1/σ, reference", _estimate("reference", "mean_w1")),
-    ("AUC observables", _auc("features")),
-    ("AUC cells", _auc("cells")),
-    ("FPD × 1000", _distance("fpd")),
-    ("KPD × 1000", _distance("kpd")),
-    ("source correlation, blocks", _estimate("translated", "source_correlation", "block")),
-    ("source correlation, cells", _estimate("translated", "source_correlation", "cell")),
-    ("significance", _significance("translated")),
-    ("significance, source", _significance("source")),
-    ("significance, reference", _significance("reference")),
-    ("differs most in", _worst),
-    ("ESS of weights", lambda metrics: f"{metrics['headline']['ess']:.3f}"),
-    ("weights used", lambda metrics: "yes" if metrics["settings"]["weighted"] else "no"),
-    ("events", lambda metrics: f"{metrics['rows']['translated']['n_events']:,}"),
-    ("target events", lambda metrics: f"{metrics['target']['n_events']:,}"),
-    ("release t", _setting("t_release")),
-    ("guidance w", _setting("w")),
-    ("mode", _setting("mode")),
-    ("steps", _setting("num_inference_steps")),
-)
+    found = comparison.verdicts["translated"].findings
+    return found[0].name if found and found[0].significance > 0 else NONE

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from pileupgen.cli.ui.session import Session
-    from pileupgen.compare.pareto import Judge, Point
+    from pileupgen.compare.pareto import Judge, ScanPoint
     from pileupgen.diffusion.pipeline import PileupTranslationPipeline
     from pileupgen.diffusion.settings import Settings
     from pileupgen.samples.store import Images, ImageStore
@@ -135,7 +135,7 @@ def _scan(
     from pileupgen.cli.ui.console import console, progress, say_next, say_read, say_wrote
     from pileupgen.cli.ui.session import choose_device, open_store
     from pileupgen.cli.ui.translation_options import OPERATING_POINT, model_identity
-    from pileupgen.compare.pareto import Point, recommend
+    from pileupgen.compare.pareto import ScanPoint, recommend
     from pileupgen.files import write_whole
     from pileupgen.report.figures import write_figure
     from pileupgen.report.figures.pareto import cost_figure, pareto_figure
@@ -155,13 +155,13 @@ def _scan(
     judge = _judge(mc, data, n_events, seed)
     common = [model, mc.provenance, data.provenance, n_events, seed]
     folder = directory.path / "scan"
-    points: list[Point] = []
+    points: list[ScanPoint] = []
     with progress("scan        ", len(ways), "points") as advance:
         for settings in ways:
             label = settings.describe()
             path = folder / "points" / f"{fingerprint([settings.provenance(), common])}.json"
             if path.is_file():
-                points.append(Point.from_dict(json.loads(path.read_text(encoding="utf-8"))))
+                points.append(ScanPoint.from_dict(json.loads(path.read_text(encoding="utf-8"))))
                 advance(1, f"{label} (kept)")
                 continue
             point = _measure(session, pipeline, model, settings, mc, rows, judge, seed)
@@ -211,7 +211,7 @@ def _measure(
     rows: Any,
     judge: Judge,
     seed: int,
-) -> Point:
+) -> ScanPoint:
     from pileupgen.cli.translation_job import ready_member
     from pileupgen.diffusion.production import Production
     from pileupgen.diffusion.weights import WeightSummary
@@ -237,7 +237,7 @@ def _translated(production: Any, mc: ImageStore, rows: Any) -> tuple[Images, Any
     return Images(energy, mc.grid, columns), columns["log_ratio"]
 
 
-def _table(points: list[Point], references: dict[str, Any], best: Point) -> Table:
+def _table(points: list[ScanPoint], references: dict[str, Any], best: ScanPoint) -> Table:
     from rich.table import Table
 
     reference, source = references["reference"], references["source"]
@@ -262,7 +262,7 @@ def _table(points: list[Point], references: dict[str, Any], best: Point) -> Tabl
     return table
 
 
-def _csv(points: list[Point]) -> str:
+def _csv(points: list[ScanPoint]) -> str:
     fields = list(points[0].settings)
     numbers = ("w1", "w1_low", "w1_high", "block", "block_low", "block_high", "auc", "ess")
     lines: list[list[Any]] = [[*fields, "n_evaluations", "n_events", *numbers]]

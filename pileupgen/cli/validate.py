@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -28,12 +28,13 @@ from pileupgen.cli.ui.session import (
 
 if TYPE_CHECKING:
     from pileupgen.compare.conditions import Condition
-    from pileupgen.compare.stores import Settings, Validation
+    from pileupgen.compare.results import Comparison
+    from pileupgen.compare.validation import ComparisonSettings, Validation
     from pileupgen.diffusion.event_path import EventPath
     from pileupgen.report.release_curve import ReleaseCurve
     from pileupgen.samples.store import ImageStore
 
-_PRELOAD = ("pileupgen.compare.stores", "sklearn.ensemble")
+_PRELOAD = ("pileupgen.compare.validation", "sklearn.ensemble")
 """Modules that processes which measure and compare load once for all."""
 _CONTROL = "control"
 """Role of controls' stores, before their number."""
@@ -141,8 +142,8 @@ def validate(
     stores = _open_stores(session, path, argument, truth, control or [])
     session.adopt()
     with Farm(executor, scheduler, cluster, workers, job, _PRELOAD, session.run.logs) as farm:
-        metrics = _current_or_new(session, stores, seed, device, quick, farm)
-    _summarise(metrics, conditions)
+        comparison = _current_or_new(session, stores, seed, device, quick, farm)
+    _summarise(comparison, conditions)
 
 
 def _open_stores(
@@ -181,12 +182,12 @@ def _current_or_new(
     device: str | None,
     quick: bool,
     farm: Farm,
-) -> dict[str, Any]:
-    """Metrics of an unchanged earlier run, or of a new comparison."""
-    import json
-
+) -> Comparison:
+    """Give the result of an unchanged earlier run, or of a new comparison."""
     from pileupgen.cli.ui.console import say_current
-    from pileupgen.compare.stores import Settings
+    from pileupgen.compare.validation import ComparisonSettings
+    from pileupgen.errors import InputError
+    from pileupgen.report.metrics_file import read_metrics
     from pileupgen.run import fingerprint, hash_file
 
     run, chosen = session.run, session.config.validate_
@@ -194,7 +195,7 @@ def _current_or_new(
     name = stores["translated"].path.stem
     folder = run.validation if is_default else run.validation / name
     stage = "validate" if is_default else f"validate-{name}"
-    settings = Settings(
+    settings = ComparisonSettings(
         n_bootstrap=chosen.n_bootstrap,
         n_seeds=0 if quick else chosen.n_seeds,
         n_mu_bins=chosen.n_mu_bins,
@@ -216,15 +217,15 @@ def _current_or_new(
     )
     path = folder / "metrics.json"
     if run.is_current(stage, made_from, [path, folder / "figures"]):
-        with suppress(OSError, ValueError, KeyError):
-            metrics = dict(json.loads(path.read_text(encoding="utf-8")))
-            if all((folder / name).is_file() for name in metrics["figures"]):
-                _report(metrics, folder, anew=False)
+        with suppress(InputError):
+            comparison = read_metrics(path)
+            if all((folder / name).is_file() for name in comparison.figures):
+                _report(comparison, folder, anew=False)
                 say_current(stage, path)
-                return metrics
-    metrics = _compare(session, stores, settings, hashes, folder, farm)
+                return comparison
+    comparison = _compare(session, stores, settings, hashes, folder, farm)
     run.finish(stage, made_from, {"inputs": hashes, "outputs": [str(path)]})
-    return metrics
+    return comparison
 
 
 def _schema() -> list[object]:
@@ -237,16 +238,15 @@ def _schema() -> list[object]:
 def _compare(
     session: Session,
     stores: dict[str, ImageStore],
-    settings: Settings,
+    settings: ComparisonSettings,
     hashes: dict[str, str],
     folder: Path,
     farm: Farm,
-) -> dict[str, Any]:
-    import json
-
+) -> Comparison:
     from pileupgen.cli.event_strip import event_path
     from pileupgen.cli.ui.console import progress, say_wrote
-    from pileupgen.compare.stores import validate_stores
+    from pileupgen.compare.results import InputFile
+    from pileupgen.compare.validation import validate_stores
     from pileupgen.files import write_whole
     from pileupgen.report.release_curve import read_release_curve
     from pileupgen.run import versions
@@ -266,36 +266,40 @@ def _compare(
     )
     executor.release()
     provenance = stores["translated"].provenance
-    metrics = validation.comparison.to_dict()
-    metrics["inputs"] = {
-        role: {"path": str(store.path), "sha256": hashes[role], "n_events": len(store)}
-        for role, store in stores.items()
-    }
-    metrics["translation"] = {
+    translation = {
         key: provenance[key]
         for key in ("t_release", "w", "mode", "num_inference_steps")
         if key in provenance
     }
-    metrics["versions"] = versions("numpy", "scipy", "scikit-learn")
     path = event_path(session.run, stores["source"], stores["translated"], validation.display)
-    t_release = metrics["translation"].get("t_release")
+    t_release = translation.get("t_release")
     figures = _draw(validation, curve, t_release, path, folder)
-    metrics["figures"] = [str(path.relative_to(folder)) for path in figures]
+    comparison = validation.comparison.model_copy(
+        update={
+            "inputs": {
+                role: InputFile(path=str(store.path), sha256=hashes[role], n_events=len(store))
+                for role, store in stores.items()
+            },
+            "translation": translation,
+            "versions": versions("numpy", "scipy", "scikit-learn"),
+            "figures": tuple(str(path.relative_to(folder)) for path in figures),
+        }
+    )
     place = folder / "metrics.json"
-    write_whole(place, json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_whole(place, comparison.to_json())
     say_wrote(place)
     say_wrote(folder / "figures", f"{len(figures) // 2} figures, PNG and PDF")
-    _report(metrics, folder, anew=True)
-    return metrics
+    _report(comparison, folder, anew=True)
+    return comparison
 
 
-def _report(metrics: dict[str, Any], folder: Path, *, anew: bool) -> None:
+def _report(comparison: Comparison, folder: Path, *, anew: bool) -> None:
     """Write the page, unless it is there and nothing is new."""
     from pileupgen.cli.ui.console import say_wrote
     from pileupgen.report.page import NAME, write_report
 
     if anew or not (folder / NAME).is_file():
-        say_wrote(write_report(metrics, folder), "open it in a browser")
+        say_wrote(write_report(comparison, folder), "open it in a browser")
 
 
 def _draw(
@@ -318,27 +322,28 @@ def _draw(
     return paths
 
 
-def _summarise(metrics: dict[str, Any], conditions: list[Condition]) -> None:
+def _summarise(comparison: Comparison, conditions: list[Condition]) -> None:
     from pileupgen.cli.ui.comparison_table import comparison_table, findings, pileup_table
     from pileupgen.cli.ui.console import console, error_console, say_next, warn
 
-    console.print(comparison_table(metrics))
-    if metrics["pileup"]:
-        console.print(pileup_table(metrics))
-    for text in findings(metrics):
+    headline = comparison.headline
+    console.print(comparison_table(comparison))
+    if comparison.pileup:
+        console.print(pileup_table(comparison))
+    for text in findings(comparison):
         console.print(text, soft_wrap=True)
-    for note in metrics["notes"]:
+    for note in comparison.notes:
         warn(note)
-    failed = [condition for condition in conditions if condition.holds(metrics["headline"])]
+    failed = [condition for condition in conditions if condition.holds(headline)]
     for condition in failed:
-        value = metrics["headline"][condition.name]
+        value = headline[condition.name]
         error_console.print(f"[bold red]failed[/] {condition}: it is {value:.4g}")
     if failed:
         raise typer.Exit(EXIT_CONDITION)
-    closed = metrics["headline"].get("shift_removed")
+    closed = headline.get("shift_removed")
     if closed is not None and closed < 0.5:
         say_next("pileupgen translate --t-release auto, then pileupgen validate")
-    elif metrics.get("kind") != "features" and "auc_cells" not in metrics["headline"]:
+    elif comparison.kind != "features" and "auc_cells" not in headline:
         say_next("pileupgen validate --cells, for the test on cells; and look at the report")
     else:
         say_next("look at the report; pileupgen compare RUN… puts runs side by side")

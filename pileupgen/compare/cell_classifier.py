@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pileupgen.calo.geometry import Grid
-from pileupgen.compare.two_sample import TwoSampleTest, cross_fitted_test, labels_and_weights
+from pileupgen.compare.results import TwoSampleTest
+from pileupgen.compare.two_sample import cross_fitted_test, labels_and_weights
 
 Floats = NDArray[np.float64]
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pileupgen.compare.control_stores import ControlSample
-from pileupgen.compare.draws import Samples
+from pileupgen.compare.controls import ControlSample
+from pileupgen.compare.resampling import Samples
+from pileupgen.compare.results import TwoSampleTest
 from pileupgen.compare.selection import Rows, Selection
-from pileupgen.compare.two_sample import TwoSampleTest
 from pileupgen.measure.sample import Sample
 from pileupgen.samples.store import ImageStore
 

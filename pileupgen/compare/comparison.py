@@ -7,18 +7,27 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pileupgen.compare.control_stores import ControlSample
-from pileupgen.compare.controls import judge_controls, n_control_steps
-from pileupgen.compare.distance_table import DistanceTable, separations
-from pileupgen.compare.draws import Draws, Samples
-from pileupgen.compare.linked import ImagePairs, identity, linked_source_correlation
+from pileupgen.compare.controls import ControlSample, judge_controls, n_control_steps
+from pileupgen.compare.distance_table import DistanceTable
 from pileupgen.compare.mu_bins import compare_in_mu
 from pileupgen.compare.pileup_physics import pileup_quantities
-from pileupgen.compare.results import Comparison, Row
-from pileupgen.compare.row_tests import compare_rows
+from pileupgen.compare.resampling import Draws, Samples
+from pileupgen.compare.results import (
+    Comparison,
+    Controls,
+    MethodRecord,
+    ObservableRecord,
+    TargetRecord,
+    TwoSampleTest,
+)
+from pileupgen.compare.rows import compare_rows, make_row
 from pileupgen.compare.significance import judge
-from pileupgen.compare.source_correlation import block_source_correlation
-from pileupgen.compare.two_sample import TwoSampleTest
+from pileupgen.compare.source_correlation import (
+    ImagePairs,
+    block_source_correlation,
+    identity,
+    source_correlation,
+)
 from pileupgen.measure.bootstrap import Estimate, effective_size
 from pileupgen.measure.features import kind_of, observables_of
 from pileupgen.parallel import Executor, Serial
@@ -99,7 +108,7 @@ def compare(
         notes = (*notes, "μ is unknown for some events: nothing is given in bins of μ")
     linked = {
         "source": identity(samples.source),
-        "translated": linked_source_correlation(
+        "translated": source_correlation(
             samples.source.take(source_of),
             samples.translated,
             draws.rows["translated"][0],
@@ -107,57 +116,61 @@ def compare(
         ),
     }
     tick(1)
-    tests = compare_rows(target, samples.rows(), n_seeds, seed, executor, tick) if tested else {}
-    rows = {}
-    for name, parts in samples.rows().items():
-        judged = tests.get(name)
-        rows[name] = Row(
-            name=name,
-            label=parts[0].label,
-            n_events=len(parts[0]),
-            n_samples=len(parts),
-            effective_events=parts[0].effective_size,
-            distances=table.estimates(name),
-            separations=separations(target, parts),
-            mean_distance=table.mean(name),
+    tests = (
+        compare_rows(target, samples.rows(), n_seeds, seed, n_bootstrap, executor, tick)
+        if tested
+        else {}
+    )
+    rows = {
+        name: make_row(
+            target,
+            parts,
+            parts[0].label,
+            table.distances[name],
+            table.constant,
             shift_removed=table.shift_removed(name),
-            features=judged.features if judged else None,
+            n_events=len(parts[0]),
+            effective_events=parts[0].effective_size,
+            tests=tests.get(name),
             cells=(cell_tests or {}).get(name),
-            source_correlation=linked.get(name),
-            fpd=judged.fpd if judged else None,
-            kpd=judged.kpd if judged else None,
+            correlation=linked.get(name),
         )
+        for name, parts in samples.rows().items()
+    }
     if table.constant:
         names = ", ".join(table.constant)
         notes = (*notes, f"constant in the target, so not in the mean: {names}")
     release_weight = samples.translated.weight if release_weight is None else release_weight
+    kind = kind_of(target.grid)
+    pileup = pileup_quantities(samples, draws) if kind == "images" else ()
+    records = observables_of(target.grid, with_negatives=samples.have_negatives).records
     return Comparison(
-        kind=kind_of(target.grid),
-        target_label=target.label,
-        n_target=len(target),
-        observables=observables_of(target.grid, with_negatives=samples.have_negatives).records,
-        reference=rows["reference"],
-        source=rows["source"],
-        translated=rows["translated"],
+        kind=kind,
+        target=TargetRecord(label=target.label, n_events=len(target)),
+        observables={one.name: ObservableRecord(label=one.label, unit=one.unit) for one in records},
+        rows=rows,
         ess=effective_size(release_weight) / len(release_weight),
-        weighted=weighted,
-        null=_null_control(samples, source_of, draws),
-        controls=judge_controls(
-            controls,
-            samples,
-            draws,
-            table,
-            cell_tests=cell_tests or {},
-            n_seeds=n_seeds if tested else 0,
-            seed=seed,
-            executor=executor,
-            tick=tick,
+        controls=Controls(
+            null_source_correlation_block=_null_control(samples, source_of, draws),
+            rows=judge_controls(
+                controls,
+                samples,
+                draws,
+                table,
+                cell_tests=cell_tests or {},
+                n_seeds=n_seeds if tested else 0,
+                seed=seed,
+                executor=executor,
+                tick=tick,
+            ),
         ),
         verdicts={name: judge(target, parts[0]) for name, parts in samples.rows().items()},
         mu_bins=bins,
-        pileup=pileup_quantities(samples, draws) if kind_of(target.grid) == "images" else (),
+        pileup={quantity.name: quantity for quantity in pileup},
         notes=notes,
-        settings={"n_bootstrap": n_bootstrap, "n_seeds": n_seeds, "seed": seed},
+        settings=MethodRecord(
+            n_bootstrap=n_bootstrap, n_seeds=n_seeds, seed=seed, weighted=weighted
+        ),
     )
 
 
@@ -170,7 +183,7 @@ def n_steps(
 
 
 def _null_control(samples: Samples, source_of: NDArray[np.int64], draws: Draws) -> Estimate | None:
-    """SourceCorrelation to the event half the sample away."""
+    """Correlate translated events with the source events half the sample away."""
     n = len(samples.source)
     if n < 2:
         return None

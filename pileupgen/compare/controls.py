@@ -9,25 +9,182 @@ correlation is the ceiling of this release.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pileupgen.compare.control_stores import ControlSample
-from pileupgen.compare.distance_table import DistanceTable, mean_distances, separations
+from pileupgen.calo.geometry import require_same_grid
+from pileupgen.compare.distance_table import DistanceTable, mean_distances
 from pileupgen.compare.distances import wasserstein, weighted_std
-from pileupgen.compare.draws import Draws, Samples
-from pileupgen.compare.linked import linked_source_correlation
-from pileupgen.compare.results import Control, Row
-from pileupgen.compare.row_tests import compare_rows
+from pileupgen.compare.resampling import Draws, Samples
+from pileupgen.compare.results import Control, Replaced, TwoSampleTest
+from pileupgen.compare.rows import compare_rows, make_row
+from pileupgen.compare.selection import Rows, Selection, linked_events, paired_batches
 from pileupgen.compare.significance import judge
-from pileupgen.compare.two_sample import TwoSampleTest
-from pileupgen.measure.bootstrap import Estimate, effective_size, estimate
+from pileupgen.compare.source_correlation import ImagePairs, source_correlation
+from pileupgen.errors import StoreError
+from pileupgen.measure.bootstrap import UNKNOWN, effective_size, estimate
 from pileupgen.measure.sample import Sample
 from pileupgen.parallel import Executor
+from pileupgen.samples.store import ImageStore
 
 Floats = NDArray[np.float64]
+
+SHARED_SETTINGS = (
+    "model",
+    "mode",
+    "t_release",
+    "w",
+    "num_inference_steps",
+    "sampler",
+    "eta",
+    "guidance",
+)
+"""What a control has to share with the translation that it is a control of."""
+
+
+@dataclass(frozen=True)
+class ControlRows:
+    """Which events of a control's store are compared.
+
+    Attributes
+    ----------
+    name : str
+        Key in ``metrics.json``.
+    label : str
+        What tables call it.
+    replaces : str
+        Row whose events it has: ``reference`` for real ones, ``source`` for simulated ones.
+    store : ImageStore
+    rows : int64 array, shape (M,)
+        Of the store.
+    source_of : int64 array, shape (M,)
+        For each its source event's place among the selected target or source events.
+    """
+
+    name: str
+    label: str
+    replaces: Replaced
+    store: ImageStore
+    rows: Rows
+    source_of: Rows
+
+
+@dataclass(frozen=True)
+class ControlSample:
+    """A measured control; ``image_pairs`` gives images (before, after) of its events."""
+
+    selected: ControlRows
+    sample: Sample
+    image_pairs: Callable[[], ImagePairs] | None = None
+
+    @property
+    def name(self) -> str:
+        """Key in ``metrics.json``."""
+        return self.selected.name
+
+
+def select_controls(
+    stores: Sequence[ImageStore], target: ImageStore, source: ImageStore, selection: Selection
+) -> tuple[ControlRows, ...]:
+    """Link the controls' events to the selected events that they were made of.
+
+    Parameters
+    ----------
+    stores : sequence of ImageStore
+        Written by ``translate`` with source and target the same.
+    target, source : ImageStore
+    selection : Selection
+
+    Raises
+    ------
+    GeometryError
+        If a store is of another grid.
+    StoreError
+        If a store is no control, is of other samples, or has no event that is compared.
+    """
+    found: list[ControlRows] = []
+    kinds: tuple[tuple[Replaced, ImageStore, Rows], ...] = (
+        ("reference", target, selection.target),
+        ("source", source, selection.source),
+    )
+    for store in stores:
+        require_same_grid(store.grid, target.grid, str(store.path), str(target.path))
+        for replaces, own, compared in kinds:
+            if store.domain != f"{own.domain}_to_{own.domain}":
+                continue
+            kept, rows, _ = linked_events(own, store)
+            inside = np.isin(rows, compared)
+            if not inside.any():
+                raise StoreError(
+                    f"No event of {store.path} is among the {len(compared):,} of {own.path} that "
+                    "are compared.",
+                    "Translate the control with --split test.",
+                )
+            order = np.argsort(compared, kind="stable")
+            place = order[np.searchsorted(compared[order], rows[inside])]
+            n_before = sum(one.store.domain == store.domain for one in found)
+            name = f"{store.domain}_{n_before + 1}" if n_before else store.domain
+            label = f"{own.domain} → {own.domain}" + (f" ({store.path.stem})" if n_before else "")
+            found.append(ControlRows(name, label, replaces, store, kept[inside], place))
+            break
+        else:
+            domains = " or ".join(f"{own.domain} → {own.domain}" for _, own, _ in kinds)
+            raise StoreError(
+                f"{store.path} holds {store.domain}: no control, which is {domains}.",
+                f"Run 'pileupgen translate --source {target.domain} --target {target.domain}'.",
+            )
+    return tuple(found)
+
+
+def measure_control(
+    control: ControlRows,
+    own: ImageStore,
+    before: Sample,
+    own_rows: Rows,
+    measure: Callable[[str, str, ImageStore, Rows, Floats], Sample],
+) -> ControlSample:
+    """Measure a control's events, with the weights of the events that they were made of.
+
+    Parameters
+    ----------
+    control : ControlRows
+    own : ImageStore
+        Of the events before.
+    before : Sample
+        The target or source sample.
+    own_rows : int64 array
+        Its rows.
+    measure : callable
+        (name, label, store, rows, weight) to a sample.
+    """
+    weight = before.weight[control.source_of]
+    sample = measure(control.name, control.label, control.store, control.rows, weight)
+    if before.grid.is_feature_table:
+        return ControlSample(control, sample)
+    rows = own_rows[control.source_of]
+    return ControlSample(
+        control, sample, partial(paired_batches, own, rows, control.store, control.rows)
+    )
+
+
+def notes_of(controls: Sequence[ControlRows], translated: ImageStore) -> tuple[str, ...]:
+    """Say where a control was translated otherwise than what it is a control of."""
+    notes = []
+    for control in controls:
+        first, second = control.store.provenance, translated.provenance
+        differing = [
+            f"{key} {first[key]} instead of {second[key]}"
+            for key in SHARED_SETTINGS
+            if key in first and key in second and first[key] != second[key]
+        ]
+        if differing:
+            notes.append(
+                f"the control {control.label} was translated otherwise: {', '.join(differing)}"
+            )
+    return tuple(notes)
 
 
 def judge_controls(
@@ -41,7 +198,7 @@ def judge_controls(
     seed: int,
     executor: Executor,
     tick: Callable[[int], object],
-) -> tuple[Control, ...]:
+) -> dict[str, Control]:
     """Compare each control as the row that it takes the place of.
 
     Parameters
@@ -60,10 +217,12 @@ def judge_controls(
     tick : callable
         Called with 1 after each of :func:`n_control_steps` steps.
     """
-    return tuple(
-        _judge(control, samples, draws, table, cell_tests, n_seeds, seed, executor, tick)
+    return {
+        control.name: _judge(
+            control, samples, draws, table, cell_tests, n_seeds, seed, executor, tick
+        )
         for control in controls
-    )
+    }
 
 
 def n_control_steps(controls: Sequence[ControlSample], n_reference: int, n_seeds: int) -> int:
@@ -92,33 +251,34 @@ def _judge(
     first = sample if replaces == "reference" else samples.target
     others = samples.reference if replaces == "reference" else (sample,)
     distances = _distances(control, counts, samples, draws, table.constant)
-    means = mean_distances(distances, table.constant)
     tick(1)
     tests = None
     if n_seeds:
-        found = compare_rows(first, {control.name: others}, n_seeds, seed, executor, tick)
-        tests = found[control.name]
-    nan = Estimate(float("nan"), float("nan"), float("nan"))
-    row = Row(
-        name=control.name,
-        label=selected.label,
+        n_draws = counts.shape[1] - 1
+        rows = {control.name: others}
+        tests = compare_rows(first, rows, n_seeds, seed, n_draws, executor, tick)[control.name]
+    row = make_row(
+        first,
+        others,
+        selected.label,
+        distances,
+        table.constant,
+        shift_removed=UNKNOWN,
         n_events=len(sample),
-        n_samples=len(others),
         effective_events=effective_size(sample.weight),
-        distances={key: estimate(d[0], d[1:], 0.0) for key, d in distances.items()},
-        separations=separations(first, others),
-        mean_distance=estimate(float(means[0]), means[1:], 0.0),
-        shift_removed=nan,
-        features=tests.features if tests else None,
+        tests=tests,
         cells=cell_tests.get(control.name),
-        source_correlation=linked_source_correlation(
+        correlation=source_correlation(
             _linked(control, before, counts), sample, counts, control.image_pairs
         ),
-        fpd=tests.fpd if tests else None,
-        kpd=tests.kpd if tests else None,
     )
-    rise = means - table.means(replaces)
-    return Control(row, replaces, estimate(float(rise[0]), rise[1:]), judge(first, others[0]))
+    rise = mean_distances(distances, table.constant) - table.means(replaces)
+    return Control(
+        replaces=replaces,
+        rise=estimate(float(rise[0]), rise[1:]),
+        row=row,
+        verdict=judge(first, others[0]),
+    )
 
 
 def _linked(control: ControlSample, before: Sample, counts: Floats) -> Sample:

@@ -17,7 +17,7 @@ from pileupgen.compare.distances import (
     wasserstein,
     weighted_std,
 )
-from pileupgen.compare.draws import Draws, Samples
+from pileupgen.compare.resampling import Draws, Samples
 from pileupgen.measure.bootstrap import Estimate, estimate
 from pileupgen.measure.sample import Sample
 from pileupgen.parallel import Executor, Serial

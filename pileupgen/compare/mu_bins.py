@@ -2,48 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pileupgen.compare.distance_table import DistanceTable
-from pileupgen.compare.draws import Draws, Samples
+from pileupgen.compare.resampling import Draws, Samples
+from pileupgen.compare.results import MuBin
 from pileupgen.compare.source_correlation import block_source_correlation
-from pileupgen.measure.bootstrap import Estimate
 from pileupgen.measure.sample import Sample
 
 Floats = NDArray[np.float64]
 
 MIN_EVENTS = 100
 """Target events that a bin holds at least, on average."""
-
-
-@dataclass(frozen=True)
-class MuBin:
-    """The headline of events with μ in [low, high).
-
-    Attributes
-    ----------
-    low, high : float
-        Edges in μ; the last bin holds its upper edge.
-    n_target, n_translated : int
-        Events.
-    mean_distance : dict of Estimate
-        Mean W1/σ by row, σ that of the bin's target events.
-    shift_removed : Estimate
-        By the translated events.
-    source_correlation : Estimate
-        Of blocks, to the source event.
-    """
-
-    low: float
-    high: float
-    n_target: int
-    n_translated: int
-    mean_distance: dict[str, Estimate]
-    shift_removed: Estimate
-    source_correlation: Estimate
 
 
 def mu_edges(mu: NDArray[np.float32], n_bins: int) -> Floats:

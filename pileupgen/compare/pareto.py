@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pileupgen.calo.geometry import Grid
 from pileupgen.compare.distance_table import DistanceTable
-from pileupgen.compare.draws import Draws, Samples
+from pileupgen.compare.resampling import Draws, Samples
 from pileupgen.compare.source_correlation import block_source_correlation
 from pileupgen.compare.two_sample import feature_test
 from pileupgen.measure.bootstrap import Estimate
@@ -22,7 +22,7 @@ N_BOOTSTRAP = 50
 
 
 @dataclass(frozen=True)
-class Point:
+class ScanPoint:
     """One way to translate, measured.
 
     Attributes
@@ -58,7 +58,7 @@ class Point:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Point:
+    def from_dict(cls, values: dict[str, Any]) -> ScanPoint:
         """Inverse of :meth:`to_dict`."""
         estimates = {key: Estimate(**values[key]) for key in ("w1", "block")}
         return cls(**{**values, **estimates})
@@ -109,12 +109,12 @@ class Judge:
         label: str,
         n_evaluations: int,
         ess: float,
-    ) -> Point:
+    ) -> ScanPoint:
         """Measure translated events, in the order of the source's."""
         sample = measure_sample("translated", "translated", translated, self.source.grid)
         test = feature_test(self.target.matrix(), sample.matrix(), n_seeds=1, seed=self.seed)
         counts = self._draws(sample).rows["translated"][0]
-        return Point(
+        return ScanPoint(
             settings=settings,
             label=label,
             n_evaluations=n_evaluations,
@@ -137,7 +137,7 @@ class Judge:
         return DistanceTable.of(self._samples(translated), self._draws(translated))
 
 
-def is_on_pareto_front(points: Sequence[Point]) -> NDArray[np.bool_]:
+def is_on_pareto_front(points: Sequence[ScanPoint]) -> NDArray[np.bool_]:
     """Whether no other point is nearer to the target at higher source correlation, shape (n,)."""
     w1 = np.array([point.w1.value for point in points])
     kept = np.array([point.block.value for point in points])
@@ -149,7 +149,7 @@ def is_on_pareto_front(points: Sequence[Point]) -> NDArray[np.bool_]:
     return np.asarray(~beaten.any(axis=1))
 
 
-def recommend(points: Sequence[Point], min_source_correlation: float) -> tuple[Point, str]:
+def recommend(points: Sequence[ScanPoint], min_source_correlation: float) -> tuple[ScanPoint, str]:
     """Among the points nearest to the target, the one of highest source correlation.
 
     Among points whose block source correlation is at least ``min_source_correlation`` (among all,
@@ -158,7 +158,7 @@ def recommend(points: Sequence[Point], min_source_correlation: float) -> tuple[P
 
     Returns
     -------
-    point : Point
+    point : ScanPoint
     rule : str
         How it was chosen, in words.
     """

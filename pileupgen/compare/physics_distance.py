@@ -7,35 +7,22 @@ nothing here grows with the size of the batch but the drawing itself.
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import OptimizeWarning, curve_fit
 from scipy.stats import iqr
 
+from pileupgen.compare.results import PhysicsDistance
+from pileupgen.measure.bootstrap import estimate, resample
+
 Floats = NDArray[np.float64]
 
 INTERQUANTILE = (16.275, 83.725)
 """Percentiles between which the spread of KPD is taken; JetNet's numbers."""
-
-
-@dataclass(frozen=True)
-class PhysicsDistance:
-    """A distance between samples of features.
-
-    Attributes
-    ----------
-    value, error : float
-        Estimate and its error, as JetNet defines them; medians where several samples are judged.
-    lowest, highest : float or None
-        Least and greatest of these samples; None of one sample.
-    """
-
-    value: float
-    error: float
-    lowest: float | None = None
-    highest: float | None = None
+MAX_KERNEL_EVENTS = 4_000
+"""Events of each sample that the KPD's interval is made from, to bound its memory."""
 
 
 def fpd(
@@ -49,12 +36,17 @@ def fpd(
     n_batches: int = 20,
     n_points: int = 10,
     seed: int = 42,
+    n_bootstrap: int = 0,
 ) -> PhysicsDistance:
     """Fréchet physics distance, extrapolated to infinitely many events (2211.10295).
 
     The Fréchet distance between Gaussians of the samples' means and covariances, averaged over
     batches at sizes even in 1/N; the intercept of a straight line in 1/N. Features are scaled by
     the largest absolute value of the real ones.
+
+    Batches are drawn with replacement, so the intercept estimates the distance between the
+    Gaussians of the samples as they are, and its fit's error does not know how these samples vary.
+    The interval does: it is from that distance for resampled events.
 
     Parameters
     ----------
@@ -64,6 +56,8 @@ def fpd(
         Events are drawn in proportion; not part of JetNet's definition.
     min_samples, max_samples, n_batches, n_points, seed : int
         JetNet's parameters and defaults.
+    n_bootstrap : int
+        Resamplings for the interval; 0 leaves it out.
     """
     x, y = _scaled(real, generated)
     sizes = (1 / np.linspace(1.0 / min_samples, 1.0 / max_samples, n_points)).astype("int32")
@@ -82,7 +76,11 @@ def fpd(
         best, covariance = curve_fit(
             _line, 1 / sizes, values, bounds=([0.0, 0.0], [np.inf, np.inf])
         )
-    return PhysicsDistance(float(best[0]), float(np.sqrt(covariance[0, 0])))
+    draws = [
+        frechet_distance(*_moments(x, cx), *_moments(y, cy))
+        for cx, cy in _resampled(real_weight, generated_weight, len(x), len(y), n_bootstrap, seed)
+    ]
+    return _with_interval(float(best[0]), draws, float(np.sqrt(covariance[0, 0])))
 
 
 def kpd(
@@ -94,10 +92,13 @@ def kpd(
     n_batches: int = 10,
     batch_size: int = 5_000,
     seed: int = 42,
+    n_bootstrap: int = 0,
 ) -> PhysicsDistance:
     """Kernel physics distance: the median over batches of an unbiased MMD (2211.10295).
 
-    The kernel is (x·y / k + 1)⁴; the error is half the spread between JetNet's percentiles.
+    The kernel is (x·y / k + 1)⁴; JetNet's error is half the spread of the batches between its
+    percentiles. The interval is from the MMD of resampled events, at most ``MAX_KERNEL_EVENTS`` of
+    each sample, whose spread is scaled to the number of events there are.
 
     Parameters
     ----------
@@ -107,6 +108,8 @@ def kpd(
         Events are drawn in proportion; not part of JetNet's definition.
     n_batches, batch_size, seed : int
         JetNet's parameters and defaults.
+    n_bootstrap : int
+        Resamplings for the interval; 0 leaves it out.
     """
     x, y = _scaled(real, generated)
     px, py = _chances(real_weight), _chances(generated_weight)
@@ -116,7 +119,9 @@ def kpd(
         cx = _drawn(rng, len(x), batch_size, px)
         cy = _drawn(rng, len(y), batch_size, py)
         values.append(_unbiased_mmd(x[cx > 0], y[cy > 0], cx[cx > 0], cy[cy > 0]))
-    return PhysicsDistance(float(np.median(values)), float(iqr(values, rng=INTERQUANTILE) / 2))
+    error = float(iqr(values, rng=INTERQUANTILE) / 2)
+    draws = _kernel_draws(x, y, real_weight, generated_weight, n_bootstrap, seed)
+    return _with_interval(float(np.median(values)), draws, error)
 
 
 def frechet_distance(mean_x: Floats, cov_x: Floats, mean_y: Floats, cov_y: Floats) -> float:
@@ -152,6 +157,36 @@ def _drawn(rng: np.random.Generator, n: int, size: int, chances: Floats | None) 
     return np.bincount(rows, minlength=n).astype(np.float64)
 
 
+def _resampled(
+    wx: Floats | None, wy: Floats | None, n: int, m: int, n_bootstrap: int, seed: int
+) -> Iterator[tuple[Floats, Floats]]:
+    """Weights of both samples' events in each bootstrap draw."""
+    rng = np.random.default_rng([seed, n_bootstrap])
+    cx, cy = resample(n, n_bootstrap, rng), resample(m, n_bootstrap, rng)
+    cx, cy = (c if w is None else c * w[:, None] for c, w in ((cx, wx), (cy, wy)))
+    return zip(cx.T, cy.T, strict=True)
+
+
+def _kernel_draws(
+    x: Floats, y: Floats, wx: Floats | None, wy: Floats | None, n_bootstrap: int, seed: int
+) -> list[float]:
+    """MMD of resampled events."""
+    n, m = min(len(x), MAX_KERNEL_EVENTS), min(len(y), MAX_KERNEL_EVENTS)
+    if not n_bootstrap:
+        return []
+    x, y = x[:n], y[:m]
+    wx, wy = (None if w is None else w[:k] for w, k in ((wx, n), (wy, m)))
+    counts = list(_resampled(wx, wy, n, m, n_bootstrap, seed))
+    cx, cy = (np.stack([pair[place] for pair in counts], axis=1) for place in (0, 1))
+    cx, cy = cx / cx.sum(axis=0), cy / cy.sum(axis=0)
+    draws = (
+        np.sum(cx * (_kernel(x, x) @ cx), axis=0)
+        + np.sum(cy * (_kernel(y, y) @ cy), axis=0)
+        - 2 * np.sum(cx * (_kernel(x, y) @ cy), axis=0)
+    )
+    return list(draws)
+
+
 def _moments(x: Floats, counts: Floats) -> tuple[Floats, Floats]:
     total = counts.sum()
     mean = counts @ x / total
@@ -170,6 +205,11 @@ def _unbiased_mmd(x: Floats, y: Floats, cx: Floats, cy: Floats) -> float:
 def _kernel(x: Floats, y: Floats) -> Floats:
     """Polynomial kernel of degree 4."""
     return np.square(np.square(x @ y.T / x.shape[1] + 1.0))
+
+
+def _with_interval(value: float, draws: Sequence[float], error: float) -> PhysicsDistance:
+    found = estimate(value, np.array(draws))
+    return PhysicsDistance(value=value, low=found.low, high=found.high, jetnet_error=error)
 
 
 def _line(x: Floats, intercept: float, slope: float) -> Floats:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pileupgen.calo.geometry import Grid
-from pileupgen.compare.draws import Draws, Samples
+from pileupgen.compare.resampling import Draws, Samples
+from pileupgen.compare.results import Quantity
 from pileupgen.measure.bootstrap import Estimate, estimate, resample
 from pileupgen.measure.pileup_jets import JetSample
 from pileupgen.measure.regions import Cones
@@ -19,24 +19,6 @@ Floats = NDArray[np.float64]
 
 TAIL = 0.05
 """Fraction of the target's events in an occupancy's tail."""
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """A number of a whole sample.
-
-    Attributes
-    ----------
-    name, label, unit : str
-        Key, Matplotlib mathtext, unit.
-    values : dict of Estimate
-        By role: target, source, translated.
-    """
-
-    name: str
-    label: str
-    unit: str
-    values: dict[str, Estimate]
 
 
 def pileup_quantities(samples: Samples, draws: Draws) -> tuple[Quantity, ...]:
@@ -75,7 +57,10 @@ def pileup_quantities(samples: Samples, draws: Draws) -> tuple[Quantity, ...]:
         for name, label, unit, values in _measure(sample, counts, samples.target, has_mu):
             entry = found.setdefault(name, (label, unit, {}))
             entry[2][role] = estimate(float(values[0]), values[1:])
-    return tuple(Quantity(name, *entry) for name, entry in found.items())
+    return tuple(
+        Quantity(name=name, label=label, unit=unit, values=values)
+        for name, (label, unit, values) in found.items()
+    )
 
 
 def cone_residual(sample: Sample) -> Floats:
@@ -193,6 +178,11 @@ def jet_quantities(jets: Sequence[JetSample], n_bootstrap: int, seed: int) -> tu
         numbers[sample.name] = estimate(float(multiplicity[0]), multiplicity[1:], 0.0)
         means[sample.name] = estimate(float(mean[0]), mean[1:])
     return (
-        Quantity("n_jets", "pileup jets per event", "", numbers),
-        Quantity("jet_pt", r"$\langle p_T^\mathrm{jet} - \rho A\rangle$", "GeV", means),
+        Quantity(name="n_jets", label="pileup jets per event", unit="", values=numbers),
+        Quantity(
+            name="jet_pt",
+            label=r"$\langle p_T^\mathrm{jet} - \rho A\rangle$",
+            unit="GeV",
+            values=means,
+        ),
     )

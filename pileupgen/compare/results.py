@@ -1,296 +1,721 @@
-"""The result of a comparison, frozen, and its form in ``metrics.json``."""
+"""Results of a comparison: the content of ``metrics.json``, and the headline numbers.
+
+:class:`Comparison` is what ``metrics.json`` holds; its JSON schema is
+``Comparison.model_json_schema(mode="serialization")``. :data:`HEADLINE` lists the numbers that are
+shown: the report's tables and glossary, the terminal's table, ``pileupgen compare`` and its CSV,
+and the conditions of ``validate --fail-if`` all go through this list. A new number is a field of
+:class:`Row`, set where :mod:`~pileupgen.compare.rows` makes the row, and an entry of the list.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
-from pileupgen.compare.definitions import DEFINITIONS_OF
-from pileupgen.compare.mu_bins import MuBin
-from pileupgen.compare.physics_distance import PhysicsDistance
-from pileupgen.compare.pileup_physics import Quantity
-from pileupgen.compare.shower_separation import ShowerSeparation
-from pileupgen.compare.significance import Verdict
-from pileupgen.compare.source_correlation import SourceCorrelation
-from pileupgen.compare.two_sample import TwoSampleTest
-from pileupgen.measure.bootstrap import LEVEL, Estimate
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    NonNegativeInt,
+    computed_field,
+    model_validator,
+)
+
+from pileupgen.measure.bootstrap import LEVEL, Estimate, Number
 from pileupgen.measure.observables import Observable
 
-SCHEMA = "pileupgen-metrics"
-SCHEMA_VERSION = 1
+SCHEMA: Literal["pileupgen-metrics"] = "pileupgen-metrics"
+SCHEMA_VERSION: Literal[2] = 2
+SIGMA_LIMIT = 37.0
+"""σ beyond which double precision has no probability; larger values are given as this."""
+CLEAR = 3.0
+"""Significance in σ above which a test counts as a difference."""
 
-
-@dataclass(frozen=True)
-class Row:
-    """One sample against the target.
-
-    Attributes
-    ----------
-    name : str
-        ``"reference"``, ``"source"`` or ``"translated"``.
-    label : str
-        What figures call it.
-    n_events : int
-        Events compared with the target's; of each sample where the row is a mean over several.
-    n_samples : int
-        Samples the row is the mean over.
-    effective_events : float
-        (Σw)² / Σw² of their weights.
-    distances : dict of Estimate
-        W1/σ per observable; NaN where the target does not vary.
-    separations : dict of float
-        Separation power per observable.
-    mean_distance, shift_removed : Estimate
-        Headline; the fraction of the shift removed is NaN where source and reference do not differ.
-    features, cells : TwoSampleTest or None
-        Classifier two-sample tests on observables and on cells.
-    source_correlation : SourceCorrelation or None
-        To the source event.
-    fpd, kpd : PhysicsDistance or None
-        Fréchet and kernel physics distances on the observables.
-    """
-
-    name: str
-    label: str
-    n_events: int
-    n_samples: int
-    effective_events: float
-    distances: dict[str, Estimate]
-    separations: dict[str, float]
-    mean_distance: Estimate
-    shift_removed: Estimate
-    features: TwoSampleTest | None = None
-    cells: TwoSampleTest | None = None
-    source_correlation: SourceCorrelation | None = None
-    fpd: PhysicsDistance | None = None
-    kpd: PhysicsDistance | None = None
-
-
+Kind = Literal["images", "features", "showers"]
+RowName = Literal["reference", "source", "translated"]
+ROWS: tuple[RowName, ...] = ("reference", "source", "translated")
 Replaced = Literal["reference", "source"]
 """The row whose events a control has."""
+Unit = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
-@dataclass(frozen=True)
-class Control:
-    """A translation that stays in one domain.
+class Record(BaseModel):
+    """Frozen record whose attributes' docstrings are the descriptions in the JSON schema."""
 
-    Attributes
-    ----------
-    row : Row
-        Of translated real events: the reference's other real events against them, in the place of
-        the target's. Of translated simulated events: against the target, in the place of the
-        source's.
-    replaces : str
-        The row it is to be compared with.
-    rise : Estimate
-        Mean W1/σ less that of the row it replaces, whose events it shares; 0 where nothing changes.
-    verdict : Verdict
-        Where it differs from what it is compared with, as the other row's.
-    """
-
-    row: Row
-    replaces: Replaced
-    rise: Estimate
-    verdict: Verdict
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
-@dataclass(frozen=True)
-class PairedTruth:
-    """Correlations with the true counterpart: the same interactions in the target's detector.
+class TwoSampleTest(Record):
+    """How well a classifier separates two samples."""
 
-    Attributes
-    ----------
-    source : SourceCorrelation
-        Source events with their true counterparts: what a perfect translation would reach in
-        source_correlation to the source.
-    translated : SourceCorrelation
-        Translated events with the true counterparts of their sources.
-    """
-
-    source: SourceCorrelation
-    translated: SourceCorrelation
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Reference, source and translated beside each other.
-
-    Attributes
-    ----------
-    kind : str
-        What is compared: calorimeter images, showers on a grid of the CaloChallenge, or tables of
-        features, which are then the observables.
-    target_label : str
-        What figures call the target.
-    n_target : int
-        Target events.
-    observables : tuple of Observable
-        In the order of tables and figures.
-    reference, source, translated : Row
-        The rows.
-    ess : float
-        Effective sample size of the translated events' weights over their number, whether or not
-        the comparison uses them.
-    weighted : bool
-        Whether it does.
-    null : Estimate or None
-        Block source correlation of translated events to other events' sources, a control that must
-        be 0.
-    controls : tuple of Control
-        Translations that stay in one domain, where they were given.
-    truth : PairedTruth or None
-        Where true pairs were given.
-    verdicts : dict of Verdict
-        By row, where it differs from the target by more than chance allows; the reference is a
-        control.
-    mu_bins : tuple of MuBin
-        The headline in bins of μ.
-    pileup : tuple of Quantity
-        Pileup's own physics: densities, offsets, resolutions.
-    showers : tuple of ShowerSeparation
-        Separation powers in the CaloChallenge's own histograms, of showers.
-    notes : tuple of str
-        What a reader has to know.
-    settings : dict
-        Numbers of bootstrap draws and seeds, and the seed.
-    """
-
-    kind: Literal["images", "features", "showers"]
-    target_label: str
-    n_target: int
-    observables: tuple[Observable, ...]
-    reference: Row
-    source: Row
-    translated: Row
-    ess: float
-    weighted: bool = False
-    null: Estimate | None = None
-    controls: tuple[Control, ...] = ()
-    truth: PairedTruth | None = None
-    verdicts: dict[str, Verdict] = field(default_factory=dict)
-    mu_bins: tuple[MuBin, ...] = ()
-    pileup: tuple[Quantity, ...] = ()
-    showers: tuple[ShowerSeparation, ...] = ()
-    notes: tuple[str, ...] = ()
-    settings: dict[str, int] = field(default_factory=dict)
+    auc: Unit
+    """Area under the ROC curve, mean over seeds; 0.5 is chance."""
+    spread: float
+    """Standard deviation of the AUC over seeds."""
+    error: float
+    """Statistical error of the AUC at these numbers of events (Hanley & McNeil 1982, eq. 1)."""
+    jsd: float
+    """Jensen-Shannon divergence in units of ln 2, (ln 2 − BCE) / ln 2 with calibrated
+    probabilities, mean over seeds; about 0, even below, for equal samples, 1 for disjoint ones."""
+    jsd_spread: float
+    """Standard deviation of the JSD over seeds."""
+    n_seeds: int
+    """Number of seeds."""
 
     @property
-    def rows(self) -> tuple[Row, Row, Row]:
-        """Reference, source, translated."""
-        return (self.reference, self.source, self.translated)
+    def total_error(self) -> float:
+        """Error of the AUC from events and from seeds."""
+        return math.hypot(self.error, self.spread)
 
-    def headline(self) -> dict[str, float]:
-        """Every single number of the translated sample by name, others with a suffix.
 
-        Undefined numbers are left out.
-        """
-        numbers: dict[str, float] = {
-            "shift_removed": self.translated.shift_removed.value,
-            "ess": self.ess,
-            "n_target": float(self.n_target),
-        }
-        for row, suffix in (
-            (self.translated, ""),
-            (self.source, "_source"),
-            (self.reference, "_reference"),
-        ):
-            numbers |= {name + suffix: value for name, value in _row_numbers(row).items()}
-            if row.name in self.verdicts:
-                numbers[f"significance{suffix}"] = self.verdicts[row.name].significance
-        for control in self.controls:
-            name = control.row.name
-            numbers |= {f"{key}_{name}": v for key, v in _row_numbers(control.row).items()}
-            numbers[f"rise_{name}"] = control.rise.value
-            numbers[f"significance_{name}"] = control.verdict.significance
-        for quantity in self.pileup:
+class TwoSampleTests(Record):
+    """Classifier two-sample tests of a sample against the target."""
+
+    features: TwoSampleTest | None = None
+    """On the observables."""
+    cells: TwoSampleTest | None = None
+    """On the images."""
+
+
+class PhysicsDistance(Record):
+    """A distance between samples of features."""
+
+    value: Number
+    """The distance; of a row of several samples the median over them."""
+    low: Number
+    """Lower end of the 68 % bootstrap interval over events; of several samples the least value."""
+    high: Number
+    """Upper end of the interval; of several samples the greatest value."""
+    jetnet_error: Number
+    """What JetNet gives as the error: that of the fit (FPD), or half the spread over batches (KPD).
+    It says nothing of how far the events at hand are from others of the same distribution."""
+
+
+class SourceCorrelation(Record):
+    """Correlation of events with those that they are linked to."""
+
+    block: Estimate
+    """Of energies in blocks of cells; of a feature table the mean over its features."""
+    cell: Estimate
+    """Of energies in single cells; undefined for a feature table."""
+    n_pairs: int
+    """Number of linked events."""
+    features: dict[str, Estimate] = {}
+    """Of each feature, of a feature table."""
+
+
+class ObservableDistance(Record):
+    """Distances of one observable to the target."""
+
+    w1: Estimate
+    """Wasserstein distance W1 over the target's σ; undefined where the target does not vary."""
+    separation: Number
+    """Separation power."""
+
+
+class Row(Record):
+    """One sample against the target."""
+
+    label: str
+    """What figures call it."""
+    n_events: NonNegativeInt
+    """Events compared with the target's; of each sample where the row is a mean over several."""
+    n_samples: int
+    """Samples that the row is the mean over."""
+    effective_events: float
+    """(Σw)² / Σw² of their weights."""
+    mean_w1: Estimate
+    """Mean W1/σ over the observables that vary in the target."""
+    shift_removed: Estimate
+    """Fraction of the shift removed; undefined where source and reference do not differ."""
+    two_sample: TwoSampleTests = TwoSampleTests()
+    """Classifier two-sample tests."""
+    source_correlation: SourceCorrelation | None = None
+    """Correlation with the source events."""
+    fpd: PhysicsDistance | None = None
+    """Fréchet physics distance."""
+    kpd: PhysicsDistance | None = None
+    """Kernel physics distance."""
+    observables: dict[str, ObservableDistance]
+    """Distances of each observable."""
+
+
+class Finding(Record):
+    """One statistical test."""
+
+    family: Literal["observable", "block", "cell", "spectrum", "correlation"]
+    """Kind of test."""
+    name: str
+    """What differs, where."""
+    local: float
+    """Significance in σ of this test by itself."""
+    significance: float
+    """In σ, corrected for the number of tests; 0 where chance explains it easily."""
+
+
+class Verdict(Record):
+    """What all tests say of a sample."""
+
+    significance: float
+    """Of the most extreme test in σ, corrected for the number of all tests."""
+    n_tests: int
+    """Number of tests."""
+    n_clear: int
+    """Number of tests beyond 3 σ, corrected for the number of all tests."""
+    findings: tuple[Finding, ...]
+    """The most extreme tests, most significant first."""
+
+
+class Control(Record):
+    """A translation that stays in one domain."""
+
+    replaces: Replaced
+    """Row whose events it has."""
+    rise: Estimate
+    """Mean W1/σ less that of the row it replaces, whose events it shares; 0 if nothing changes."""
+    row: Row
+    """Of translated real events: the reference's samples against them, in the place of the
+    target's events. Of translated simulated events: against the target, in the place of the
+    source's."""
+    verdict: Verdict
+    """Where it differs from what it is compared with."""
+
+
+class Controls(Record):
+    """What must come out as known beforehand."""
+
+    null_source_correlation_block: Estimate | None = None
+    """Block source correlation of translated events with other events' sources: must be 0."""
+    rows: dict[str, Control] = {}
+    """Translations that stay in one domain."""
+
+
+class PairedTruth(Record):
+    """Correlations with the true counterpart: the same interactions in the target's detector."""
+
+    source: SourceCorrelation
+    """Of source events: what a perfect translation would reach in source correlation."""
+    translated: SourceCorrelation
+    """Of translated events."""
+
+
+class MuBin(Record):
+    """The headline of events with μ in [low, high)."""
+
+    low: float
+    """Lower edge in μ."""
+    high: float
+    """Upper edge in μ; the last bin holds it."""
+    n_target: int
+    """Target events."""
+    n_translated: int
+    """Translated events."""
+    mean_distance: dict[str, Estimate]
+    """Mean W1/σ by row, σ that of the bin's target events."""
+    shift_removed: Estimate
+    """Fraction of the shift removed by the translated events."""
+    source_correlation: Estimate
+    """Of blocks."""
+
+
+class Quantity(Record):
+    """A number of a whole sample."""
+
+    name: str
+    """Key."""
+    label: str
+    """Matplotlib mathtext."""
+    unit: str
+    """Unit; empty where there is none."""
+    values: dict[str, Estimate]
+    """By role: target, source, translated."""
+
+
+class ShowerSeparation(Record):
+    """Separation power in one of the CaloChallenge's histograms."""
+
+    name: str
+    """What is histogrammed."""
+    family: str
+    """The observable without its layer."""
+    n_bins: int
+    """Bins."""
+    values: dict[str, Number]
+    """Separation power from the target by row; the reference's is the median over its samples.
+    Undefined where a sample has nothing within the edges."""
+    outside: dict[str, Number]
+    """Fraction of the entries outside the edges, of the target and of each row."""
+
+
+class TargetRecord(Record):
+    """The sample that the others are compared with."""
+
+    label: str
+    """What figures call it."""
+    n_events: NonNegativeInt
+    """Its number of events."""
+
+
+class ObservableRecord(Record):
+    """What an observable is called."""
+
+    label: str
+    """Matplotlib mathtext."""
+    unit: str
+    """Unit; empty where there is none."""
+
+
+class MethodRecord(Record):
+    """How the comparison was made."""
+
+    n_bootstrap: int = 0
+    """Resamplings that intervals are made from."""
+    n_seeds: int = 0
+    """Seeds of the two-sample test on observables."""
+    seed: int = 0
+    """Seed of all random choices."""
+    weighted: bool = False
+    """Whether translated events carry their release weights."""
+    level: float = LEVEL
+    """Probability content of the intervals."""
+
+
+class InputFile(Record):
+    """A file that was read."""
+
+    path: str
+    """Where it was."""
+    sha256: str
+    """Its hash."""
+    n_events: NonNegativeInt
+    """Its number of events."""
+
+
+class Comparison(Record):
+    """Reference, source and translated samples beside each other: ``metrics.json``."""
+
+    model_config = ConfigDict(title="pileupgen metrics")
+
+    schema_name: Literal["pileupgen-metrics"] = Field(SCHEMA, alias="schema")
+    """What the file is."""
+    schema_version: Literal[2] = SCHEMA_VERSION
+    """Raised where a reader of the file has to change."""
+    kind: Kind = "images"
+    """What is compared: calorimeter images, showers on a grid of the CaloChallenge, or tables of
+    features, which are then the observables."""
+    settings: MethodRecord = MethodRecord()
+    """How the comparison was made."""
+    notes: tuple[str, ...] = ()
+    """What a reader has to know."""
+    target: TargetRecord
+    """What the rows are compared with."""
+    observables: dict[str, ObservableRecord]
+    """In the order of tables and figures."""
+    rows: dict[RowName, Row]
+    """Reference, source and translated."""
+    ess: Number
+    """Effective sample size of the translated events' weights over their number, whether or not
+    the comparison uses them."""
+    controls: Controls = Controls()
+    """Controls."""
+    verdicts: dict[RowName, Verdict] = {}
+    """By row, where it differs from the target by more than chance allows."""
+    mu_bins: tuple[MuBin, ...] = ()
+    """The headline in bins of μ."""
+    pileup: dict[str, Quantity] = {}
+    """What pileup does to an analysis: densities, offsets, resolutions."""
+    showers: dict[str, ShowerSeparation] = {}
+    """Separation powers in the CaloChallenge's own histograms, of showers."""
+    truth: PairedTruth | None = None
+    """Where true pairs were given."""
+    inputs: dict[str, InputFile] = {}
+    """Files that were read, by role."""
+    translation: dict[str, Any] = {}
+    """How the events were translated."""
+    versions: dict[str, str] = {}
+    """Versions of pileupgen and of libraries."""
+    figures: tuple[str, ...] = ()
+    """Figures, relative to the file."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_derived(cls, values: Any) -> Any:
+        """Leave out what a file holds for its readers and what follows from the rest."""
+        if isinstance(values, dict):
+            return {k: v for k, v in values.items() if k not in ("headline", "definitions")}
+        return values
+
+    @property
+    def reference(self) -> Row:
+        """Target events against other target events."""
+        return self.rows["reference"]
+
+    @property
+    def source(self) -> Row:
+        """Simulated events before translation."""
+        return self.rows["source"]
+
+    @property
+    def translated(self) -> Row:
+        """Simulated events after translation."""
+        return self.rows["translated"]
+
+    @property
+    def records(self) -> tuple[Observable, ...]:
+        """Observables with their names."""
+        return tuple(Observable(name, r.label, r.unit) for name, r in self.observables.items())
+
+    def columns(self) -> tuple[Column, ...]:
+        """Everything that has headline numbers: reference, source, translated, then controls."""
+        truths = {} if self.truth is None else dict(self.truth)
+        own = (
+            Column(
+                name=name,
+                label=name if (label := self.rows[name].label) == name else f"{name}: {label}",
+                row=self.rows[name],
+                kind=self.kind,
+                verdict=self.verdicts.get(name),
+                truth=truths.get(name),
+                ess=self.ess if name == "translated" else None,
+            )
+            for name in ROWS
+        )
+        controls = (
+            Column(name, one.row.label, one.row, self.kind, one.verdict, rise=one)
+            for name, one in self.controls.rows.items()
+        )
+        return (*own, *controls)
+
+    def column(self, name: str) -> Column:
+        """Column of a row."""
+        return next(column for column in self.columns() if column.name == name)
+
+    def shown(self) -> list[tuple[HeadlineNumber, list[Estimate | None]]]:
+        """Headline numbers that any column has, each with its values in the columns."""
+        columns = self.columns()
+        lines = [(number, [number.get(column) for column in columns]) for number in HEADLINE]
+        return [line for line in lines if any(e and math.isfinite(e.value) for e in line[1])]
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def headline(self) -> dict[str, FiniteFloat]:
+        """Single numbers: those of the translated sample by name, others with a suffix."""
+        numbers: dict[str, float] = {"n_target": float(self.target.n_events)}
+        for column in sorted(self.columns(), key=lambda column: column.name != "translated"):
+            suffix = "" if column.name == "translated" else f"_{column.name}"
+            for number in HEADLINE:
+                if (found := number.get(column)) is not None:
+                    numbers[number.name + suffix] = found.value
+            for name, distance in column.row.observables.items():
+                numbers[f"w1_{name}{suffix}"] = distance.w1.value
+                numbers[f"separation_{name}{suffix}"] = distance.separation
+        for quantity in self.pileup.values():
             for role, suffix in (("translated", ""), ("source", "_source"), ("target", "_target")):
                 numbers[f"pileup_{quantity.name}{suffix}"] = quantity.values[role].value
         return {name: value for name, value in numbers.items() if math.isfinite(value)}
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; NaN becomes None."""
-        values: dict[str, Any] = {
-            "schema": SCHEMA,
-            "schema_version": SCHEMA_VERSION,
-            "kind": self.kind,
-            "definitions": DEFINITIONS_OF[self.kind],
-            "settings": {**self.settings, "weighted": self.weighted, "level": LEVEL},
-            "headline": self.headline(),
-            "notes": list(self.notes),
-            "target": {"label": self.target_label, "n_events": self.n_target},
-            "observables": {
-                record.name: {"label": record.label, "unit": record.unit}
-                for record in self.observables
-            },
-            "rows": {row.name: _row_dict(row) for row in self.rows},
-            "controls": {
-                "null_source_correlation_block": None if self.null is None else asdict(self.null),
-                "rows": {control.row.name: _control_dict(control) for control in self.controls},
-            },
-            "verdicts": {name: asdict(verdict) for name, verdict in self.verdicts.items()},
-            "mu_bins": [asdict(mu_bin) for mu_bin in self.mu_bins],
-            "pileup": {quantity.name: asdict(quantity) for quantity in self.pileup},
-            "showers": {found.name: asdict(found) for found in self.showers},
-            "truth": None if self.truth is None else asdict(self.truth),
-        }
-        return dict(_without_nan(values))
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def definitions(self) -> dict[str, str]:
+        """What the numbers and terms mean."""
+        return {term.name: term.definition for term in glossary(self.kind)}
+
+    def to_json(self) -> str:
+        """Text of ``metrics.json``; undefined numbers are null."""
+        return self.model_dump_json(indent=2, by_alias=True) + "\n"
 
 
-def _row_numbers(row: Row) -> dict[str, float]:
-    numbers = {"mean_w1": row.mean_distance.value, "n_events": float(row.n_events)}
-    for test, what in ((row.features, "features"), (row.cells, "cells")):
-        if test is not None:
-            numbers |= {f"auc_{what}": test.auc, f"jsd_{what}": test.jsd}
-    for distance, what in ((row.fpd, "fpd"), (row.kpd, "kpd")):
-        if distance is not None:
-            numbers[what] = distance.value
-    if row.source_correlation is not None:
-        numbers["source_correlation_block"] = row.source_correlation.block.value
-        numbers["source_correlation_cell"] = row.source_correlation.cell.value
-    numbers |= {f"w1_{name}": distance.value for name, distance in row.distances.items()}
-    numbers |= {f"separation_{name}": value for name, value in row.separations.items()}
-    return numbers
+@dataclass(frozen=True)
+class Column:
+    """What the numbers of one column of the headline table come from."""
+
+    name: str
+    label: str
+    row: Row
+    kind: Kind
+    verdict: Verdict | None = None
+    truth: SourceCorrelation | None = None
+    ess: float | None = None
+    rise: Control | None = None
 
 
-def _row_dict(row: Row) -> dict[str, Any]:
-    return {
-        "label": row.label,
-        "n_events": row.n_events,
-        "n_samples": row.n_samples,
-        "effective_events": row.effective_events,
-        "mean_w1": asdict(row.mean_distance),
-        "shift_removed": asdict(row.shift_removed),
-        "two_sample": {
-            "features": None if row.features is None else asdict(row.features),
-            "cells": None if row.cells is None else asdict(row.cells),
+@dataclass(frozen=True)
+class Term:
+    """A word that tables and figures use: key, what readers see, and what it means."""
+
+    name: str
+    label: str
+    definition: str
+
+
+@dataclass(frozen=True)
+class HeadlineNumber:
+    """A number of a sample that is shown.
+
+    Attributes
+    ----------
+    name : str
+        Key in ``metrics.json`` and in CSV files.
+    label : str
+        What tables call it.
+    definition : str
+        What it means, with the paper that defines it.
+    get : callable
+        Gives the value and its interval from a column, or None where it has none.
+    unit : str
+        ``""``, ``"σ"`` or ``"events"``.
+    scale : float
+        What the number is multiplied by in tables; the label says so.
+    decimals : int
+        Decimals in tables.
+    beside : bool
+        Whether ``pileupgen compare`` gives source and reference too.
+    overrides : mapping
+        Label and definition by kind of sample, where they differ.
+    """
+
+    name: str
+    label: str
+    definition: str
+    get: Callable[[Column], Estimate | None]
+    unit: Literal["", "σ", "events"] = ""
+    scale: float = 1.0
+    decimals: int = 3
+    beside: bool = False
+    overrides: Mapping[str, tuple[str, str]] | None = None
+
+    def term(self, kind: Kind) -> Term:
+        """Label and definition for a kind of sample."""
+        label, definition = (self.overrides or {}).get(kind, (self.label, self.definition))
+        return Term(self.name, label, definition)
+
+
+def _exact(value: float | None) -> Estimate | None:
+    return None if value is None else Estimate(value, value, value)
+
+
+def _around(value: float, error: float) -> Estimate:
+    return Estimate(value, value - error, value + error)
+
+
+def _auc(test: TwoSampleTest | None) -> Estimate | None:
+    return None if test is None else _around(test.auc, test.total_error)
+
+
+def _jsd(test: TwoSampleTest | None) -> Estimate | None:
+    return None if test is None else _around(test.jsd, test.jsd_spread)
+
+
+def _interval(distance: PhysicsDistance | None) -> Estimate | None:
+    return None if distance is None else Estimate(distance.value, distance.low, distance.high)
+
+
+def _block(found: SourceCorrelation | None) -> Estimate | None:
+    return None if found is None else found.block
+
+
+def _cell(found: SourceCorrelation | None) -> Estimate | None:
+    return None if found is None else found.cell
+
+
+_PHYSICS = (
+    "{} physics distance on {}, as JetNet defines it (arXiv:2211.10295). The interval is from "
+    "bootstrap over events; of the reference, which has several samples, the value is their median "
+    "and the interval their range"
+)
+_OBSERVABLES, _CHALLENGE = "the observables", "the CaloChallenge's features, in batches of 10,000"
+_CORRELATION = (
+    "correlation, over all events and places, of the energies in {} with those of {}, layers "
+    "summed, each place's mean removed: 1 if nothing moved, 0 for unrelated events"
+)
+_FEATURE_CORRELATION = (
+    "correlation over events of each feature with that of {}, mean over the features"
+)
+_SOURCE, _TRUTH = "the source event", "the same interactions in the target's detector"
+
+HEADLINE: tuple[HeadlineNumber, ...] = (
+    HeadlineNumber(
+        "mean_w1",
+        "mean W1/σ",
+        "mean of W1/σ over the observables that vary in the target",
+        lambda column: column.row.mean_w1,
+        beside=True,
+    ),
+    HeadlineNumber(
+        "rise",
+        "rise of mean W1/σ",
+        "mean W1/σ of a control less that of the row whose events it has: what the translation "
+        "itself adds where nothing should change",
+        lambda column: None if column.rise is None else column.rise.rise,
+    ),
+    HeadlineNumber(
+        "shift_removed",
+        "fraction of the shift removed",
+        "(mean W1/σ of source − mean W1/σ) / (mean W1/σ of source − mean W1/σ of reference): 0 for "
+        "the source itself, 1 where real events are as far from the target",
+        lambda column: column.row.shift_removed,
+    ),
+    HeadlineNumber(
+        "auc_features",
+        "AUC, observables",
+        "area under the ROC curve of a classifier (cross-fitted gradient boosting on the "
+        "observables) that tells the sample from the target: 0.5 if it cannot, 1 if it always can",
+        lambda column: _auc(column.row.two_sample.features),
+    ),
+    HeadlineNumber(
+        "jsd_features",
+        "JSD, observables",
+        "Jensen-Shannon divergence to the target over ln 2, from the same classifier's calibrated "
+        "probabilities: 0 for equal samples, 1 for disjoint ones",
+        lambda column: _jsd(column.row.two_sample.features),
+    ),
+    HeadlineNumber(
+        "auc_cells",
+        "AUC, cells",
+        "the same for a φ-periodic convolutional network on the images",
+        lambda column: _auc(column.row.two_sample.cells),
+    ),
+    HeadlineNumber(
+        "jsd_cells",
+        "JSD, cells",
+        "Jensen-Shannon divergence from the network on the images",
+        lambda column: _jsd(column.row.two_sample.cells),
+    ),
+    HeadlineNumber(
+        "fpd",
+        "FPD × 1000",
+        _PHYSICS.format("Fréchet", _OBSERVABLES),
+        lambda column: _interval(column.row.fpd),
+        scale=1000.0,
+        decimals=2,
+        overrides={"showers": ("FPD × 1000", _PHYSICS.format("Fréchet", _CHALLENGE))},
+    ),
+    HeadlineNumber(
+        "kpd",
+        "KPD × 1000",
+        _PHYSICS.format("Kernel", _OBSERVABLES),
+        lambda column: _interval(column.row.kpd),
+        scale=1000.0,
+        decimals=2,
+        overrides={"showers": ("KPD × 1000", _PHYSICS.format("Kernel", _CHALLENGE))},
+    ),
+    HeadlineNumber(
+        "source_correlation_block",
+        "source correlation, blocks",
+        _CORRELATION.format("blocks of about 0.5 × 60° in η × φ", _SOURCE),
+        lambda column: _block(column.row.source_correlation),
+        overrides={
+            "features": ("source correlation, features", _FEATURE_CORRELATION.format(_SOURCE))
         },
-        "source_correlation": None
-        if row.source_correlation is None
-        else asdict(row.source_correlation),
-        "fpd": None if row.fpd is None else asdict(row.fpd),
-        "kpd": None if row.kpd is None else asdict(row.kpd),
-        "observables": {
-            name: {"w1": asdict(distance), "separation": row.separations[name]}
-            for name, distance in row.distances.items()
+    ),
+    HeadlineNumber(
+        "source_correlation_cell",
+        "source correlation, cells",
+        _CORRELATION.format("single cells", _SOURCE),
+        lambda column: _cell(column.row.source_correlation),
+    ),
+    HeadlineNumber(
+        "truth_correlation_block",
+        "correlation with the truth, blocks",
+        _CORRELATION.format("blocks", _TRUTH),
+        lambda column: _block(column.truth),
+        overrides={
+            "features": (
+                "correlation with the truth, features",
+                _FEATURE_CORRELATION.format(_TRUTH),
+            )
         },
-    }
+    ),
+    HeadlineNumber(
+        "truth_correlation_cell",
+        "correlation with the truth, cells",
+        _CORRELATION.format("single cells", _TRUTH),
+        lambda column: _cell(column.truth),
+    ),
+    HeadlineNumber(
+        "significance",
+        "significance",
+        "the most extreme of all statistical tests against the target, in Gaussian standard "
+        "deviations σ, corrected for the number of tests (Bonferroni). The tests are on "
+        "observables, blocks, cells, the cell spectrum and correlations of cells",
+        lambda column: _exact(getattr(column.verdict, "significance", None)),
+        unit="σ",
+        beside=True,
+        overrides={
+            "features": (
+                "significance",
+                "the most extreme of all statistical tests against the target, in Gaussian "
+                "standard deviations σ, corrected for the number of tests (Bonferroni). The tests "
+                "are on features and their correlations",
+            )
+        },
+    ),
+    HeadlineNumber(
+        "ess",
+        "effective sample size",
+        "(Σw)² / Σw² of the translated events' release weights w over their number",
+        lambda column: _exact(column.ess),
+    ),
+    HeadlineNumber(
+        "n_events",
+        "events",
+        "events that are compared with the target's",
+        lambda column: _exact(float(column.row.n_events)),
+        unit="events",
+    ),
+)
+
+TERMS: tuple[Term, ...] = (
+    Term("target", "target", "real events that no network was trained on"),
+    Term(
+        "reference",
+        "reference",
+        "other real events, in disjoint samples as large as the source sample, compared with the "
+        "target: what statistical fluctuation alone gives, and the best that can be reached",
+    ),
+    Term("source", "source", "simulated events as they are, before translation"),
+    Term("translated", "translated", "the same simulated events after translation"),
+    Term(
+        "w1",
+        "W1/σ",
+        "one-dimensional Wasserstein distance of an observable to the target over the target's "
+        "standard deviation: by how many standard deviations the distribution has to be moved",
+    ),
+    Term(
+        "separation",
+        "separation power",
+        "½ Σ (h₁ − h₂)² / (h₁ + h₂) of unit-sum histograms of the sample and of the target, with "
+        "under- and overflow: 0 for equal, 1 for disjoint ones",
+    ),
+    Term(
+        "control",
+        "control",
+        "events translated within their own domain, put in the place of those they were made "
+        "from: real ones in the reference, simulated ones in the source. Nothing should change",
+    ),
+    Term(
+        "interval",
+        "interval",
+        f"{100 * LEVEL:.2f} % (one standard deviation), from bootstrap over events; source and "
+        "translated events are drawn together",
+    ),
+)
+_SHOWER_TERM = Term(
+    "separation_challenge",
+    "separation power, CaloChallenge",
+    "separation power in the CaloChallenge's own histograms, what lies outside their edges "
+    "dropped (arXiv:2410.21611)",
+)
 
 
-def _control_dict(control: Control) -> dict[str, Any]:
-    return {
-        "replaces": control.replaces,
-        "rise": asdict(control.rise),
-        "row": _row_dict(control.row),
-        "verdict": asdict(control.verdict),
-    }
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+def glossary(kind: Kind) -> tuple[Term, ...]:
+    """List the terms and headline numbers of a kind of sample with their definitions."""
+    numbers = [
+        number.term(kind)
+        for number in HEADLINE
+        if kind != "features" or not number.name.endswith(("_cells", "_cell"))
+    ]
+    return (*TERMS, *([_SHOWER_TERM] if kind == "showers" else []), *numbers)

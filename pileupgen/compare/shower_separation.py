@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pileupgen.compare.distances import separation_power
-from pileupgen.compare.draws import Samples
+from pileupgen.compare.resampling import Samples
+from pileupgen.compare.results import ShowerSeparation
 from pileupgen.measure.observables import MEV
 from pileupgen.measure.sample import Sample
 from pileupgen.measure.showers import FAMILIES, DataSet, ShowerSet
@@ -27,30 +28,6 @@ VOXELS = "voxels"
 """Family of the voxel spectrum."""
 N_LAYER_EDGES, N_VOXEL_EDGES = 40, 50
 """Edges, even in log E between the threshold and the target's largest value."""
-
-
-@dataclass(frozen=True)
-class ShowerSeparation:
-    """One of the challenge's histograms.
-
-    Attributes
-    ----------
-    name, family : str
-        What is histogrammed, and the observable without its layer.
-    n_bins : int
-        Bins.
-    values : dict of float
-        Separation power from the target by row; the reference's is the median over its samples. NaN
-        where a sample has nothing within the edges.
-    outside : dict of float
-        Fraction of the entries outside the edges, of the target and of each row.
-    """
-
-    name: str
-    family: str
-    n_bins: int
-    values: dict[str, float]
-    outside: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -161,7 +138,7 @@ def _compared(
         row: float(np.mean([_outside(counts, total) for counts, total in parts]))
         for row, parts in fill.items()
     }
-    return ShowerSeparation(name, family, n_bins, values, outside)
+    return ShowerSeparation(name=name, family=family, n_bins=n_bins, values=values, outside=outside)
 
 
 def _outside(counts: Floats, total: float) -> float:

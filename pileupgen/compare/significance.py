@@ -8,7 +8,6 @@ in its family and by the number of families, so that one number in σ holds for 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -17,6 +16,8 @@ from scipy.special import kolmogorov
 from scipy.stats import norm
 
 from pileupgen.calo.geometry import Grid
+from pileupgen.compare.results import CLEAR, SIGMA_LIMIT, Finding, Verdict
+from pileupgen.measure.bootstrap import effective_size
 from pileupgen.measure.features import correlations
 from pileupgen.measure.sample import Sample
 from pileupgen.measure.showers import data_set_of
@@ -24,60 +25,12 @@ from pileupgen.measure.spectrum import SPECTRUM_EDGES
 
 Floats = NDArray[np.float64]
 
-LIMIT = 37.0
-"""σ beyond which double precision has no probability; larger values are given as this."""
 MIN_ENTRIES = 25.0
 """Events with a hit in a cell, or hits in a bin, below which no Gaussian error is trusted."""
 N_STEPS = 3
 """Distances in cells at which correlations are compared."""
 N_SHOWN = 10
 """Findings that are kept."""
-CLEAR = 3.0
-"""Significance in σ above which a test counts as a difference."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One test.
-
-    Attributes
-    ----------
-    family : str
-        Kind of test.
-    name : str
-        What differs, where.
-    local : float
-        Significance in σ of this test by itself.
-    significance : float
-        In σ, after the number of tests; 0 where chance explains it easily.
-    """
-
-    family: str
-    name: str
-    local: float
-    significance: float
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the tests say of a sample.
-
-    Attributes
-    ----------
-    significance : float
-        Of the most extreme test after the number of all tests, in σ.
-    n_tests : int
-        Tests made.
-    n_clear : int
-        Tests beyond ``CLEAR`` σ after the number of all tests.
-    findings : tuple of Finding
-        The ``N_SHOWN`` most extreme tests, best first.
-    """
-
-    significance: float
-    n_tests: int
-    n_clear: int
-    findings: tuple[Finding, ...]
 
 
 def judge(target: Sample, sample: Sample) -> Verdict:
@@ -99,7 +52,14 @@ def judge(target: Sample, sample: Sample) -> Verdict:
         for place in np.argsort(chances, kind="stable")[:N_SHOWN]:
             chance = float(chances[place])
             overall = min(1.0, chance * len(chances) * len(families))
-            found.append(Finding(family, names[place], in_sigma(chance), in_sigma(overall)))
+            found.append(
+                Finding(
+                    family=family,
+                    name=names[place],
+                    local=in_sigma(chance),
+                    significance=in_sigma(overall),
+                )
+            )
     found.sort(key=lambda finding: (-finding.significance, -finding.local))
     return Verdict(
         significance=found[0].significance if found else 0.0,
@@ -122,12 +82,12 @@ def _image_families(target: Sample, sample: Sample) -> list[tuple[str, list[str]
 
 
 def in_sigma(chance: float) -> float:
-    """Give the one-sided Gaussian significance of a chance, between 0 and ``LIMIT``.
+    """Give the one-sided Gaussian significance of a chance, between 0 and ``SIGMA_LIMIT``.
 
     >>> round(in_sigma(0.00135), 2)
     3.0
     """
-    return float(np.clip(norm.isf(max(chance, 1e-300)), 0.0, LIMIT))
+    return float(np.clip(norm.isf(max(chance, 1e-300)), 0.0, SIGMA_LIMIT))
 
 
 def kolmogorov_smirnov(x: Floats, y: Floats, wx: Floats, wy: Floats) -> float:
@@ -148,7 +108,7 @@ def kolmogorov_smirnov(x: Floats, y: Floats, wx: Floats, wy: Floats) -> float:
     difference = np.abs(np.cumsum(steps))
     last_of_tie = np.append(np.diff(pooled[order]) > 0, True)
     largest = float(difference[last_of_tie].max())
-    n, m = (w.sum() ** 2 / np.square(w).sum() for w in (wx, wy))
+    n, m = effective_size(wx), effective_size(wy)
     root = float(np.sqrt(n * m / (n + m)))
     return float(kolmogorov((root + 0.12 + 0.11 / root) * largest))
 

@@ -9,36 +9,68 @@ have nothing to do with each other give 0.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pileupgen.measure.bootstrap import Estimate, estimate
+from pileupgen.compare.results import SourceCorrelation
+from pileupgen.measure.bootstrap import UNKNOWN, Estimate, estimate
+from pileupgen.measure.sample import Sample
 
 Floats = NDArray[np.float64]
+ImagePairs = Iterable[tuple[NDArray[np.float32], NDArray[np.float32]]]
+
+_IDENTITY = Estimate(1.0, 1.0, 1.0)
 
 
-@dataclass(frozen=True)
-class SourceCorrelation:
-    """Correlation with the linked event.
+def source_correlation(
+    before: Sample,
+    after: Sample,
+    counts: Floats,
+    image_pairs: Callable[[], ImagePairs] | None = None,
+) -> SourceCorrelation:
+    """Correlate events with those that they are linked to.
 
-    Attributes
+    Parameters
     ----------
-    block, cell : Estimate
-        Of block and of cell energies; of a feature table ``block`` is the mean over features, and
-        ``cell`` is NaN.
-    n_pairs : int
-        Linked events.
-    features : dict of Estimate
-        Of each feature, of a feature table.
+    before, after : Sample
+        N linked events each, in one order.
+    counts : float64 array, shape (N, 1 + B)
+        How often each pair counts, see :func:`correlation_of`.
+    image_pairs : callable, optional
+        Gives images (before, after) of the events, for single cells; NaN where not given.
     """
+    cell = UNKNOWN
+    if image_pairs is not None:
+        cell = cell_source_correlation(
+            image_pairs(), before.cells.energy, after.cells.energy, counts
+        )
+    features = {}
+    if before.grid.is_feature_table:
+        features = {
+            name: block_source_correlation(
+                before.blocks[:, place, None], after.blocks[:, place, None], counts
+            )
+            for place, name in enumerate(before.grid.layers)
+        }
+    return SourceCorrelation(
+        block=block_source_correlation(before.blocks, after.blocks, counts),
+        cell=cell,
+        n_pairs=len(after),
+        features=features,
+    )
 
-    block: Estimate
-    cell: Estimate
-    n_pairs: int
-    features: dict[str, Estimate] = field(default_factory=dict)
+
+def identity(sample: Sample) -> SourceCorrelation:
+    """Correlation of a sample with itself."""
+    is_table = sample.grid.is_feature_table
+    return SourceCorrelation(
+        block=_IDENTITY,
+        cell=UNKNOWN if is_table else _IDENTITY,
+        n_pairs=len(sample),
+        features=dict.fromkeys(sample.grid.layers, _IDENTITY) if is_table else {},
+    )
 
 
 def pair_terms(
@@ -93,7 +125,7 @@ def correlation_of(terms: Floats, counts: Floats) -> Estimate:
 def block_source_correlation(
     x: NDArray[np.float32], y: NDArray[np.float32], counts: Floats
 ) -> Estimate:
-    """SourceCorrelation of blocks held in memory.
+    """Correlate blocks held in memory.
 
     Parameters
     ----------
@@ -112,7 +144,7 @@ def cell_source_correlation(
     mean_y: Floats,
     counts: Floats,
 ) -> Estimate:
-    """SourceCorrelation of single cells, batch by batch.
+    """Correlate single cells, batch by batch.
 
     Parameters
     ----------

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from pileupgen.calo.geometry import require_same_grid
-from pileupgen.compare.linked import feature_source_correlation
 from pileupgen.compare.results import PairedTruth
 from pileupgen.compare.selection import Selection, paired_batches, rows_of_events
-from pileupgen.compare.source_correlation import (
-    SourceCorrelation,
-    block_source_correlation,
-    cell_source_correlation,
-)
+from pileupgen.compare.source_correlation import source_correlation
 from pileupgen.errors import InputError
-from pileupgen.measure.bootstrap import Estimate, resample
+from pileupgen.measure.bootstrap import resample
 from pileupgen.measure.sample import Sample, measure_sample
 from pileupgen.samples.store import ImageStore
 
@@ -63,34 +60,19 @@ def paired_truth(
     known = measure_sample(label, label, truth.batches(rows[found]), truth.grid)
     place = np.full(len(rows), -1, dtype=np.int64)
     place[found] = np.arange(len(known))
-    pairs = []
+    pairs = {}
     for own, store, own_rows, of in (
         (samples[0], source, selection.source, place),
         (samples[1], translated, selection.translated, place[selection.source_of]),
     ):
         linked = np.flatnonzero(of >= 0)
-        true = rows[found][of[linked]]
         counts = resample(len(linked), n_bootstrap, np.random.default_rng([seed, 4]))
-        counts = np.concatenate([np.ones((len(linked), 1)), counts], axis=1)
-        blocks = own.blocks[linked], known.blocks[of[linked]]
-        if truth.grid.is_feature_table:
-            block, unknown = (
-                block_source_correlation(*blocks, counts),
-                Estimate(*[float("nan")] * 3),
-            )
-            each = feature_source_correlation(truth.grid.layers, *blocks, counts)
-            pairs.append(SourceCorrelation(block, unknown, len(linked), each))
-            continue
-        pairs.append(
-            SourceCorrelation(
-                block_source_correlation(*blocks, counts),
-                cell_source_correlation(
-                    paired_batches(store, own_rows[linked], truth, true),
-                    own.cells.energy,
-                    known.cells.energy,
-                    counts,
-                ),
-                len(linked),
-            )
+        pairs[own.name] = source_correlation(
+            own.take(linked),
+            known.take(of[linked]),
+            np.concatenate([np.ones((len(linked), 1)), counts], axis=1),
+            None
+            if truth.grid.is_feature_table
+            else partial(paired_batches, store, own_rows[linked], truth, rows[found][of[linked]]),
         )
-    return PairedTruth(*pairs)
+    return PairedTruth(**pairs)

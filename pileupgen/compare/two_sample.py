@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pileupgen.compare.results import TwoSampleTest
 from pileupgen.measure.bootstrap import effective_size
 
 Floats = NDArray[np.float64]
@@ -20,35 +20,6 @@ MAX_ITER = 80
 MAX_BINS = 64
 """Quantile bins that gradient boosting sees each observable in."""
 LN2 = float(np.log(2.0))
-
-
-@dataclass(frozen=True)
-class TwoSampleTest:
-    """How well a classifier separates two samples.
-
-    Attributes
-    ----------
-    auc : float
-        Area under the ROC curve, mean over seeds. 0.5 is chance; the reference's need not be 0.5.
-    spread : float
-        Standard deviation over seeds.
-    error : float
-        Statistical error of the AUC at these numbers of events (Hanley & McNeil 1982, eq. 1).
-    jsd : float
-        Jensen-Shannon divergence in units of ln 2, (ln 2 − BCE) / ln 2 with calibrated
-        probabilities, mean over seeds; about 0, even below, for equal samples, 1 for disjoint ones.
-    jsd_spread : float
-        Standard deviation over seeds.
-    n_seeds : int
-        Seeds.
-    """
-
-    auc: float
-    spread: float
-    error: float
-    jsd: float
-    jsd_spread: float
-    n_seeds: int
 
 
 def feature_test(

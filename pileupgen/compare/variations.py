@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pileupgen.compare.distance_table import DistanceTable
-from pileupgen.compare.draws import Draws, Samples
+from pileupgen.compare.resampling import Draws, Samples
 from pileupgen.compare.selection import Selection
 from pileupgen.measure.bootstrap import Estimate
 from pileupgen.measure.sample import Sample, measure_sample

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BeforeValidator, ConfigDict, WithJsonSchema
 
 from pileupgen.errors import InputError
 
@@ -13,6 +15,13 @@ Floats = NDArray[np.float64]
 
 LEVEL = 0.6827
 """Probability content of every interval: one standard deviation of a Gaussian."""
+
+Number = Annotated[
+    float,
+    BeforeValidator(lambda value: float("nan") if value is None else value),
+    WithJsonSchema({"type": ["number", "null"]}),
+]
+"""A float that is null in JSON where it is not defined, and NaN here."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +36,21 @@ class Estimate:
         68.27 % interval.
     """
 
-    value: float
-    low: float
-    high: float
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    value: Number
+    low: Number
+    high: Number
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the value is defined."""
+        return bool(np.isfinite(self.value))
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether there is an interval of some width."""
+        return bool(np.isfinite(self.low) and np.isfinite(self.high) and self.low != self.high)
 
     @property
     def error(self) -> float:
@@ -94,6 +115,9 @@ def effective_size(weight: Floats) -> float:
     return float(weight.sum() ** 2 / np.square(weight).sum())
 
 
+UNKNOWN = Estimate(float("nan"), float("nan"), float("nan"))
+
+
 def require_weights(weight: Floats, where: str) -> None:
     """Refuse weights that no distance is defined for.
 
@@ -110,7 +134,7 @@ def require_weights(weight: Floats, where: str) -> None:
         raise InputError(
             f"{where}: of {len(weight)} event weights {n_bad} are not finite or too large "
             f"and {n_negative} are negative.",
-            "Distances and effective sizes need weights ≥ 0: hint them, or translate anew.",
+            "Distances and effective sizes need weights ≥ 0: correct them, or translate anew.",
         )
     if not np.any(weight > 0):
         raise InputError(f"{where}: all {len(weight)} event weights are zero.", "Translate anew.")

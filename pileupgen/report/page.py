@@ -5,16 +5,18 @@ from __future__ import annotations
 import struct
 from base64 import b64encode
 from collections.abc import Mapping
-from html import escape
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from pileupgen.compare.results import Comparison, glossary
 from pileupgen.errors import UnreadableInputError
 from pileupgen.files import write_whole
-from pileupgen.report.captions import caption
+from pileupgen.report.captions import Caption, caption
 from pileupgen.report.tables import (
-    definitions_table,
     findings_table,
     headline_table,
     inputs_table,
@@ -24,24 +26,64 @@ from pileupgen.report.tables import (
     settings_table,
     shower_table,
 )
-from pileupgen.report.verdict import Judgement, judge_metrics
+from pileupgen.report.text import label_with_w1
+from pileupgen.report.verdict import judge_comparison
 
 NAME = "report.html"
 """What the page is called in a validation's folder."""
+NUMBER_TABLES = (headline_table, findings_table, shower_table, mu_table, pileup_table)
+"""Tables of the section of numbers, in their order."""
+FIRST_TERMS = (
+    "target",
+    "reference",
+    "source",
+    "translated",
+    "w1",
+    "shift_removed",
+    "significance",
+    "source_correlation_block",
+)
+"""Terms that a reader meets in the verdict, defined above it."""
 WIDE = 1.2
 """Width over height above which a figure is scrolled, not shrunk, on a phone."""
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
-def write_report(metrics: Mapping[str, Any], folder: Path) -> Path:
+@dataclass(frozen=True)
+class Picture:
+    """A figure on the page.
+
+    Attributes
+    ----------
+    words : Caption
+        What is said of it.
+    width, height : int
+        Pixels.
+    kind : str
+        ``"wide"`` or ``"tall"``.
+    data : str
+        The PNG in base 64.
+    pdf : str
+        The same for print, relative to the page.
+    """
+
+    words: Caption
+    width: int
+    height: int
+    kind: str
+    data: str
+    pdf: str
+
+
+def write_report(comparison: Comparison, folder: Path) -> Path:
     """Write the report of a validation from its numbers and its figures.
 
     Parameters
     ----------
-    metrics : mapping
+    comparison : Comparison
         What ``metrics.json`` holds.
     folder : Path
-        Where the figures are that ``metrics["figures"]`` names, and where the page goes.
+        Where the figures are that the comparison names, and where the page goes.
 
     Returns
     -------
@@ -56,7 +98,7 @@ def write_report(metrics: Mapping[str, Any], folder: Path) -> Path:
         If the page cannot be written.
     """
     pictures = {}
-    for name in metrics.get("figures", ()):
+    for name in comparison.figures:
         if name.endswith(".png"):
             try:
                 pictures[name] = (folder / name).read_bytes()
@@ -66,16 +108,16 @@ def write_report(metrics: Mapping[str, Any], folder: Path) -> Path:
                     "Run 'pileupgen validate' again.",
                 ) from error
     path = folder / NAME
-    write_whole(path, render_report(metrics, pictures))
+    write_whole(path, render_report(comparison, pictures))
     return path
 
 
-def render_report(metrics: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
-    """Make the page: verdict, tables, figures, provenance.
+def render_report(comparison: Comparison, pictures: Mapping[str, bytes]) -> str:
+    """Make the page: terms, verdict, tables, figures, glossary, provenance.
 
     Parameters
     ----------
-    metrics : mapping
+    comparison : Comparison
         What ``metrics.json`` holds.
     pictures : mapping of str to bytes
         PNG files by path relative to the page, in the order of the page.
@@ -85,125 +127,60 @@ def render_report(metrics: Mapping[str, Any], pictures: Mapping[str, bytes]) -> 
     UnreadableInputError
         If a picture is no PNG.
     """
-    source, target = metrics["rows"]["source"]["label"], metrics["target"]["label"]
-    title = escape(f"Validation: {source} translated to {target}")
-    style = (files("pileupgen.report") / "page.css").read_text(encoding="utf-8")
-    numbers = "\n".join(
-        make(metrics)
-        for make in (headline_table, findings_table, shower_table, mu_table, pileup_table)
+    environment = Environment(
+        loader=PackageLoader("pileupgen", "report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
     )
-    figures = "\n".join(_figure(name, data) for name, data in pictures.items())
-    origin = "\n".join(make(metrics) for make in (settings_table, inputs_table, definitions_table))
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<meta name="color-scheme" content="light dark">
-<title>{title}</title>
-<style>
-{style}</style>
-</head>
-<body>
-<header>
-<h1>{title}</h1>
-<p class="quiet">{_subtitle(metrics)}</p>
-<nav aria-label="Contents"><ul>
-<li><a href="#verdict">Verdict</a></li>
-<li><a href="#numbers">Numbers</a></li>
-<li><a href="#observables">Observables</a></li>
-<li><a href="#figures">Figures</a></li>
-<li><a href="#origin">Provenance</a></li>
-</ul></nav>
-</header>
-<main>
-{_verdict(judge_metrics(metrics))}
-<section aria-labelledby="numbers">
-<h2 id="numbers">Numbers</h2>
-<p>Reference: real against other real events, the best that can be reached with this many.
-Source: simulation as it is. Translated: simulation after translation.</p>
-{numbers}
-</section>
-<section aria-labelledby="observables">
-<h2 id="observables">Observables</h2>
-{observables_table(metrics)}
-</section>
-<section aria-labelledby="figures">
-<h2 id="figures">Figures</h2>
-{figures or "<p>There are none.</p>"}
-</section>
-<section aria-labelledby="origin">
-<h2 id="origin">Provenance</h2>
-{origin}
-</section>
-</main>
-</body>
-</html>
-"""
+    environment.filters["w1"] = label_with_w1
+    judgement = judge_comparison(comparison)
+    terms = {term.name: term for term in glossary(comparison.kind)}
+    style = (files("pileupgen.report") / "page.css").read_text(encoding="utf-8")
+    return environment.get_template("page.html.j2").render(
+        title=f"Validation: {comparison.source.label} translated to {comparison.target.label}",
+        subtitle=_subtitle(comparison),
+        style=Markup(style),
+        terms=[terms[name] for name in FIRST_TERMS],
+        judgement=judgement,
+        sides=(
+            ("good", "What agrees", judgement.for_it),
+            ("bad", "What differs", judgement.against_it),
+            ("caution", "What to know before relying on it", judgement.cautions),
+        ),
+        numbers=[make(comparison) for make in NUMBER_TABLES],
+        observables=observables_table(comparison),
+        figures=[_picture(name, data) for name, data in pictures.items()],
+        glossary=list(terms.values()),
+        origin=[settings_table(comparison), inputs_table(comparison)],
+    )
 
 
-def _subtitle(metrics: Mapping[str, Any]) -> str:
-    rows, how = metrics["rows"], metrics.get("translation", {})
+def _subtitle(comparison: Comparison) -> str:
+    how, target = comparison.translation, comparison.target
     parts = [
-        f"{rows['translated']['n_events']:,} translated events against "
-        f"{metrics['target']['n_events']:,} of {metrics['target']['label']}"
+        f"{comparison.translated.n_events:,} translated events compared with "
+        f"{target.n_events:,} events of {target.label}"
     ]
     if "t_release" in how:
-        parts.append(f"released at t = {how['t_release']}")
+        parts.append(f"release at diffusion time t = {how['t_release']}")
     if "w" in how:
-        parts.append(f"guidance w = {how['w']}")
-    parts.append(f"{'with' if metrics['settings']['weighted'] else 'without'} release weights")
-    return escape(" · ".join(parts))
+        parts.append(f"guidance strength w = {how['w']}")
+    parts.append(f"{'with' if comparison.settings.weighted else 'without'} release weights")
+    return " · ".join(parts)
 
 
-def _verdict(judgement: Judgement) -> str:
-    sides = "\n".join(
-        f'<div class="{kind}"><h3>{heading}</h3>\n<ul>{_items(texts)}</ul></div>'
-        for kind, heading, texts in (
-            ("good", "What agrees", judgement.for_it),
-            ("bad", "What does not", judgement.against_it),
-            ("caution", "Before you believe it", judgement.cautions),
-        )
-        if texts
-    )
-    state = "agrees" if judgement.agrees else "differs"
-    return f"""<section aria-labelledby="verdict">
-<h2 id="verdict">Verdict</h2>
-<div class="verdict {state}">
-<p class="lead">{escape(judgement.lead)}</p>
-<p>{escape(judgement.progress)}</p>
-</div>
-<div class="sides">
-{sides}
-</div>
-</section>"""
-
-
-def _items(texts: tuple[str, ...]) -> str:
-    return "".join(f"<li>{escape(text)}</li>" for text in texts)
-
-
-def _figure(name: str, data: bytes) -> str:
-    words = caption(Path(name).stem)
-    width, height = _size(name, data)
-    kind = "wide" if width > WIDE * height else "tall"
-    encoded = b64encode(data).decode("ascii")
-    pdf = escape(str(Path(name).with_suffix(".pdf")))
-    return f"""<figure>
-<div class="scroll" tabindex="0" role="group" aria-label="{escape(words.title)}">
-<img class="{kind}" width="{width}" height="{height}" alt="{escape(words.alt)}"
- src="data:image/png;base64,{encoded}">
-</div>
-<figcaption><strong>{escape(words.title)}.</strong> {escape(words.see)}
-<span class="quiet">For print: <code>{pdf}</code>.</span></figcaption>
-</figure>"""
-
-
-def _size(name: str, data: bytes) -> tuple[int, int]:
-    """Width and height in pixels from a PNG's first chunk."""
+def _picture(name: str, data: bytes) -> Picture:
+    """Describe a figure; its size is in the PNG's first chunk."""
     if len(data) < 24 or not data.startswith(PNG_SIGNATURE):
         raise UnreadableInputError(f"Figure {name} is no PNG.", "Run 'pileupgen validate' again.")
     width, height = struct.unpack(">II", data[16:24])
-    return int(width), int(height)
+    return Picture(
+        words=caption(Path(name).stem),
+        width=int(width),
+        height=int(height),
+        kind="wide" if width > WIDE * height else "tall",
+        data=b64encode(data).decode("ascii"),
+        pdf=str(Path(name).with_suffix(".pdf")),
+    )

@@ -1,318 +1,238 @@
-"""Tables of the report, as HTML."""
+"""Tables of the report: captions, columns and cells, laid out by the page's template."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from html import escape
-from typing import Any
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
+from markupsafe import Markup
+
+from pileupgen.compare.results import CLEAR, ROWS, Comparison, ShowerSeparation
 from pileupgen.report.text import (
-    CLEAR,
     NONE,
-    auc_error,
-    controls_of,
-    has_interval,
+    estimate_html,
+    headline_html,
     label_html,
+    label_with_w1,
     number,
     percent,
-    physics_range,
     places,
     sigma_text,
     standings,
 )
 
-ROWS = ("reference", "source", "translated")
 STANDING_WORDS = {
-    "reference": "at the reference",
-    "nearer": "nearer than the source",
-    "farther": "farther than the source",
+    "reference": "compatible with the reference",
+    "nearer": "smaller than the source's",
+    "farther": "larger than the source's",
     "unknown": NONE,
 }
-Estimate = Mapping[str, float | None]
+N_FINDINGS = {"translated": 10, "source": 5, "reference": 3}
+"""Tests of each row that are shown at most."""
 
 
-def table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[str]], kind: str) -> str:
-    """Lay out cells that are HTML already; the first of each row is its header.
+@dataclass(frozen=True)
+class Table:
+    """A table; what is no markup is escaped by the template.
 
-    Parameters
+    Attributes
     ----------
     caption : str
-        HTML.
+        What it shows.
     columns : sequence of str
-        HTML of the header row.
-    rows : iterable of sequences of str
-        HTML of the cells.
+        Headings.
+    rows : sequence of sequences of str
+        Cells; the first of each row is its heading.
     kind : str
         ``"numbers"`` or ``"words"``: how the cells are aligned.
     """
-    head = "".join(f'<th scope="col">{column}</th>' for column in columns)
-    body = "\n".join(
-        f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in rest)}</tr>'
-        for first, *rest in rows
-    )
-    return (
-        f'<div class="scroll" tabindex="0" role="group" aria-label="Table">\n'
-        f'<table class="{kind}">\n<caption>{caption}</caption>\n'
-        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</div>"
-    )
+
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    kind: str = "numbers"
 
 
-def headline_table(metrics: Mapping[str, Any]) -> str:
-    """Reference, source and translated side by side."""
-    rows = metrics["rows"]
-    level = 100 * metrics["settings"]["level"]
-    controls = list(controls_of(metrics).values())
-    none = [NONE] * len(controls)
-    columns = [*(rows[row] for row in ROWS), *(control["row"] for control in controls)]
-    lines = [["mean W<sub>1</sub>/σ", *(_estimate(row["mean_w1"]) for row in columns)]]
-    if controls:
-        rises = [f"{_estimate(one['rise'])} to {one['replaces']}" for one in controls]
-        lines.append(["control's rise", NONE, NONE, NONE, *rises])
-    closed = _estimate(rows["translated"]["shift_removed"])
-    lines.append(["fraction of the shift removed", "1", "0", closed, *none])
-    for key, what in (("features", "observables"), ("cells", "cells")):
-        tests = [row["two_sample"][key] for row in columns]
-        if any(tests):
-            lines.append([f"AUC, {what}", *map(_auc, tests)])
-            lines.append([f"JSD, {what}", *(_plus_minus(t, "jsd", "jsd_spread") for t in tests)])
-    for key, what in (("fpd", "FPD"), ("kpd", "KPD")):
-        distances = [row[key] for row in columns]
-        if any(distances):
-            cells = (_physics(found) for found in distances)
-            lines.append([f"{what} × 1000", *cells])
-    for key, what in places(metrics):
-        found = [row["source_correlation"] for row in columns]
-        cells = (NONE if one is None else _estimate(one[key]) for one in found)
-        lines.append([f"source_correlation in {what}", *cells])
-    if metrics["truth"] is not None:
-        for key, what in places(metrics):
-            cells = (_estimate(metrics["truth"][row][key]) for row in ROWS[1:])
-            lines.append([f"correlation with the truth in {what}", NONE, *cells, *none])
-    verdicts = [metrics["verdicts"].get(row) for row in ROWS]
-    verdicts += [control["verdict"] for control in controls]
-    lines.append(["significance", *(_significance(verdict) for verdict in verdicts)])
-    ess = number(metrics["headline"]["ess"])
-    lines.append(["effective size of the weights", NONE, NONE, ess, *none])
-    lines.append(["events", *map(_count, columns)])
+def headline_table(comparison: Comparison) -> Table:
+    """Reference, source, translated and controls side by side."""
+    columns = comparison.columns()
+    lines = []
+    for headline, _ in comparison.shown():
+        link = Markup('<a href="#term-{}">{}</a>')
+        label = label_with_w1(headline.term(comparison.kind).label)
+        values = [headline_html(headline, column) for column in columns]
+        lines.append([link.format(headline.name, label), *values])
+    target = comparison.target
     caption = (
-        f"Against {metrics['target']['n_events']:,} events of "
-        f"{escape(metrics['target']['label'])}. Small print: {level:.0f} % interval, or error."
+        f"Each sample compared with {target.n_events:,} events of {target.label}. Small print: "
+        f"{100 * comparison.settings.level:.0f} % interval."
     )
-    if controls:
-        caption += (
-            " Controls are translated within one domain; rise is what that adds to the mean of the "
-            "row whose events they are."
-        )
-    headings = [*map(_heading(metrics), ROWS), *(escape(one["row"]["label"]) for one in controls)]
-    return table(caption, ["", *headings], lines, "numbers")
+    if comparison.controls.rows:
+        caption += " The last columns are controls: events translated within their own domain."
+    return Table(caption, ["", *(column.label for column in columns)], lines)
 
 
-def findings_table(metrics: Mapping[str, Any]) -> str:
-    """The most extreme tests of the translated sample, then of its controls."""
+def findings_table(comparison: Comparison) -> Table:
+    """The most significant tests of each row."""
     lines = [
         [
-            escape(found["name"]),
-            escape(found["family"]),
-            escape(row),
-            _sigma(found["local"]),
-            _sigma(found["significance"]),
+            found.name,
+            found.family,
+            row,
+            _sigma(found.local),
+            _sigma(found.significance),
         ]
-        for row, n_shown in (("translated", 10), ("source", 5), ("reference", 3))
-        for found in metrics["verdicts"].get(row, {"findings": []})["findings"][:n_shown]
+        for row, n_shown in N_FINDINGS.items()
+        if row in comparison.verdicts
+        for found in comparison.verdicts[row].findings[:n_shown]
     ]
-    columns = ["what differs", "family", "sample", "by itself", "after the number of tests"]
-    counts = ", ".join(
-        f"{verdict['n_clear']:,} of {verdict['n_tests']:,} for {escape(row)}"
-        for row, verdict in metrics["verdicts"].items()
+    counts = "; ".join(
+        f"{row} {verdict.n_clear:,} of {verdict.n_tests:,}"
+        for row, verdict in comparison.verdicts.items()
     )
     caption = (
-        f"The most extreme tests against the target. Beyond {CLEAR:g} σ after the number of tests: "
-        f"{counts}."
+        "The most significant statistical tests against the target. Tests that exceed "
+        f"{CLEAR:g} σ after correction for the number of tests: {counts}."
     )
-    return table(caption, columns, lines, "words")
+    columns = ["quantity", "kind of test", "sample", "single test", "corrected"]
+    return Table(caption, columns, lines, "words")
 
 
-def observables_table(metrics: Mapping[str, Any]) -> str:
+def observables_table(comparison: Comparison) -> Table:
     """W1/σ and separation power of every observable."""
-    rows = metrics["rows"]
-    found = standings(metrics)
-    kept = (rows["translated"]["source_correlation"] or {}).get("features") or {}
+    rows = [comparison.rows[row] for row in ROWS]
+    found = standings(comparison)
+    correlation = comparison.translated.source_correlation
+    kept = correlation.features if correlation else {}
     lines = [
         [
-            f"{label_html(record['label'], record['unit'])}<br><code>{escape(name)}</code>",
-            *(_estimate(rows[row]["observables"][name]["w1"]) for row in ROWS),
-            f'<span class="{found[name]}">{STANDING_WORDS[found[name]]}</span>',
-            *(number(rows[row]["observables"][name]["separation"]) for row in ROWS),
-            *([_estimate(kept[name])] if kept else []),
+            Markup("{}<br><code>{}</code>").format(label_html(record.label, record.unit), name),
+            *(estimate_html(row.observables[name].w1) for row in rows),
+            Markup('<span class="{}">{}</span>').format(found[name], STANDING_WORDS[found[name]]),
+            *(number(row.observables[name].separation) for row in rows),
+            *([estimate_html(kept[name])] if kept else []),
         ]
-        for name, record in metrics["observables"].items()
+        for name, record in comparison.observables.items()
     ]
     columns = [
         "observable",
-        *(f"W<sub>1</sub>/σ, {row}" for row in ROWS),
-        "translated is",
-        *(f"separation, {row}" for row in ROWS),
-        *(["source_correlation"] if kept else []),
+        *(label_with_w1(f"W1/σ, {row}") for row in ROWS),
+        label_with_w1("translated W1/σ is"),
+        *(f"separation power, {row}" for row in ROWS),
+        *(["source correlation"] if kept else []),
     ]
-    caption = "Distances of each observable to the target. At the reference: the intervals touch."
-    return table(caption, columns, lines, "numbers")
+    caption = (
+        "Distances of each observable to the target. Compatible with the reference: the interval "
+        "of the translated sample reaches down to that of the reference."
+    )
+    return Table(caption, columns, lines)
 
 
-def mu_table(metrics: Mapping[str, Any]) -> str:
-    """The headline in bins of μ; empty where there are none."""
-    if not metrics["mu_bins"]:
-        return ""
+def mu_table(comparison: Comparison) -> Table | None:
+    """The headline in bins of μ, where there are such."""
+    if not comparison.mu_bins:
+        return None
     lines = [
         [
-            f"{found['low']:g} to {found['high']:g}",
-            *(_estimate(found["mean_distance"][row]) for row in ROWS),
-            _estimate(found["shift_removed"]),
-            _estimate(found["source_correlation"]),
-            f"{found['n_target']:,} / {found['n_translated']:,}",
+            f"{found.low:g} to {found.high:g}",
+            *(estimate_html(found.mean_distance[row]) for row in ROWS),
+            estimate_html(found.shift_removed),
+            estimate_html(found.source_correlation),
+            f"{found.n_target:,} / {found.n_translated:,}",
         ]
-        for found in metrics["mu_bins"]
+        for found in comparison.mu_bins
     ]
     columns = [
         "μ",
-        *(f"mean W<sub>1</sub>/σ, {row}" for row in ROWS),
+        *(label_with_w1(f"mean W1/σ, {row}") for row in ROWS),
         "fraction of the shift removed",
-        f"source_correlation in {places(metrics)[0][1]}",
+        f"source correlation, {places(comparison)}",
         "events, target / translated",
     ]
-    return table("The headline in bins of μ.", columns, lines, "numbers")
+    caption = (
+        "Headline numbers in bins of μ, the mean number of interactions per bunch crossing. Each "
+        "bin has fewer events than the whole, so all its distances are larger."
+    )
+    return Table(caption, columns, lines)
 
 
-def pileup_table(metrics: Mapping[str, Any]) -> str:
-    """Pileup's own physics; empty where there is none."""
-    if not metrics["pileup"]:
-        return ""
+def pileup_table(comparison: Comparison) -> Table | None:
+    """What pileup does to an analysis, where it was measured."""
+    if not comparison.pileup:
+        return None
     lines = [
         [
-            f"{label_html(found['label'], found['unit'])}<br><code>{escape(name)}</code>",
-            *(_estimate(found["values"][role]) for role in ("target", "source", "translated")),
+            Markup("{}<br><code>{}</code>").format(label_html(found.label, found.unit), name),
+            *(estimate_html(found.values[role]) for role in ("target", "source", "translated")),
         ]
-        for name, found in metrics["pileup"].items()
+        for name, found in comparison.pileup.items()
     ]
-    labels = [metrics["target"]["label"], *(metrics["rows"][row]["label"] for row in ROWS[1:])]
-    caption = "Pileup's own physics: translated events should have the first column's values."
-    return table(caption, ["quantity", *map(escape, labels)], lines, "numbers")
+    labels = [comparison.target.label, comparison.source.label, comparison.translated.label]
+    caption = (
+        "What pileup does to an analysis: densities, offsets and resolutions. Translated events "
+        f"should have the values of {comparison.target.label}."
+    )
+    return Table(caption, ["quantity", *labels], lines)
 
 
-def shower_table(metrics: Mapping[str, Any]) -> str:
-    """Separation powers as the CaloChallenge defines them, by family; empty but for showers."""
-    families: dict[str, list[Mapping[str, Any]]] = {}
-    for found in metrics.get("showers", {}).values():
-        families.setdefault(found["family"], []).append(found)
+def shower_table(comparison: Comparison) -> Table | None:
+    """Separation powers as the CaloChallenge defines them, by family; of showers only."""
+    families: dict[str, list[ShowerSeparation]] = {}
+    for found in comparison.showers.values():
+        families.setdefault(found.family, []).append(found)
     if not families:
-        return ""
+        return None
     lines = [
         [
-            escape(family),
+            family,
             str(len(members)),
-            *(_mean_and_largest([found["values"][row] for found in members]) for row in ROWS),
-            percent(max(found["outside"][row] for found in members for row in found["outside"])),
+            *(_mean_and_largest([found.values[row] for found in members]) for row in ROWS),
+            percent(max(share for found in members for share in found.outside.values())),
         ]
         for family, members in families.items()
     ]
-    caption = (
-        "Separation powers in the CaloChallenge's own histograms (2410.21611), mean and, small, "
-        "largest over the histograms; <code>metrics.json</code> has each. As there, what lies "
-        "outside the edges is dropped: at most the fraction in the last column."
+    caption = Markup(
+        "Separation powers in the CaloChallenge's own histograms (arXiv:2410.21611): mean over the "
+        "histograms of a family and, in small print, the largest. <code>metrics.json</code> has "
+        "each of them. As in the challenge, entries outside the edges are dropped; the last column "
+        "is the largest fraction of them."
     )
-    return table(caption, ["family", "histograms", *ROWS, "outside"], lines, "numbers")
+    return Table(caption, ["family", "histograms", *ROWS, "outside the edges"], lines)
 
 
-def settings_table(metrics: Mapping[str, Any]) -> str:
+def settings_table(comparison: Comparison) -> Table:
     """How the events were translated and compared."""
     values = {
-        **{f"translation: {key}": value for key, value in metrics.get("translation", {}).items()},
-        **{f"validation: {key}": value for key, value in metrics["settings"].items()},
-        **{f"version: {key}": value for key, value in metrics.get("versions", {}).items()},
+        **{f"translation: {key}": value for key, value in comparison.translation.items()},
+        **{f"validation: {key}": value for key, value in comparison.settings},
+        **{f"version: {key}": value for key, value in comparison.versions.items()},
     }
-    lines = [[escape(key), escape(str(value))] for key, value in values.items()]
-    return table("Settings and versions.", ["setting", "value"], lines, "words")
+    lines = [[key, str(value)] for key, value in values.items()]
+    return Table("Settings and versions.", ["setting", "value"], lines, "words")
 
 
-def inputs_table(metrics: Mapping[str, Any]) -> str:
-    """Files that were read; empty where they are unknown."""
+def inputs_table(comparison: Comparison) -> Table | None:
+    """Files that were read, where they are known."""
+    code = Markup("<code>{}</code>")
     lines = [
-        [
-            escape(role),
-            f"<code>{escape(str(found['path']))}</code>",
-            f"{found['n_events']:,}",
-            f"<code>{escape(str(found['sha256']))}</code>",
-        ]
-        for role, found in metrics.get("inputs", {}).items()
+        [role, code.format(found.path), f"{found.n_events:,}", code.format(found.sha256)]
+        for role, found in comparison.inputs.items()
     ]
     if not lines:
-        return ""
-    return table("Files read.", ["role", "path", "events", "SHA-256"], lines, "words")
+        return None
+    return Table("Files read.", ["role", "path", "events", "SHA-256"], lines, "words")
 
 
-def definitions_table(metrics: Mapping[str, Any]) -> str:
-    """What the numbers mean."""
-    lines = [[escape(key), escape(str(text))] for key, text in metrics["definitions"].items()]
-    return table("Definitions.", ["number", "meaning"], lines, "words")
-
-
-def _heading(metrics: Mapping[str, Any]) -> Any:
-    def of(row: str) -> str:
-        label = metrics["rows"][row]["label"]
-        return escape(row if label == row else f"{row}: {label}")
-
-    return of
-
-
-def _estimate(found: Estimate) -> str:
-    text = number(found["value"])
-    if found["value"] is None or not has_interval(found):
-        return text
-    return f"{text} <small>{number(found['low'])} to {number(found['high'])}</small>"
-
-
-def _auc(test: Mapping[str, float] | None) -> str:
-    if test is None:
-        return NONE
-    return f"{number(test['auc'])} <small>± {number(auc_error(test))}</small>"
-
-
-def _physics(found: Mapping[str, float | None] | None) -> str:
-    if found is None:
-        return NONE
-    return f"{number(found['value'], 1000, 1)} <small>{physics_range(found, 1)}</small>"
-
-
-def _plus_minus(
-    found: Mapping[str, float | None] | None,
-    value: str,
-    error: str,
-    scale: float = 1.0,
-    decimals: int = 3,
-) -> str:
-    if found is None:
-        return NONE
-    error_text = number(found[error], scale, decimals)
-    return f"{number(found[value], scale, decimals)} <small>± {error_text}</small>"
-
-
-def _mean_and_largest(values: Sequence[float | None]) -> str:
-    known = [value for value in values if value is not None]
+def _mean_and_largest(values: Sequence[float]) -> str:
+    known = [value for value in values if math.isfinite(value)]
     if not known:
         return NONE
     mean = f"{sum(known) / len(known):.5f}"
-    return mean if len(values) == 1 else f"{mean} <small>≤ {max(known):.5f}</small>"
+    if len(values) == 1:
+        return mean
+    return Markup("{} <small>≤ {}</small>").format(mean, f"{max(known):.5f}")
 
 
 def _sigma(value: float) -> str:
-    return escape(sigma_text(value)).replace(" ", "&nbsp;")
-
-
-def _significance(verdict: Mapping[str, Any] | None) -> str:
-    if verdict is None:
-        return NONE
-    return f"{_sigma(verdict['significance'])} <small>{verdict['n_tests']:,} tests</small>"
-
-
-def _count(row: Mapping[str, Any]) -> str:
-    times = f"{row['n_samples']} × " if row["n_samples"] > 1 else ""
-    return f"{times}{row['n_events']:,}"
+    return sigma_text(value).replace(" ", "\u00a0")

@@ -1,15 +1,16 @@
-"""Numbers and labels of ``metrics.json`` as text and as HTML."""
+"""Numbers and labels of a comparison as text and as HTML."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
 from html import escape
-from typing import Any, Literal
+from typing import Literal
 
-CLEAR = 3.0
-"""Significance in σ above which a difference is told: ``significance.CLEAR``, without imports."""
-LIMIT = 37.0
-"""Largest significance that is computed: ``significance.LIMIT``, without its imports."""
+from markupsafe import Markup
+
+from pileupgen.compare.results import SIGMA_LIMIT, Column, Comparison, HeadlineNumber
+from pileupgen.measure.bootstrap import Estimate
+
 NONE = "–"
 """What stands where there is no number."""
 
@@ -32,16 +33,9 @@ _MACROS = {
 _UPRIGHT = ("mathrm", "text", "mathregular")
 
 
-def places(metrics: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """Give the parts of source correlation: keys in ``metrics.json``, and words for them."""
-    if metrics.get("kind") == "features":
-        return (("block", "features"),)
-    return (("block", "blocks"), ("cell", "cells"))
-
-
-def controls_of(metrics: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Give the translations that stay in one domain, by name; none in older files."""
-    return dict(metrics["controls"].get("rows", {}))
+def places(comparison: Comparison) -> str:
+    """Give what the block source correlation is of."""
+    return "features" if comparison.kind == "features" else "blocks"
 
 
 def sigma_text(value: float) -> str:
@@ -50,18 +44,18 @@ def sigma_text(value: float) -> str:
     >>> sigma_text(18.25), sigma_text(37.0)
     ('18.2 σ', '> 37 σ')
     """
-    return f"> {LIMIT:g} σ" if value >= LIMIT else f"{value:.1f} σ"
+    return f"> {SIGMA_LIMIT:g} σ" if value >= SIGMA_LIMIT else f"{value:.1f} σ"
 
 
-def number(value: float | None, scale: float = 1.0, decimals: int = 3) -> str:
+def number(value: float, scale: float = 1.0, decimals: int = 3) -> str:
     """Give up to three decimals, one for large values, and a true minus sign.
 
-    >>> number(-0.0124), number(341.234), number(None)
+    >>> number(-0.0124), number(341.234), number(float("nan"))
     ('−0.012', '341.2', '–')
     """
-    if value is None:
-        return NONE
     shown = scale * value
+    if not math.isfinite(shown):
+        return NONE
     text = f"{shown:.{decimals}f}" if abs(shown) < 100 else f"{shown:,.1f}"
     return text.replace("-", "−")
 
@@ -75,23 +69,73 @@ def percent(value: float) -> str:
     return f"{100 * value:.0f} %".replace("-", "−")
 
 
-def has_interval(estimate: Mapping[str, float | None]) -> bool:
-    """Whether an estimate has an interval of some width."""
-    low, high = estimate["low"], estimate["high"]
-    return low is not None and high is not None and low != high
+def estimate_text(found: Estimate | None, scale: float = 1.0, decimals: int = 3) -> str:
+    """Give a value with half the width of its interval, or the interval where it is lopsided.
+
+    >>> estimate_text(Estimate(0.5, 0.4, 0.6)), estimate_text(Estimate(1.0, 0.9, 30.0))
+    ('0.500 ± 0.100', '1.000 (0.900 to 30.000)')
+    """
+    if found is None:
+        return NONE
+    value, low, high = (number(v, scale, decimals) for v in (found.value, found.low, found.high))
+    if not found.is_known or not found.has_interval:
+        return value
+    arms = sorted((found.value - found.low, found.high - found.value))
+    if arms[1] > 4 * arms[0]:
+        return f"{value} ({low} to {high})"
+    return f"{value} ± {number(found.error, scale, decimals)}"
 
 
-def standing(
-    reference: Mapping[str, float | None],
-    source: Mapping[str, float | None],
-    translated: Mapping[str, float | None],
-) -> Standing:
+def estimate_html(found: Estimate | None, scale: float = 1.0, decimals: int = 3) -> Markup:
+    """Give a value with its interval in small print.
+
+    >>> estimate_html(Estimate(0.5, 0.4, 0.6))
+    Markup('0.500 <small>0.400 to 0.600</small>')
+    """
+    if found is None or not found.has_interval:
+        return Markup(number(found.value if found else math.nan, scale, decimals))
+    texts = (number(v, scale, decimals) for v in (found.value, found.low, found.high))
+    return Markup("{} <small>{} to {}</small>").format(*texts)
+
+
+def headline_text(number: HeadlineNumber, column: Column) -> str:
+    """Give a headline number of a column as plain text."""
+    return _without_unit(number, column) or estimate_text(
+        number.get(column), number.scale, number.decimals
+    )
+
+
+def headline_html(number: HeadlineNumber, column: Column) -> Markup:
+    """Give a headline number of a column as HTML."""
+    plain = _without_unit(number, column)
+    if plain:
+        return Markup.escape(plain.replace(" ", "\u00a0"))
+    return estimate_html(number.get(column), number.scale, number.decimals)
+
+
+def _without_unit(number: HeadlineNumber, column: Column) -> str:
+    """Give what has no interval; empty where the number is an estimate."""
+    found = number.get(column)
+    if number.unit == "σ":
+        return NONE if found is None else sigma_text(found.value)
+    if number.unit == "events":
+        return count_text(column)
+    return ""
+
+
+def count_text(column: Column) -> str:
+    """Give the number of events of a row, with that of its samples."""
+    times = f"{column.row.n_samples} × " if column.row.n_samples > 1 else ""
+    return f"{times}{column.row.n_events:,}"
+
+
+def standing(reference: Estimate, source: Estimate, translated: Estimate) -> Standing:
     """Tell where the translated sample's distance lies.
 
     Parameters
     ----------
-    reference, source, translated : mapping
-        Estimates of one distance.
+    reference, source, translated : Estimate
+        One distance.
 
     Returns
     -------
@@ -99,55 +143,43 @@ def standing(
         ``"reference"`` if its interval reaches down to the reference's, ``"farther"`` if it is
         above the source's, else ``"nearer"``; ``"unknown"`` if a number is missing.
     """
-    value, reach, before = translated["value"], reference["high"], source["value"]
-    if value is None or reach is None or before is None:
+    if not all(map(math.isfinite, (translated.value, reference.high, source.value))):
         return "unknown"
-    if (translated["low"] or 0.0) <= reach:
+    low = translated.low if math.isfinite(translated.low) else 0.0
+    if low <= reference.high:
         return "reference"
-    return "farther" if value > before else "nearer"
+    return "farther" if translated.value > source.value else "nearer"
 
 
-def standings(metrics: Mapping[str, Any]) -> dict[str, Standing]:
+def standings(comparison: Comparison) -> dict[str, Standing]:
     """Give the standing of every observable."""
-    rows = metrics["rows"]
+    rows = (comparison.reference, comparison.source, comparison.translated)
     return {
-        name: standing(
-            *(rows[row]["observables"][name]["w1"] for row in ("reference", "source", "translated"))
-        )
-        for name in metrics["observables"]
+        name: standing(*(row.observables[name].w1 for row in rows))
+        for name in comparison.observables
     }
 
 
-def auc_error(test: Mapping[str, float]) -> float:
-    """Give the error of an AUC, from events and from seeds."""
-    return float((test["error"] ** 2 + test["spread"] ** 2) ** 0.5)
+def label_with_w1(text: str) -> Markup:
+    """Escape a plain label and set the Wasserstein distance's index low.
 
-
-def physics_range(distance: Mapping[str, float | None], decimals: int) -> str:
-    """Give ± the error of an FPD or KPD × 1000, or the range of a median over samples.
-
-    >>> physics_range({"value": 0.008, "error": 0.001}, 1)
-    '± 1.0'
-    >>> physics_range({"value": 0.008, "error": 0.001, "lowest": 0.007, "highest": 0.3}, 1)
-    '7.0 to 300.0'
+    >>> label_with_w1("mean W1/σ")
+    Markup('mean W<sub>1</sub>/σ')
     """
-    low, high = distance.get("lowest"), distance.get("highest")
-    if low is None or high is None:
-        return f"± {number(distance['error'], 1000, decimals)}"
-    return f"{number(low, 1000, decimals)} to {number(high, 1000, decimals)}"
+    return Markup(escape(text).replace("W1", "W<sub>1</sub>"))
 
 
-def label_html(label: str, unit: str = "") -> str:
+def label_html(label: str, unit: str = "") -> Markup:
     r"""Turn a figure's label with simple TeX between dollars into HTML.
 
-    >>> label_html(r"$\Sigma E_T$, em", "GeV")
+    >>> str(label_html(r"$\Sigma E_T$, em", "GeV"))
     'Σ<i>E</i><sub><i>T</i></sub>, em [GeV]'
     """
     parts = label.split("$")
     html = "".join(
         _math(part, True) if place % 2 else escape(part) for place, part in enumerate(parts)
     )
-    return html + (f" [{escape(unit)}]" if unit else "")
+    return Markup(html + (f" [{escape(unit)}]" if unit else ""))
 
 
 def _math(text: str, italic: bool) -> str:

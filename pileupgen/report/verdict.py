@@ -1,30 +1,20 @@
-"""The verdict in words: what agrees, what does not, and by how many σ."""
+"""The verdict in words: what agrees, what differs, and by how many σ."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from pileupgen.report.text import (
-    CLEAR,
-    Standing,
-    auc_error,
-    controls_of,
-    has_interval,
-    number,
-    percent,
-    places,
-    sigma_text,
-    standings,
-)
+from pileupgen.compare.results import CLEAR, Comparison, Verdict
+from pileupgen.report.text import Standing, number, percent, places, sigma_text, standings
 
 AUC_ERRORS = 2.0
 """Errors from 1/2 within which an AUC is called chance."""
 N_TOLD = 5
-"""Findings told in the verdict; tables have the others."""
+"""Tests told in the verdict; tables have the others."""
 RISE = 0.1
-"""Rise of a control over the row that it replaces up to which it is said to stay there."""
+"""Rise of a control, over the value of the row that it replaces, that is tolerated."""
 FRECHET_RATIO = 2.0
 """Reference's over translated's Fréchet distance above which a few events are said to drive it."""
 
@@ -42,7 +32,7 @@ class Judgement:
     progress : str
         What the translation achieved.
     for_it, against_it, cautions : tuple of str
-        What agrees, what does not, and what to know before believing either.
+        What agrees, what differs, and what to know before relying on either.
     """
 
     agrees: bool
@@ -53,182 +43,178 @@ class Judgement:
     cautions: tuple[str, ...]
 
 
-def judge_metrics(metrics: Mapping[str, Any]) -> Judgement:
-    """Put the numbers of a comparison into words.
-
-    Parameters
-    ----------
-    metrics : mapping
-        What ``metrics.json`` holds.
-    """
-    verdicts, target = metrics["verdicts"], metrics["target"]["label"]
-    verdict, before = verdicts["translated"], verdicts["source"]
-    control = verdicts["reference"]["significance"] <= CLEAR
-    quiet = verdict["significance"] <= CLEAR
-    earlier = f"Before translation it was {sigma_text(before['significance'])}."
-    if quiet:
-        lead = (
-            f"Translated events agree with {target} within {CLEAR:g} σ in all of "
-            f"{verdict['n_tests']:,} tests. {earlier}"
-        )
-    else:
-        lead = (
-            f"Translated events differ from {target} by {sigma_text(verdict['significance'])} "
-            f"after the number of tests ({verdict['n_tests']:,}), most in "
-            f"{verdict['findings'][0]['name']}. {earlier}"
-        )
-    tests, failed = _two_sample(metrics)
-    kept, changed = _controls(metrics)
-    near, far = _observables(metrics)
+def judge_comparison(comparison: Comparison) -> Judgement:
+    """Put the numbers of a comparison into words."""
+    verdict = comparison.verdicts["translated"]
+    holds = comparison.verdicts["reference"].significance <= CLEAR
+    quiet = verdict.significance <= CLEAR
+    kept, changed = _controls(comparison)
+    passed, failed = _two_sample(comparison)
+    near, far = _observables(comparison)
     return Judgement(
-        agrees=quiet and control,
-        lead=lead,
-        progress=_progress(metrics),
-        for_it=(*_control(metrics, control), *kept, *near, *tests, *_source_correlation(metrics)),
+        agrees=quiet and holds,
+        lead=_lead(comparison, verdict, quiet),
+        progress=_progress(comparison),
+        for_it=(*_reference(comparison, holds), *kept, *near, *passed, *_correlation(comparison)),
         against_it=(*_findings(verdict), *failed, *far, *changed),
-        cautions=(*_broken_control(metrics, control), *_frechet(metrics), *metrics["notes"]),
+        cautions=(*_broken(comparison, holds), *_frechet(comparison), *comparison.notes),
     )
 
 
-def _progress(metrics: Mapping[str, Any]) -> str:
-    rows = metrics["rows"]
+def _lead(comparison: Comparison, verdict: Verdict, quiet: bool) -> str:
+    target = comparison.target.label
+    before = sigma_text(comparison.verdicts["source"].significance)
+    if quiet:
+        return (
+            f"Translated events agree with {target} within {CLEAR:g} σ in all of "
+            f"{verdict.n_tests:,} statistical tests. Before translation, the most significant "
+            f"difference was {before}."
+        )
+    return (
+        f"Translated events differ from {target} by {sigma_text(verdict.significance)} in the most "
+        f"significant of {verdict.n_tests:,} statistical tests ({verdict.findings[0].name}), "
+        f"corrected for their number. Before translation it was {before}."
+    )
+
+
+def _progress(comparison: Comparison) -> str:
     reference, source, after = (
-        rows[name]["mean_w1"]["value"] for name in ("reference", "source", "translated")
+        comparison.rows[name].mean_w1.value for name in ("reference", "source", "translated")
     )
     text = (
-        f"The mean W1/σ went from {number(source)} to {number(after)}; "
-        f"the reference, real against other real events, is {number(reference)}."
+        f"The mean W1/σ over the observables changed from {number(source)} to {number(after)}; the "
+        f"reference, real events compared with other real events, has {number(reference)}."
     )
-    closed = rows["translated"]["shift_removed"]
-    if closed["value"] is None:
+    removed = comparison.translated.shift_removed
+    if not removed.is_known:
         return text
     interval = ""
-    if has_interval(closed):
-        interval = f" ({percent(closed['low'])} to {percent(closed['high'])})"
-    return f"{text} The translation closes {percent(closed['value'])} of the gap{interval}."
+    if removed.has_interval:
+        interval = f" ({percent(removed.low)} to {percent(removed.high)})"
+    return f"{text} The translation removed {percent(removed.value)} of the shift{interval}."
 
 
-def _control(metrics: Mapping[str, Any], holds: bool) -> list[str]:
+def _reference(comparison: Comparison, holds: bool) -> list[str]:
     if not holds:
         return []
-    found = sigma_text(metrics["verdicts"]["reference"]["significance"])
-    return [f"Control: real against other real events give {found}, so no false alarm."]
+    found = sigma_text(comparison.verdicts["reference"].significance)
+    return [
+        f"The same tests of real events against other real events give {found}, so they raise no "
+        "false alarm."
+    ]
 
 
-def _controls(metrics: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+def _broken(comparison: Comparison, holds: bool) -> list[str]:
+    if holds:
+        return []
+    found = sigma_text(comparison.verdicts["reference"].significance)
+    return [
+        f"The reference fails its own tests: real events differ from other real events by {found}. "
+        "The target's splits are not alike, so no significance on this page can be trusted."
+    ]
+
+
+def _controls(comparison: Comparison) -> tuple[list[str], list[str]]:
     """What the method does to events that need no change: nothing to be seen, or something."""
     kept: list[str] = []
     changed: list[str] = []
-    for control in controls_of(metrics).values():
-        row, rise, replaces = control["row"], control["rise"], control["replaces"]
-        after, before = row["mean_w1"]["value"], metrics["rows"][replaces]["mean_w1"]["value"]
-        if rise["value"] is None or rise["low"] is None or before is None:
+    for control in comparison.controls.rows.values():
+        row, rise = control.row, control.rise
+        before = comparison.rows[control.replaces].mean_w1.value
+        if not (rise.is_known and math.isfinite(rise.low) and math.isfinite(before)):
             continue
-        stays = rise["low"] <= 0 or rise["value"] <= RISE * before
         text = (
-            f"Control {row['label']}: mean W1/σ {number(after)} where the {replaces} has "
-            f"{number(before)}, a change of {number(rise['value'])} "
-            f"({number(rise['low'])} to {number(rise['high'])})"
+            f"Control {row.label}: the mean W1/σ is {number(row.mean_w1.value)}, where the "
+            f"{control.replaces} has {number(before)}: a rise of {number(rise.value)} "
+            f"({number(rise.low)} to {number(rise.high)})"
         )
-        block = (row["source_correlation"] or {}).get("block", {}).get("value")
-        if block is not None:
-            place = places(metrics)[0][1]
-            text += f"; source correlation {number(block)} in {place}, the ceiling for this release"
+        if row.source_correlation is not None and row.source_correlation.block.is_known:
+            text += (
+                f". Its source correlation in {places(comparison)}, "
+                f"{number(row.source_correlation.block.value)}, is the largest to be expected of "
+                "translated events released at the same time"
+            )
+        stays = rise.low <= 0 or rise.value <= RISE * before
         (kept if stays else changed).append(text + ".")
     return kept, changed
 
 
-def _broken_control(metrics: Mapping[str, Any], holds: bool) -> list[str]:
-    if holds:
-        return []
-    found = sigma_text(metrics["verdicts"]["reference"]["significance"])
-    return [
-        f"The control fails: real events differ from other real events by {found}. The target's "
-        "splits are not alike, and no other significance here can be trusted."
-    ]
-
-
-def _findings(verdict: Mapping[str, Any]) -> list[str]:
-    clear = [found for found in verdict["findings"] if found["significance"] > CLEAR]
-    texts = [f"{sigma_text(found['significance'])} in {found['name']}." for found in clear[:N_TOLD]]
-    if verdict["n_clear"] > N_TOLD:
+def _findings(verdict: Verdict) -> list[str]:
+    clear = [found for found in verdict.findings if found.significance > CLEAR]
+    texts = [f"{found.name}: {sigma_text(found.significance)}." for found in clear[:N_TOLD]]
+    if verdict.n_clear > N_TOLD:
         texts.append(
-            f"{verdict['n_clear']:,} of {verdict['n_tests']:,} tests are beyond {CLEAR:g} σ; the "
-            f"table has the {len(verdict['findings'])} most extreme."
+            f"{verdict.n_clear:,} of {verdict.n_tests:,} tests exceed {CLEAR:g} σ after correction "
+            f"for their number; the table of tests has the {len(verdict.findings)} most "
+            "significant."
         )
     return texts
 
 
-def _two_sample(metrics: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+def _two_sample(comparison: Comparison) -> tuple[list[str], list[str]]:
     passed, failed = [], []
-    tests = metrics["rows"]["translated"]["two_sample"]
-    for key, what in (("features", "observables"), ("cells", "cells")):
-        test = tests[key]
+    tests = comparison.translated.two_sample
+    for test, what in ((tests.features, "the observables"), (tests.cells, "single cells")):
         if test is None:
             continue
-        error = auc_error(test)
-        value = f"AUC {number(test['auc'])} ± {number(error)}"
-        if test["auc"] - 0.5 <= AUC_ERRORS * error:
+        value = f"AUC {number(test.auc)} ± {number(test.total_error)}"
+        if test.auc - 0.5 <= AUC_ERRORS * test.total_error:
             passed.append(f"A classifier on {what} does no better than chance: {value}.")
         else:
-            failed.append(f"A classifier on {what} tells the samples apart: {value}.")
+            failed.append(
+                f"A classifier on {what} distinguishes translated from real events: {value}."
+            )
     return passed, failed
 
 
-def _observables(metrics: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+def _observables(comparison: Comparison) -> tuple[list[str], list[str]]:
     by_standing: dict[Standing, list[str]] = {"reference": [], "nearer": [], "farther": []}
-    for name, found in standings(metrics).items():
+    for name, found in standings(comparison).items():
         if found in by_standing:
             by_standing[found].append(name)
     n = sum(map(len, by_standing.values()))
-    near, far = [], []
-    if names := by_standing["reference"]:
-        near.append(
-            f"W1/σ reaches the reference in {len(names)} of {n} observables: {', '.join(names)}."
-        )
-    if names := by_standing["nearer"]:
-        far.append(
-            f"W1/σ is nearer than the source's but above the reference in {len(names)} of {n} "
-            f"observables: {', '.join(names)}."
-        )
-    if names := by_standing["farther"]:
-        far.append(
-            f"W1/σ is above the source's in {len(names)} of {n} observables: {', '.join(names)}."
-        )
-    return near, far
 
+    def told(where: Standing, words: str) -> list[str]:
+        names = by_standing[where]
+        listed = ", ".join(names)
+        return [f"W1/σ is {words} in {len(names)} of {n} observables: {listed}."] if names else []
 
-def _source_correlation(metrics: Mapping[str, Any]) -> list[str]:
-    found = metrics["rows"]["translated"]["source_correlation"]
-    if found is None or found["block"]["value"] is None:
-        return []
-    text = (
-        "Translated events remain their source events: correlation "
-        f"{number(found['block']['value'])} in {places(metrics)[0][1]}"
+    return (
+        told("reference", "compatible with the reference"),
+        told("nearer", "smaller than the source's but larger than the reference's")
+        + told("farther", "larger than the source's"),
     )
-    if found["cell"]["value"] is not None:
-        text += f", {number(found['cell']['value'])} in cells"
-    null = metrics["controls"]["null_source_correlation_block"]
-    if null is not None and null["value"] is not None:
-        text += f"; with other events' sources {number(null['value'])}"
+
+
+def _correlation(comparison: Comparison) -> list[str]:
+    found = comparison.translated.source_correlation
+    if found is None or not found.block.is_known:
+        return []
+    place = places(comparison)
+    text = f"The source correlation is {number(found.block.value)} in {place}"
+    if found.cell.is_known:
+        text += f" and {number(found.cell.value)} in cells"
+    null = comparison.controls.null_source_correlation_block
+    if null is not None and null.is_known:
+        text += f"; with the sources of other events it is {number(null.value)} in {place}"
     return [text + "."]
 
 
-def _frechet(metrics: Mapping[str, Any]) -> list[str]:
-    reference, after = (metrics["rows"][row]["fpd"] for row in ("reference", "translated"))
-    if reference is None or after is None or reference["value"] is None or after["value"] is None:
-        return []
-    near = FRECHET_RATIO * max(after["value"], after["error"])
-    if reference["value"] <= near < (reference.get("highest") or 0.0):
-        return [
-            f"FPD and KPD: one sample of real events is far from the target "
-            f"({number(reference['highest'])}), since a few extreme events drive a covariance; the "
-            "reference is the median over its samples."
-        ]
-    if reference["value"] <= near:
-        return []
-    return [
-        f"FPD and KPD: real against other real events are farther ({number(reference['value'])}) "
-        f"than translated ones ({number(after['value'])}). That happens where a few extreme "
-        "events drive a covariance; rank nothing by them."
-    ]
+def _frechet(comparison: Comparison) -> Sequence[str]:
+    reference, after = comparison.reference.fpd, comparison.translated.fpd
+    if reference is None or after is None:
+        return ()
+    near = FRECHET_RATIO * (after.high if math.isfinite(after.high) else after.value)
+    if reference.value <= near < reference.high:
+        return (
+            "FPD and KPD of one reference sample are large "
+            f"(FPD {number(reference.high)}), because a few extreme events dominate a covariance. "
+            "The reference is therefore the median over its samples.",
+        )
+    if reference.value > near:
+        return (
+            f"FPD and KPD: the reference is farther from the target ({number(reference.value)}) "
+            f"than translated events are ({number(after.value)}). This happens where a few extreme "
+            "events dominate a covariance; do not rank models by these two numbers.",
+        )
+    return ()

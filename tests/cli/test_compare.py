@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from pileupgen.cli.compare import differences, headline_lines, run_names, to_markdown
 from pileupgen.cli.main import app
+from pileupgen.compare.results import Comparison
 from pileupgen.errors import ConfigError, MissingInputError, UnreadableInputError
-from pileupgen.report.schema import faults
 
 ROWS = ("reference", "source", "translated")
 
@@ -43,22 +43,25 @@ def row(label: str, mean: float) -> dict:
             "cells": None,
         },
         "source_correlation": None,
-        "fpd": {"value": 0.0451, "error": 0.0002},
+        "fpd": {"value": 0.0451, "low": 0.0431, "high": 0.0471, "jetnet_error": 0.0002},
         "kpd": None,
         "observables": {"rho": {"w1": estimate(mean), "separation": 0.01}},
     }
 
 
-def make(**headline: float) -> dict:
+def load(metrics: dict) -> Comparison:
+    return Comparison.model_validate_json(json.dumps(metrics))
+
+
+def make() -> dict:
     """Metrics as `validate` writes them."""
     finding = {"family": "cell", "name": "cell [em]", "local": 6.0, "significance": 5.0}
     metrics = {
         "schema": "pileupgen-metrics",
-        "schema_version": 1,
+        "schema_version": 2,
         "kind": "images",
-        "definitions": {},
         "settings": {"weighted": False, "level": 0.6827},
-        "headline": {"mean_w1": 0.14, "ess": 0.5, "shift_removed": 0.9, **headline},
+        "ess": 0.5,
         "notes": [],
         "target": {"label": "data", "n_events": 1000},
         "observables": {"rho": {"label": "$\\rho$", "unit": "GeV"}},
@@ -74,14 +77,14 @@ def make(**headline: float) -> dict:
         "inputs": {"target": {"path": "data.h5", "sha256": "aa", "n_events": 4000}},
         "translation": {"t_release": 300, "w": 2.0},
     }
-    assert faults(metrics) == []
+    load(metrics)
     return metrics
 
 
 @pytest.fixture
 def runs(tmp_path: Path) -> list[Path]:
     """Two run directories; the second lacks a number and was released elsewhere."""
-    other = make(extra=7.0)
+    other = make()
     other["translation"] = {"t_release": 400}
     other["rows"]["translated"]["fpd"] = None
     folders = []
@@ -107,11 +110,11 @@ def test_runs_stand_side_by_side(runs):
     }
     assert lines[""] == ["early", "late"]
     assert lines["mean W1/σ"] == ["0.300 ± 0.010", "0.300 ± 0.010"]
-    assert lines["AUC observables"] == ["0.600 ± 0.005", "0.600 ± 0.005"]
-    assert lines["FPD × 1000"] == ["45.10 ± 0.20", "–"]
+    assert lines["AUC, observables"] == ["0.600 ± 0.005", "0.600 ± 0.005"]
+    assert lines["FPD × 1000"] == ["45.10 ± 2.00", "–"]
     assert lines["significance"] == ["5.0 σ", "5.0 σ"]
-    assert lines["differs most in"] == ["cell [em]", "cell [em]"]
-    assert lines["release t"] == ["300", "400"]
+    assert lines["most significant difference"] == ["cell [em]", "cell [em]"]
+    assert lines["release time t"] == ["300", "400"]
     assert "KPD × 1000" not in lines
     assert "warning" not in result.output
     for run in runs:
@@ -130,9 +133,10 @@ def test_csv_has_every_headline_number_of_every_run(runs, tmp_path):
     assert call(*runs, "--output", path).exit_code == 0
     first, second = csv.DictReader(StringIO(path.read_text()))
     assert (first["run"], second["run"]) == ("early", "late")
-    assert float(first["mean_w1"]) == 0.14
+    assert float(first["mean_w1"]) == pytest.approx(0.3)
     assert float(first["mean_w1_low"]) == pytest.approx(0.29)
-    assert (first["extra"], second["extra"]) == ("", "7.0")
+    assert (first["fpd"], second["fpd"]) == ("0.0451", "")
+    assert (first["fpd_low"], first["fpd_high"]) == ("0.0431", "0.0471")
     assert (first["w"], second["w"]) == ("2.0", "")
 
 
@@ -158,13 +162,13 @@ def test_unlike_comparisons_are_told(runs):
     output = call(*runs).output
     assert "different target files: early | late" in output
     assert "different uses of release weights: early | late" in output
-    assert differences(["a", "b"], [make(), make()]) == []
+    assert differences(["a", "b"], [load(make()), load(make())]) == []
 
 
 def test_undefined_numbers_are_dashes():
     metrics = deepcopy(make())
     metrics["rows"]["translated"]["shift_removed"] = estimate(None)
-    lines = {line[0]: line[1:] for line in headline_lines([metrics, make()])}
+    lines = {line[0]: line[1:] for line in headline_lines([load(metrics), load(make())])}
     assert lines["fraction of the shift removed"] == ["–", "0.900 ± 0.010"]
 
 

@@ -4,17 +4,17 @@ import json
 
 import pytest
 
-from pileupgen.compare.pareto import Point, is_on_pareto_front, recommend
+from pileupgen.compare.pareto import ScanPoint, is_on_pareto_front, recommend
 from pileupgen.errors import ConfigError
 from pileupgen.measure.bootstrap import Estimate
 
 GRID = ("--modes", "calibrate,partial,invert", "--t-release", "100,600", "--w", "0")
 
 
-def point(w1: float, block: float, n: int = 10, error: float = 0.01) -> Point:
+def point(w1: float, block: float, n: int = 10, error: float = 0.01) -> ScanPoint:
     settings = {"mode": "partial", "t_release": 0, "w": 0.0}
     interval = Estimate(w1, w1 - error, w1 + error)
-    return Point(settings, "", n, interval, Estimate(block, block, block), 0.5, 0.0, 1.0, 100)
+    return ScanPoint(settings, "", n, interval, Estimate(block, block, block), 0.5, 0.0, 1.0, 100)
 
 
 def test_front_and_recommendation():
@@ -27,7 +27,7 @@ def test_front_and_recommendation():
     assert "no point has block source correlation" in rule
     cheap = point(0.105, 0.9, n=5)
     assert recommend([*points, cheap], 0.5)[0] is cheap
-    assert Point.from_dict(json.loads(json.dumps(cheap.to_dict()))) == cheap
+    assert ScanPoint.from_dict(json.loads(json.dumps(cheap.to_dict()))) == cheap
 
 
 def test_a_scan_keeps_its_points_and_recommends_one(tiny_run, command):

@@ -70,7 +70,7 @@ def test_it_writes_numbers_and_figures_and_says_so(run_folder):
         "next",
         "mean W1/σ",
         "fraction of the shift removed",
-        "ESS of weights",
+        "effective sample size",
         "reference",
     ):
         assert word in result.output

@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pileupgen.compare.physics_distance import PhysicsDistance, fpd, frechet_distance, kpd
-from pileupgen.compare.row_tests import median_distance
+from pileupgen.compare.physics_distance import fpd, frechet_distance, kpd
+from pileupgen.compare.results import PhysicsDistance
+from pileupgen.compare.rows import median_distance
 
 # Computed with jetnet 0.2.5 on the arrays below: fpd(x, y, **options) and kpd(x, y, **options).
 SMALL = {"min_samples": 500, "max_samples": 2000}
@@ -33,22 +34,22 @@ def arrays(n, m, k, shift, seed):
 @pytest.mark.parametrize(("made", "options", "expected"), FPD)
 def test_fpd_is_that_of_jetnet(made, options, expected):
     result = fpd(*arrays(*made), **options)
-    assert (result.value, result.error) == pytest.approx(expected, abs=1e-6)
+    assert (result.value, result.jetnet_error) == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize(("made", "options", "expected"), KPD)
 def test_kpd_is_that_of_jetnet(made, options, expected):
     batch_size, n_batches, seed = options
     result = kpd(*arrays(*made), batch_size=batch_size, n_batches=n_batches, seed=seed)
-    assert (result.value, result.error) == pytest.approx(expected, abs=1e-6)
+    assert (result.value, result.jetnet_error) == pytest.approx(expected, abs=1e-6)
 
 
 def test_dependent_and_empty_features_are_as_in_jetnet():
     x, y = arrays(2000, 2000, 4, 0.1, 3)
     x, y = (np.c_[f, f[:, 0] + f[:, 1], np.zeros(len(f))] for f in (x, y))
     by_frechet, by_kernel = fpd(x, y, **SMALL), kpd(x, y, batch_size=500)
-    assert (by_frechet.value, by_frechet.error) == pytest.approx(DEPENDENT_FPD, abs=1e-6)
-    assert (by_kernel.value, by_kernel.error) == pytest.approx(DEPENDENT_KPD, abs=1e-6)
+    assert (by_frechet.value, by_frechet.jetnet_error) == pytest.approx(DEPENDENT_FPD, abs=1e-6)
+    assert (by_kernel.value, by_kernel.jetnet_error) == pytest.approx(DEPENDENT_KPD, abs=1e-6)
 
 
 def test_frechet_distance_of_gaussians_that_commute():
@@ -72,7 +73,10 @@ def test_weights_stand_for_repeated_events():
 
 
 def test_the_floors_physics_distance_is_a_median():
-    parts = [PhysicsDistance(value, 0.01) for value in (0.1, 0.2, 9.0)]
+    parts = [
+        PhysicsDistance(value=value, low=0.0, high=1.0, jetnet_error=0.01)
+        for value in (0.1, 0.2, 9.0)
+    ]
     found = median_distance(tuple(parts))
-    assert (found.value, found.lowest, found.highest) == (0.2, 0.1, 9.0)
+    assert (found.value, found.low, found.high) == (0.2, 0.1, 9.0)
     assert median_distance((parts[0],)) == parts[0]

@@ -6,9 +6,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from pileupgen.compare.draws import Draws, Samples
 from pileupgen.compare.mu_bins import compare_in_mu, mu_edges
 from pileupgen.compare.pileup_physics import line_in, pileup_quantities
+from pileupgen.compare.resampling import Draws, Samples
 from pileupgen.measure.sample import Sample, measure_sample
 from pileupgen.report.figures.pileup import profile
 

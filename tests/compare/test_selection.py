@@ -5,10 +5,10 @@ import pytest
 
 from pileupgen.calo.geometry import Grid
 from pileupgen.compare.selection import paired_batches, rows_of_events, select_events
-from pileupgen.compare.stores import Settings, validate_stores
+from pileupgen.compare.validation import ComparisonSettings, validate_stores
 from pileupgen.errors import GeometryError, InputError, StoreError
 
-QUICK = Settings(n_bootstrap=10, n_seeds=0)
+QUICK = ComparisonSettings(n_bootstrap=10, n_seeds=0)
 
 
 def test_only_held_out_events_are_compared(toy_stores):
@@ -63,7 +63,7 @@ def test_several_translations_of_one_event_share_their_source(toy, tmp_path, toy
     assert (len(chosen.source), len(chosen.translated)) == (60, 120)
     result = validate_stores(toy_stores["target"], source, translated, QUICK).comparison
     assert result.translated.source_correlation.cell.value == pytest.approx(1.0)
-    assert result.translated.mean_distance.value == pytest.approx(result.source.mean_distance.value)
+    assert result.translated.mean_w1.value == pytest.approx(result.source.mean_w1.value)
 
 
 def test_few_events_are_said(toy, tmp_path, toy_stores):
@@ -135,7 +135,7 @@ def test_weights_of_the_source_are_inherited_unless_own_ones_are_asked_for(toy, 
     plain = validate_stores(target, source, translated, QUICK)
     assert np.array_equal(plain.samples.translated.weight, weight[rows])
     own = validate_stores(
-        target, source, translated, Settings(n_bootstrap=10, n_seeds=0, weighted=True)
+        target, source, translated, ComparisonSettings(n_bootstrap=10, n_seeds=0, weighted=True)
     )
     assert np.all(own.samples.translated.weight == 3.0)
     assert own.comparison.ess == pytest.approx(1.0)
@@ -173,7 +173,7 @@ def test_a_truth_of_other_events_is_refused(toy, tmp_path, toy_stores):
 
 
 def test_cells_are_tested_when_asked(toy_stores):
-    settings = Settings(n_bootstrap=10, n_seeds=0, cells=True)
+    settings = ComparisonSettings(n_bootstrap=10, n_seeds=0, cells=True)
     result = validate_stores(**toy_stores, settings=settings).comparison
-    assert result.source.cells.auc > 0.8
-    assert "auc_cells" in result.headline()
+    assert result.source.two_sample.cells.auc > 0.8
+    assert "auc_cells" in result.headline

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import ks_2samp
 
-from pileupgen.compare.significance import LIMIT, in_sigma, judge, kolmogorov_smirnov
+from pileupgen.compare.results import SIGMA_LIMIT
+from pileupgen.compare.significance import in_sigma, judge, kolmogorov_smirnov
 from pileupgen.measure.sample import Sample, measure_sample
 
 N = 2000
@@ -88,5 +89,5 @@ def test_empty_images_are_equal(toy):
 
 def test_significance_is_bounded():
     assert in_sigma(1.0) == 0.0
-    assert in_sigma(0.0) == pytest.approx(LIMIT, abs=0.2)
-    assert in_sigma(0.0) <= LIMIT
+    assert in_sigma(0.0) == pytest.approx(SIGMA_LIMIT, abs=0.2)
+    assert in_sigma(0.0) <= SIGMA_LIMIT

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from pileupgen.compare.selection import select_events
-from pileupgen.compare.stores import Settings, validate_stores
+from pileupgen.compare.validation import ComparisonSettings, validate_stores
 
-SETTINGS = Settings(n_bootstrap=10, n_seeds=0, n_mu_bins=1)
+SETTINGS = ComparisonSettings(n_bootstrap=10, n_seeds=0, n_mu_bins=1)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def test_an_event_counts_once_however_often_it_was_translated(stores):
     rows = select_events(target, source, many).translated
     assert np.array_equal(rows, np.arange(0, 400, 4))
     assert often.comparison.translated.n_events == once.comparison.translated.n_events == 100
-    assert often.comparison.translated.mean_distance == once.comparison.translated.mean_distance
+    assert often.comparison.translated.mean_w1 == once.comparison.translated.mean_w1
 
 
 def test_the_spread_over_draws_and_members_is_told(stores):
@@ -57,11 +57,11 @@ def test_weighted_comparisons_tell_the_unweighted_number_too(stores, toy, tmp_pa
     target, source, plain, _ = stores
     weight = np.random.default_rng(0).lognormal(0, 1, 100)
     weighted = toy.translated(tmp_path / "w.h5", source, plain.read().energy, weight=weight)
-    settings = Settings(n_bootstrap=10, n_seeds=0, n_mu_bins=1, weighted=True)
+    settings = ComparisonSettings(n_bootstrap=10, n_seeds=0, n_mu_bins=1, weighted=True)
     comparison = validate_stores(target, source, weighted, settings).comparison
     (note,) = [text for text in comparison.notes if "without" in text]
     with_, without = map(float, re.findall(r"([\d.]+) ±", note))
-    assert with_ == pytest.approx(comparison.translated.mean_distance.value, abs=6e-4)
+    assert with_ == pytest.approx(comparison.translated.mean_w1.value, abs=6e-4)
     plain_value = validate_stores(target, source, weighted, SETTINGS).comparison
-    assert without == pytest.approx(plain_value.translated.mean_distance.value, abs=6e-4)
+    assert without == pytest.approx(plain_value.translated.mean_w1.value, abs=6e-4)
     assert abs(with_ - without) > 1e-3

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from pileupgen.cli.main import app
 from pileupgen.compare.comparison import compare
-from pileupgen.compare.draws import Samples
+from pileupgen.compare.resampling import Samples
 from pileupgen.measure.sample import Sample, measure_sample
 from pileupgen.samples.store import Images, ImageStore
 from tests.conftest import SMALL_GRID, make_energies

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pileupgen.calo.geometry import Grid
-from pileupgen.compare.stores import Settings, validate_stores
+from pileupgen.compare.validation import ComparisonSettings, validate_stores
 from pileupgen.measure.sample import TASK_EVENTS, measure_sample, measure_store
 from pileupgen.parallel import Executor, Processes, Serial
 from pileupgen.samples.store import ImageStore, assign_splits, create_store
@@ -16,7 +16,7 @@ from tests.parallel.conftest import FarmProcesses
 
 GRID = Grid(tuple(np.round(np.linspace(-1.0, 1.0, 11), 3)), 12, name="toy")
 N = 560
-SETTINGS = Settings(n_bootstrap=10, n_seeds=1, n_mu_bins=1)
+SETTINGS = ComparisonSettings(n_bootstrap=10, n_seeds=1, n_mu_bins=1)
 QUICK = replace(SETTINGS, n_seeds=0)
 
 
@@ -44,11 +44,11 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> list[ImageStore]:
     return [write_store(folder / f"{name}.h5", name, scale) for name, scale in samples.items()]
 
 
-def numbers(stores: list[ImageStore], settings: Settings, executor: Executor) -> str:
+def numbers(stores: list[ImageStore], settings: ComparisonSettings, executor: Executor) -> str:
     result = validate_stores(*stores, settings, executor=executor)
     means = [part.cells.energy.sum() for part in result.samples.reference]
     blocks = float(result.samples.translated.blocks.sum())
-    return json.dumps([result.comparison.to_dict(), means, blocks])
+    return json.dumps([result.comparison.to_json(), means, blocks])
 
 
 def test_processes_do_not_show(stores: list[ImageStore]) -> None:

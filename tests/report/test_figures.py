@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from pileupgen.calo.geometry import Grid
-from pileupgen.compare.stores import Settings, Validation, validate_stores
+from pileupgen.compare.validation import ComparisonSettings, Validation, validate_stores
 from pileupgen.errors import UnreadableInputError
 from pileupgen.report.figures import (
     event_display_figure,
@@ -23,7 +23,7 @@ from pileupgen.report.release_curve import ReleaseCurve, read_release_curve
 
 @pytest.fixture(scope="module")
 def validation(toy_stores) -> Validation:
-    return validate_stores(**toy_stores, settings=Settings(n_bootstrap=10, n_seeds=0))
+    return validate_stores(**toy_stores, settings=ComparisonSettings(n_bootstrap=10, n_seeds=0))
 
 
 @pytest.fixture
@@ -96,7 +96,9 @@ def test_empty_samples_can_be_drawn(toy, tmp_path):
     source = toy.store(tmp_path / "mc.h5", blank, "mc")
     target = toy.store(tmp_path / "data.h5", blank, "data")
     translated = toy.translated(tmp_path / "t.h5", source, blank[source.indices("test")])
-    result = validate_stores(target, source, translated, Settings(n_bootstrap=10, n_seeds=0))
+    result = validate_stores(
+        target, source, translated, ComparisonSettings(n_bootstrap=10, n_seeds=0)
+    )
     assert any("events of mc are empty" in note for note in result.comparison.notes)
     for name, draw in validation_figures(result):
         if name in ("observables_2", "observables_3"):
@@ -174,7 +176,9 @@ def test_cells_of_either_sign_are_drawn_with_both(toy, tmp_path):
     )
     after = source.read(source.indices("test")).energy
     translated = toy.translated(tmp_path / "t.h5", source, after)
-    result = validate_stores(target, source, translated, Settings(n_bootstrap=10, n_seeds=0))
+    result = validate_stores(
+        target, source, translated, ComparisonSettings(n_bootstrap=10, n_seeds=0)
+    )
     figures = {name: draw() for name, draw in validation_figures(result)}
     for name in ("event_display", "cell_spectrum", "mean_maps"):
         write_figure(figures[name], tmp_path, name)

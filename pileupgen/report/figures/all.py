@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
-from pileupgen.compare.stores import Validation
+from pileupgen.compare.validation import Validation
 from pileupgen.measure.sample import Sample
 from pileupgen.report.figures.correlations import correlation_figure
 from pileupgen.report.figures.displays import event_display_figure, event_path_figure
@@ -55,12 +54,12 @@ def validation_figures(
     samples, comparison = validation.samples, validation.comparison
     trio = (samples.target, samples.source, samples.translated)
     is_table = comparison.kind == "features"
+    records = comparison.records
     if comparison.kind == "showers":
         yield from _shower_figures(validation, trio)
-        comparison = replace(comparison, observables=farthest_records(comparison))
+        records = farthest_records(comparison)
     elif not is_table:
         yield from _image_figures(validation, path)
-    records = comparison.observables
     for number, begin in enumerate(range(0, len(records), N_PER_PAGE), start=1):
         page = records[begin : begin + N_PER_PAGE]
         yield f"observables_{number}", partial(observable_figure, *trio, page)
@@ -68,10 +67,10 @@ def validation_figures(
         yield "feature_correlations", partial(feature_correlation_figure, *trio)
     elif comparison.kind == "images":
         yield "correlations", partial(correlation_figure, *trio)
-        yield "pileup", partial(pileup_figure, *trio, comparison.pileup, comparison.mu_bins)
+        yield "pileup", partial(pileup_figure, *trio, comparison)
     if validation.jets:
         yield "jets", partial(jet_figure, validation.jets)
-    yield "distances", partial(distance_figure, comparison)
+    yield "distances", partial(distance_figure, comparison, records)
     if curve is not None:
         yield "release", partial(release_figure, curve, t_release)
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from pileupgen.compare.pareto import Point, is_on_pareto_front
+from pileupgen.compare.pareto import ScanPoint, is_on_pareto_front
 from pileupgen.measure.bootstrap import Estimate
 from pileupgen.report.figures.style import COLOURS, new_figure, style
 
@@ -17,20 +17,20 @@ PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 MARKERS = "osD^v<"
 
 
-def pareto_figure(points: Sequence[Point], reference: Estimate, chosen: Point) -> Figure:
+def pareto_figure(points: Sequence[ScanPoint], reference: Estimate, chosen: ScanPoint) -> Figure:
     """Draw mean W1/σ against block source correlation, a colour a mode, the choice ringed.
 
     Parameters
     ----------
-    points : sequence of Point
+    points : sequence of ScanPoint
     reference : Estimate
         Mean W1/σ of other target events.
-    chosen : Point
+    chosen : ScanPoint
     """
     with style():
         figure = new_figure(6.8, 5.0)
         axes = figure.subplots()
-        _draw_floor(axes, reference)
+        _draw_reference(axes, reference)
         _draw_groups(axes, points, lambda point: str(point.settings["mode"]), _source_correlation)
         front = sorted(
             (point for point, on in zip(points, is_on_pareto_front(points), strict=True) if on),
@@ -42,7 +42,7 @@ def pareto_figure(points: Sequence[Point], reference: Estimate, chosen: Point) -
             color=COLOURS["target"],
             linestyle=(0, (5, 2)),
             linewidth=1.0,
-            label="front",
+            label="Pareto front",
             zorder=1,
         )
         axes.plot(
@@ -63,7 +63,7 @@ def pareto_figure(points: Sequence[Point], reference: Estimate, chosen: Point) -
     return figure
 
 
-def cost_figure(points: Sequence[Point], reference: Estimate) -> Figure:
+def cost_figure(points: Sequence[ScanPoint], reference: Estimate) -> Figure:
     """Draw mean W1/σ against network evaluations an event, a colour a sampler.
 
     A line joins the best point of each number of evaluations.
@@ -71,7 +71,7 @@ def cost_figure(points: Sequence[Point], reference: Estimate) -> Figure:
     with style():
         figure = new_figure(6.8, 4.6)
         axes = figure.subplots()
-        _draw_floor(axes, reference)
+        _draw_reference(axes, reference)
         paid = [point for point in points if point.n_evaluations]
         _draw_groups(axes, paid, _way, _cost, joined=True)
         axes.set_xscale("log")
@@ -88,30 +88,30 @@ def cost_figure(points: Sequence[Point], reference: Estimate) -> Figure:
     return figure
 
 
-def _way(point: Point) -> str:
+def _way(point: ScanPoint) -> str:
     mode = point.settings["mode"]
     return str(mode) if mode == "invert" else f"{mode}, {point.settings['sampler']}"
 
 
-def _source_correlation(point: Point) -> Estimate:
+def _source_correlation(point: ScanPoint) -> Estimate:
     return point.block
 
 
-def _cost(point: Point) -> Estimate:
+def _cost(point: ScanPoint) -> Estimate:
     n = float(point.n_evaluations)
     return Estimate(n, n, n)
 
 
-def _draw_floor(axes: Axes, reference: Estimate) -> None:
+def _draw_reference(axes: Axes, reference: Estimate) -> None:
     axes.axhspan(reference.low, reference.high, color=COLOURS["reference"], alpha=0.25, linewidth=0)
     axes.axhline(reference.value, color=COLOURS["reference"], linewidth=1.0, label="reference")
 
 
 def _draw_groups(
     axes: Axes,
-    points: Sequence[Point],
-    group_of: Callable[[Point], str],
-    x_of: Callable[[Point], Estimate],
+    points: Sequence[ScanPoint],
+    group_of: Callable[[ScanPoint], str],
+    x_of: Callable[[ScanPoint], Estimate],
     *,
     joined: bool = False,
 ) -> None:

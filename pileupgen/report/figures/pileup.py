@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from pileupgen.compare.mu_bins import MuBin
-from pileupgen.compare.pileup_physics import Quantity, acceptance_area, cone_residual
+from pileupgen.compare.pileup_physics import acceptance_area, cone_residual
+from pileupgen.compare.results import Comparison, MuBin, Quantity
 from pileupgen.measure.sample import Sample
 from pileupgen.report.figures.observables import common_edges, folded_histogram
 from pileupgen.report.figures.style import (
@@ -35,8 +35,7 @@ def pileup_figure(
     target: Sample,
     source: Sample,
     translated: Sample,
-    quantities: Sequence[Quantity],
-    mu_bins: Sequence[MuBin],
+    comparison: Comparison,
 ) -> Figure:
     """Draw what pileup does to an analysis, in six panes.
 
@@ -48,13 +47,11 @@ def pileup_figure(
     ----------
     target, source, translated : Sample
         On one grid.
-    quantities : sequence of Quantity
-        Numbers for the legends.
-    mu_bins : sequence of MuBin
-        The headline in bins of μ.
+    comparison : Comparison
+        Numbers for the legends, and the mean W1/σ in bins of μ.
     """
     samples = (target, source, translated)
-    numbers = {quantity.name: quantity for quantity in quantities}
+    numbers = comparison.pileup
     area = acceptance_area(target.grid)
     with style():
         figure = new_figure(15.0, 8.4)
@@ -77,7 +74,7 @@ def pileup_figure(
         _cone(panes[0, 2], samples, numbers)
         _missing_et(panes[1, 0], samples)
         _occupancy(panes[1, 1], samples)
-        _headline(panes[1, 2], mu_bins)
+        _headline(panes[1, 2], comparison.mu_bins)
         handles = [panes[0, 2].plot([], [], color=COLOURS[s.name], linewidth=3)[0] for s in samples]
         labels = [with_count(sample.label, len(sample)) for sample in samples]
         figure.legend(handles, labels, loc="outside upper center", ncols=3, fontsize="large")

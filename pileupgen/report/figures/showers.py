@@ -108,11 +108,11 @@ def _profile(sample: Sample, names: list[str], family: str) -> Contents:
 
 def farthest_records(comparison: Comparison) -> tuple[Observable, ...]:
     """Choose totals, and of what is measured in every layer that where translated is farthest."""
-    by_name = {record.name: record for record in comparison.observables}
-    distances = comparison.translated.distances
+    by_name = {record.name: record for record in comparison.records}
+    distances = comparison.translated.observables
     chosen = [by_name["e_total"], by_name["e_ratio"]]
     for family in FAMILIES:
         layers = [name for name in by_name if name.rpartition("_layer_")[0] == family]
-        far = [np.nan_to_num(distances[name].value, nan=-1.0) for name in layers]
+        far = [np.nan_to_num(distances[name].w1.value, nan=-1.0) for name in layers]
         chosen.append(by_name[layers[int(np.argmax(far))]])
     return tuple(chosen)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.figure import Figure
 
-from pileupgen.compare.results import Comparison
+from pileupgen.compare.results import ROWS, Comparison
+from pileupgen.measure.observables import Observable
 from pileupgen.report.figures.style import COLOURS, new_figure, style, with_count
 
 MARKERS = {"reference": "|", "source": "s", "translated": "o"}
@@ -13,22 +16,24 @@ OFFSETS = {"reference": 0.0, "source": 0.13, "translated": -0.13}
 """Of the markers from their line, so that equal distances stay visible."""
 
 
-def distance_figure(comparison: Comparison) -> Figure:
+def distance_figure(comparison: Comparison, records: Sequence[Observable]) -> Figure:
     """Draw W1/σ of every observable and their mean: reference, source and translated.
 
     Parameters
     ----------
     comparison : Comparison
         What to draw; bars are its intervals.
+    records : sequence of Observable
+        Which of its observables.
     """
-    records = comparison.observables
-    drawn = [e.value for row in comparison.rows for e in row.distances.values()]
+    drawn = [one.w1.value for row in comparison.rows.values() for one in row.observables.values()]
     heights = np.append(np.arange(len(records), 0, -1) + 1.0, 0.3)
     with style():
         figure = new_figure(7.5, 0.27 * len(records) + 2.0)
         axes = figure.subplots()
-        for row in comparison.rows:
-            estimates = [row.distances[record.name] for record in records] + [row.mean_distance]
+        for name in ROWS:
+            row = comparison.rows[name]
+            estimates = [row.observables[record.name].w1 for record in records] + [row.mean_w1]
             value = np.array([e.value for e in estimates])
             low = np.array([e.low for e in estimates])
             high = np.array([e.high for e in estimates])
@@ -37,12 +42,12 @@ def distance_figure(comparison: Comparison) -> Figure:
                 count = f"{row.n_samples} × {count}"
             axes.errorbar(
                 value,
-                heights + OFFSETS[row.name],
+                heights + OFFSETS[name],
                 xerr=np.abs([value - low, high - value]),
-                fmt=MARKERS[row.name],
-                color=COLOURS[row.name],
-                markersize=9 if row.name == "reference" else 5,
-                markeredgewidth=2.0 if row.name == "reference" else 1.0,
+                fmt=MARKERS[name],
+                color=COLOURS[name],
+                markersize=9 if name == "reference" else 5,
+                markeredgewidth=2.0 if name == "reference" else 1.0,
                 linewidth=1.0,
                 label=f"{row.label} ({count})",
             )
@@ -64,7 +69,7 @@ def distance_figure(comparison: Comparison) -> Figure:
             axes.set_xscale("log")
             axes.margins(x=0.03)
             axes.xaxis.set_major_formatter("{x:g}")
-        target = with_count(comparison.target_label, comparison.n_target)
+        target = with_count(comparison.target.label, comparison.target.n_events)
         axes.set_xlabel(rf"$W_{{\mathrm{{1}}}}/\sigma$ to {target}")
         figure.legend(loc="outside upper center", ncols=3, fontsize="small")
     return figure

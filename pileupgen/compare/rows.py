@@ -1,4 +1,4 @@
-"""What compares whole sets of observables: two-sample tests and physics distances."""
+"""Rows of a comparison: everything that is measured between a sample and the target."""
 
 from __future__ import annotations
 
@@ -9,8 +9,18 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pileupgen.compare.physics_distance import PhysicsDistance, fpd, kpd
-from pileupgen.compare.two_sample import TwoSampleTest, feature_test, merge_tests
+from pileupgen.compare.distance_table import mean_distances, separations
+from pileupgen.compare.physics_distance import fpd, kpd
+from pileupgen.compare.results import (
+    ObservableDistance,
+    PhysicsDistance,
+    Row,
+    SourceCorrelation,
+    TwoSampleTest,
+    TwoSampleTests,
+)
+from pileupgen.compare.two_sample import feature_test, merge_tests
+from pileupgen.measure.bootstrap import Estimate, estimate
 from pileupgen.measure.sample import Sample
 from pileupgen.measure.showers import ShowerSet, data_set_of
 from pileupgen.parallel import Executor
@@ -41,15 +51,77 @@ class RowTests:
     kpd: PhysicsDistance
 
 
+def make_row(
+    target: Sample,
+    parts: tuple[Sample, ...],
+    label: str,
+    distances: Mapping[str, Floats],
+    constant: tuple[str, ...],
+    *,
+    shift_removed: Estimate,
+    n_events: int,
+    effective_events: float,
+    tests: RowTests | None,
+    cells: TwoSampleTest | None,
+    correlation: SourceCorrelation | None,
+) -> Row:
+    """Put together what is known of a row.
+
+    Parameters
+    ----------
+    target : Sample
+        What the row's samples are compared with.
+    parts : tuple of Sample
+        Samples that the row is the mean over.
+    label : str
+        What tables call it.
+    distances : mapping of float64 arrays, shape (1 + B,)
+        W1/σ by observable: as it is first, then resampled.
+    constant : tuple of str
+        Observables that do not vary in the target.
+    shift_removed : Estimate
+        Fraction of the shift removed.
+    n_events : int
+        Events of each sample.
+    effective_events : float
+        Their effective number.
+    tests : RowTests or None
+        Comparisons of the row as a whole, where they were made.
+    cells : TwoSampleTest or None
+        Two-sample test on cells, where it was made.
+    correlation : SourceCorrelation or None
+        Correlation with the source events, where there are such.
+    """
+    means = mean_distances(distances, constant)
+    powers = separations(target, parts)
+    return Row(
+        label=label,
+        n_events=n_events,
+        n_samples=len(parts),
+        effective_events=effective_events,
+        mean_w1=estimate(float(means[0]), means[1:], 0.0),
+        shift_removed=shift_removed,
+        two_sample=TwoSampleTests(features=tests.features if tests else None, cells=cells),
+        source_correlation=correlation,
+        fpd=tests.fpd if tests else None,
+        kpd=tests.kpd if tests else None,
+        observables={
+            name: ObservableDistance(w1=estimate(d[0], d[1:], 0.0), separation=powers[name])
+            for name, d in distances.items()
+        },
+    )
+
+
 def compare_rows(
     target: Sample,
     rows: Mapping[str, tuple[Sample, ...]],
     n_seeds: int,
     seed: int,
+    n_bootstrap: int,
     executor: Executor,
     tick: Callable[[int], object],
 ) -> dict[str, RowTests]:
-    """Compare the samples of all rows with the target.
+    """Test the samples of all rows against the target.
 
     Parameters
     ----------
@@ -59,6 +131,8 @@ def compare_rows(
         The samples that each row is the mean over.
     n_seeds, seed : int
         Seeds of the two-sample test for all samples of a row together, and the first.
+    n_bootstrap : int
+        Resamplings for the intervals of the physics distances.
     executor : Executor
         Where it is done; the numbers do not depend on it.
     tick : callable
@@ -69,6 +143,7 @@ def compare_rows(
         {name: [_Matrices.of(part) for part in parts] for name, parts in rows.items()},
         n_seeds,
         seed,
+        n_bootstrap,
     )
     tasks: list[_Task] = [
         (name, number, kind)
@@ -119,6 +194,7 @@ class _Pairs:
     rows: dict[str, list[_Matrices]]
     n_seeds: int
     seed: int
+    n_bootstrap: int
 
 
 def _test(pairs: _Pairs, task: _Task) -> TwoSampleTest | tuple[PhysicsDistance, PhysicsDistance]:
@@ -127,7 +203,8 @@ def _test(pairs: _Pairs, task: _Task) -> TwoSampleTest | tuple[PhysicsDistance, 
     first, second = pairs.target, parts[number]
     if kind == "physics":
         with one_blas_thread():
-            return _physics_distances(first, second)
+            # The range over several samples takes the place of their intervals.
+            return _physics_distances(first, second, pairs.n_bootstrap if len(parts) == 1 else 0)
     n_seeds = max(1, pairs.n_seeds // len(parts))
     return feature_test(
         first.observables,
@@ -140,16 +217,19 @@ def _test(pairs: _Pairs, task: _Task) -> TwoSampleTest | tuple[PhysicsDistance, 
 
 
 def _physics_distances(
-    first: _Matrices, second: _Matrices
+    first: _Matrices, second: _Matrices, n_bootstrap: int
 ) -> tuple[PhysicsDistance, PhysicsDistance]:
     weights = first.weight, second.weight
     if first.shower is None or second.shower is None:
         pair = first.observables, second.observables
-        return fpd(*pair, *weights), kpd(*pair, *weights)
+        return (
+            fpd(*pair, *weights, n_bootstrap=n_bootstrap),
+            kpd(*pair, *weights, n_bootstrap=n_bootstrap),
+        )
     pair = first.shower, second.shower
     return (
-        fpd(*pair, *weights, min_samples=SHOWER_FPD_SIZE),
-        kpd(*pair, *weights, batch_size=SHOWER_KPD_SIZE),
+        fpd(*pair, *weights, min_samples=SHOWER_FPD_SIZE, n_bootstrap=n_bootstrap),
+        kpd(*pair, *weights, batch_size=SHOWER_KPD_SIZE, n_bootstrap=n_bootstrap),
     )
 
 
@@ -158,7 +238,9 @@ def median_distance(distances: tuple[PhysicsDistance, ...]) -> PhysicsDistance:
     if len(distances) == 1:
         return distances[0]
     values = [distance.value for distance in distances]
-    errors = [distance.error for distance in distances]
     return PhysicsDistance(
-        float(np.median(values)), float(np.median(errors)), min(values), max(values)
+        value=float(np.median(values)),
+        low=min(values),
+        high=max(values),
+        jetnet_error=float(np.median([distance.jetnet_error for distance in distances])),
     )

@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 
 from pileupgen.compare.cell_tests import cell_tests
 from pileupgen.compare.comparison import compare, n_steps
-from pileupgen.compare.control_stores import (
+from pileupgen.compare.controls import (
     ControlRows,
     ControlSample,
-    measured,
+    measure_control,
     notes_of,
     select_controls,
 )
 from pileupgen.compare.display import Display, choose_display
-from pileupgen.compare.draws import Samples
 from pileupgen.compare.pileup_physics import jet_quantities
+from pileupgen.compare.resampling import Samples
 from pileupgen.compare.results import Comparison
 from pileupgen.compare.selection import Rows, Selection, paired_batches, select_events
 from pileupgen.compare.shower_separation import Batches, shower_separations
@@ -41,7 +41,7 @@ LOW_ESS = 0.1
 
 
 @dataclass(frozen=True)
-class Settings:
+class ComparisonSettings:
     """How a comparison is made.
 
     Attributes
@@ -101,7 +101,7 @@ def validate_stores(
     target: ImageStore,
     source: ImageStore,
     translated: ImageStore,
-    settings: Settings,
+    settings: ComparisonSettings,
     *,
     truth: ImageStore | None = None,
     controls: Sequence[ImageStore] = (),
@@ -115,7 +115,7 @@ def validate_stores(
     target, source, translated : ImageStore
         Real events, simulated events, simulated events after translation. Only test events of the
         target enter, and only translated events whose source is a test event, if there are any.
-    settings : Settings
+    settings : ComparisonSettings
         How.
     truth : ImageStore, optional
         The source's interactions in the target's detector, linked by ``event_id``; to judge only.
@@ -200,10 +200,11 @@ def validate_stores(
         )
     if kind == "showers":
         batches = _shower_batches(target, source, translated, selection)
-        comparison = replace(comparison, showers=shower_separations(samples, batches))
+        found = shower_separations(samples, batches)
+        comparison = comparison.model_copy(update={"showers": {one.name: one for one in found}})
     if comparison.ess < LOW_ESS:
         note = f"the weights leave {100 * comparison.ess:.2g} % of the translated events' worth"
-        comparison = replace(comparison, notes=(*comparison.notes, note))
+        comparison = comparison.model_copy(update={"notes": (*comparison.notes, note)})
     if truth is not None:
         pairs = paired_truth(
             truth,
@@ -214,12 +215,13 @@ def validate_stores(
             n_bootstrap=settings.n_bootstrap,
             seed=settings.seed,
         )
-        comparison = replace(comparison, truth=pairs)
+        comparison = comparison.model_copy(update={"truth": pairs})
     jets: tuple[JetSample, ...] = ()
     if settings.jets:
         jets = _find_jets(target, source, translated, samples, selection, bars)
         extra = jet_quantities(jets, settings.n_bootstrap, settings.seed)
-        comparison = replace(comparison, pileup=comparison.pileup + extra)
+        pileup = {**comparison.pileup, **{one.name: one for one in extra}}
+        comparison = comparison.model_copy(update={"pileup": pileup})
     display = None
     if kind == "images":
         display = choose_display(
@@ -233,7 +235,7 @@ def _measure(
     source: ImageStore,
     translated: ImageStore,
     selection: Selection,
-    settings: Settings,
+    settings: ComparisonSettings,
     bars: Progress,
     executor: Executor,
 ) -> Samples:
@@ -285,7 +287,7 @@ def _measure_controls(
             "reference": (stores[0], samples.target, selection.target),
             "source": (stores[1], samples.source, selection.source),
         }
-        return tuple(measured(one, *before[one.replaces], measure) for one in chosen)
+        return tuple(measure_control(one, *before[one.replaces], measure) for one in chosen)
 
 
 def _shower_batches(
