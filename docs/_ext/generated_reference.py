@@ -6,6 +6,7 @@ pydantic model of the settings: neither can fall behind the program.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import types
 import typing
@@ -139,14 +140,28 @@ def config_page() -> str:
     for key, field in Config.model_fields.items():
         section = _section(field)
         if section:
-            lines += [f"## {field.alias or key}", "", _markdown(section.__doc__ or ""), ""]
-            lines += _settings(section.model_fields)
+            about = (section.__doc__ or "").partition("\n\n")[0]
+            lines += [f"## {field.alias or key}", "", _markdown(about), ""]
+            lines += _settings(_fields(section))
     return "\n".join(lines) + "\n"
 
 
-def _section(field: FieldInfo) -> type[BaseModel] | None:
+def _section(field: FieldInfo) -> Any:
+    """Return the model or dataclass that a key's value is, or None for a plain value."""
     kind = field.annotation
-    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+    if isinstance(kind, type) and (issubclass(kind, BaseModel) or dataclasses.is_dataclass(kind)):
+        return kind
+    return None
+
+
+def _fields(section: Any) -> dict[str, FieldInfo]:
+    if not dataclasses.is_dataclass(section):
+        return dict(section.model_fields)
+    hints = typing.get_type_hints(section)
+    return {
+        one.name: FieldInfo.from_annotated_attribute(hints[one.name], one)
+        for one in dataclasses.fields(section)
+    }
 
 
 def _settings(fields: dict[str, FieldInfo]) -> list[str]:
