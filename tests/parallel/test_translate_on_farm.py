@@ -84,11 +84,11 @@ def test_processes_translate_the_same_bytes(work: Production, tmp_path: Path) ->
 
 
 def test_scripts_for_slurm_are_shell(tmp_path: Path) -> None:
-    """The README's batch scripts, as far as they can be tested without Slurm."""
+    """The batch scripts of the how-to, as far as they can be tested without Slurm."""
     import subprocess
 
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    scripts = re.findall(r"```bash\n(#!/bin/bash\n.*?)```", readme, re.DOTALL)
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "farm.md").read_text()
+    scripts = re.findall(r"```bash\n(#!/bin/bash\n.*?)```", page, re.DOTALL)
     assert len(scripts) == 2
     bash = shutil.which("bash")
     for script in scripts:
