@@ -42,7 +42,7 @@ SHARED_SETTINGS = (
     "eta",
     "guidance",
 )
-"""What a control has to share with the translation that it is a control of."""
+"""Settings that a control has to share with the translation that it is a control of."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class ControlRows:
         Row whose events it has: ``reference`` for real ones, ``source`` for simulated ones.
     store : ImageStore
     rows : int64 array, shape (M,)
-        Of the store.
+        Rows of the store.
     source_of : int64 array, shape (M,)
         For each its source event's place among the selected target or source events.
     """
@@ -152,7 +152,7 @@ def measure_control(
     ----------
     control : ControlRows
     own : ImageStore
-        Of the events before.
+        Store of the events before.
     before : Sample
         The target or source sample.
     own_rows : int64 array
@@ -206,13 +206,13 @@ def judge_controls(
     controls : sequence of ControlSample
     samples : Samples
     draws : Draws
-        Of the samples; a control's events are drawn as those they were made of.
+        Resampling of the samples; a control's events are drawn as those they were made of.
     table : DistanceTable
-        Of the samples.
+        Distances of the samples.
     cell_tests : dict of TwoSampleTest
         On cells by name, where they were made.
     n_seeds, seed : int
-        Of the two-sample test on observables; 0 seeds leave it and the physics distances out.
+        Seeds of the two-sample test on observables; 0 leaves it and the physics distances out.
     executor : Executor
     tick : callable
         Called with 1 after each of :func:`n_control_steps` steps.

@@ -25,7 +25,7 @@ def mu_edges(mu: NDArray[np.float32], n_bins: int) -> Floats:
     Parameters
     ----------
     mu : float32 array, shape (n,)
-        Of the target.
+        μ of the target's events.
     n_bins : int
         Wanted bins.
 

@@ -1,4 +1,4 @@
-"""Fidelity against source correlation over ways to translate, on held-out events."""
+"""Distance to the target against source correlation over settings, on held-out events."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ N_BOOTSTRAP = 50
 
 @dataclass(frozen=True)
 class ScanPoint:
-    """One way to translate, measured.
+    """A measured setting of the translation.
 
     Attributes
     ----------

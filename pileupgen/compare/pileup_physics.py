@@ -1,4 +1,4 @@
-"""What pileup does to an analysis: densities, offsets, resolutions, tails, and how they grow."""
+"""Effects of pileup on an analysis: densities, offsets, resolutions, tails, growth with μ."""
 
 from __future__ import annotations
 

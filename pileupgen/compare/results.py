@@ -98,13 +98,13 @@ class SourceCorrelation(Record):
     """Correlation of events with those that they are linked to."""
 
     block: Estimate
-    """Of energies in blocks of cells; of a feature table the mean over its features."""
+    """Correlation of energies in blocks of cells; of a feature table the mean over its features."""
     cell: Estimate
-    """Of energies in single cells; undefined for a feature table."""
+    """Correlation of energies in single cells; undefined for a feature table."""
     n_pairs: int
     """Number of linked events."""
     features: dict[str, Estimate] = {}
-    """Of each feature, of a feature table."""
+    """Correlation of each feature of a feature table."""
 
 
 class ObservableDistance(Record):
@@ -120,7 +120,7 @@ class Row(Record):
     """One sample against the target."""
 
     label: str
-    """What figures call it."""
+    """Label in figures."""
     n_events: NonNegativeInt
     """Events compared with the target's; of each sample where the row is a mean over several."""
     n_samples: int
@@ -157,10 +157,10 @@ class Finding(Record):
 
 
 class Verdict(Record):
-    """What all tests say of a sample."""
+    """Result of all tests of a sample."""
 
     significance: float
-    """Of the most extreme test in σ, corrected for the number of all tests."""
+    """Significance of the most extreme test in σ, corrected for the number of all tests."""
     n_tests: int
     """Number of tests."""
     n_clear: int
@@ -177,7 +177,7 @@ class Control(Record):
     rise: Estimate
     """Mean W1/σ less that of the row it replaces, whose events it shares; 0 if nothing changes."""
     row: Row
-    """Of translated real events: the reference's samples against them, in the place of the
+    """Row of translated real events: the reference's samples against them, in the place of the
     target's events. Of translated simulated events: against the target, in the place of the
     source's."""
     verdict: Verdict
@@ -185,7 +185,7 @@ class Control(Record):
 
 
 class Controls(Record):
-    """What must come out as known beforehand."""
+    """Controls whose result is known beforehand."""
 
     null_source_correlation_block: Estimate | None = None
     """Block source correlation of translated events with other events' sources: must be 0."""
@@ -197,9 +197,9 @@ class PairedTruth(Record):
     """Correlations with the true counterpart: the same interactions in the target's detector."""
 
     source: SourceCorrelation
-    """Of source events: what a perfect translation would reach in source correlation."""
+    """Correlation of source events: what a perfect translation would reach."""
     translated: SourceCorrelation
-    """Of translated events."""
+    """Correlation of translated events."""
 
 
 class MuBin(Record):
@@ -218,7 +218,7 @@ class MuBin(Record):
     shift_removed: Estimate
     """Fraction of the shift removed by the translated events."""
     source_correlation: Estimate
-    """Of blocks."""
+    """Source correlation of blocks."""
 
 
 class Quantity(Record):
@@ -254,13 +254,13 @@ class TargetRecord(Record):
     """The sample that the others are compared with."""
 
     label: str
-    """What figures call it."""
+    """Label in figures."""
     n_events: NonNegativeInt
     """Its number of events."""
 
 
 class ObservableRecord(Record):
-    """What an observable is called."""
+    """Name of an observable."""
 
     label: str
     """Matplotlib mathtext."""
@@ -302,14 +302,14 @@ class Comparison(Record):
     schema_name: Literal["pileupgen-metrics"] = Field(SCHEMA, alias="schema")
     """What the file is."""
     schema_version: Literal[2] = SCHEMA_VERSION
-    """Raised where a reader of the file has to change."""
+    """Increased when programs that read the file have to change."""
     kind: Kind = "images"
     """What is compared: calorimeter images, showers on a grid of the CaloChallenge, or tables of
     features, which are then the observables."""
     settings: MethodRecord = MethodRecord()
     """How the comparison was made."""
     notes: tuple[str, ...] = ()
-    """What a reader has to know."""
+    """Remarks for the reader."""
     target: TargetRecord
     """What the rows are compared with."""
     observables: dict[str, ObservableRecord]
@@ -326,7 +326,7 @@ class Comparison(Record):
     mu_bins: tuple[MuBin, ...] = ()
     """The headline in bins of μ."""
     pileup: dict[str, Quantity] = {}
-    """What pileup does to an analysis: densities, offsets, resolutions."""
+    """Effects of pileup on an analysis: densities, offsets, resolutions."""
     showers: dict[str, ShowerSeparation] = {}
     """Separation powers in the CaloChallenge's own histograms, of showers."""
     truth: PairedTruth | None = None

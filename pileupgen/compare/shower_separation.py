@@ -1,7 +1,7 @@
 """Separation powers of showers in the CaloChallenge's own histograms (2410.21611).
 
 They differ from those of :mod:`~pileupgen.compare.distances` in their edges and in that what
-lies outside the edges is dropped, as in the challenge's tables; how much that is, is told beside.
+lies outside the edges is dropped, as in the challenge's tables; the dropped fraction is given too.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where two samples differ by more than chance allows, and by how many σ.
+"""Significant differences between two samples, in units of σ.
 
 Every test compares a sample with the target. Tests come in families (observables, blocks, cells,
 spectrum, correlations); the chance p of the most extreme one is multiplied by the number of tests

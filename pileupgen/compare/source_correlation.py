@@ -1,10 +1,10 @@
-"""How much of its source event a translated event keeps.
+"""Source correlation: how much of its source event a translated event keeps.
 
-The measure is one correlation over all events and all places: r = Σ (x − x̄)(y − ȳ) /
+It is one correlation over all events and all places: r = Σ (x − x̄)(y − ȳ) /
 √(Σ (x − x̄)² Σ (y − ȳ)²), sums over events and places, x̄ and ȳ the place's own means over events, so
 that the common η profile earns nothing. Places are blocks of about 0.5 × 60° (5 × 6 cells on the
-ATLAS grid) or single cells; the energies of the layers are summed. Identity gives 1, events that
-have nothing to do with each other give 0.
+ATLAS grid) or single cells; the energies of the layers are summed. Identity gives 1, unrelated
+events give 0.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Classifier two-sample tests: whether a machine can tell two samples apart."""
+"""Classifier two-sample tests: whether a classifier can tell two samples apart."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def boosted_log_odds(
     is_second : bool array, shape (n,)
         Which sample a training event is from.
     seed : int
-        Of the classifier.
+        Seed of the classifier.
     weight : float64 array, shape (n,), optional
         Weights ≥ 0.
 
@@ -145,7 +145,7 @@ def cross_fitted_test(
     n_folds: int = N_FOLDS,
     advance: Callable[[int], object] | None = None,
 ) -> TwoSampleTest:
-    """Run a classifier over folds and seeds and sum up what it sees.
+    """Run a classifier over folds and seeds and summarise its judgements.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """The headline for other draws, other members of an ensemble, and without weights.
 
 Draws of one event are not independent events, so a comparison takes one translation of each: draw 0
-of member 0. What the others tell is how far the headline depends on the draw and on the model.
+of member 0. The others show how far the headline depends on the draw and on the model.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def over_copies(
         Draw 0 of member 0 beside the others.
     translated : ImageStore
     selection : Selection
-        Of draw 0 of member 0.
+        Selected rows, of draw 0 of member 0.
     seed : int
     """
     member, draw = copy_columns(translated)

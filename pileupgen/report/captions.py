@@ -1,4 +1,4 @@
-"""What each figure of the report is called, shows, and asks the reader to see."""
+"""Title, description and caption of each figure of the report."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Caption:
     title : str
         Short.
     alt : str
-        What is drawn, for who cannot see it.
+        Description of the figure for readers who cannot see it.
     see : str
         What to look for.
     """

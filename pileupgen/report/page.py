@@ -1,4 +1,4 @@
-"""The report: one page that needs nothing but itself."""
+"""The report: one self-contained page."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from pileupgen.report.text import label_with_w1
 from pileupgen.report.verdict import judge_comparison
 
 NAME = "report.html"
-"""What the page is called in a validation's folder."""
+"""File name of the page in a validation's folder."""
 NUMBER_TABLES = (headline_table, findings_table, shower_table, mu_table, pileup_table)
 """Tables of the section of numbers, in their order."""
 FIRST_TERMS = (

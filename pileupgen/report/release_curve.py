@@ -1,4 +1,4 @@
-"""What the ratio's training recorded of its separation over the diffusion time."""
+"""Separation of the domains over t, as recorded when the density ratio was trained."""
 
 from __future__ import annotations
 

@@ -158,7 +158,7 @@ def mu_table(comparison: Comparison) -> Table | None:
 
 
 def pileup_table(comparison: Comparison) -> Table | None:
-    """What pileup does to an analysis, where it was measured."""
+    """Effects of pileup on an analysis, where they were measured."""
     if not comparison.pileup:
         return None
     lines = [

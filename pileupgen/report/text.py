@@ -12,7 +12,7 @@ from pileupgen.compare.results import SIGMA_LIMIT, Column, Comparison, HeadlineN
 from pileupgen.measure.bootstrap import Estimate
 
 NONE = "–"
-"""What stands where there is no number."""
+"""Text in place of a missing number."""
 
 Standing = Literal["reference", "nearer", "farther", "unknown"]
 
@@ -34,7 +34,7 @@ _UPRIGHT = ("mathrm", "text", "mathregular")
 
 
 def places(comparison: Comparison) -> str:
-    """Give what the block source correlation is of."""
+    """Name the energies that the block source correlation is computed from."""
     return "features" if comparison.kind == "features" else "blocks"
 
 

@@ -49,7 +49,7 @@ def validation_figures(
     t_release : int, optional
         Where the translated events were released.
     path : EventPath, optional
-        The way of the event that is shown, of images.
+        Path of the displayed event through the diffusion, for images.
     """
     samples, comparison = validation.samples, validation.comparison
     trio = (samples.target, samples.source, samples.translated)

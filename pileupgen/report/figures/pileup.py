@@ -37,7 +37,7 @@ def pileup_figure(
     translated: Sample,
     comparison: Comparison,
 ) -> Figure:
-    """Draw what pileup does to an analysis, in six panes.
+    """Draw the effects of pileup on an analysis, in six panes.
 
     E_T density against μ, ρ against μ, the random cone less ρA, the resolution of the missing E_T
     against √ΣE_T, the tail of the occupancy, and the mean W1/σ in bins of μ. Panes whose input is

@@ -1,4 +1,4 @@
-"""Showers in depth: what the CaloChallenge measures, against the layer."""
+"""Profiles of showers: the CaloChallenge's observables against the layer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Floats = NDArray[np.float64]
 
 N_COLUMNS = 4
 _MEANS = ("e", "sparsity", "centre_r", "width_r", "width_eta", "width_phi")
-"""Families whose mean says something; the centres' means are 0, so their widths are drawn."""
+"""Families whose mean is drawn; means of the centres are 0, so that their widths are drawn."""
 _SPREADS = ("centre_eta", "centre_phi")
 
 

@@ -1,4 +1,4 @@
-"""The look that all figures share, and how they are written."""
+"""Style of all figures, and writing them to files."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def style() -> Iterator[None]:
 
 
 def new_figure(width: float, height: float, *, arranged: bool = True) -> Figure:
-    """Make an empty figure of so many inches that no window system knows of.
+    """Make an empty figure that is not registered with pyplot.
 
     Parameters
     ----------

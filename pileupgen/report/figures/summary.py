@@ -13,7 +13,7 @@ from pileupgen.report.figures.style import COLOURS, new_figure, style, with_coun
 
 MARKERS = {"reference": "|", "source": "s", "translated": "o"}
 OFFSETS = {"reference": 0.0, "source": 0.13, "translated": -0.13}
-"""Of the markers from their line, so that equal distances stay visible."""
+"""Offset of the markers from their line, so that equal distances stay visible."""
 
 
 def distance_figure(comparison: Comparison, records: Sequence[Observable]) -> Figure:
