@@ -1,7 +1,8 @@
 """Reference pages that are written from the code when the pages are built.
 
 ``reference/generated/commands.md`` comes from the typer application, ``config.md`` from the
-pydantic model of the settings: neither can fall behind the program.
+pydantic model of the settings, ``results.md`` from that of the results: none can fall behind the
+program.
 """
 
 from __future__ import annotations
@@ -216,6 +217,71 @@ def _literals(kind: Any) -> tuple[Any, ...]:
     return tuple(value for inner in typing.get_args(kind) for value in _literals(inner))
 
 
+# -- results ---------------------------------------------------------------------------------------
+
+
+def results_page() -> str:
+    """Describe the numbers and the records of ``metrics.json``."""
+    from pileupgen.compare.results import HEADLINE, TERMS, Comparison
+
+    lines = [
+        "# Results: metrics.json",
+        "",
+        "This page is generated from the program. `pileupgen validate` writes `metrics.json` "
+        "beside the report; in Python it is a `pileupgen.compare.results.Comparison`.",
+        "",
+        "## Headline numbers",
+        "",
+        "The key is that of `headline` in `metrics.json`, of the CSV of `pileupgen compare`, and "
+        "of the conditions of `pileupgen validate --fail-if`. It stands for the translated sample; "
+        "with the suffix `_source` or `_reference` it stands for the other two.",
+        "",
+        "| key | name | meaning |",
+        "|---|---|---|",
+        *(f"| `{n.name}` | {_cell(n.label)} | {_cell(n.definition)} |" for n in HEADLINE),
+        "",
+        "## Terms",
+        "",
+        "| term | meaning |",
+        "|---|---|",
+        *(f"| {_cell(term.label)} | {_cell(term.definition)} |" for term in TERMS),
+        "",
+        "## Records",
+        "",
+        "The JSON schema of the file is "
+        '`pileupgen.compare.results.Comparison.model_json_schema(mode="serialization")`. '
+        "An undefined number is `null`.",
+        "",
+    ]
+    schema = Comparison.model_json_schema(mode="serialization")
+    records = {"Comparison": schema, **schema["$defs"]}
+    for name, record in records.items():
+        if "properties" not in record:
+            continue
+        lines += [f"### {name}", "", _markdown(record.get("description", "")), ""]
+        lines += ["| key | value | meaning |", "|---|---|---|"]
+        for key, value in record["properties"].items():
+            meaning = _cell(value.get("description", ""))
+            lines.append(f"| `{key}` | {_cell(_json_type(value))} | {meaning} |")
+        lines.append("")
+    return "\n".join(lines) + "\n"
+
+
+def _json_type(value: dict[str, Any]) -> str:
+    if "$ref" in value:
+        return value["$ref"].rpartition("/")[2]
+    if "anyOf" in value:
+        return " or ".join(_json_type(option) for option in value["anyOf"])
+    if "enum" in value or "const" in value:
+        return " or ".join(f"`{option}`" for option in value.get("enum", [value.get("const")]))
+    if value.get("type") == "array" and "items" in value:
+        return f"list of {_json_type(value['items'])}"
+    if value.get("type") == "object" and isinstance(value.get("additionalProperties"), dict):
+        return f"mapping to {_json_type(value['additionalProperties'])}"
+    kind = value.get("type", "any")
+    return " or ".join(kind) if isinstance(kind, list) else str(kind)
+
+
 # -- text ------------------------------------------------------------------------------------------
 
 
@@ -239,7 +305,8 @@ def _cell(text: str | None) -> str:
 
 def _write(_app: Any) -> None:
     FOLDER.mkdir(exist_ok=True)
-    for name, page in (("commands.md", commands_page()), ("config.md", config_page())):
+    pages = {"commands": commands_page, "config": config_page, "results": results_page}
+    for name, page in ((f"{name}.md", make()) for name, make in pages.items()):
         path = FOLDER / name
         if not path.is_file() or path.read_text(encoding="utf-8") != page:
             path.write_text(page, encoding="utf-8")
