@@ -80,7 +80,9 @@ def measure(config: Config) -> list[Size]:
     image = (n_channels, *grid.shape[1:])
     codec = new_autoencoder(config, grid, n_channels)
     schedule = config.schedule
-    scheduler = make_scheduler(schedule.num_train_timesteps, schedule.power, schedule.s)
+    scheduler = make_scheduler(
+        schedule.num_train_timesteps, schedule.power, schedule.s, schedule.shift
+    )
     settings = config.denoiser
     denoising = Denoising(
         codec, scheduler, 0.0, 0.5, settings.prediction_type, loss_weighting=settings.loss_weighting

@@ -154,6 +154,9 @@ class ScheduleConfig(Section):
     num_train_timesteps: int = Field(1000, ge=10)
     power: Literal[1, 2] = Field(2, description="2: Nichol & Dhariwal; 1: the cosine not squared")
     s: float = Field(0.008, ge=0, lt=0.5)
+    shift: float = Field(
+        1.0, gt=0, description="divides the signal-to-noise ratio at every timestep by its square"
+    )
 
 
 class TrainingConfig(Section):
@@ -211,6 +214,9 @@ class ValidateConfig(Section):
     cells: bool = Field(False, description="two-sample test on cells with a network, minutes")
     jets: bool = Field(False, description="pileup jets; needs the extra 'jets'")
     weighted: bool = Field(False, description="use the translated events' weights")
+    ladder: bool = Field(
+        False, description="compare with variants that have one part left out each, minutes"
+    )
 
 
 class Config(Section):

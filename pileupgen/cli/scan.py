@@ -37,7 +37,7 @@ def scan(
     w: Annotated[str, typer.Option("--w", metavar="W,W,…", help="Guidance strengths.")] = "0,2",
     modes: Annotated[
         str, typer.Option("--modes", metavar="MODE,…", help="Ways to translate.")
-    ] = "calibrate,partial,invert",
+    ] = "calibrate,transport,partial,invert",
     steps: Annotated[
         str | None,
         typer.Option(
@@ -104,15 +104,15 @@ def _values(option: str, text: str, kind: Callable[[str], T]) -> list[T]:
 
 def _ways(session: Session, axes: dict[str, list[Any]]) -> Iterator[Settings]:
     """Every combination that differs in something that matters."""
-    from pileupgen.diffusion.settings import Settings
+    from pileupgen.diffusion.settings import UNRELEASED, WITHOUT_NETWORK, Settings
 
     base = {**session.config.translate.to_dict(), "timesteps": None}
     seen = set()
     for values in itertools.product(*axes.values()):
         fields = {**base, **dict(zip(axes, values, strict=True))}
-        if fields["mode"] in ("calibrate", "generate"):
+        if fields["mode"] in UNRELEASED:
             fields["t_release"] = 0
-        if fields["mode"] == "calibrate":
+        if fields["mode"] in WITHOUT_NETWORK:
             fields |= {"w": 0.0, "num_inference_steps": 1, "sampler": "dpmsolver++"}
         settings = Settings.from_dict(fields)
         if settings.mode == "invert":

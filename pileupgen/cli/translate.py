@@ -21,6 +21,7 @@ from pileupgen.cli.ui.translation_options import (
     AfterOption,
     CorrectionOption,
     EtaOption,
+    FreshNoiseOption,
     GuidanceOption,
     IntervalOption,
     ModeChoice,
@@ -100,6 +101,7 @@ def translate(
         ),
     ] = None,
     eta: EtaOption = None,
+    fresh_noise: FreshNoiseOption = None,
     guidance: GuidanceOption = None,
     guidance_interval: IntervalOption = None,
     guidance_schedule: ScheduleOption = None,
@@ -228,6 +230,7 @@ def translate(
       pileupgen translate --mode invert --t-release 995 --w 0
       pileupgen translate --timesteps 300,200,100,40,10
       pileupgen translate --mode calibrate -o calibrated.h5
+      pileupgen translate --mode transport -o transported.h5
       pileupgen translate --guidance ratio --w 1 --guidance-interval 50,400
       pileupgen translate --split all --shard 3/8
       pileupgen translate --split all --cluster slurm --workers 20 --job queue=short
@@ -250,6 +253,7 @@ def translate(
         "timesteps": explicit,
         "sampler": sampler,
         "eta": eta,
+        "fresh_noise": fresh_noise,
         "guidance": guidance.value if guidance else None,
         "correction": correction.value if correction else None,
         "calibrate_after": calibrate_after,

@@ -116,6 +116,7 @@ def _translate(
     from pileupgen.cli.ui.console import console, progress, say_wrote
     from pileupgen.cli.ui.session import choose_device
     from pileupgen.diffusion.production import Blocks, Production, produce
+    from pileupgen.diffusion.settings import UNRELEASED
     from pileupgen.run import versions
 
     device = choose_device(request.device)
@@ -157,7 +158,7 @@ def _translate(
         summary = produce(production, blocks, target, provenance, advance, executor)
     copies = "" if production.n_copies == 1 else f" × {production.n_copies}"
     say_wrote(target, f"{len(rows):,} events{copies}")
-    weighs = settings.mode not in ("calibrate", "generate") and not request.direction.is_control
+    weighs = settings.mode not in UNRELEASED and not request.direction.is_control
     if weighs:
         console.print(
             f"[bold]weights[/] ESS {summary.ess:.3f} of the events, {100 * summary.clipped:.2g} % "

@@ -97,6 +97,15 @@ def validate(
             show_default=False,
         ),
     ] = None,
+    ladder: Annotated[
+        bool | None,
+        typer.Option(
+            "--ladder/--no-ladder",
+            help="Compare with the translation without network, class switch, guidance …, on the "
+            "same events (default: the config's).",
+            show_default=False,
+        ),
+    ] = None,
     workers: WorkersOption = 1,
     executor: ExecutorOption = None,
     scheduler: SchedulerOption = None,
@@ -127,6 +136,7 @@ def validate(
       pileupgen validate --run runs/atlas --weighted --cells
       pileupgen validate --input runs/demo/translated/late.h5
       pileupgen validate --control runs/demo/translated/data_to_data.h5
+      pileupgen validate --ladder
       pileupgen validate --workers 4
       pileupgen validate --scheduler tcp://node1:8786
       pileupgen validate --fail-if 'auc_features > 0.6' --fail-if 'shift_removed < 0.5'
@@ -135,7 +145,9 @@ def validate(
 
     conditions = [Condition.parse(text) for text in fail_if or []]
     session = open_session(
-        config, run, validate={"weighted": weighted, "cells": cells, "jets": jets}
+        config,
+        run,
+        validate={"weighted": weighted, "cells": cells, "jets": jets, "ladder": ladder},
     )
     path = translated or session.run.translated
     argument = "" if run is None else f" --run {run}"
@@ -184,7 +196,8 @@ def _current_or_new(
     farm: Farm,
 ) -> Comparison:
     """Give the result of an unchanged earlier run, or of a new comparison."""
-    from pileupgen.cli.ui.console import say_current
+    from pileupgen.cli.ladder import is_ours
+    from pileupgen.cli.ui.console import say_current, warn
     from pileupgen.compare.validation import ComparisonSettings
     from pileupgen.errors import InputError
     from pileupgen.report.metrics_file import read_metrics
@@ -205,12 +218,17 @@ def _current_or_new(
         seed=session.config.seed if seed is None else seed,
         device=choose_device(device) if device or (chosen.cells and not quick) else "cpu",
     )
+    has_ladder = chosen.ladder and not quick
+    if has_ladder and not is_ours(run, stores):
+        has_ladder = False
+        warn("no ladder: the store was not translated by this run's model from mc to data")
     hashes = {role: hash_file(store.path) for role, store in stores.items()}
     release = run.model / "release.json"
     made_from = fingerprint(
         {
             "inputs": hashes,
             "settings": vars(settings),
+            "ladder": has_ladder,
             "release": hash_file(release) if release.is_file() else None,
             "schema": _schema(),
         }
@@ -223,7 +241,7 @@ def _current_or_new(
                 _report(comparison, folder, anew=False)
                 say_current(stage, path)
                 return comparison
-    comparison = _compare(session, stores, settings, hashes, folder, farm)
+    comparison = _compare(session, stores, settings, hashes, folder, farm, has_ladder)
     run.finish(stage, made_from, {"inputs": hashes, "outputs": [str(path)]})
     return comparison
 
@@ -242,8 +260,10 @@ def _compare(
     hashes: dict[str, str],
     folder: Path,
     farm: Farm,
+    has_ladder: bool,
 ) -> Comparison:
     from pileupgen.cli.event_strip import event_path
+    from pileupgen.cli.ladder import ladder_of
     from pileupgen.cli.ui.console import progress, say_wrote
     from pileupgen.compare.results import InputFile
     from pileupgen.compare.validation import validate_stores
@@ -271,6 +291,7 @@ def _compare(
         for key in ("t_release", "w", "mode", "num_inference_steps")
         if key in provenance
     }
+    ladder = ladder_of(session, stores, validation.samples, settings) if has_ladder else None
     path = event_path(session.run, stores["source"], stores["translated"], validation.display)
     t_release = translation.get("t_release")
     figures = _draw(validation, curve, t_release, path, folder)
@@ -281,6 +302,7 @@ def _compare(
                 for role, store in stores.items()
             },
             "translation": translation,
+            "ladder": ladder,
             "versions": versions("numpy", "scipy", "scikit-learn"),
             "figures": tuple(str(path.relative_to(folder)) for path in figures),
         }
@@ -323,13 +345,23 @@ def _draw(
 
 
 def _summarise(comparison: Comparison, conditions: list[Condition]) -> None:
-    from pileupgen.cli.ui.comparison_table import comparison_table, findings, pileup_table
+    from pileupgen.cli.ui.comparison_table import (
+        comparison_table,
+        findings,
+        ladder_table,
+        pileup_table,
+    )
     from pileupgen.cli.ui.console import console, error_console, say_next, warn
+    from pileupgen.report.ladder import sentences
 
     headline = comparison.headline
     console.print(comparison_table(comparison))
     if comparison.pileup:
         console.print(pileup_table(comparison))
+    if comparison.ladder is not None:
+        console.print(ladder_table(comparison))
+        for text in sentences(comparison):
+            console.print(f"[bold]ladder[/] {text}", soft_wrap=True)
     for text in findings(comparison):
         console.print(text, soft_wrap=True)
     for note in comparison.notes:

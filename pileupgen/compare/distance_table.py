@@ -21,6 +21,7 @@ from pileupgen.compare.resampling import Draws, Samples
 from pileupgen.measure.bootstrap import Estimate, estimate
 from pileupgen.measure.sample import Sample
 from pileupgen.parallel import Executor, Serial
+from pileupgen.parallel.threads import Map
 
 Floats = NDArray[np.float64]
 
@@ -87,6 +88,39 @@ class DistanceTable:
     def means(self, row: str) -> Floats:
         """Mean W1/σ of a row, as it is first, then resampled, (1 + B,)."""
         return mean_distances(self.distances[row], self.constant)
+
+
+def resampled_distances(
+    target: Sample,
+    target_counts: Floats,
+    rows: Mapping[str, tuple[Sample, ...]],
+    counts: Mapping[str, tuple[Floats, ...]],
+    over: Map = map,
+) -> dict[str, dict[str, Floats]]:
+    """W1/σ of any rows by observable that varies in the target, as it is first, then resampled.
+
+    Parameters
+    ----------
+    target : Sample
+    target_counts : float64 array, shape (n, 1 + B)
+        Weights of its events, resampled but for the first column.
+    rows : mapping of tuples of Sample
+        Samples that each row is the mean over.
+    counts : mapping of tuples of float64 arrays, shape (m, 1 + B)
+        Of their events.
+    over : Map
+        Over observables.
+    """
+    drawn = Draws(target_counts, dict(counts), (np.zeros(0, dtype=np.int64), 0, 0))
+    resampling = _Resampling(np.zeros(0), {}, drawn.drawn_by, drawn)
+    varying = [name for name, x in target.observables.items() if not is_constant(x)]
+
+    def measure(name: str) -> dict[str, Floats]:
+        parts = {row: [part.observables[name] for part in of] for row, of in rows.items()}
+        return _measure(resampling, _Columns(target.observables[name], parts, False))
+
+    found = list(over(measure, varying))
+    return {row: {name: of[row] for name, of in zip(varying, found, strict=True)} for row in rows}
 
 
 def mean_distances(distances: Mapping[str, Floats], constant: tuple[str, ...]) -> Floats:

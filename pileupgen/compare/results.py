@@ -294,6 +294,65 @@ class InputFile(Record):
     """Its number of events."""
 
 
+class Difference(Record):
+    """How far a variant of a translation is from the one as asked, on paired events."""
+
+    value: Estimate
+    """Above 0 where the variant is worse."""
+    sigma: Number
+    """Over the standard deviation of the paired bootstrap draws; null where nothing differs."""
+
+
+class Rung(Record):
+    """One variant of a translation against the target."""
+
+    name: str
+    """Its key."""
+    label: str
+    """What tables call it."""
+    mean_w1: Estimate
+    """Mean W1/σ over the observables."""
+    auc: Estimate
+    """Area under the ROC curve of the two-sample test on observables."""
+    block: Estimate
+    """Source correlation in blocks."""
+    significance: float
+    """Of the most significant test, in σ."""
+    finding: str
+    """Which test that is."""
+    removed: dict[str, Estimate]
+    """Fraction of the shift removed, of all observables and of each family."""
+    w1_rise: Difference | None = None
+    """Over the variant as asked; null for that one itself."""
+    auc_rise: Difference | None = None
+    """The same of the AUC."""
+    plain_w1: Estimate | None = None
+    """Mean W1/σ without the correction after the decode, where there is one to leave out."""
+    plain_auc: Estimate | None = None
+    """The same of the AUC."""
+
+
+class Ladder(Record):
+    """Variants of a translation with one part left out each, on the same events."""
+
+    reference: Estimate
+    """Mean W1/σ of real events compared with other real events."""
+    rungs: tuple[Rung, ...]
+    """From the source to the translation with its release weights."""
+    n_events: NonNegativeInt
+    """Source events of each variant."""
+    settings: dict[str, Any]
+    """Of the variant as asked."""
+
+    def __getitem__(self, name: str) -> Rung:
+        """The rung of a name."""
+        return next(rung for rung in self.rungs if rung.name == name)
+
+    def __contains__(self, name: str) -> bool:
+        """Whether there is a rung of a name."""
+        return any(rung.name == name for rung in self.rungs)
+
+
 class Comparison(Record):
     """Reference, source and translated samples beside each other: ``metrics.json``."""
 
@@ -339,6 +398,8 @@ class Comparison(Record):
     """Versions of pileupgen and of libraries."""
     figures: tuple[str, ...] = ()
     """Figures, relative to the file."""
+    ladder: Ladder | None = None
+    """Variants of the translation, where they were made."""
 
     @model_validator(mode="before")
     @classmethod

@@ -174,6 +174,10 @@ class Predictor:
         Run the network's residual in bfloat16; the closed form stays in single precision.
     source : Tensor, shape (N, C, H, W), optional
         Clean latents of the source events, for a denoiser that is conditioned on them.
+    network : bool
+        Whether the network adds to the closed form.
+    self_conditioning : bool
+        Whether the denoiser is shown the x̃_0 it is called with.
     """
 
     denoiser: FieldDenoiser
@@ -183,13 +187,16 @@ class Predictor:
     guides: tuple[Guide, ...] = ()
     bf16: bool = True
     source: Tensor | None = None
+    network: bool = True
+    self_conditioning: bool = True
 
     @torch.no_grad()
     def __call__(self, x_t: Tensor, t: int, x_0: Tensor) -> tuple[Tensor, Tensor]:
         """ε̄ and the clean latents it implies, both (N, C, H, W), at one timestep for all."""
         times = torch.full((len(x_t),), t, device=x_t.device)
         alpha, sigma = alpha_sigma(self.scheduler, times)
-        point = Point(x_t, x_0, times, self.mu, alpha, sigma)
+        shown = x_0 if self.self_conditioning else torch.zeros_like(x_0)
+        point = Point(x_t, shown, times, self.mu, alpha, sigma)
         velocity = self.velocity(point, self.label)
         guided = velocity
         for guide in self.guides:
@@ -202,6 +209,8 @@ class Predictor:
     def velocity(self, point: Point, label: int) -> Tensor:
         """v_θ with one label for all events."""
         labels = torch.full_like(point.t, label)
+        if not self.network:
+            return self.denoiser.closed_form(point.x_t, labels, point.alpha, point.sigma)
         with torch.autocast(point.x_t.device.type, torch.bfloat16, enabled=self.bf16):
             return self.denoiser(
                 point.x_t,

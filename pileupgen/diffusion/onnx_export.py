@@ -17,7 +17,7 @@ from pileupgen.diffusion.events import EventKeys, Events
 from pileupgen.diffusion.guidance import Strength
 from pileupgen.diffusion.onnx_graphs import write_calibration, write_correction, write_graphs
 from pileupgen.diffusion.pipeline import Correction, PileupTranslationPipeline
-from pileupgen.diffusion.schedule import alpha_sigma
+from pileupgen.diffusion.schedule import alpha_sigma, forward, inverted_to
 from pileupgen.diffusion.settings import CLEAN, Settings
 from pileupgen.diffusion.solver_plan import Step, plan_steps
 from pileupgen.diffusion.translate import Translator
@@ -120,6 +120,12 @@ def require_exportable(pipeline: PileupTranslationPipeline, settings: Settings) 
         raise ConfigError(
             "A per-event release cannot be exported.", "Choose one t_release for all."
         )
+    if settings.mode == "transport":
+        raise ConfigError(
+            "Mode transport cannot be exported.", "Choose mode calibrate, invert or partial."
+        )
+    if not (settings.network and settings.switch_class and settings.self_conditioning):
+        raise ConfigError("A translation with parts switched off cannot be exported.")
     if settings.w and settings.guidance == "classifier":
         raise ConfigError(
             "Guidance by the classifier's gradient cannot be exported: ONNX has no gradients.",
@@ -181,13 +187,14 @@ def _procedure(
 
 
 _ORDER = [
-    "Each event draws uniform numbers (image), then, where 'start' is not null, normal numbers "
-    "(latent), then normal numbers (latent) at every step with draws_noise.",
+    "Each event draws uniform numbers (image), then, where 'start' or a phase's 'noise' is not "
+    "null, normal numbers (latent), then normal numbers (latent) at every step with draws_noise.",
     "calibration.encode: energies to scores with the tables of encode.domain and the uniform "
     "numbers; see class Calibration in run_onnx.py.",
     "encoder: scores to latents x, with label encode.label.",
     "start, where not null: x = alpha x + sigma normal.",
-    "phases, each beginning with x_0 = 0. Where 'ratio' is not null, ln r = ratio(x) first.",
+    "phases, each beginning with x_0 = 0. Where 'noise' is not null, x = alpha x + sigma normal "
+    "first. Where 'ratio' is not null, ln r = ratio(x) then.",
     "steps: v = sum of weight · graph(x, t, label, mu, x_0, alpha, sigma) over 'velocity', each "
     "graph being given the inputs it has; eps = sigma x + alpha v; x_0 = alpha x - sigma v; then "
     "x = the combination of x, x_0, x_0 of the step before, eps and noise with the step's "
@@ -204,7 +211,8 @@ _ORDER = [
 def _start(pipeline: PileupTranslationPipeline, settings: Settings) -> dict[str, Any] | None:
     if settings.mode == "generate":
         return {"alpha": 0.0, "sigma": 1.0}
-    if settings.mode == "partial" and settings.release_timestep > 0:
+    is_noised = settings.mode == "partial" and settings.release_timestep > 0
+    if is_noised and _inverted_to(pipeline, settings) == CLEAN:
         return _level(pipeline, settings.release_timestep)
     return None
 
@@ -214,10 +222,19 @@ def _phases(
 ) -> list[dict[str, Any]]:
     down = settings.way_down(t_start) if t_start > 0 else []
     phases = []
-    if settings.inverts and down:
-        inversion = plan_steps(down[::-1], pipeline.scheduler, settings.inversion_sampler)
+    noise = None
+    t_inverted = CLEAN
+    if down and settings.inverts:
+        t_inverted = t_start
+    elif down and settings.mode == "partial":
+        t_inverted = _inverted_to(pipeline, settings)
+        alpha, sigma = forward(pipeline.scheduler, t_inverted, t_start)
+        noise = {"alpha": alpha, "sigma": sigma} if t_inverted > CLEAN else None
+    if t_inverted > CLEAN:
+        up = [*(t for t in down[::-1] if t < t_inverted), t_inverted]
+        inversion = plan_steps(up, pipeline.scheduler, settings.inversion_sampler)
         steps = [_step(step, [_Term("denoiser", MC, 1.0)]) for step in inversion]
-        phases.append({"name": "invert", "ratio": None, "steps": steps})
+        phases.append({"name": "invert", "noise": None, "ratio": None, "steps": steps})
     decoding: list[Step] = []
     if down:
         sampler, eta = settings.decoding_sampler, settings.eta
@@ -229,7 +246,11 @@ def _phases(
         steps.append(_step(step, _guided(settings, w)))
     has_ratio = settings.mode != "generate"
     ratio = _level(pipeline, max(t_start, CLEAN + 1)) if has_ratio else None
-    return [*phases, {"name": "decode", "ratio": ratio, "steps": steps}]
+    return [*phases, {"name": "decode", "noise": noise, "ratio": ratio, "steps": steps}]
+
+
+def _inverted_to(pipeline: PileupTranslationPipeline, settings: Settings) -> int:
+    return inverted_to(pipeline.scheduler, settings.release_timestep, settings.fresh_noise)
 
 
 @dataclass(frozen=True)

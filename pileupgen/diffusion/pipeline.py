@@ -247,13 +247,10 @@ class PileupTranslationPipeline(DiffusionPipeline):
         translator = self.translator(Direction(source, target))
         self._require_fitting(energy, settings)
         events = Events(energy, mu, EventKeys(event_id, seed, draw))
-        dead = self.geometry.is_dead
 
         def translated(batch: MicroBatch) -> tuple[Part, NDArray[np.float32]]:
             part = translator.part(events, batch)
-            corrected = part.scores if correction is None else correction(part.scores)
-            decoded = self.calibration.decode(corrected, part.tables, part.mu).numpy()
-            return part, np.where(dead, np.float32(0.0), decoded)
+            return part, self.decoded(part, correction)
 
         out = np.empty_like(energy, dtype=np.float32)
         log_ratio = np.zeros(len(energy))
@@ -265,6 +262,12 @@ class PileupTranslationPipeline(DiffusionPipeline):
                 log_ratio[part.rows], t_release[part.rows] = part.log_ratio.numpy(), part.t_release
                 advance(len(part.rows))
         return Translation(out, log_ratio, t_release, settings.log_weight_limit)
+
+    def decoded(self, part: Part, correction: Correction | None) -> NDArray[np.float32]:
+        """Energies (n, L, n_eta, n_phi) in GeV of translated scores, corrected if wanted."""
+        corrected = part.scores if correction is None else correction(part.scores)
+        decoded = self.calibration.decode(corrected, part.tables, part.mu).numpy()
+        return np.where(self.geometry.is_dead, np.float32(0.0), decoded)
 
     def log_ratio(self, x_t: Tensor, t: int, mu: Tensor) -> Tensor:
         """Ln p_data(x_t) / p_mc(x_t) at one timestep, shape (N,), from latents (N, C, H, W)."""

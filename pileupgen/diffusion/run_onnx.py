@@ -104,6 +104,10 @@ class Translation:
                 eps = noise.normal(x.shape[1:])
                 x = np.float32(start["alpha"]) * x + np.float32(start["sigma"]) * eps
             for phase in plan["phases"]:
+                if phase["noise"] is not None:
+                    eps = noise.normal(x.shape[1:])
+                    x = np.float32(phase["noise"]["alpha"]) * x
+                    x = x + np.float32(phase["noise"]["sigma"]) * eps
                 if phase["ratio"] is not None:
                     log_ratio = self._ratio(x, phase["ratio"], mu)
                 x = self._follow(x, phase["steps"], mu, noise)

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 from pileupgen.errors import ConfigError, did_you_mean
 from pileupgen.fields import SECTION, option_name, setting, settings_of
 
-Mode = Literal["partial", "invert", "invert+sde", "generate", "calibrate"]
+Mode = Literal["partial", "invert", "invert+sde", "generate", "transport", "calibrate"]
 Sampler = Literal["ancestral", "ddim", "dpmsolver++", "sde-dpmsolver++"]
 GuidanceKind = Literal["classifier-free", "closed-form", "ratio", "classifier"]
 WeightSchedule = Literal["constant", "linear", "cosine"]
@@ -27,6 +27,10 @@ Release = Literal["common", "per-event"]
 ReleaseBy = Literal["auc", "ess", "spread"]
 Decode = Literal["mean", "sample"]
 CorrectionKind = Literal["auto", "correlations", "marginals"]
+UNRELEASED: tuple[Mode, ...] = ("generate", "transport", "calibrate")
+"""Modes that release no event at a noise level."""
+WITHOUT_NETWORK: tuple[Mode, ...] = ("transport", "calibrate")
+"""Modes without diffusion."""
 SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
 LOG_WEIGHT_LIMIT = 5.0
 MICRO_BATCH = 50
@@ -71,7 +75,9 @@ class Settings:
         ``partial``: noise to t_release, switch the class, denoise. ``invert``: deterministic
         inversion to t_release as mc, then deterministic decoding as data (DDIB, Su et al.
         2203.08382). ``invert+sde``: the same inversion, then decoding by ``sampler``.
-        ``generate``: from pure noise. ``calibrate``: no diffusion, quantile morphing alone.
+        ``generate``: from pure noise. ``transport``: no diffusion, but the optimal linear map
+        between the Gaussian fields of the denoiser's closed form, :meth:`StationaryField.move`.
+        ``calibrate``: neither, quantile morphing alone.
     t_release : int or str
         Timestep of the release, 0 … T − 1; 0 leaves the latents as they are. With a per-event
         release the latest one. ``auto`` stands for what the model's release scan chooses; see
@@ -106,9 +112,9 @@ class Settings:
         Whether what translated training events lack is corrected after the decode.
     correction : str
         What is corrected: ``marginals``, or ``correlations`` too; see
-        :class:`~pileupgen.models.correction.correlations.FieldCorrection`. ``auto``: correlations
-        unless events are inverted, since a release by noise leaves some of the source's
-        correlations in them.
+        :class:`~pileupgen.models.correction.correlations.FieldCorrection`. ``auto``: marginals. A
+        map of correlations fitted on translated events undoes what the network, the release and
+        guidance do to them.
     n_correction_events : int
         Training events that the correction is fitted on.
     decode : str
@@ -128,6 +134,17 @@ class Settings:
         Events that go through a network at once, always: fewer are filled up, so that the kernels
         chosen, and with them the last bits of an event, do not depend on how many share its batch.
         Another value gives other last bits; large ones fill GPUs, small ones answer sooner.
+    fresh_noise : float
+        Of ``partial``: share of σ² at the release that is drawn. The event is inverted as far as
+        α_i = α / (1 − ``fresh_noise`` σ²)^(1/2) and noised forward from there, so that what is
+        released has the density of noised events for any share; 1 noises clean events, 0 inverts.
+    network : bool
+        Whether the denoiser's network adds to its closed form; off, the Gaussian fields alone
+        translate. This and the next two are for comparisons, ``validate --ladder``.
+    switch_class : bool
+        Whether events are denoised as the target; off, as what they are, without guidance.
+    self_conditioning : bool
+        Whether x̃_0 is fed back from step to step.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = SECTION
@@ -136,7 +153,7 @@ class Settings:
         "partial",
         "partial: noise to t_release, switch the class, denoise; invert: deterministic inversion "
         "and decoding; invert+sde: inversion, then decoding by the sampler; generate: from noise; "
-        "calibrate: quantile morphing alone",
+        "transport: a linear map of correlations, no diffusion; calibrate: quantile morphing alone",
         **_WAY,
     )
     t_release: int | Literal["auto"] = setting(
@@ -180,7 +197,7 @@ class Settings:
     correction: CorrectionKind = setting(
         "auto",
         "what the calibration after the decode corrects: marginals, or correlations of cells too; "
-        "auto: marginals where events are inverted, else correlations too",
+        "auto: marginals, since a map of correlations undoes what guidance and release do",
     )
     n_correction_events: int = setting(
         600,
@@ -214,6 +231,17 @@ class Settings:
         "a GPU, small where few events are wanted soon",
         ge=1,
     )
+    fresh_noise: float = setting(
+        1.0,
+        "share of the noise variance at a partial release that is drawn; the rest is the event's "
+        "own, by inversion, which keeps the event",
+        ge=0,
+        le=1,
+        **_WAY,
+    )
+    network: bool = True
+    switch_class: bool = True
+    self_conditioning: bool = True
 
     @property
     def release_timestep(self) -> int:
@@ -249,7 +277,7 @@ class Settings:
     @property
     def corrects_correlations(self) -> bool:
         """Whether the calibration after the decode corrects more than marginals."""
-        return self.correction == "correlations" or (self.correction == "auto" and not self.inverts)
+        return self.correction == "correlations"
 
     @property
     def inversion_sampler(self) -> Sampler:
@@ -266,11 +294,14 @@ class Settings:
     @property
     def n_evaluations(self) -> int:
         """Network evaluations an event takes."""
-        if self.mode == "calibrate" or (self.release_timestep == 0 and self.mode != "generate"):
+        if self.mode in WITHOUT_NETWORK or not self.network:
+            return 0
+        if self.release_timestep == 0 and self.mode != "generate":
             return 0
         n = self.num_inference_steps if self.timesteps is None else len(self.timesteps)
-        guided = self.w > 0 and self.guidance in ("classifier-free", "ratio")
-        return n * (1 + guided + self.inverts)
+        has_passes = self.guidance in ("classifier-free", "ratio") and self.switch_class
+        is_inverted = self.inverts or (self.mode == "partial" and self.fresh_noise < 1)
+        return n * (1 + (has_passes and self.w > 0) + is_inverted)
 
     def way_down(self, t_start: int) -> list[int]:
         """Descending timesteps from where the decoding starts to the clean end, −1."""
@@ -328,8 +359,8 @@ class Settings:
         >>> Settings(guidance="ratio", guidance_schedule="cosine").describe()
         'partial, t = 300, w = 2 (ratio), 15 steps, dpmsolver++, --guidance-schedule cosine'
         """
-        if self.mode == "calibrate":
-            return "calibrate"
+        if self.mode in WITHOUT_NETWORK:
+            return self.mode
         parts = [self.mode] if self.mode == "generate" else [self.mode, f"t = {self.t_release}"]
         kind = "" if self.guidance == "closed-form" or not self.w else f" ({self.guidance})"
         steps = f"{self.num_inference_steps} steps"
@@ -381,7 +412,7 @@ class Settings:
 
     def _check_timesteps(self, last: int) -> None:
         steps = self.timesteps
-        if steps is None or self.mode == "calibrate":
+        if steps is None or self.mode in WITHOUT_NETWORK:
             return
         shown = ",".join(map(str, steps))
         descends = all(first > second for first, second in pairwise(steps))
@@ -407,6 +438,11 @@ class Settings:
             raise ConfigError(
                 f"Mode invert+sde with '{self.sampler}' and η = {self.eta:g} has no noise.",
                 "Choose --sampler sde-dpmsolver++ or ancestral, or --mode invert.",
+            )
+        if self.release == "per-event" and self.fresh_noise < 1:
+            raise ConfigError(
+                "A per-event release noises clean events; it does not go with fresh_noise below 1.",
+                "Choose --fresh-noise 1, or one release for all.",
             )
         if self.release == "per-event" and self.mode != "partial":
             raise ConfigError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -28,8 +28,8 @@ from pileupgen.diffusion.guidance import (
     RatioGradient,
     Strength,
 )
-from pileupgen.diffusion.schedule import alpha_sigma
-from pileupgen.diffusion.settings import CLEAN, Settings
+from pileupgen.diffusion.schedule import alpha_sigma, forward, inverted_to
+from pileupgen.diffusion.settings import CLEAN, UNRELEASED, Settings
 from pileupgen.diffusion.solvers import Record, solve
 from pileupgen.models.calibration.scaling import CellSpace
 from pileupgen.models.codec import Codec, EventNoise, LatentModel
@@ -102,7 +102,7 @@ class Translator:
         scores, logs = self._translate(*events.of(batch.filled), settings)
         n = len(batch.rows)
         mu = torch.from_numpy(np.asarray(events.mu[batch.rows], dtype=np.float32))
-        released = settings.mode not in ("calibrate", "generate")
+        released = settings.mode not in UNRELEASED
         t = settings.release_timestep if released else -1
         tables = self.tables(self.direction.target_label, settings)
         return Part(batch.rows, scores[:n], mu, self.direction.sign * logs[:n], t, tables)
@@ -172,19 +172,20 @@ class Translator:
         shape = self.autoencoder.latent_shape
         target = self.direction.target_label
         latents, mu = self._encode(energy, mu, noise, settings)
-        if settings.mode == "generate":
+        if settings.mode == "transport":
+            x_t, t, log_ratio = self._transported(latents), 0, no_ratio
+        elif settings.mode == "generate":
             t = int(self.scheduler.config.num_train_timesteps) - 1
             x_t, log_ratio = noise.normal(shape).to(latents), no_ratio
         else:
             t = settings.release_timestep
             x_t = self._release(latents, mu, noise, settings, trace)
             log_ratio = self.log_ratio(x_t, t, mu).double().cpu()
-        if settings.mode == "generate" or t > 0:
+        if t > 0:
             guides = self._guides(settings, t)
             source = None if settings.mode == "generate" else self._source(latents)
-            predict = Predictor(
-                self.denoiser, self.scheduler, target, mu, guides, self.bf16, source
-            )
+            label = target if settings.switch_class else self.direction.source_label
+            predict = self._predictor(label, mu, settings, guides, source)
             x_t = solve(
                 x_t,
                 settings.way_down(t),
@@ -200,6 +201,36 @@ class Translator:
         with self._autocast():
             return self.codec.decode_scores(x_t, target, mu, normal).cpu(), log_ratio
 
+    def _predictor(
+        self,
+        label: int,
+        mu: Tensor,
+        settings: Settings,
+        guides: tuple[Guide, ...] = (),
+        source: Tensor | None = None,
+    ) -> Predictor:
+        return Predictor(
+            self.denoiser,
+            self.scheduler,
+            label,
+            mu,
+            guides,
+            self.bf16,
+            source,
+            settings.network,
+            settings.self_conditioning,
+        )
+
+    def _transported(self, latents: Tensor) -> Tensor:
+        """Latents moved from the source's Gaussian field to the target's."""
+        labels = self.direction.source_label, self.direction.target_label
+        return self.denoiser.field.move(latents, self._maps, *labels)
+
+    @cached_property
+    def _maps(self) -> Tensor:
+        labels = self.direction.source_label, self.direction.target_label
+        return self.denoiser.field.transport(*labels)
+
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.denoiser.device.type, torch.bfloat16, enabled=self.bf16)
 
@@ -208,7 +239,7 @@ class Translator:
         return latents if self.denoiser.has_coarse else None
 
     def _guides(self, settings: Settings, t_start: int) -> tuple[Guide, ...]:
-        if settings.w == 0:
+        if settings.w == 0 or not settings.switch_class:
             return ()
         strength = Strength(
             settings.w, settings.guidance_schedule, t_start, settings.guidance_interval
@@ -234,28 +265,48 @@ class Translator:
         if t == 0:
             return latents
         if settings.inverts:
-            source = self._source(latents)
-            label = self.direction.source_label
-            predict = Predictor(
-                self.denoiser, self.scheduler, label, mu, bf16=self.bf16, source=source
-            )
-            return solve(
-                latents,
-                settings.way_down(t)[::-1],
-                predict,
-                self.scheduler,
-                settings.inversion_sampler,
-                record=None if trace is None else _keep(trace.up),
-            )
+            return self._inverted(latents, mu, settings, t, trace)
         eps = noise.normal(tuple(latents.shape[1:])).to(latents)
+        t_inverted = self.inverted_to(settings)
+        if t_inverted > CLEAN:
+            latents = self._inverted(latents, mu, settings, t_inverted, trace)
+            released = self._noised(latents, eps, t, t_inverted)
+            if trace is not None:
+                trace.up.append((t, released))
+            return released
         if trace is not None:
             times = settings.way_down(t)[-2::-1]
             trace.up = [(CLEAN, latents), *((t, self._noised(latents, eps, t)) for t in times)]
         return self._noised(latents, eps, t)
 
-    def _noised(self, latents: Tensor, eps: Tensor, t: int) -> Tensor:
-        times = torch.full((len(latents),), t, device=latents.device)
-        return self.scheduler.add_noise(latents, eps, times)
+    def inverted_to(self, settings: Settings) -> int:
+        """The timestep that a partial release inverts an event to before it is noised; −1 none."""
+        return inverted_to(self.scheduler, settings.release_timestep, settings.fresh_noise)
+
+    def _inverted(
+        self, latents: Tensor, mu: Tensor, settings: Settings, t: int, trace: Trace | None
+    ) -> Tensor:
+        """Latents inverted as the source to t, by the decoding's timesteps below it."""
+        predict = self._predictor(
+            self.direction.source_label, mu, settings, source=self._source(latents)
+        )
+        below = [step for step in settings.way_down(settings.release_timestep)[::-1] if step < t]
+        return solve(
+            latents,
+            [*below, t],
+            predict,
+            self.scheduler,
+            settings.inversion_sampler,
+            record=None if trace is None else _keep(trace.up),
+        )
+
+    def _noised(self, x: Tensor, eps: Tensor, t: int, t_before: int = CLEAN) -> Tensor:
+        """Latents noised forward from one timestep, clean if not given, to another."""
+        if t_before == CLEAN:
+            times = torch.full((len(x),), t, device=x.device)
+            return self.scheduler.add_noise(x, eps, times)
+        a, s = forward(self.scheduler, t_before, t)
+        return a * x + s * eps
 
     @torch.no_grad()
     def log_ratio(self, x_t: Tensor, t: int, mu: Tensor) -> Tensor:

@@ -236,6 +236,25 @@ class StationaryField(ModelMixin, ConfigMixin):
         root, inverse = _power(before, 0.5), _power(before, -0.5)
         return inverse @ _power(root @ after @ root, 0.5) @ inverse
 
+    def move(self, latents: Tensor, maps: Tensor, source: int, target: int) -> Tensor:
+        """Latents (N, C, H, W) from one field to another, m_t + A (x − m_s).
+
+        Parameters
+        ----------
+        latents : Tensor, shape (N, C, H, W)
+        maps : Tensor, shape (W//2 + 1, C·H, C·H)
+            A of each φ frequency, of :meth:`transport`.
+        source, target : int
+            0 mc, 1 data, 2 both together.
+        """
+        coordinates = self._to_basis(unpatchify(latents, self.patch))
+        before, after = (
+            self._mean_coordinates(self.mean[label].to(coordinates)) for label in (source, target)
+        )
+        chosen = maps.to(coordinates)[self._frequency]
+        moved = torch.bmm(coordinates - before, chosen.transpose(1, 2)) + after
+        return patchify(self._from_basis(moved), self.patch)
+
     def log_ratio(self, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """Ln p_data(x_t) / p_mc(x_t) of the two Gaussian fields.
 

@@ -20,6 +20,7 @@ from pileupgen.report.tables import (
     findings_table,
     headline_table,
     inputs_table,
+    ladder_table,
     mu_table,
     observables_table,
     pileup_table,
@@ -31,7 +32,14 @@ from pileupgen.report.verdict import judge_comparison
 
 NAME = "report.html"
 """File name of the page in a validation's folder."""
-NUMBER_TABLES = (headline_table, findings_table, shower_table, mu_table, pileup_table)
+NUMBER_TABLES = (
+    headline_table,
+    ladder_table,
+    findings_table,
+    shower_table,
+    mu_table,
+    pileup_table,
+)
 """Tables of the section of numbers, in their order."""
 FIRST_TERMS = (
     "target",

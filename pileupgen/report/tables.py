@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from pileupgen.compare.results import CLEAR, ROWS, Comparison, ShowerSeparation
+from pileupgen.report.ladder import caption_of, ladder_cells
 from pileupgen.report.text import (
     NONE,
     estimate_html,
@@ -71,6 +72,15 @@ def headline_table(comparison: Comparison) -> Table:
     if comparison.controls.rows:
         caption += " The last columns are controls: events translated within their own domain."
     return Table(caption, ["", *(column.label for column in columns)], lines)
+
+
+def ladder_table(comparison: Comparison) -> Table | None:
+    """Variants of the translation with one part left out each, where they were made."""
+    headings, rows = ladder_cells(comparison)
+    if not rows:
+        return None
+    columns = ["", *map(label_with_w1, headings[1:])]
+    return Table(label_with_w1(caption_of(comparison)), columns, rows)
 
 
 def findings_table(comparison: Comparison) -> Table:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pileupgen.compare.results import CLEAR, Comparison, Verdict
+from pileupgen.report.ladder import sentences
 from pileupgen.report.text import Standing, number, percent, places, sigma_text, standings
 
 AUC_ERRORS = 2.0
@@ -54,7 +55,7 @@ def judge_comparison(comparison: Comparison) -> Judgement:
     return Judgement(
         agrees=quiet and holds,
         lead=_lead(comparison, verdict, quiet),
-        progress=_progress(comparison),
+        progress=" ".join([_progress(comparison), *sentences(comparison)]),
         for_it=(*_reference(comparison, holds), *kept, *near, *passed, *_correlation(comparison)),
         against_it=(*_findings(verdict), *failed, *far, *changed),
         cautions=(*_broken(comparison, holds), *_frechet(comparison), *comparison.notes),

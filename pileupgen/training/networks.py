@@ -67,7 +67,10 @@ def new_denoiser(settings: DenoiserConfig, codec: LatentModel, mirror: bool) -> 
     if settings.kind == "transformer":
         return TransformerDenoiser(*shape, **sizes, n_heads=settings.n_heads, patch=patch, **shown)
     if settings.kind == "local":
-        return LocalDenoiser(*shape, **sizes, patch=patch, mirror=mirror)
+        is_self_conditioned = settings.self_conditioning > 0
+        return LocalDenoiser(
+            *shape, **sizes, patch=patch, mirror=mirror, self_conditioned=is_self_conditioned
+        )
     return Denoiser(*shape, **sizes, patch=patch, **shown)
 
 

@@ -90,7 +90,7 @@ class Denoising:
         """Timesteps, noise and the coins of label dropout and self-conditioning."""
         n, shape = len(batch), self.autoencoder.latent_shape
         return {
-            "t": stratified_timesteps(n, self.scheduler.config.num_train_timesteps, rng),
+            "t": even_timesteps(n, self.scheduler, rng),
             "eps": torch.randn(n, *shape, generator=rng),
             "label_coin": torch.rand(n, generator=rng),
             "self_coin": torch.rand(n, generator=rng),
@@ -150,7 +150,7 @@ class DensityRatio:
         """Timesteps and noise."""
         n, shape = len(batch), self.autoencoder.latent_shape
         return {
-            "t": stratified_timesteps(n, self.scheduler.config.num_train_timesteps, rng),
+            "t": even_timesteps(n, self.scheduler, rng),
             "eps": torch.randn(n, *shape, generator=rng),
         }
 
@@ -169,6 +169,21 @@ def latents_of(batch: Batch, autoencoder: LatentModel) -> Tensor:
     if batch.is_encoded:
         return batch.scores.float()
     return autoencoder.encode(batch.scores, batch.label, batch.mu).float()
+
+
+def even_timesteps(n: int, scheduler: DDPMScheduler, rng: torch.Generator) -> Tensor:
+    """Timesteps of :func:`stratified_timesteps`, even in the angle arccos √ᾱ_t, shape (n,).
+
+    With the cosine schedule that is even in t. A shifted one has most of its timesteps at noise
+    levels where there is little to learn; what is learned should not depend on how they are
+    numbered (Kingma et al. 2107.00630, sec. 5.1).
+    """
+    alphas = scheduler.alphas_cumprod.double()
+    angle = torch.arccos(alphas.sqrt())
+    middle = (angle[1:] + angle[:-1]) / 2
+    u = stratified_timesteps(n, len(alphas), rng)
+    wanted = angle[0] + (angle[-1] - angle[0]) * u / (len(alphas) - 1)
+    return torch.searchsorted(middle, wanted)
 
 
 def stratified_timesteps(n: int, num_train_timesteps: int, rng: torch.Generator) -> Tensor:

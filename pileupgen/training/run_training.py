@@ -158,7 +158,8 @@ def train_pipeline(
         )
         fit(autoencoder, reconstruction, config.autoencoder.steps)
     tests = []
-    if judge is not None and accelerator.is_main_process:
+    is_learned = isinstance(autoencoder, Autoencoder)
+    if judge is not None and is_learned and accelerator.is_main_process:
         tests = judge_reconstruction(
             Codec(calibration, autoencoder.to("cpu")),
             stores,
@@ -170,7 +171,10 @@ def train_pipeline(
     autoencoder.to(accelerator.device).requires_grad_(False)
 
     scheduler = make_scheduler(
-        config.schedule.num_train_timesteps, config.schedule.power, config.schedule.s
+        config.schedule.num_train_timesteps,
+        config.schedule.power,
+        config.schedule.s,
+        config.schedule.shift,
     )
     begun = time.perf_counter()
     events = encoded_events(

@@ -116,7 +116,10 @@ CASES = {
     ),
     "invert": dataclasses.replace(PARTIAL, mode="invert", t_release=900, w=0.5),
     "invert+sde": dataclasses.replace(PARTIAL, mode="invert+sde", guidance_interval=(50, 200)),
-    "two passes": dataclasses.replace(PARTIAL, guidance="classifier-free"),
+    "partly inverted": dataclasses.replace(PARTIAL, fresh_noise=0.2),
+    "two passes": dataclasses.replace(
+        PARTIAL, guidance="classifier-free", correction="correlations"
+    ),
     "generate": dataclasses.replace(PARTIAL, mode="generate", w=1.0),
     "calibrate": dataclasses.replace(PARTIAL, mode="calibrate"),
     "no release": dataclasses.replace(PARTIAL, t_release=0),

@@ -7,7 +7,13 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 
-from pileupgen.diffusion.schedule import alpha_sigma, cosine_betas, make_scheduler
+from pileupgen.diffusion.schedule import (
+    alpha_sigma,
+    cosine_betas,
+    forward,
+    inverted_to,
+    make_scheduler,
+)
 
 
 def test_squared_cosine_is_the_one_of_diffusers():
@@ -28,3 +34,25 @@ def test_signal_to_noise_falls_and_the_levels_are_on_the_circle(power):
     assert (alpha[0], sigma[0]) == (1, 0)
     assert bool((alpha.diff() < 0).all())
     torch.testing.assert_close(alpha**2 + sigma**2, torch.ones_like(alpha))
+
+
+def test_a_shift_divides_the_signal_to_noise_ratio_by_its_square():
+    plain, shifted = (make_scheduler(1000, shift=shift).alphas_cumprod for shift in (1.0, 3.0))
+    t = torch.arange(50, 950)
+    before, after = (a[t].double() / (1 - a[t].double()) for a in (plain, shifted))
+    torch.testing.assert_close(after, before / 9, rtol=2e-3, atol=0)
+
+
+@pytest.mark.parametrize("t", [100, 300, 900])
+def test_an_inversion_and_fresh_noise_lead_to_the_release(t):
+    """Signal and noise of the kernel are on the circle, and the share is met."""
+    scheduler = make_scheduler(1000)
+    assert inverted_to(scheduler, t, 1.0) == -1
+    assert inverted_to(scheduler, t, 0.0) == t
+    sigma2 = 1 - float(scheduler.alphas_cumprod[t])
+    for share in (0.1, 0.5):
+        i = inverted_to(scheduler, t, share)
+        ratio, fresh = forward(scheduler, i, t)
+        assert ratio**2 + fresh**2 == pytest.approx(1, abs=1e-6)
+        assert fresh**2 == pytest.approx(share * sigma2, rel=0.1)
+    assert forward(scheduler, 300, 300) == (1.0, 0.0)

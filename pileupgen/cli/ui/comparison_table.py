@@ -9,6 +9,7 @@ from rich.table import Table
 
 from pileupgen.compare.results import CLEAR, ROWS, Comparison
 from pileupgen.measure.bootstrap import Estimate
+from pileupgen.report.ladder import ladder_cells
 from pileupgen.report.text import NONE, estimate_text, headline_text, sigma_text, standing
 
 COLOURS = {"reference": "green", "nearer": "default", "farther": "red", "unknown": "dim"}
@@ -57,6 +58,22 @@ def pileup_table(comparison: Comparison) -> Table:
         unit = f" [{quantity.unit}]" if quantity.unit else ""
         values = [quantity.values[role] for role in ("target", "source", "translated")]
         table.add_row(escape(name + unit), *map(estimate_text, values))
+    return table
+
+
+def ladder_table(comparison: Comparison) -> Table:
+    """Lay out the variants with one part left out each; without rows where none were made."""
+    headings, rows = ladder_cells(comparison)
+    table = Table(
+        title="What each part is worth",
+        header_style="bold",
+        title_style="bold",
+        caption="rise: over the translation as asked, on the same events",
+    )
+    for place, heading in enumerate(headings):
+        table.add_column(escape(heading), justify="right" if place else "left")
+    for row in rows:
+        table.add_row(*map(escape, row))
     return table
 
 

@@ -25,6 +25,7 @@ class ModeChoice(enum.StrEnum):
     INVERT = "invert"
     INVERT_SDE = "invert+sde"
     GENERATE = "generate"
+    TRANSPORT = "transport"
     CALIBRATE = "calibrate"
 
 
@@ -110,7 +111,18 @@ CorrectionOption = Annotated[
     _option(
         "--correction",
         text="What the calibration after the decode corrects: marginals, or correlations of cells "
-        "too; auto: marginals where events are inverted. (default: the config's)",
+        "too, which undoes what guidance and release do; auto: marginals. "
+        "(default: the config's)",
+    ),
+]
+FreshNoiseOption = Annotated[
+    float | None,
+    _option(
+        "--fresh-noise",
+        text="Share of the noise variance at a partial release that is drawn; the rest is the "
+        "event's own, by inversion, which keeps the event. (default: the config's)",
+        min=0.0,
+        max=1.0,
     ),
 ]
 AfterOption = Annotated[

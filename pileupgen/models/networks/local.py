@@ -31,9 +31,9 @@ class LocalDenoiser(FieldDenoiser):
     What is left after the closed form is mostly local: energy that leaks into neighbours, cells
     at the threshold. It is small against the noise of its target, so that the number of parameters
     decides how many events are needed to learn it. Hence few channels, kernels that are
-    symmetric where the detector is, and the closed form's x̃_0 as an input, which stands where
-    self-conditioning has the network's own. Means along strips in η, and of the whole event, carry
-    what is common to distant cells.
+    symmetric where the detector is, and the closed form's x̃_0 as an input, in the
+    place of the network's own until that is fed back. Means along strips in η, and of the whole
+    event, carry what is common to distant cells.
 
     Parameters
     ----------
@@ -47,6 +47,8 @@ class LocalDenoiser(FieldDenoiser):
         Latents are patches of p × q cells; the network works on the cells.
     mirror : bool
         Whether η and −η are alike, and both directions of φ: kernels are then symmetric.
+    self_conditioned : bool
+        Whether it is trained on its own x̃_0, too; else it is always shown the closed form's.
     """
 
     @register_to_config
@@ -59,6 +61,7 @@ class LocalDenoiser(FieldDenoiser):
         n_blocks: int = 5,
         patch: tuple[int, int] = (1, 1),
         mirror: bool = True,
+        self_conditioned: bool = False,  # noqa: ARG002
     ) -> None:
         super().__init__()
         self.field = StationaryField(n_channels, height, width_phi, patch)
@@ -79,14 +82,18 @@ class LocalDenoiser(FieldDenoiser):
 
     def estimate(
         self,
-        x_0: Tensor,  # noqa: ARG002
+        x_0: Tensor,
         x_t: Tensor,
         closed_form: Tensor,
         alpha: Tensor,
         sigma: Tensor,
     ) -> Tensor:
-        """The closed form's own x̃_0 = α x_t − σ v."""
-        return alpha[:, None, None, None] * x_t - sigma[:, None, None, None] * closed_form
+        """The closed form's own x̃_0 = α x_t − σ v, or the network's where that is fed back."""
+        own = alpha[:, None, None, None] * x_t - sigma[:, None, None, None] * closed_form
+        if not self.config.get("self_conditioned", False):
+            return own
+        is_fed_back = x_0.abs().amax(dim=(1, 2, 3), keepdim=True) > 0
+        return torch.where(is_fed_back, x_0, own)
 
     def residual(
         self,

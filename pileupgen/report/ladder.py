@@ -1,0 +1,128 @@
+"""The ladder of a validation in words, and the cells of its table."""
+
+from __future__ import annotations
+
+import math
+
+from pileupgen.compare.ladder import FAMILIES
+from pileupgen.compare.results import CLEAR, Comparison, Difference, Rung
+from pileupgen.measure.bootstrap import Estimate
+from pileupgen.report.text import NONE, estimate_text, number, percent, sigma_text
+
+_LEFT_OUT = ("network_off", "class_kept", "unguided", "not_self_conditioned")
+_ADDED = (
+    ("transport", "What the diffusion adds to calibration and a linear map of correlations"),
+    ("network_off", "What the network adds to the closed form"),
+)
+
+
+def ladder_cells(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
+    """Headings and one row of text for each variant; no rows where no ladder was made."""
+    ladder = comparison.ladder
+    if ladder is None:
+        return [], []
+    families = [key for key in FAMILIES if key in ladder.rungs[0].removed]
+    headings = [
+        "variant",
+        "mean W1/σ",
+        "rise of W1/σ",
+        "AUC",
+        "rise of the AUC",
+        "source correlation, blocks",
+        "significance",
+        "shift removed",
+        *(f"of {FAMILIES[key]}" for key in families),
+        "W1/σ · AUC, not corrected",
+    ]
+    rows = []
+    for rung in ladder.rungs:
+        plain = NONE
+        if rung.plain_w1 is not None and rung.plain_auc is not None:
+            plain = f"{number(rung.plain_w1.value)} · {number(rung.plain_auc.value)}"
+        rows.append(
+            [
+                rung.label,
+                estimate_text(rung.mean_w1),
+                _rise(rung.w1_rise),
+                estimate_text(rung.auc),
+                _rise(rung.auc_rise),
+                number(rung.block.value),
+                sigma_text(rung.significance),
+                *(_percent(rung.removed[key]) for key in ("all", *families)),
+                plain,
+            ]
+        )
+    return headings, rows
+
+
+def caption_of(comparison: Comparison) -> str:
+    """What the table shows, in sentences."""
+    ladder = comparison.ladder
+    if ladder is None:
+        return ""
+    return (
+        f"What each part of the translation is worth: variants with one part left out, the same "
+        f"{ladder.n_events:,} source events in every row, each row with its own correction of "
+        "marginals after the decode. A rise is that over the translation as asked, with the error "
+        "of paired bootstrap draws and in units of it. The reference has a mean W1/σ of "
+        f"{number(ladder.reference.value)}."
+    )
+
+
+def sentences(comparison: Comparison) -> list[str]:
+    """Say what the diffusion adds to the linear map, and which parts change nothing."""
+    ladder = comparison.ladder
+    if ladder is None:
+        return []
+    told = []
+    for name, words in _ADDED:
+        if name not in ladder:
+            continue
+        w1, auc = ladder[name].w1_rise, ladder[name].auc_rise
+        if w1 is not None and auc is not None:
+            told.append(
+                f"{words}: W1/σ {_signed(-w1.value.value)} ({_in_sigma(w1)}), AUC "
+                f"{_signed(-auc.value.value)} ({_in_sigma(auc)})."
+            )
+    idle = [ladder[n].label for n in _LEFT_OUT if n in ladder and not _largest(ladder[n]) > CLEAR]
+    if idle:
+        told.append(f"Without a clear effect here: {', '.join(idle)}.")
+    better = [
+        rung.label
+        for rung in ladder.rungs
+        if rung.name != "weighted" and any(s < -CLEAR for s in _sigmas(rung))
+    ]
+    if better:
+        told.append(f"Nearer to the target than as asked: {', '.join(better)}.")
+    return told
+
+
+def _sigmas(rung: Rung) -> list[float]:
+    return [
+        rise.sigma
+        for rise in (rung.w1_rise, rung.auc_rise)
+        if rise is not None and math.isfinite(rise.sigma)
+    ]
+
+
+def _largest(rung: Rung) -> float:
+    return max((abs(sigma) for sigma in _sigmas(rung)), default=0.0)
+
+
+def _rise(rise: Difference | None) -> str:
+    if rise is None:
+        return NONE
+    value = rise.value
+    return f"{_signed(value.value)} ± {number(value.error)} ({_in_sigma(rise)})"
+
+
+def _in_sigma(rise: Difference) -> str:
+    return f"{abs(rise.sigma):.1f} σ" if math.isfinite(rise.sigma) else "equal"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}".replace("-", "−")
+
+
+def _percent(estimate: Estimate) -> str:
+    return percent(estimate.value) if estimate.is_known else NONE

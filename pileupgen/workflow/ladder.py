@@ -1,0 +1,183 @@
+"""The variants of a translation with one part left out each, made and measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pileupgen.compare.ladder import AS_ASKED, Variant, compare_variants
+from pileupgen.compare.resampling import Samples
+from pileupgen.compare.results import Ladder
+from pileupgen.diffusion.direction import Direction
+from pileupgen.diffusion.events import EventKeys, Events
+from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+from pileupgen.diffusion.settings import WITHOUT_NETWORK, Settings
+from pileupgen.diffusion.weights import clipped_weights
+from pileupgen.measure.sample import Sample, measure_sample
+from pileupgen.parallel.threads import torch_threads
+from pileupgen.samples.store import Images
+
+MAX_EVENTS = 2000
+"""Source events that a ladder takes at most."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a variant is translated: its key, what tables call it, and its settings."""
+
+    name: str
+    label: str
+    settings: Settings
+
+
+def ways_of(settings: Settings) -> tuple[Way, ...]:
+    """The variants of a translation, each with a part left out, as asked last.
+
+    A part that the translation does not have, guidance where w is 0, is not left out. A translation
+    without diffusion has no variants but calibration and the linear map.
+    """
+    first = (
+        Way("calibrate", "calibration", Settings("calibrate")),
+        Way("transport", "linear map, no diffusion", Settings("transport")),
+    )
+    if settings.mode in WITHOUT_NETWORK:
+        return (
+            *(way for way in first if way.name != settings.mode),
+            Way(AS_ASKED, "as asked", settings),
+        )
+    return (
+        *first,
+        Way("network_off", "network off", replace(settings, network=False)),
+        Way("class_kept", "class not switched", replace(settings, switch_class=False)),
+        *([Way("unguided", "w = 0", replace(settings, w=0.0))] if settings.w else []),
+        Way(
+            "not_self_conditioned",
+            "self-conditioning off",
+            replace(settings, self_conditioning=False),
+        ),
+        Way(AS_ASKED, "as asked", settings),
+    )
+
+
+def climb(
+    pipeline: PileupTranslationPipeline,
+    source: Images,
+    training: Images,
+    samples: Samples,
+    settings: Settings,
+    *,
+    seed: int,
+    n_bootstrap: int = 100,
+    n_seeds: int = 1,
+    advance: Callable[[int], object] = lambda n: None,
+) -> Ladder:
+    """Translate the source events in every way, measure and compare.
+
+    Parameters
+    ----------
+    pipeline : PileupTranslationPipeline
+    source : Images
+        Held-out events of mc, those of ``samples.source`` in the same order.
+    training : Images
+        Training events of mc, on which each way's correction of marginals is fitted.
+    samples : Samples
+        Measured target, reference and source.
+    settings : Settings
+        As asked.
+    seed : int
+        Of the events' random numbers and of the comparison.
+    n_bootstrap, n_seeds : int
+        As :func:`compare_variants` takes them.
+    advance : callable
+        Called with the number of events just translated; :func:`n_translated` are.
+    """
+    variants = [Variant("source", "source", samples.source)]
+    weight = samples.source.weight
+    for way in ways_of(settings):
+        made = _translated(pipeline, source, training, way.settings, seed, advance)
+        corrected, plain = (
+            None if images is None else replace(_measured(images, way.label), weight=weight)
+            for images in (made.corrected, made.plain)
+        )
+        if corrected is None:
+            continue
+        variants.append(Variant(way.name, way.label, corrected, plain))
+        if way.name == AS_ASKED and made.log_ratio.any():
+            release = weight * clipped_weights(made.log_ratio, settings.log_weight_limit)
+            variants.append(
+                Variant("weighted", "with release weights", replace(corrected, weight=release))
+            )
+    with torch_threads(torch.get_num_threads()) as over:
+        return compare_variants(
+            samples,
+            variants,
+            settings=settings.to_dict(),
+            n_bootstrap=n_bootstrap,
+            n_seeds=n_seeds,
+            seed=seed,
+            over=over,
+        )
+
+
+def n_translated(settings: Settings, n_source: int, n_training: int) -> int:
+    """Events that :func:`climb` translates."""
+    n_corrected = sum(way.settings.mode != "calibrate" for way in ways_of(settings))
+    return len(ways_of(settings)) * n_source + n_corrected * n_training
+
+
+@dataclass(frozen=True)
+class _Made:
+    corrected: Images
+    plain: Images | None
+    log_ratio: NDArray[np.float64]
+
+
+def _translated(
+    pipeline: PileupTranslationPipeline,
+    source: Images,
+    training: Images,
+    settings: Settings,
+    seed: int,
+    advance: Callable[[int], object],
+) -> _Made:
+    """Translated events with and without the correction, from one pass of the network."""
+
+    def tell(n: int) -> None:
+        advance(n)
+
+    event_id = np.asarray(source.event_id)
+    correction = None
+    if settings.mode != "calibrate":
+        plainly = replace(settings, correction="marginals")
+        correction = pipeline.fit_correction(
+            training.energy,
+            training.mu,
+            np.asarray(training.event_id),
+            seed,
+            plainly,
+            tell,
+        )
+    translator = pipeline.translator(Direction())
+    energies = [np.empty_like(source.energy, dtype=np.float32) for _ in range(2)]
+    log_ratio = np.zeros(len(source))
+    events = Events(source.energy, source.mu, EventKeys(event_id, seed))
+    with torch_threads(torch.get_num_threads()) as over:
+        for part in translator.parts(events, settings, over):
+            for energy, chosen in zip(energies, (correction, None), strict=True):
+                energy[part.rows] = pipeline.decoded(part, chosen)
+            log_ratio[part.rows] = part.log_ratio.numpy()
+            advance(len(part.rows))
+    corrected, plain = (Images(energy, source.grid, source.columns) for energy in energies)
+    return _Made(corrected, None if correction is None else plain, log_ratio)
+
+
+def _measured(images: Images, label: str) -> Sample:
+    return measure_sample("translated", label, _batches(images), images.grid)
+
+
+def _batches(images: Images) -> Iterator[Images]:
+    yield images

@@ -1,0 +1,95 @@
+"""The ladder on made samples: what is left out is seen, what does nothing is said to do nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pileupgen.compare.ladder import AS_ASKED, FAMILIES, Variant, compare_variants, family_of
+from pileupgen.compare.results import Comparison
+from pileupgen.compare.two_sample import feature_test, resampled_auc
+from pileupgen.measure.bootstrap import resample
+from pileupgen.report.ladder import ladder_cells, sentences
+from pileupgen.report.tables import ladder_table
+from pileupgen.report.verdict import judge_comparison
+from tests.compare.test_comparison import run, sample, samples_of
+
+N = 300
+
+
+@pytest.fixture(scope="module")
+def ladder(toy):
+    source = toy.energies(N, seed=1)
+    samples = samples_of(toy, source, N)
+    asked, worse = (
+        sample(toy, toy.energies(N, seed=1, scale=scale), "translated") for scale in (1.3, 1.1)
+    )
+    variants = [
+        Variant("source", "source", samples.source),
+        Variant("transport", "linear map, no diffusion", worse, samples.source),
+        Variant("unguided", "w = 0", asked),
+        Variant(AS_ASKED, "as asked", asked, worse),
+    ]
+    return compare_variants(samples, variants, settings={"w": 2.0}, n_bootstrap=60, seed=3)
+
+
+def test_a_part_that_does_nothing_has_no_rise(ladder):
+    rung = ladder["unguided"]
+    for rise in (rung.w1_rise, rung.auc_rise):
+        assert rise.value.value == 0
+        assert np.isnan(rise.sigma)
+    assert rung.mean_w1 == ladder[AS_ASKED].mean_w1
+    assert ladder[AS_ASKED].w1_rise is None
+
+
+def test_a_part_that_helps_is_clear_since_events_are_shared(ladder):
+    rung, asked = ladder["transport"], ladder[AS_ASKED]
+    assert rung.w1_rise.value.value == pytest.approx(rung.mean_w1.value - asked.mean_w1.value)
+    assert rung.w1_rise.sigma > 5
+    assert rung.auc_rise.sigma > 5
+    # Far more so than if the two were independent.
+    apart = np.hypot(rung.mean_w1.error, asked.mean_w1.error)
+    assert rung.w1_rise.value.error < 0.7 * apart
+
+
+def test_fractions_removed_are_given_by_family(ladder):
+    assert set(ladder["source"].removed) == {"all", *FAMILIES}
+    assert ladder["source"].removed["spectra"].value == 0
+    assert ladder[AS_ASKED].removed["spectra"].value == pytest.approx(1, abs=0.15)
+    assert 0.1 < ladder["transport"].removed["spectra"].value < 0.8
+    assert family_of("met_x") == family_of("rho") == family_of("cone_et") == "physics"
+
+
+def test_what_the_correction_does_is_seen(ladder):
+    rung = ladder[AS_ASKED]
+    assert rung.plain_w1.value == ladder["transport"].mean_w1.value
+    assert rung.plain_auc.value == ladder["transport"].auc.value
+    assert ladder["unguided"].plain_w1 is None
+
+
+def test_the_resampled_auc_is_that_of_the_two_sample_test():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(300, 3)), rng.normal(0.4, size=(250, 3))
+    counts = [np.column_stack([np.ones(len(z)), resample(len(z), 80, rng)]) for z in (x, y)]
+    found = resampled_auc(x, y, *counts, n_seeds=2, seed=5)
+    test = feature_test(x, y, n_seeds=2, seed=5)
+    assert found.shape == (81,)
+    assert found[0] == pytest.approx(test.auc, abs=0.03)
+    assert np.std(found[1:]) == pytest.approx(test.error, rel=0.4)
+
+
+def test_it_is_told_in_words_and_as_a_table(ladder, toy):
+    comparison = run(toy, toy.energies(200, seed=1), n_bootstrap=10)
+    with_ladder = comparison.model_copy(update={"ladder": ladder})
+    again = Comparison.model_validate_json(with_ladder.to_json())
+    text = " ".join(sentences(again))
+    assert "What the diffusion adds to calibration and a linear map of correlations" in text
+    assert "Without a clear effect here: w = 0." in text
+    assert "Nearer to the target" not in text
+    headings, rows = ladder_cells(again)
+    assert [row[0] for row in rows] == ["source", "linear map, no diffusion", "w = 0", "as asked"]
+    assert all(len(row) == len(headings) for row in rows)
+    assert rows[2][2].endswith("(equal)")
+    assert text in judge_comparison(again).progress
+    assert ladder_table(comparison) is None
+    assert not sentences(comparison)

@@ -1,0 +1,94 @@
+"""The variants of a translation, made by a pipeline whose network is the closed form."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pileupgen.compare.ladder import AS_ASKED
+from pileupgen.compare.resampling import Samples
+from pileupgen.diffusion.settings import Settings
+from pileupgen.measure.sample import measure_sample
+from pileupgen.samples.store import Images
+from pileupgen.workflow.ladder import climb, n_translated, ways_of
+from tests.conftest import SMALL_GRID, make_energies
+from tests.diffusion.conftest import pipeline  # noqa: F401
+
+ASKED = Settings("invert", 600, 1.0, 4)
+
+
+def images(n: int, domain: int, seed: int) -> Images:
+    energy, mu = make_energies(n, domain, seed)
+    columns = {"mu": mu, "event_id": np.arange(n), "weight": np.ones(n)}
+    return Images(energy, SMALL_GRID, columns)
+
+
+@pytest.fixture(scope="module")
+def ladder(pipeline):  # noqa: F811
+    source = images(300, 0, 50)
+    measured = {
+        name: measure_sample(name, name, [part], SMALL_GRID)
+        for name, part in (
+            ("target", images(300, 1, 60)),
+            ("reference", images(300, 1, 61)),
+            ("source", source),
+        )
+    }
+    samples = Samples(
+        measured["target"], (measured["reference"],), measured["source"], measured["source"]
+    )
+    told: list[int] = []
+    found = climb(
+        pipeline,
+        source,
+        images(200, 0, 40),
+        samples,
+        ASKED,
+        seed=1,
+        n_bootstrap=40,
+        advance=told.append,
+    )
+    assert sum(told) == n_translated(ASKED, 300, 200)
+    return found
+
+
+def test_each_variant_lacks_one_part(ladder):
+    names = [rung.name for rung in ladder.rungs]
+    assert names == [
+        "source",
+        "calibrate",
+        "transport",
+        "network_off",
+        "class_kept",
+        "unguided",
+        "not_self_conditioned",
+        AS_ASKED,
+        "weighted",
+    ]
+    settings = {way.name: way.settings for way in ways_of(ASKED)}
+    assert settings["network_off"] == replace(ASKED, network=False)
+    assert settings["unguided"] == replace(ASKED, w=0.0)
+    assert "unguided" not in {way.name for way in ways_of(replace(ASKED, w=0.0))}
+    assert [way.name for way in ways_of(Settings("transport"))] == ["calibrate", AS_ASKED]
+
+
+def test_correlations_are_moved_by_what_switches_the_class(ladder):
+    removed = {rung.name: rung.removed["correlations"].value for rung in ladder.rungs}
+    assert removed[AS_ASKED] > removed["class_kept"] + 0.2
+    assert removed["transport"] > removed["calibrate"] + 0.2
+    assert ladder["class_kept"].auc_rise.sigma > 3
+
+
+def test_a_network_that_adds_nothing_is_said_to(ladder):
+    """Its last weights are zero: with and without it the events are the same to rounding."""
+    rung = ladder["network_off"]
+    assert abs(rung.w1_rise.value.value) < 2e-3
+    assert rung.plain_w1 is not None
+    assert ladder["calibrate"].plain_w1 is None
+
+
+def test_calibration_moves_the_marginals(ladder):
+    assert ladder["calibrate"].mean_w1.value < 0.5 * ladder["source"].mean_w1.value
+    assert ladder["calibrate"].block.value > 0.9
