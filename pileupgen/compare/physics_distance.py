@@ -46,7 +46,8 @@ def fpd(
 
     Batches are drawn with replacement, so the intercept estimates the distance between the
     Gaussians of the samples as they are, and its fit's error does not know how these samples vary.
-    The interval does: it is from that distance for resampled events.
+    The interval does: it is from that distance for resampled events, in units of the features'
+    scale as it is.
 
     Parameters
     ----------

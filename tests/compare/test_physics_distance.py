@@ -80,3 +80,37 @@ def test_the_floors_physics_distance_is_a_median():
     found = median_distance(tuple(parts))
     assert (found.value, found.low, found.high) == (0.2, 0.1, 9.0)
     assert median_distance((parts[0],)) == parts[0]
+
+
+def bounded(n: int, seed: int, power: float = 1.0) -> np.ndarray:
+    """Features in [-1, 1], whose largest value, JetNet's scale, hardly depends on the sample."""
+    values = np.random.default_rng(seed).uniform(-1.0, 1.0, size=(n, 5))
+    values[:, 1:] += values[:, :1]
+    return np.sign(values) * np.abs(values / 2) ** power
+
+
+def test_the_interval_is_as_wide_as_samples_differ_and_the_fits_error_is_not():
+    fast = {"min_samples": 5000, "max_samples": 20000, "n_batches": 4, "n_points": 5}
+    found = [
+        fpd(bounded(400, 2 * i), bounded(400, 2 * i + 1, 1.4), n_bootstrap=40, **fast)
+        for i in range(24)
+    ]
+    spread = np.std([one.value for one in found], ddof=1)
+    width = np.mean([0.5 * (one.high - one.low) for one in found])
+    assert width == pytest.approx(spread, rel=0.4)
+    assert np.mean([one.jetnet_error for one in found]) < 0.4 * spread
+
+
+def test_the_kernels_interval_is_as_wide_as_samples_differ():
+    found = [
+        kpd(bounded(300, 2 * i), bounded(300, 2 * i + 1, 1.6), n_bootstrap=40, batch_size=1000)
+        for i in range(24)
+    ]
+    spread = np.std([one.value for one in found], ddof=1)
+    width = np.mean([0.5 * (one.high - one.low) for one in found])
+    assert width == pytest.approx(spread, rel=0.4)
+    assert all(one.low <= one.value <= one.high for one in found)
+
+
+def test_no_bootstrap_gives_no_interval():
+    assert np.isnan(kpd(bounded(50, 1), bounded(50, 2), batch_size=50).low)

@@ -2,10 +2,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import ks_2samp
+from scipy.stats import ks_2samp, norm
 
 from pileupgen.compare.results import SIGMA_LIMIT
-from pileupgen.compare.significance import in_sigma, judge, kolmogorov_smirnov
+from pileupgen.compare.significance import (
+    difference_of_means,
+    in_sigma,
+    judge,
+    kolmogorov_smirnov,
+)
 from pileupgen.measure.sample import Sample, measure_sample
 
 N = 2000
@@ -91,3 +96,52 @@ def test_significance_is_bounded():
     assert in_sigma(1.0) == 0.0
     assert in_sigma(0.0) == pytest.approx(SIGMA_LIMIT, abs=0.2)
     assert in_sigma(0.0) <= SIGMA_LIMIT
+
+
+def test_chances_are_multiplied_by_the_tests_of_a_family_and_by_the_families(toy, real, other):
+    moved = np.where(other * 1.02 > 0.7, other * 1.02, 0.0)
+    verdict = judge(real, sample(toy, moved))
+    n_families = 5
+    known = {"observable": 2 * len(real.observables), "block": real.blocks.shape[1]}
+    seen = set()
+    for finding in verdict.findings:
+        if finding.family in known and 0 < finding.significance < 30:
+            seen.add(finding.family)
+            chance = norm.sf(finding.local) * known[finding.family] * n_families
+            assert finding.significance == pytest.approx(in_sigma(min(1.0, chance)), abs=1e-6)
+    assert "observable" in seen
+    assert verdict.significance == verdict.findings[0].significance
+    assert verdict.n_clear >= sum(finding.significance > 3.0 for finding in verdict.findings)
+
+
+def test_false_alarms_of_equal_samples_are_as_rare_as_a_single_number_promises(toy):
+    # After both corrections a significance above 1 σ has a chance of at most 16 %.
+    energy = toy.energies(600, seed=40)
+    above = 0
+    for seed in range(30):
+        order = np.random.default_rng(seed).permutation(600)
+        halves = [sample(toy, energy[half]) for half in (order[:300], order[300:])]
+        above += judge(*halves).significance > in_sigma(0.16)
+    assert above <= 9
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.01, 1.02])
+def test_counts_of_clear_tests_are_those_of_corrected_significances(toy, real, other, scale):
+    moved = np.where(other * scale > 0.7, other * scale, 0.0)
+    verdict = judge(real, sample(toy, moved))
+    clear = sum(finding.significance > 3.0 for finding in verdict.findings)
+    assert verdict.n_clear == clear < 10
+
+
+def test_differences_of_means_are_two_sided_gaussian_tests():
+    chance = difference_of_means(
+        np.array([1.0, 2.0, 5.0]), np.array([0.3, 0.0, 0.0]), np.array([2.0, 2.5, 5.0]),
+        np.array([0.4, 0.1, 0.0]),
+    )  # fmt: skip
+    assert chance == pytest.approx([2 * norm.sf(2.0), 2 * norm.sf(5.0), 1.0])
+
+
+def test_kolmogorov_smirnov_takes_ties_as_one_step():
+    x, y = np.repeat([0.0, 1.0], 50), np.repeat([0.0, 1.0], [25, 75])
+    ours = kolmogorov_smirnov(x, y, np.ones(100), np.ones(100))
+    assert ours == pytest.approx(ks_2samp(x, y, method="asymp").pvalue, rel=0.3)

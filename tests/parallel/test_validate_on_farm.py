@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,6 +50,19 @@ def numbers(stores: list[ImageStore], settings: ComparisonSettings, executor: Ex
     means = [part.cells.energy.sum() for part in result.samples.reference]
     blocks = float(result.samples.translated.blocks.sum())
     return json.dumps([result.comparison.to_json(), means, blocks])
+
+
+def test_measuring_and_comparing_are_given_to_the_executor(stores: list[ImageStore]) -> None:
+    given: list[str] = []
+
+    class Watched(Serial):
+        def map(self, function: Any, *arguments: Any) -> Any:
+            given.append(f"{function.__module__}.{function.__name__}")
+            return super().map(function, *arguments)
+
+    validate_stores(*stores, SETTINGS, executor=Watched())
+    for work in ("sample._measure_rows", "distance_table._measure", "rows._test"):
+        assert any(name.endswith(work) for name in given), work
 
 
 def test_processes_do_not_show(stores: list[ImageStore]) -> None:
