@@ -19,7 +19,7 @@
     ├── FarmError                  workers that cannot be reached, differ or die
     └── InterruptedRunError        Ctrl-C, SIGTERM or SIGHUP
 
-Every message says what is wrong, where, and (in ``hint``) how to hint it.
+Every message says what is wrong, where, and (in ``hint``) how to correct it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class PileupgenError(Exception):
     message : str
         What is wrong and where.
     hint : str
-        How to hint it; printed on a line of its own.
+        How to correct it; printed on a line of its own.
     """
 
     exit_code = 1

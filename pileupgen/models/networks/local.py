@@ -26,7 +26,7 @@ STRIP_RINGS = 17
 
 
 class LocalDenoiser(FieldDenoiser):
-    """A few convolutions on cells that hint the closed form's own estimate.
+    """A few convolutions on cells that correct the closed form's own estimate.
 
     What is left after the closed form is mostly local: energy that leaks into neighbours, cells
     at the threshold. It is small against the noise of its target, so that the number of parameters
