@@ -51,7 +51,7 @@ class Direction:
 
     @property
     def name(self) -> str:
-        """What files are called.
+        """Name used in file names.
 
         >>> Direction("data", "data").name
         'data_to_data'

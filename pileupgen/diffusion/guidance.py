@@ -56,7 +56,7 @@ class Strength:
 
 @dataclass(frozen=True)
 class Point:
-    """Where the network is asked.
+    """The point at which the network is evaluated.
 
     Attributes
     ----------
@@ -91,7 +91,7 @@ class Guide(Protocol):
         """Its w over t."""
 
     def direction(self, point: Point, velocity: Tensor, of_label: Velocity) -> Tensor:
-        """What is added to the velocity (N, C, H, W) for w = 1."""
+        """Term added to the velocity (N, C, H, W) for w = 1."""
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Production:
-    """What is to be translated and how.
+    """The events to translate, and the settings.
 
     Attributes
     ----------
@@ -180,10 +180,10 @@ def produce(
     ----------
     production : Production
     blocks : Blocks
-        Of the same rows.
+        Event keys of the same rows.
     target : Path
     provenance : mapping
-        Of the store; ``weights`` is added.
+        Provenance of the store; ``weights`` is added.
     advance : callable
         Called with the number of translations just made.
     executor : Executor, optional

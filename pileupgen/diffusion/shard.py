@@ -67,7 +67,7 @@ class Shard:
         return rows[begin:end]
 
     def path(self, whole: Path) -> Path:
-        """Where this shard of a store is written."""
+        """Path of this shard of a store."""
         return whole.with_name(f"{whole.stem}.shard-{self.index}-of-{self.of}{whole.suffix}")
 
 

@@ -1,4 +1,4 @@
-"""What the figure of the JetNet demonstration shows: one quantity on its way out of the noise."""
+"""Data of the figure of the JetNet demonstration: one quantity over the diffusion time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A quantity on its way out of the noise, class by class: the JetNet demonstration."""
+"""Figure of the JetNet demonstration: a quantity over the diffusion time, class by class."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _GAUSSIAN = "#8c8c8c"
 
 
 def denoising_figure(contents: PathFigure) -> Figure:
-    """Draw three panes a class: the noise, the way through the diffusion, the end.
+    """Draw three panes a class: the noise, the path through the diffusion, the result.
 
     Top: real events noised to the last timestep against the Gaussian. Middle: the density of x_t at
     every timestep kept, time running downwards; between black lines lie tenths of the events, red

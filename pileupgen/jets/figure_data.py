@@ -25,7 +25,7 @@ STRIDE = 10
 
 @dataclass(frozen=True)
 class Ways:
-    """What a class looks like on its way.
+    """One class followed through the diffusion.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class Ways:
 
 
 def n_steps(run: RunDirectory, t_release: int) -> int:
-    """How far ``advance`` of :func:`compute` will count."""
+    """Total that ``advance`` of :func:`compute` counts to."""
     from pileupgen.diffusion.paths import PathFinder
     from pileupgen.diffusion.pipeline import PileupTranslationPipeline
 

@@ -33,18 +33,18 @@ JET_STREAM = 7
 
 @dataclass(frozen=True)
 class JetSummary:
-    """What was made.
+    """A sample of jets that was made.
 
     Attributes
     ----------
     path : Path
         The file.
     fingerprint : str
-        Of the spec.
+        Fingerprint of the spec.
     n_jets, n_collisions : int
         Jets in the file, and collisions looked at.
     median_mass, median_pt : float
-        Of the jets, GeV.
+        Mean p_T of the jets, GeV.
     """
 
     path: Path
@@ -56,7 +56,7 @@ class JetSummary:
 
     @property
     def note(self) -> str:
-        """What there is to say of it."""
+        """Describe it in one line."""
         return (
             f"{self.n_jets} jets of {self.n_collisions} collisions, median mass "
             f"{self.median_mass:.1f} GeV, median p_T {self.median_pt:.0f} GeV"

@@ -26,7 +26,7 @@ _FLOATS_PER_PARTICLE = 60
 
 
 class JetNetOptions(BaseModel):
-    """What a card says of JetNet's files."""
+    """Options of a card for JetNet's files."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

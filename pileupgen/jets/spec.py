@@ -1,4 +1,4 @@
-"""What a sample of jets is: a ``JetSpec``, as a data card's ``generate:`` holds it."""
+"""Specification of a sample of jets: a ``JetSpec``, as a data card's ``generate:`` holds it."""
 
 from __future__ import annotations
 

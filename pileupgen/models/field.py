@@ -301,7 +301,7 @@ def _real_fourier(width: int) -> tuple[Tensor, Tensor]:
 
 
 def _power(matrices: Tensor, power: float) -> Tensor:
-    """Of symmetric positive matrices (…, n, n)."""
+    """Square root of symmetric positive matrices (…, n, n)."""
     values, vectors = torch.linalg.eigh(matrices)
     scaled = vectors * values.clamp_min(1e-12)[..., None, :] ** power
     return scaled @ vectors.transpose(-1, -2)

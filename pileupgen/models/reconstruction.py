@@ -20,7 +20,7 @@ _LEAST_EVENTS = 50
 
 @dataclass(frozen=True)
 class ReconstructionTest:
-    """How well a classifier tells reconstructed events from the events themselves.
+    """AUC of a classifier of reconstructed events against the events themselves.
 
     Attributes
     ----------

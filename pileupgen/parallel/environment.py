@@ -1,4 +1,4 @@
-"""What a worker has to have in common with the process that asks it."""
+"""Properties that a worker has to share with the process that uses it."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ class Executor(ABC):
 
 
 class _Here:
-    """What there is nothing to do for on this machine."""
+    """Steps that need no action on this machine."""
 
     def require_visible(self, paths: Sequence[Path]) -> None:
         """See :meth:`Executor.require_visible`."""

@@ -18,7 +18,7 @@ _log = logging.getLogger("pileupgen")
 
 @dataclass(frozen=True)
 class Job:
-    """What all tasks of one map have in common, pickled once.
+    """The part that all tasks of one map share, pickled once.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a task came to.
+    """Result of a task.
 
     Attributes
     ----------

@@ -54,7 +54,7 @@ def export_overlay(
     path : Path
         The library to write; takes its name when it is whole, its counters at zero.
     seed : int
-        Of the order in which events are dealt.
+        Seed of the order in which events are dealt.
     advance : callable, optional
         Told of the events done.
 
@@ -184,7 +184,7 @@ class OverlayLibrary:
 
     @property
     def n_used(self) -> NDArray[np.int64]:
-        """How often each event was dealt, shape (N,); as the file has it now."""
+        """Number of times each event was dealt, shape (N,), as stored in the file."""
         with h5py.File(self.path, "r") as file:
             return np.asarray(file["events"]["n_used"][:], dtype=np.int64)
 

@@ -1,4 +1,4 @@
-"""Which events are for training, validation and test."""
+"""Assignment of events to training, validation and test."""
 
 from __future__ import annotations
 

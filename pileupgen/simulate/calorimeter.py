@@ -81,7 +81,7 @@ class TowerGrid:
         return np.asarray((region.eta[0] <= self.eta) & (self.eta <= region.eta[1]) & in_phi)
 
     def neighbours(self) -> Any:
-        """How energy that leaves a cell is shared among the cells beside it.
+        """Shares of the energy leaking out of a cell among its neighbours.
 
         Returns
         -------

@@ -73,7 +73,7 @@ class Deposits:
 
 @dataclass(frozen=True)
 class Pileup:
-    """Which interactions make up an event.
+    """The interactions that make up an event.
 
     Attributes
     ----------

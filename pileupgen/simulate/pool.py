@@ -22,7 +22,7 @@ CHUNK = 500
 
 
 def pool_path(spec: SampleSpec, cache: Path) -> Path:
-    """Where the cache keeps a spec's pool."""
+    """Path of a spec's pool in the cache."""
     tune = "" if spec.tune is None else f"-tune{spec.tune}"
     name = f"{spec.generator}{tune}-{spec.process}-{spec.sqrt_s:g}GeV-{spec.pool_size}"
     return cache / f"pool-{name}-{spec.pool_fingerprint()}.npz"

@@ -28,14 +28,14 @@ CHUNK = 100
 
 @dataclass(frozen=True)
 class SampleSummary:
-    """What was made.
+    """A sample that was made.
 
     Attributes
     ----------
     path : Path
         The file.
     fingerprint : str
-        Of the spec, see :meth:`SampleSpec.fingerprint`.
+        Fingerprint of the spec, see :meth:`SampleSpec.fingerprint`.
     n_events : int
         Events in the file.
     n_towers : int
@@ -61,7 +61,7 @@ class SampleSummary:
 
     @property
     def note(self) -> str:
-        """What there is to say of it."""
+        """Describe it in one line."""
         return (
             f"{self.n_events} events, μ {self.mean_mu:.2f}, "
             f"{self.n_towers / self.n_events:.0f} towers and "
@@ -86,7 +86,7 @@ def default_workers() -> int:
 
 
 def n_units(spec: SampleSpec) -> int:
-    """How far ``advance`` will count: interactions of the pool, then events."""
+    """Total that ``advance`` counts to: interactions of the pool, then events."""
     return spec.pool_size + spec.n_events
 
 

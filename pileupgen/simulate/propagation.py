@@ -52,7 +52,7 @@ class Paths:
     forward: Floats
 
     def impact(self, rows: NDArray[np.int64], z: Floats, field: Field3D) -> tuple[Floats, Floats]:
-        """Where particles hit the calorimeter.
+        """Compute where particles hit the calorimeter.
 
         Parameters
         ----------

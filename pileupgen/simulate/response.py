@@ -45,7 +45,7 @@ class Field3D(Part):
 
 
 class BeamSpot(Part):
-    """Where interactions happen along the beam."""
+    """Distribution of interactions along the beam."""
 
     sigma_z: float = Field(default=0.0, ge=0, description="m, Gaussian")
     max_z: float = Field(default=0.25, gt=0, description="m, beyond which there is none")

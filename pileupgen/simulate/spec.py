@@ -1,4 +1,4 @@
-"""What a generated sample is: a ``SampleSpec``, as a data card's ``generate:`` holds it."""
+"""Specification of a generated sample, as a data card's ``generate:`` holds it."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class Ahead(Generic[Made]):
         self._begun: dict[int, Future[Made]] = {}
 
     def __call__(self, step: int) -> Made:
-        """What the function gives for a step; the next one is begun."""
+        """Return the function's value for a step and begin the next one."""
         begun = self._begun.pop(step, None)
         made = self._make(step) if begun is None else begun.result()
         if step + 1 < self._steps:

@@ -29,12 +29,12 @@ _DAMAGE = (OSError, ValueError, KeyError, TypeError, SafetensorError)
 
 @dataclass(frozen=True)
 class Making:
-    """What a training's result is determined by.
+    """Inputs that determine the result of a training.
 
     Attributes
     ----------
     fingerprint : str
-        Of all of it; only checkpoints of the same one are continued.
+        Fingerprint of all of it; only checkpoints of the same one are continued.
     settings : mapping
         Config and grid, so that a message can name what differs.
     """

@@ -64,7 +64,7 @@ class LatentSample:
     def _copies(
         self, n: int, rng: np.random.Generator, augmentation: Augmentation
     ) -> NDArray[np.int64]:
-        """Which copy of each of ``n`` events."""
+        """Choose a copy of each of ``n`` events."""
         if not self.is_mirrored:
             return rng.integers(self.latents.shape[1], size=n)
         draw = rng.integers(self.latents.shape[1] // 2, size=n)

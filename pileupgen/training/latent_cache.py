@@ -30,7 +30,7 @@ from pileupgen.training.data import Batch, ScoreSample
 CHUNK = 64
 """Events encoded at once."""
 _STREAM = 4
-"""Of the ranks of null cells; apart from the streams of :class:`ScoreSample`."""
+"""Random stream of the ranks of null cells, apart from the streams of :class:`ScoreSample`."""
 
 
 def fingerprint_of(
@@ -65,7 +65,7 @@ def cached_latents(
     ----------
     folder : Path
     key : str
-        Of all that determines the latents; the file's name.
+        Fingerprint of everything that determines the latents; the file's name.
     sample : ScoreSample
         Training events.
     autoencoder : LatentModel
@@ -124,7 +124,7 @@ def drawn_scores(
 
 @dataclass(frozen=True)
 class _Writing:
-    """What the cache is to hold."""
+    """Content of the cache."""
 
     sample: ScoreSample
     autoencoder: LatentModel

@@ -20,7 +20,7 @@ from pileupgen.models.networks.transformer import TransformerDenoiser
 
 
 def new_space(config: Config, grid: Grid, mirror: bool) -> CellSpace:
-    """What a config makes of energies before the codec, to be fitted."""
+    """Make the calibration that a config asks for, to be fitted."""
     settings = config.calibration
     if settings.space == "signed_log":
         return SignedLogScaling(grid.n_layers)

@@ -1,4 +1,4 @@
-"""What each stage optimises."""
+"""Objectives of the training stages."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Objective(Protocol):
 
     @property
     def name(self) -> str:
-        """What the network is called on disk and in logs."""
+        """Name of the network on disk and in logs."""
 
     def draw(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         """Random numbers, first axis the event, so that they can be shared out to processes."""

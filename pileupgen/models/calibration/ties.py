@@ -14,7 +14,7 @@ _DISCRETE_SHARE = 0.25
 _TIED_SHARE = 2e-3
 _MIN_EVENTS = 10
 _REACH = 5e-4
-"""How far a tied value among continuous ones reaches, as a fraction of it."""
+"""Reach of a tied value among continuous ones, as a fraction of it."""
 
 
 def find_ties(values: NDArray[np.float32]) -> NDArray[np.float64]:

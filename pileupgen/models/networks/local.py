@@ -104,7 +104,7 @@ class LocalDenoiser(FieldDenoiser):
         x_0: Tensor,
         source: Tensor | None = None,  # noqa: ARG002 - it knows of no source event
     ) -> Tensor:
-        """What the network adds to the closed form, whose estimate is ``x_0``."""
+        """Compute the network's correction to the closed form, whose estimate is ``x_0``."""
         condition = F.silu(self.condition(t, label, mu))
         cells = unpatchify(torch.cat([x_t, x_0], dim=1), self.field.patch)
         mean = cells.mean(dim=(2, 3)) * math.sqrt(self.field.height * self.field.width / 8)

@@ -162,7 +162,7 @@ def cross_entropies(held_out: HeldOutLogits) -> list[float]:
 
 
 def reliability(held_out: HeldOutLogits, last: int) -> Reliability:
-    """How well calibrated probabilities tell the share of data, judged by cross-fitting."""
+    """Compare calibrated probabilities with the share of data, by cross-fitting."""
     calibrated = cross_fitted(held_out, last)
     shares = [_shares(logit, calibrated) for logit in calibrated.logit]
     return Reliability(

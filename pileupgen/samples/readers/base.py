@@ -1,4 +1,4 @@
-"""What every reader has in common."""
+"""Classes that all readers share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TERM = re.compile(r"\s*(?P<branch>\S+?)(?:\s*(?P<sign>[+-])\s*(?P<number>\d+(?:
 
 @dataclass(frozen=True)
 class MuSource:
-    """Where the number of pileup interactions comes from: a branch, or one number for all.
+    """Source of the number of pileup interactions: a branch, or one number for all.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ class MuSource:
 
 @dataclass(frozen=True)
 class WeightSource:
-    """Where event weights come from.
+    """Source of the event weights.
 
     Parameters
     ----------

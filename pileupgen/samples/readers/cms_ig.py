@@ -42,7 +42,7 @@ _NUMBERS = {"nan": "NaN", "-nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 
 
 class CmsIgOptions(BaseModel):
-    """What a card may say of an event display; the defaults are the CMS Open Data's own names."""
+    """Options of a card for an event display; the defaults are the CMS Open Data's own names."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

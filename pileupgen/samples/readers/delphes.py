@@ -35,7 +35,7 @@ _log = logging.getLogger("pileupgen")
 
 
 class DelphesOptions(BaseModel):
-    """What a card may say about a Delphes file; the defaults are Delphes' own names."""
+    """Options of a card for a Delphes file; the defaults are Delphes' own names."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -132,7 +132,7 @@ class DelphesReader(FileReader[RootTree]):
 
 
 class _Shape:
-    """Where the towers of one file lie."""
+    """Positions of the towers of one file."""
 
     def __init__(self, tree: RootTree, towers: str) -> None:
         self.has_edges = tree.has(f"{towers}.Edges")

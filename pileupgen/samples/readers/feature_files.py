@@ -40,7 +40,7 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Place:
-    """Where a number of each event is: a column, and which of its numbers if it has several.
+    """Place of a number of each event: a column, and which of its numbers if it has several.
 
     Parameters
     ----------

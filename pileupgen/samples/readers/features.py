@@ -26,7 +26,7 @@ _CELL = (0.0, 1.0, 0.0, 1.0)
 
 
 class Feature(BaseModel):
-    """Where a feature is in the files, and its unit."""
+    """Column of a feature in the files, and its unit."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -47,7 +47,7 @@ def _long_form(value: Any) -> Any:
 
 
 class FeatureOptions(BaseModel):
-    """What a card says of a feature table."""
+    """Options of a card for a feature table."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -1,4 +1,4 @@
-"""What a file is by its first bytes, so that only damaged files are called damaged."""
+"""Kind of a file by its first bytes, so that only damaged files are called damaged."""
 
 from __future__ import annotations
 

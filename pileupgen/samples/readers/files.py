@@ -60,7 +60,7 @@ class Span:
 
 
 class FileReader(ABC, Generic[F]):
-    """What readers of all formats share: they hold one file open and go through its events.
+    """Base of the readers of all formats, which hold one file open and go through its events.
 
     Parameters
     ----------
@@ -207,7 +207,7 @@ class FileReader(ABC, Generic[F]):
 
 
 class Place:
-    """Where a chunk begins, for messages.
+    """Position of a chunk, for messages.
 
     Parameters
     ----------
@@ -242,7 +242,7 @@ def require_sane_energies(
     energy : float32 array, shape (n_towers,)
         GeV.
     name : str
-        Of the branch or dataset.
+        Name of the branch or dataset.
     offsets : int64 array, shape (n + 1,)
         Event i owns towers ``offsets[i]:offsets[i + 1]``.
     where : Place

@@ -33,7 +33,7 @@ from pileupgen.samples.readers.root import reading
 
 
 class Hdf5Options(BaseModel):
-    """What a card says of an array of images."""
+    """Options of a card for an array of images."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -60,7 +60,7 @@ class Hdf5Options(BaseModel):
 
 
 class CaloChallengeOptions(BaseModel):
-    """What a card says of CaloChallenge showers (2410.21611); the defaults are data set 2."""
+    """Options of a card for CaloChallenge showers (2410.21611); the defaults are data set 2."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

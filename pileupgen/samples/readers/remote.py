@@ -23,7 +23,7 @@ from pileupgen.run import hash_file, hash_stream
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://.+")
 _XROOTD = ("root", "roots", "xroot", "xroots")
 _NOT_FOUND = ("[3011]", "no such file")
-"""What an XRootD server says of a file that it does not have."""
+"""Answers of an XRootD server for a file that it does not have."""
 _LIMITS = {
     "XRD_CONNECTIONWINDOW": "15",
     "XRD_CONNECTIONRETRY": "2",
@@ -35,7 +35,7 @@ wait for minutes."""
 
 
 class Stat(NamedTuple):
-    """What a server tells of a file.
+    """Size and time of a file on a server.
 
     Attributes
     ----------
@@ -170,12 +170,12 @@ def match_url(pattern: str) -> list[RemoteFile]:
 
 
 def for_library(path: InputFile) -> Any:
-    """What h5py, pyarrow and zipfile take: a path, or an open file."""
+    """Return what h5py, pyarrow and zipfile open: a path, or an open file."""
     return path if isinstance(path, Path) else path.open()
 
 
 def for_uproot(path: InputFile) -> Any:
-    """What uproot takes: a path, or a URL, of which it reads many pieces at once."""
+    """Return what uproot opens: a path, or a URL, of which it reads many pieces at once."""
     if isinstance(path, RemoteFile):
         path.stat()
         return str(path)

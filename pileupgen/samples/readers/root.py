@@ -98,7 +98,7 @@ class RootTree:
         return [name for name, kind in self._kinds().items() if kind == "event"]
 
     def _kinds(self) -> dict[str, str]:
-        """What branches hold, by their type alone: a number an event, or several."""
+        """Content of branches by their type: a number an event, or several."""
         kinds = {}
         for branch in self._leaves:
             with reading(self.path, f"branch '{branch.name}'"):
