@@ -180,7 +180,7 @@ def produce(
     ----------
     production : Production
     blocks : Blocks
-        Event keys of the same rows.
+        Blocks of the same rows.
     target : Path
     provenance : mapping
         Provenance of the store; ``weights`` is added.

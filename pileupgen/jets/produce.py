@@ -44,7 +44,7 @@ class JetSummary:
     n_jets, n_collisions : int
         Jets in the file, and collisions looked at.
     median_mass, median_pt : float
-        Mean p_T of the jets, GeV.
+        Medians over the jets, GeV.
     """
 
     path: Path
