@@ -48,12 +48,18 @@ class PreprocessConfig(Section):
     geometry: str | dict[str, Any] = Field(
         "atlas", description="preset name, a grid's numbers, or 'features' for feature tables"
     )
-    zero_suppression: float = Field(
-        0.5, ge=0, description="GeV; cells of smaller |E| become 0 in both domains alike; 0 is off"
+    zero_suppression: float | None = Field(
+        None,
+        ge=0,
+        description="GeV; cells of smaller |E| become 0 in both domains alike; 0 is off; null "
+        "takes that of the cards' format: 0.5 for towers of Delphes and CMS displays, else 0",
     )
     max_events: int | None = Field(None, ge=1, description="events per domain; null takes all")
     fractions: tuple[float, float, float] = Field(
         (0.6, 0.15, 0.25), description="train, validation, test"
+    )
+    allow: tuple[str, ...] = Field(
+        (), description="checks of the samples whose findings are no errors, by name"
     )
 
     @model_validator(mode="after")
@@ -64,7 +70,7 @@ class PreprocessConfig(Section):
 
     @model_validator(mode="after")
     def _features_are_not_suppressed(self) -> PreprocessConfig:
-        if self.geometry == FEATURES and self.zero_suppression > 0:
+        if self.geometry == FEATURES and self.zero_suppression:
             raise ValueError("zero_suppression is for cells; a table of features takes 0")
         return self
 

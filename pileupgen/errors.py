@@ -8,7 +8,8 @@
     ├── InputError                 an input file cannot be used
     │   ├── MissingInputError      no such file, or a glob without a match
     │   ├── UnreadableInputError   truncated, corrupted or not of the format it claims
-    │   └── MissingFieldError      no such tree, branch, dataset or column
+    │   ├── MissingFieldError      no such tree, branch, dataset or column
+    │   └── ImplausibleInputError  readable, but its numbers cannot be physics
     ├── GeometryError              grids that are ill-formed or do not match
     ├── StoreError                 an image store is of another schema or lacks something
     ├── RunError                   a run directory does not fit the request
@@ -78,6 +79,10 @@ class UnreadableInputError(InputError):
 
 class MissingFieldError(InputError):
     """A tree, branch, dataset or column is not there."""
+
+
+class ImplausibleInputError(InputError):
+    """A sample can be read, but its numbers cannot be physics."""
 
 
 class GeometryError(PileupgenError):

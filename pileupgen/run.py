@@ -16,6 +16,7 @@ from pileupgen.files import write_whole
 
 OPERATIONAL = (
     "name",
+    "preprocess.allow",
     "translate",
     "validate",
     "training.micro_batch",

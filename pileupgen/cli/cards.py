@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 CardArgument = Annotated[str, typer.Argument(help="A card's name, or the path of its file.")]
 
 _WHERE = "data_cards"
+CHECKED_EVENTS = 200
+"""Events of the first file that the checks of preprocess see."""
 
 
 def list_cards() -> None:
@@ -106,13 +108,21 @@ def check_card(
             "--figure", help="PNG to write. (default: runs/cards/<card>.png)", show_default=False
         ),
     ] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow", help="A check whose findings are no errors; may be repeated.", metavar="NAME"
+        ),
+    ] = None,
 ) -> None:
     """Check one data card against its files, and draw a few events.
 
     The files exist and fit their checksums, every file opens and has the
     branches the card names, and the first events are read. A generated sample
     is drawn if it was made before; else its settings are checked. Of a table of
-    features 2,000 events are read and a histogram of each feature is drawn.
+    features 2,000 events are read and a histogram of each feature is drawn. The
+    first 200 events go through the checks of [bold]preprocess[/]: what cannot be
+    physics is an error, unless it is allowed by name.
 
     \b
     Examples:
@@ -123,8 +133,10 @@ def check_card(
 
     from pileupgen.calo.geometry import get_grid
     from pileupgen.samples import check, check_features
-    from pileupgen.samples.ingest import describe_inputs
+    from pileupgen.samples.checks import check_sample, judge, require_known
+    from pileupgen.samples.ingest import describe_inputs, examine
 
+    require_known(allow or ())
     card = _load(name)
     say_read(escape(str(card.path)))
     grid = card.grid or get_grid(geometry or card.detector.grid or "atlas")
@@ -143,6 +155,9 @@ def check_card(
     with warnings_on_console(), progress(f"read {card.name}", len(files), "files") as advance:
         n_read = check_features.N_EVENTS if grid.is_feature_table else n_events
         found = check.check_card(card, files, grid, n_read, advance)
+        first = examine(card.open(files[:1]), grid, CHECKED_EVENTS)
+    for finding in judge(check_sample(first, card, grid), allow or ()):
+        warn(escape(str(finding)))
     path = figure or Path("runs") / "cards" / f"{card.name}.png"
     if grid.is_feature_table:
         _report_features(found)

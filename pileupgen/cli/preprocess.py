@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from pileupgen.cli.mu_matching import MuMatching, match_to_data
 from pileupgen.cli.ui.console import (
@@ -40,6 +42,7 @@ from pileupgen.cli.ui.session import (
 if TYPE_CHECKING:
     from pileupgen.calo.geometry import Grid
     from pileupgen.samples.cards import DataCard
+    from pileupgen.samples.checks import Finding
     from pileupgen.samples.ingest import IngestSummary
     from pileupgen.samples.readers import InputFile
     from pileupgen.workflow.generated import Spec
@@ -84,6 +87,12 @@ def preprocess(
             show_default=False,
         ),
     ] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow", help="A check whose findings are no errors; may be repeated.", metavar="NAME"
+        ),
+    ] = None,
 ) -> None:
     """Turn the towers of two samples into images.
 
@@ -102,19 +111,30 @@ def preprocess(
       pileupgen preprocess --config my.yaml --workers 8 --skip-bad --match-mu resample
       pileupgen preprocess --config my.yaml --cluster slurm --workers 50 --job queue=short
     """
-    session = open_session(config, run, seed, preprocess={"max_events": max_events})
+    from pileupgen.samples.cards import default_suppression
+    from pileupgen.samples.checks import judge, require_known
+
+    changes = {"max_events": max_events, "allow": allow or None}
+    session = open_session(config, run, seed, preprocess=changes)
+    settings = session.config.preprocess
+    require_known(settings.allow)
     session.adopt()
     farm = Farm(executor, scheduler, cluster, workers, job, _PRELOAD, session.run.logs)
     with warnings_on_console(), farm:
-        how = _How(force, farm, skip_bad, match_mu)
         cards = {domain: find_card(session, domain) for domain in DOMAINS}
+        limit = settings.zero_suppression
+        limit = default_suppression(cards.values()) if limit is None else limit
+        how = _How(force, farm, skip_bad, match_mu, limit)
         _require_same_features(cards)
         # mc may take its μ profile from data.
         order = DOMAINS[::-1] if match_mu else DOMAINS
         done = {domain: _preprocess_domain(session, domain, cards[domain], how) for domain in order}
         summaries = {domain: done[domain] for domain in DOMAINS}
+    show_comparison(summaries, limit)
+    found = find_doubts(session, cards, summaries, is_matched=match_mu is not None)
+    for finding in judge(found, settings.allow):
+        warn(escape(str(finding)))
     _finish(session, summaries)
-    show_comparison(session.run, summaries, is_matched=match_mu is not None)
     # The run keeps what was changed on the command line; a config named again would undo it.
     is_changed = seed is not None or max_events is not None
     say_next(f"pileupgen train{f' --run {session.run.path}' if is_changed else session.arguments}")
@@ -128,6 +148,7 @@ class _How:
     farm: Farm
     skip_bad: bool
     match_mu: MuMatching | None
+    zero_suppression: float
 
 
 @dataclass(frozen=True)
@@ -204,7 +225,8 @@ def _preprocess_domain(session: Session, domain: str, card: DataCard, how: _How)
         "card": source.card.to_dict(),
         "inputs": source.key(),
         "grid": grid.to_dict(),
-        "settings": settings.model_dump(mode="json"),
+        "settings": settings.model_dump(mode="json", exclude={"allow"}),
+        "zero_suppression": how.zero_suppression,
         "seed": session.config.seed,
         "schema": SCHEMA_VERSION,
         "versions": versions(),
@@ -235,12 +257,13 @@ def _preprocess_domain(session: Session, domain: str, card: DataCard, how: _How)
             domain=domain,
             card=source.card,
             inputs=inputs,
-            zero_suppression=settings.zero_suppression,
+            zero_suppression=how.zero_suppression,
             fractions=settings.fractions,
             seed=session.config.seed,
             max_events=settings.max_events,
             executor=executor,
             skip_bad=how.skip_bad,
+            allow=settings.allow,
             advance=advance,
         )
     if how.match_mu is not None and domain == "mc":
@@ -252,6 +275,31 @@ def _preprocess_domain(session: Session, domain: str, card: DataCard, how: _How)
         what = f"events of {grid.n_layers} features"
     say_wrote(store, f"{summary.n_events:,} {what}, {size:.1f} MB")
     return summary
+
+
+def find_doubts(
+    session: Session,
+    cards: Mapping[str, DataCard],
+    summaries: Mapping[str, IngestSummary],
+    *,
+    is_matched: bool,
+) -> list[Finding]:
+    """Check both samples, by themselves and against each other."""
+    from pileupgen.samples.checks import check_pair, check_profiles, check_sample
+    from pileupgen.samples.store import ImageStore
+
+    stores = [ImageStore(session.run.images(domain)) for domain in DOMAINS]
+    grid = stores[0].grid
+    found: list[Finding] = []
+    for domain in DOMAINS:
+        where = f"{domain} (card '{cards[domain].name}')"
+        found += check_sample(summaries[domain], cards[domain], grid, where)
+    mc, data = (summaries[domain] for domain in DOMAINS)
+    found += check_pair(mc, data, grid)
+    is_known = mc.mean_mu == mc.mean_mu and data.mean_mu == data.mean_mu
+    if not is_matched and (is_known or not grid.is_feature_table):
+        found += check_profiles(mc, data, *(store.columns["mu"] for store in stores))
+    return found
 
 
 def find_grid(card: DataCard, geometry: str | dict[str, Any]) -> Grid:
@@ -277,8 +325,6 @@ def find_grid(card: DataCard, geometry: str | dict[str, Any]) -> Grid:
 
 
 def _find_source(session: Session, domain: str, card: DataCard) -> _Source:
-    from rich.markup import escape
-
     from pileupgen.samples.readers.remote import size_of
 
     if card.generate is not None:

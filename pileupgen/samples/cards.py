@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from pileupgen.calo.geometry import PRESETS, Grid
-from pileupgen.errors import CardError, MissingInputError, did_you_mean
+from pileupgen.errors import CardError, ConfigError, MissingInputError, did_you_mean
 from pileupgen.faults import parse_model
 from pileupgen.samples.readers import FORMATS, InputFile, MuSource, Reader
 from pileupgen.samples.readers.base import WeightSource
@@ -208,6 +208,25 @@ class DataCard(Part):
         reader: Reader = kind.open(files, kind.options(**self.options), mu, _GEV[self.unit])
         reader.weigh_by(WeightSource.parse(self.weight, kind.weights))
         return reader
+
+
+def default_suppression(cards: Iterable[DataCard]) -> float:
+    """Threshold in GeV that cells have where the config gives none: that of the cards' formats.
+
+    Raises
+    ------
+    ConfigError
+        If the formats differ in it, since both domains are cut alike.
+    """
+    known = {card.format: FORMATS[card.format].zero_suppression for card in cards}
+    if len(set(known.values())) > 1:
+        said = " and ".join(f"{limit:g} GeV for {name}" for name, limit in known.items())
+        raise ConfigError(
+            "The config gives no preprocess.zero_suppression, and the cards' formats differ in "
+            f"theirs: {said}.",
+            "Both domains are cut alike: set it, in GeV; 0 leaves everything as it is.",
+        )
+    return next(iter(known.values()))
 
 
 def load_card(path: Path) -> DataCard:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,82 +16,18 @@ from pileupgen.parallel import Executor, Serial
 from pileupgen.progress import Advance
 from pileupgen.run import versions
 from pileupgen.samples.cards import DataCard
+from pileupgen.samples.census import EventTally
+from pileupgen.samples.checks import check_sample, judge
 from pileupgen.samples.dead_cells import count_dead, count_silent
 from pileupgen.samples.readers import InputFile, Reader
 from pileupgen.samples.readers.remote import RemoteFile, hash_input, size_of
 from pileupgen.samples.store import assign_splits, create_store
 from pileupgen.samples.stream import Drawn, Stream
+from pileupgen.samples.summary import IngestSummary
+
+__all__ = ["IngestSummary", "describe_inputs", "examine", "ingest"]
 
 _log = logging.getLogger("pileupgen")
-
-
-@dataclass(frozen=True)
-class IngestSummary:
-    """What went into a store.
-
-    Attributes
-    ----------
-    n_events, n_towers, n_shared : int
-        Events, towers, and towers that shared their energy among several cells.
-    layers : tuple of str
-        Order of the numbers per layer.
-    energy, energy_outside, energy_suppressed : tuple of float
-        Mean per event and layer in GeV: in the images, outside the grid's acceptance, and taken
-        away by the zero suppression.
-    occupancy : tuple of float
-        Fraction of cells with energy, per layer.
-    suppressed : tuple of float
-        Fraction of the cells with energy that the zero suppression emptied, per layer.
-    mean_sum_et, sd_sum_et : float
-        Mean and standard deviation over events of ΣE_T in GeV, with E_T = E / cosh η at the
-        cell's centre.
-    mean_mu, sd_mu : float
-        Mean and standard deviation of μ over events; NaN where it is not known.
-    skipped : tuple of str
-        Names of the files left out, wholly or from a fault on.
-    units : tuple of str
-        Units of the features, where the layers are such; else empty. ``energy`` is then the mean
-        of each feature in its unit.
-    sd : tuple of float
-        Standard deviation over events of each feature; empty for calorimeters.
-    n_dead, n_silent : tuple of int
-        Cells of the detector per layer that the geometry calls dead, and that it does not call so
-        yet never had energy though their ring had; empty for features.
-    silent_places : tuple of str
-        Some of the latter.
-    """
-
-    n_events: int
-    n_towers: int
-    n_shared: int
-    layers: tuple[str, ...]
-    energy: tuple[float, ...]
-    energy_outside: tuple[float, ...]
-    energy_suppressed: tuple[float, ...]
-    occupancy: tuple[float, ...]
-    suppressed: tuple[float, ...]
-    mean_sum_et: float
-    sd_sum_et: float
-    mean_mu: float
-    sd_mu: float
-    skipped: tuple[str, ...] = ()
-    units: tuple[str, ...] = ()
-    sd: tuple[float, ...] = ()
-    n_dead: tuple[int, ...] = ()
-    n_silent: tuple[int, ...] = ()
-    silent_places: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for a stage's record."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> IngestSummary:
-        """Inverse of :meth:`to_dict`; lists become tuples."""
-        known: dict[str, Any] = {
-            key: tuple(item) if isinstance(item, list) else item for key, item in values.items()
-        }
-        return cls(**known)
 
 
 def describe_inputs(card: DataCard, files: Sequence[InputFile]) -> list[dict[str, Any]]:
@@ -142,6 +77,7 @@ def ingest(
     max_events: int | None = None,
     executor: Executor | None = None,
     skip_bad: bool = False,
+    allow: Collection[str] = (),
     advance: Advance | None = None,
 ) -> IngestSummary:
     """Read towers, draw them on the grid, suppress zeros, write the store; in a stream.
@@ -172,6 +108,8 @@ def ingest(
         Where towers are read and drawn; the store does not depend on it.
     skip_bad : bool
         Leave out what cannot be read of a file, say so in the provenance, and go on.
+    allow : collection of str
+        Names of checks whose findings are no errors.
     advance : callable, optional
         Told of the events done.
 
@@ -182,7 +120,7 @@ def ingest(
     Raises
     ------
     InputError
-        If a file cannot be used, or there are no events.
+        If a file cannot be used, there are no events, or their numbers cannot be physics.
     GeometryError
         If the towers do not have the grid's layers.
     OutputError
@@ -208,7 +146,8 @@ def ingest(
             n = len(drawn.images)
             tally.add(drawn)
             columns: dict[str, NDArray[Any]] = {
-                "mu": drawn.mu,
+                # What is no number of interactions is not known; how often it is is said below.
+                "mu": np.where(np.isfinite(drawn.mu) & (drawn.mu >= 0), drawn.mu, np.nan),
                 "event_id": drawn.event_id,
                 "weight": drawn.weight,
                 "split": assign_splits(writer.n_events, n, fractions, seed),
@@ -233,9 +172,37 @@ def ingest(
                 for item in stream.skipped
             ]
             writer.replace_provenance({**provenance, "skipped": skipped})
+        summary = tally.summary(tuple(item.path.name for item in stream.skipped))
+        # Before the store takes its name: what is refused leaves none behind.
+        judge(check_sample(summary, card, grid, f"{domain} (card '{card.name}')"), allow)
     for item in stream.skipped:
         _log.warning("skipped from event %d on: %s", item.n_events, item.error.message)
-    return tally.summary(tuple(item.path.name for item in stream.skipped))
+    return summary
+
+
+def examine(reader: Reader, grid: Grid, max_events: int) -> IngestSummary:
+    """Summarise the first events of a sample as :func:`ingest` does, and write nothing.
+
+    Parameters
+    ----------
+    reader : Reader
+        Yields the towers.
+    grid : Grid
+        Axes of the images.
+    max_events : int
+        Events to read.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be used.
+    GeometryError
+        If the towers do not have the grid's layers.
+    """
+    tally = _Tally(grid)
+    for drawn in Stream(reader, grid, 0.0, max_events):
+        tally.add(drawn)
+    return tally.summary(())
 
 
 class _Tally:
@@ -243,12 +210,11 @@ class _Tally:
 
     def __init__(self, grid: Grid) -> None:
         self._grid = grid
-        self._energy, self._before, self._outside = np.zeros((3, grid.n_layers))
+        self._energy, self._before, self._outside, self._filled = np.zeros((4, grid.n_layers))
         self._n_before = np.zeros(grid.n_layers)
         self._hits = np.zeros(grid.shape, dtype=np.int64)
         self._n_towers = self._n_shared = 0
-        self._sum_et = _Moments()
-        self._mu = _Moments()
+        self._events = EventTally()
         self._features = [_Moments() for _ in grid.units or ()]
 
     def add(self, drawn: Drawn) -> None:
@@ -259,62 +225,81 @@ class _Tally:
         self._n_before += drawn.n_before
         self._n_towers += drawn.n_towers
         self._n_shared += drawn.n_shared
-        self._sum_et.add(drawn.sum_et)
-        self._mu.add(drawn.mu.astype(np.float64))
+        self._filled += drawn.filled
+        self._events.add(
+            drawn.census,
+            mu=drawn.mu,
+            sum_et=drawn.sum_et,
+            weight=drawn.weight,
+            signature=drawn.signature,
+        )
         for feature, moments in enumerate(self._features):
-            moments.add(drawn.images[:, feature, 0, 0].astype(np.float64))
+            moments.add(drawn.images[:, feature, 0, 0].astype(np.float64), drawn.weight)
 
     def summary(self, skipped: tuple[str, ...]) -> IngestSummary:
-        n = self._sum_et.n
-        n_cells = n * self._grid.n_eta * self._grid.n_phi
+        weight, mu = self._events.column("weight"), self._events.column("mu")
+        # Of weights that add up to nothing there are no means; the checks refuse them.
+        total = float(weight.sum()) or 1.0
+        n_cells = self._grid.n_eta * self._grid.n_phi
         n_filled = self._hits.sum(axis=(1, 2))
+        sum_et, pileup = _Moments(), _Moments()
+        sum_et.add(self._events.column("sum_et"), weight)
+        is_known = np.isfinite(mu) & (mu >= 0)
+        pileup.add(mu[is_known], weight[is_known])
+        has_mu = bool(is_known.any())
         lost = 1.0 - n_filled / np.maximum(self._n_before, 1)
         is_image = self._grid.units is None
         n_silent, places = count_silent(self._grid, self._hits) if is_image else ((), ())
         return IngestSummary(
-            n_events=n,
+            n_events=len(weight),
             n_towers=self._n_towers,
             n_shared=self._n_shared,
             layers=self._grid.layers,
-            energy=_floats(self._energy / n),
-            energy_outside=_floats(self._outside / n),
-            energy_suppressed=_floats((self._before - self._energy) / n),
-            occupancy=_floats(n_filled / n_cells),
+            energy=_floats(self._energy / total),
+            energy_outside=_floats(self._outside / total),
+            energy_suppressed=_floats((self._before - self._energy) / total),
+            occupancy=_floats(self._filled / total / n_cells),
             suppressed=_floats(np.where(self._n_before > 0, lost, 0.0)),
-            mean_sum_et=self._sum_et.mean,
-            sd_sum_et=self._sum_et.sd,
-            mean_mu=self._mu.mean,
-            sd_mu=self._mu.sd,
+            mean_sum_et=sum_et.mean,
+            sd_sum_et=sum_et.sd,
+            mean_mu=pileup.mean if has_mu else float("nan"),
+            sd_mu=pileup.sd if has_mu else float("nan"),
             skipped=skipped,
             units=self._grid.units or (),
             sd=tuple(moments.sd for moments in self._features),
             n_dead=count_dead(self._grid) if is_image else (),
             n_silent=n_silent,
             silent_places=places,
+            census=self._events.census(self._hits),
         )
 
 
 class _Moments:
-    """Mean and standard deviation of a stream (Chan et al., STAN-CS-79-773, eq. 2.1)."""
+    """Weighted mean and standard deviation of a stream (Chan et al., STAN-CS-79-773, eq. 2.1)."""
 
     def __init__(self) -> None:
-        self.n = 0
         self.mean = 0.0
+        self._n = 0
+        self._weight = 0.0
         self._squares = 0.0
 
-    def add(self, values: NDArray[np.float64]) -> None:
-        n = len(values)
-        if n == 0:
+    def add(self, values: NDArray[np.float64], weight: NDArray[np.float64]) -> None:
+        now = float(weight.sum())
+        total = self._weight + now
+        if now == 0 or total == 0:
             return
-        mean = float(values.mean())
-        shift, total = mean - self.mean, self.n + n
-        self._squares += float(np.sum((values - mean) ** 2)) + shift**2 * self.n * n / total
-        self.mean += shift * n / total
-        self.n = total
+        mean = float(weight @ values) / now
+        shift = mean - self.mean
+        self._squares += float(weight @ np.square(values - mean))
+        self._squares += shift**2 * self._weight * now / total
+        self.mean += shift * now / total
+        self._n, self._weight = self._n + len(values), total
 
     @property
     def sd(self) -> float:
-        return float(np.sqrt(self._squares / (self.n - 1))) if self.n > 1 else 0.0
+        if self._n < 2 or self._squares <= 0 or self._weight <= 0:
+            return 0.0
+        return float(np.sqrt(self._squares / self._weight * self._n / (self._n - 1)))
 
 
 def _floats(values: NDArray[np.float64]) -> tuple[float, ...]:

@@ -14,6 +14,7 @@ from pileupgen.calo.geometry import Grid
 from pileupgen.calo.imaging import Imager
 from pileupgen.errors import InputError
 from pileupgen.parallel import Executor, Serial
+from pileupgen.samples.census import TowerCensus
 from pileupgen.samples.dead_cells import count_hits
 from pileupgen.samples.readers import InputFile, Reader, Span
 
@@ -36,7 +37,14 @@ class Drawn:
     weight : float64 array, shape (n,)
         Event weights, of either sign; 1 where the sample has none.
     outside, before, energy : float64 arrays, shape (L,)
-        GeV of all events: outside the acceptance, inside it, and after the zero suppression.
+        GeV of all events, by weight: outside the acceptance, inside it, and after the zero
+        suppression.
+    filled : float64 array, shape (L,)
+        Cells with energy after it, by weight.
+    signature : float64 array, shape (n,)
+        A number that only events with the same energy in every ring share; 0 of empty ones.
+    census : TowerCensus
+        Of the towers.
     n_before : int64 array, shape (L,)
         Cells with energy before the zero suppression.
     hits : int64 array, shape (L, n_eta, n_phi)
@@ -54,6 +62,9 @@ class Drawn:
     outside: NDArray[np.float64]
     before: NDArray[np.float64]
     energy: NDArray[np.float64]
+    filled: NDArray[np.float64]
+    signature: NDArray[np.float64]
+    census: TowerCensus
     n_before: NDArray[np.int64]
     hits: NDArray[np.int64]
     sum_et: NDArray[np.float64]
@@ -195,6 +206,7 @@ class _Drawer:
         # A cell of the detector is compared as a whole, its energy spread over so many.
         self._limits = (zero_suppression * grid.cell_shares[..., None]).astype(np.float32)
         self._per_energy = 1.0 / np.cosh(grid.eta_centres)
+        self._mix = np.random.default_rng(1).uniform(0.5, 1.5, (grid.n_layers, grid.n_eta))
 
     def draw(self, span: Span) -> Iterator[Drawn]:
         imager = self._imager
@@ -207,14 +219,19 @@ class _Drawer:
             if self._zero_suppression > 0:
                 _keep_where(images, np.abs(images) >= self._limits)
                 rings, hits = _rings(images), count_hits(images)
+            weight = np.ones(len(images)) if towers.weight is None else towers.weight
+            filled = np.count_nonzero(images, axis=(2, 3))
             yield Drawn(
                 images=images,
                 mu=towers.mu,
                 event_id=towers.event_id,
-                weight=np.ones(len(images)) if towers.weight is None else towers.weight,
-                outside=outside.sum(axis=0),
-                before=before.sum(axis=(0, 2)),
-                energy=rings.sum(axis=(0, 2)),
+                weight=weight,
+                outside=weight @ outside,
+                before=weight @ before.sum(axis=2),
+                energy=weight @ rings.sum(axis=2),
+                filled=weight @ filled,
+                signature=(before * self._mix).sum(axis=(1, 2)),
+                census=TowerCensus.of(towers),
                 n_before=n_before,
                 hits=hits,
                 sum_et=rings.sum(axis=1) @ self._per_energy,

@@ -363,6 +363,6 @@ def test_dead_cells_and_those_that_never_fire_are_counted_and_said(
     out, warned = " ".join(said.out.split()), " ".join(said.err.split())
     assert "dead cells had, by the geometry │ 1 │ 1" in out
     assert "cells em that never fire │ │ 1" in out
-    assert "cells of data that never fire" in warned
+    assert "cells of data (card 'data') that never fire" in warned
     assert "1 (em at η = -1.25, φ = 2.36)" in warned
     assert "cells of mc" not in warned

@@ -5,30 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from pileupgen.cli.ui.console import console, warn
+from pileupgen.cli.ui.console import console
 
 if TYPE_CHECKING:
-    from pileupgen.run import RunDirectory
     from pileupgen.samples.ingest import IngestSummary
 
 DOMAINS = ("mc", "data")
-MU_ALARM = 1e-3
-"""Kolmogorov-Smirnov p-value below which two μ profiles are called different."""
 
 
-def show_comparison(
-    run: RunDirectory, summaries: Mapping[str, IngestSummary], *, is_matched: bool = False
-) -> None:
-    """Show both domains side by side, and warn if their pileup differs.
+def show_comparison(summaries: Mapping[str, IngestSummary], zero_suppression: float) -> None:
+    """Show both domains side by side.
 
     Parameters
     ----------
-    run : RunDirectory
-        Has both stores.
     summaries : mapping
         What went into each.
-    is_matched : bool
-        Whether their μ profiles were made alike.
+    zero_suppression : float
+        Threshold in GeV that both were cut at.
     """
     from rich.table import Table
 
@@ -36,19 +29,16 @@ def show_comparison(
     table.add_column("")
     for domain in DOMAINS:
         table.add_column(domain, justify="right")
-    columns = [_numbers(summaries[domain]) for domain in DOMAINS]
+    columns = [_numbers(summaries[domain], zero_suppression) for domain in DOMAINS]
     for label in dict.fromkeys(key for column in columns for key in column):
         table.add_row(label, *(column.get(label, "") for column in columns))
     console.print(table)
-    _warn_of_silence(summaries)
-    is_features = any(summary.units for summary in summaries.values())
-    known = all(summary.mean_mu == summary.mean_mu for summary in summaries.values())
-    if not is_matched and (known or not is_features):
-        _compare_mu(run, summaries)
 
 
-def _numbers(summary: IngestSummary) -> dict[str, str]:
-    return _of_features(summary) if summary.units else _of_images(summary)
+def _numbers(summary: IngestSummary, zero_suppression: float) -> dict[str, str]:
+    if summary.units:
+        return _of_features(summary)
+    return _of_images(summary, zero_suppression)
 
 
 def _of_features(summary: IngestSummary) -> dict[str, str]:
@@ -64,12 +54,20 @@ def _of_features(summary: IngestSummary) -> dict[str, str]:
     return rows
 
 
-def _of_images(summary: IngestSummary) -> dict[str, str]:
+def _of_images(summary: IngestSummary, zero_suppression: float) -> dict[str, str]:
     total, outside = sum(summary.energy), sum(summary.energy_outside)
     mu = f"{summary.mean_mu:.2f} ± {summary.sd_mu:.2f}"
-    error = summary.sd_sum_et / summary.n_events**0.5
-    rows = {
-        "events": f"{summary.n_events:,}",
+    n_effective = float(summary.n_events)
+    rows = {"events": f"{summary.n_events:,}"}
+    if summary.census is not None and summary.census.is_weighted:
+        n_effective = summary.census.n_effective
+        rows["events by weight, effective"] = f"{n_effective:,.0f}"
+        if summary.census.n_negative_weights:
+            share = 0.5 * (1 - summary.census.weight_sum / summary.census.weight_sum_abs)
+            n_negative = summary.census.n_negative_weights
+            rows["events of weight below 0"] = f"{n_negative:,}, {share:.2%} of Σ|w|"
+    error = summary.sd_sum_et / max(n_effective, 1) ** 0.5
+    rows |= {
         "⟨μ⟩ ± sd": "unknown" if summary.mean_mu != summary.mean_mu else mu,
         "⟨ΣE_T⟩ / GeV": f"{summary.mean_sum_et:.1f} ± {error:.1f}",
     }
@@ -80,6 +78,12 @@ def _of_images(summary: IngestSummary) -> dict[str, str]:
     for layer, fraction in zip(summary.layers, summary.suppressed, strict=True):
         if fraction > 0:
             rows[f"cells suppressed {layer}"] = f"{fraction:.2%}"
+    if zero_suppression > 0:
+        taken = sum(summary.energy_suppressed)
+        label = f"energy suppressed below {zero_suppression:g} GeV"
+        rows[label] = f"{taken / (total + taken):.2%}" if total + taken > 0 else "none"
+    else:
+        rows["zero suppression"] = "none"
     for layer, n_dead in zip(summary.layers, summary.n_dead, strict=False):
         if n_dead:
             rows[f"dead cells {layer}, by the geometry"] = f"{n_dead:,}"
@@ -93,37 +97,3 @@ def _of_images(summary: IngestSummary) -> dict[str, str]:
     if summary.skipped:
         rows["files skipped"] = f"{len(summary.skipped):,}"
     return rows
-
-
-def _warn_of_silence(summaries: Mapping[str, IngestSummary]) -> None:
-    """Say where cells never fire that the geometry does not call dead."""
-    for domain, summary in summaries.items():
-        if any(summary.n_silent):
-            n, places = sum(summary.n_silent), list(summary.silent_places)
-            where = "; ".join([*places, "…"] if n > len(places) else places)
-            warn(
-                f"cells of {domain} that never fire though others of their ring do: {n:,} "
-                f"({where}); where data's are dead, translation leaves them empty; dead_regions "
-                "in the geometry takes them out in both domains"
-            )
-
-
-def _compare_mu(run: RunDirectory, summaries: Mapping[str, IngestSummary]) -> None:
-    import numpy as np
-    from scipy.stats import ks_2samp
-
-    from pileupgen.samples.store import ImageStore
-
-    profiles = [ImageStore(run.images(domain)).columns["mu"] for domain in DOMAINS]
-    known = [profile[np.isfinite(profile)] for profile in profiles]
-    if not (len(known[0]) and len(known[1])):
-        warn("μ is not known in both domains, so their pileup cannot be compared")
-        return
-    p_value = float(ks_2samp(known[0], known[1]).pvalue)
-    if p_value < MU_ALARM:
-        mc, data = (summaries[domain].mean_mu for domain in DOMAINS)
-        warn(
-            f"the μ profiles differ (⟨μ⟩ = {mc:.2f} and {data:.2f}, Kolmogorov-Smirnov "
-            f"p = {p_value:.1e}): this is no effect of the detector, yet it would be learned; "
-            "--match-mu resample gives mc the profile of data"
-        )

@@ -52,7 +52,7 @@ def one_per_tower(
     if counts is not None and not np.array_equal(flat.counts, counts):
         raise UnreadableInputError(
             f"{where.path}: branch '{branch.name}' has another number of towers than its siblings.",
-            "The file is damaged, or the card mixes branches of two collections.",
+            "The card mixes branches of two collections: name branches of one.",
         )
     return flat
 

@@ -1,0 +1,229 @@
+"""What is counted of a sample while it is read, so that it can be judged afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pileupgen.calo.towers import Towers
+
+_PROBE = 4096
+"""Towers of a layer that are looked at to tell whether its energies are continuous."""
+
+Extreme = tuple[float, int]
+"""A layer's lowest or highest energy in GeV, and how many towers have exactly this one."""
+
+
+@dataclass
+class TowerCensus:
+    """Extremes of towers with energy; of several pieces by :meth:`add`.
+
+    Attributes
+    ----------
+    phi, eta : (float, float)
+        Lowest and highest centre; (inf, −inf) where there is no tower.
+    phi_span : float
+        Largest difference of two φ in one event, in rad.
+    is_phi_whole : bool
+        Whether every φ is a whole number.
+    layers : tuple of str
+        Order of the numbers by layer: the towers' own, whether or not the grid has them.
+    lowest, highest : list of (float, int)
+        By layer.
+    distinct : list of float
+        By layer, distinct energies over towers with energy, of the first towers.
+    absolute, negative : list of float
+        By layer, Σ|E| in GeV, of all towers and of those below zero.
+    """
+
+    phi: tuple[float, float] = (np.inf, -np.inf)
+    eta: tuple[float, float] = (np.inf, -np.inf)
+    phi_span: float = 0.0
+    is_phi_whole: bool = True
+    layers: tuple[str, ...] = ()
+    lowest: list[Extreme] = field(default_factory=list)
+    highest: list[Extreme] = field(default_factory=list)
+    distinct: list[float] = field(default_factory=list)
+    absolute: list[float] = field(default_factory=list)
+    negative: list[float] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, towers: Towers) -> TowerCensus:
+        """Count a chunk of towers."""
+        census = cls(layers=towers.layers)
+        has_energy = np.any(towers.energy != 0, axis=1)
+        if has_energy.any():
+            centre = 0.5 * (towers.edges[:, 0::2] + towers.edges[:, 1::2])
+            eta, phi = centre[has_energy].T
+            census.eta = (float(eta.min()), float(eta.max()))
+            census.phi = (float(phi.min()), float(phi.max()))
+            census.is_phi_whole = bool(np.all(phi == np.round(phi)))
+            census.phi_span = _span(phi, towers.event_index()[has_energy])
+        for energy in towers.energy.T:
+            hits = energy[energy != 0]
+            low, high = (float(hits.min()), float(hits.max())) if len(hits) else (0.0, 0.0)
+            census.lowest.append((low, int(np.count_nonzero(hits == low))))
+            census.highest.append((high, int(np.count_nonzero(hits == high))))
+            probe = hits[:_PROBE]
+            census.distinct.append(len(np.unique(probe)) / len(probe) if len(probe) else 1.0)
+            total = float(hits.sum(dtype=np.float64))
+            below = -float(hits[hits < 0].sum(dtype=np.float64)) if low < 0 else 0.0
+            census.negative.append(below)
+            census.absolute.append(total + 2 * below)
+        return census
+
+    def add(self, later: TowerCensus) -> None:
+        """Add what was counted of later towers."""
+        if not self.layers:
+            self.layers = later.layers
+            self.lowest, self.highest = list(later.lowest), list(later.highest)
+            self.distinct = list(later.distinct)
+            self.absolute, self.negative = list(later.absolute), list(later.negative)
+        else:
+            self.lowest = [_extreme(a, b, low=True) for a, b in _pairs(self.lowest, later.lowest)]
+            self.highest = [
+                _extreme(a, b, low=False) for a, b in _pairs(self.highest, later.highest)
+            ]
+            self.absolute = [a + b for a, b in zip(self.absolute, later.absolute, strict=True)]
+            self.negative = [a + b for a, b in zip(self.negative, later.negative, strict=True)]
+        self.phi = (min(self.phi[0], later.phi[0]), max(self.phi[1], later.phi[1]))
+        self.eta = (min(self.eta[0], later.eta[0]), max(self.eta[1], later.eta[1]))
+        self.phi_span = max(self.phi_span, later.phi_span)
+        self.is_phi_whole &= later.is_phi_whole
+
+
+def _pairs(first: list[Extreme], second: list[Extreme]) -> list[tuple[Extreme, Extreme]]:
+    return list(zip(first, second, strict=True))
+
+
+def _extreme(first: Extreme, second: Extreme, *, low: bool) -> Extreme:
+    if not first[1] or not second[1]:
+        return first if first[1] else second
+    if first[0] == second[0]:
+        return first[0], first[1] + second[1]
+    return min(first, second) if low else max(first, second)
+
+
+def _span(phi: NDArray[Any], event: NDArray[np.int64]) -> float:
+    """Largest difference of two φ in one event, whose towers lie one after another."""
+    starts = np.flatnonzero(np.diff(event, prepend=-1))
+    high, low = np.maximum.reduceat(phi, starts), np.minimum.reduceat(phi, starts)
+    return float((high - low).max())
+
+
+@dataclass(frozen=True)
+class Census:
+    """What was counted of a whole sample.
+
+    Attributes
+    ----------
+    towers : TowerCensus
+        Of the towers as they were read.
+    n_events : int
+        Events.
+    n_empty : int
+        Events without energy in any cell, before the zero suppression.
+    n_duplicates : int
+        Events with energy that are, cell by cell, another one over again.
+    n_mu_unknown, n_mu_negative : int
+        Events whose μ is NaN or infinite, and below zero; the store has NaN for both.
+    mu_correlation : float
+        Of μ with ΣE_T over events; NaN where either is constant or μ is not known.
+    n_negative_weights : int
+        Events with a weight below zero.
+    weight_sum, weight_sum_abs, n_effective : float
+        Σw, Σ|w| and (Σw)² / Σw².
+    ring_hits : tuple of tuple of int
+        By layer and ring: events × cells with energy.
+    sector_hits : tuple of tuple of int
+        By layer and φ column, the same.
+    """
+
+    towers: TowerCensus
+    n_events: int
+    n_empty: int
+    n_duplicates: int
+    n_mu_unknown: int
+    n_mu_negative: int
+    mu_correlation: float
+    n_negative_weights: int
+    weight_sum: float
+    weight_sum_abs: float
+    n_effective: float
+    ring_hits: tuple[tuple[int, ...], ...]
+    sector_hits: tuple[tuple[int, ...], ...]
+
+    @property
+    def is_weighted(self) -> bool:
+        """Whether events have weights that differ."""
+        return abs(self.n_effective - self.n_events) > 1e-9 * self.n_events
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for a stage's record."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Census:
+        """Inverse of :meth:`to_dict`, after JSON too."""
+        towers = dict(values["towers"])
+        for name in ("phi", "eta", "layers"):
+            towers[name] = tuple(towers[name])
+        for name in ("lowest", "highest"):
+            towers[name] = [(float(value), int(count)) for value, count in towers[name]]
+        known = {name: value for name, value in values.items() if name != "towers"}
+        for name in ("ring_hits", "sector_hits"):
+            known[name] = tuple(tuple(row) for row in known[name])
+        return cls(towers=TowerCensus(**towers), **known)
+
+
+class EventTally:
+    """Collects numbers of every event; eight bytes each and number."""
+
+    def __init__(self) -> None:
+        self.towers = TowerCensus()
+        self._columns: dict[str, list[NDArray[np.float64]]] = {
+            name: [] for name in ("mu", "sum_et", "weight", "signature")
+        }
+
+    def add(self, towers: TowerCensus, **columns: NDArray[Any]) -> None:
+        """Add a chunk: ``mu``, ``sum_et``, ``weight`` and ``signature``, shape (n,)."""
+        self.towers.add(towers)
+        for name, values in columns.items():
+            self._columns[name].append(np.asarray(values, dtype=np.float64))
+
+    def column(self, name: str) -> NDArray[np.float64]:
+        """All events' numbers."""
+        return np.concatenate(self._columns[name]) if self._columns[name] else np.empty(0)
+
+    def census(self, hits: NDArray[np.int64]) -> Census:
+        """Judge the events together; ``hits`` are counts by cell, (L, n_eta, n_phi)."""
+        mu, weight = self.column("mu"), self.column("weight")
+        signature = self.column("signature")
+        filled = signature[signature != 0]
+        is_known = np.isfinite(mu) & (mu >= 0)
+        squares = float(np.square(weight).sum())
+        return Census(
+            towers=self.towers,
+            n_events=len(weight),
+            n_empty=len(signature) - len(filled),
+            n_duplicates=len(filled) - len(np.unique(filled)),
+            n_mu_unknown=int(np.count_nonzero(~np.isfinite(mu))),
+            n_mu_negative=int(np.count_nonzero(mu < 0)),
+            mu_correlation=_correlation(mu[is_known], self.column("sum_et")[is_known]),
+            n_negative_weights=int(np.count_nonzero(weight < 0)),
+            weight_sum=float(weight.sum()),
+            weight_sum_abs=float(np.abs(weight).sum()),
+            n_effective=float(weight.sum()) ** 2 / squares if squares else 0.0,
+            ring_hits=tuple(tuple(int(n) for n in row) for row in hits.sum(axis=2)),
+            sector_hits=tuple(tuple(int(n) for n in row) for row in hits.sum(axis=1)),
+        )
+
+
+def _correlation(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return float("nan")
+    return float(np.corrcoef(x, y)[0, 1])

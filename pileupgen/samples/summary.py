@@ -1,0 +1,84 @@
+"""What went into an image store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pileupgen.samples.census import Census
+
+
+@dataclass(frozen=True)
+class IngestSummary:
+    """What went into a store.
+
+    Attributes
+    ----------
+    n_events, n_towers, n_shared : int
+        Events, towers, and towers that shared their energy among several cells.
+    layers : tuple of str
+        Order of the numbers per layer.
+    energy, energy_outside, energy_suppressed : tuple of float
+        Mean per event and layer in GeV, by weight as all means here are: in the images, outside
+        the grid's acceptance, and taken away by the zero suppression.
+    occupancy : tuple of float
+        Fraction of cells with energy, per layer.
+    suppressed : tuple of float
+        Fraction of the cells with energy that the zero suppression emptied, per layer.
+    mean_sum_et, sd_sum_et : float
+        Mean and standard deviation over events of ΣE_T in GeV, with E_T = E / cosh η at the
+        cell's centre.
+    mean_mu, sd_mu : float
+        Mean and standard deviation of μ over the events of which it is known; NaN if there are
+        none.
+    skipped : tuple of str
+        Names of the files left out, wholly or from a fault on.
+    units : tuple of str
+        Units of the features, where the layers are such; else empty. ``energy`` is then the mean
+        of each feature in its unit.
+    sd : tuple of float
+        Standard deviation over events of each feature; empty for calorimeters.
+    n_dead, n_silent : tuple of int
+        Cells of the detector per layer that the geometry calls dead, and that it does not call so
+        yet never had energy though their ring had; empty for features.
+    silent_places : tuple of str
+        Some of the latter.
+    census : Census or None
+        What the sample is judged by; None in records of earlier versions.
+    """
+
+    n_events: int
+    n_towers: int
+    n_shared: int
+    layers: tuple[str, ...]
+    energy: tuple[float, ...]
+    energy_outside: tuple[float, ...]
+    energy_suppressed: tuple[float, ...]
+    occupancy: tuple[float, ...]
+    suppressed: tuple[float, ...]
+    mean_sum_et: float
+    sd_sum_et: float
+    mean_mu: float
+    sd_mu: float
+    skipped: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
+    sd: tuple[float, ...] = ()
+    n_dead: tuple[int, ...] = ()
+    n_silent: tuple[int, ...] = ()
+    silent_places: tuple[str, ...] = ()
+    census: Census | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for a stage's record."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> IngestSummary:
+        """Inverse of :meth:`to_dict`; lists become tuples."""
+        known: dict[str, Any] = {
+            key: tuple(item) if isinstance(item, list) else item for key, item in values.items()
+        }
+        if known.get("census") is not None:
+            known["census"] = Census.from_dict(known["census"])
+        return cls(**known)

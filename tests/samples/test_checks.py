@@ -1,0 +1,330 @@
+"""Checks between reading and training: each finds its own mistake, and none finds one in towers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import yaml
+from numpy.typing import NDArray
+
+from pileupgen.calo.geometry import Grid, get_grid
+from pileupgen.errors import ConfigError, ImplausibleInputError
+from pileupgen.samples.cards import DataCard, default_suppression, load_card
+from pileupgen.samples.checks import (
+    Finding,
+    check_pair,
+    check_profiles,
+    check_sample,
+    judge,
+    require_known,
+)
+from pileupgen.samples.ingest import IngestSummary, examine, ingest
+from tests.sample_files import jagged, write_tree
+
+GRID = Grid(tuple(np.linspace(-2.5, 2.5, 11)), 12, name="coarse")
+N_EVENTS = 120
+CELLS = np.stack(np.meshgrid(GRID.eta_centres, GRID.phi_centres, indexing="ij"), axis=-1).reshape(
+    -1, 2
+)
+
+
+def cells(seed: int = 1, scale: float = 1.0) -> dict[str, NDArray[Any]]:
+    """η, φ, energies and μ of events whose every cell has energy, that grows with μ."""
+    rng = np.random.default_rng(seed)
+    mu = rng.poisson(30, N_EVENTS)
+    shape = (N_EVENTS, len(CELLS))
+    columns = {
+        "eta": np.broadcast_to(CELLS[:, 0], shape).copy(),
+        "phi": np.broadcast_to(CELLS[:, 1], shape).copy(),
+    }
+    for layer in ("em", "had"):
+        columns[layer] = scale * rng.exponential(0.1 * mu[:, None], shape)
+    return {**columns, "mu": mu.astype(np.float64)}
+
+
+def write(path: Path, columns: dict[str, NDArray[Any]]) -> None:
+    write_tree(
+        path,
+        {
+            name: values
+            if values.ndim == 1
+            else jagged(np.full(len(values), values.shape[1]), values.ravel())
+            for name, values in columns.items()
+        },
+        "cells",
+    )
+
+
+def card_of(folder: Path, values: dict[str, Any], **changes: Any) -> DataCard:
+    options = {"tree": "cells", "eta": "eta", "phi": "phi", "layers": {"em": "em", "had": "had"}}
+    card = {
+        **values,
+        "format": "root",
+        "options": {**options, **changes.pop("options", {})},
+        "mu": "mu",
+        "units": {"energy": "GeV"},
+        **changes,
+    }
+    path = folder / "card.yaml"
+    path.write_text(yaml.safe_dump(card), encoding="utf-8")
+    return load_card(path)
+
+
+@pytest.fixture
+def examined(tmp_path: Path, card_values: dict[str, Any]) -> Any:
+    """Findings of a sample that is written with some columns changed."""
+
+    def examine_it(
+        columns: dict[str, NDArray[Any]], grid: Grid = GRID, **changes: Any
+    ) -> tuple[list[Finding], IngestSummary]:
+        write(tmp_path / "sample.root", columns)
+        card = card_of(tmp_path, card_values, **changes)
+        summary = examine(card.open(card.input_files()), grid, N_EVENTS)
+        return check_sample(summary, card, grid), summary
+
+    return examine_it
+
+
+def names(findings: Sequence[Finding], *, is_error: bool | None = None) -> list[str]:
+    return [f.name for f in findings if is_error is None or f.is_error == is_error]
+
+
+def test_a_sound_sample_has_no_findings(examined: Any) -> None:
+    found, summary = examined(cells())
+    assert found == []
+    assert check_pair(summary, examined(cells(2))[1], GRID) == []
+
+
+def doctored(**changes: Any) -> dict[str, NDArray[Any]]:
+    columns = cells()
+    for name, change in changes.items():
+        columns[name] = change(columns[name])
+    return columns
+
+
+def with_value(value: float, n: int) -> Any:
+    def change(values: NDArray[Any]) -> NDArray[Any]:
+        values.reshape(-1)[:: values.size // n] = value
+        return values
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "said"),
+    [
+        ({"phi": np.degrees}, "phi_beyond_turn", "from -165 to 165, beyond a turn"),
+        ({"phi": lambda phi: np.round(36 + phi * 36 / np.pi)}, "phi_beyond_turn", "beyond a turn"),
+        ({"phi": lambda phi: np.round(phi)}, "phi_whole", "every φ is a whole number"),
+        ({"eta": lambda eta: 40 * eta}, "eta_beyond", "from -90 to 90"),
+        ({"em": lambda em: 0 * em, "had": lambda had: 0 * had}, "empty_events", "none of its 120"),
+        ({"em": with_value(-999, 40)}, "sentinel", "numbers of 'em' are exactly -999"),
+        ({"had": with_value(9999, 3)}, "sentinel", "numbers of 'had' are exactly 9999"),
+        ({"mu": with_value(-1, 6)}, "mu_negative", "μ is below 0 in 6 of 120"),
+    ],
+)
+def test_what_cannot_be_physics_is_an_error_unless_allowed(
+    examined: Any, changes: dict[str, Any], name: str, said: str
+) -> None:
+    found, _ = examined(doctored(**changes))
+    assert name in names(found, is_error=True)
+    with pytest.raises(ImplausibleInputError) as caught:
+        judge(found)
+    assert said in caught.value.message
+    assert f"--allow {name}" in caught.value.hint
+    assert found == judge(found, names(found))
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "said"),
+    [
+        ({"phi": lambda phi: phi / (2 * np.pi)}, "phi_silent", "adjacent of 12 φ sectors"),
+        ({"eta": lambda eta: 0.4 * eta}, "rings_silent", "6 of 10 rings"),
+        ({"em": lambda em: 1e3 * em, "had": lambda had: 1e3 * had}, "magnitude", "per interaction"),
+        ({"em": lambda em: 1e-3 * em, "had": lambda e: 1e-3 * e}, "magnitude", "per interaction"),
+        ({"had": lambda had: 0 * had}, "layer_silent", "layer 'had' has no energy"),
+        ({"em": lambda em: em - 3.0}, "negative_energy", "Σ|E| is below 0"),
+        ({"mu": with_value(np.nan, 6)}, "mu_unknown", "in 6 of 120 events"),
+        ({"mu": lambda mu: mu[::-1].copy()}, "mu_unrelated", "not correlated"),
+        ({"em": lambda em: np.minimum(em, 4.0)}, "repeated_maximum", "exactly 4, its largest"),
+    ],
+)
+def test_what_may_be_a_mistake_is_a_warning_with_numbers(
+    examined: Any, changes: dict[str, Any], name: str, said: str
+) -> None:
+    found, _ = examined(doctored(**changes))
+    assert name in names(found, is_error=False)
+    assert any(said in finding.message for finding in judge(found))
+
+
+def test_events_that_are_repeated_are_counted(examined: Any) -> None:
+    columns = cells()
+    for values in columns.values():
+        values[100:] = values[:20]
+    found, summary = examined(columns)
+    assert summary.census.n_duplicates == 20
+    assert "20 of 120 events repeat" in found[0].message
+
+
+def test_mu_of_some_events_may_be_unknown(examined: Any) -> None:
+    columns = cells()
+    known = columns["mu"].copy()
+    columns["mu"][:10] = np.nan
+    summary = examined(columns)[1]
+    assert summary.mean_mu == pytest.approx(known[10:].mean(), rel=1e-12)
+    assert summary.sd_mu == pytest.approx(known[10:].std(ddof=1), rel=1e-12)
+
+
+def test_a_layer_that_the_grid_lacks(examined: Any) -> None:
+    grid = Grid(GRID.eta_edges, 12, ("em",), name="em_only")
+    found, _ = examined(cells(), grid)
+    assert names(found, is_error=True) == ["layer_dropped"]
+    assert "no layer 'had', which has 5" in found[0].message
+
+
+def test_names_that_sound_like_transverse_energy(examined: Any) -> None:
+    columns = {**cells(), "tower_et": cells()["em"]}
+    layers = {"em": "tower_et", "had": "had"}
+    found, _ = examined(columns, options={"layers": layers})
+    assert names(found) == ["transverse_energy"]
+    found, _ = examined(columns, options={"layers": layers, "quantity": "ET"})
+    assert names(found) == []
+
+
+def test_one_branch_in_two_layers(examined: Any) -> None:
+    found, _ = examined(cells(), options={"layers": {"em": "em", "had": "em"}})
+    assert "layers_alike" in names(found)
+
+
+def test_energies_a_thousand_apart(examined: Any) -> None:
+    mc, data = examined(cells())[1], examined(cells(2, scale=1e-3))[1]
+    found = check_pair(mc, data, GRID)
+    assert names(found, is_error=True) == ["energy_scale"]
+    assert "apart" in found[0].message
+
+
+def test_layers_and_rings_that_one_domain_lacks(examined: Any) -> None:
+    mc = examined(cells())[1]
+    silent = cells(2)
+    silent["had"][:] = 0
+    found = [f for f in check_pair(mc, examined(silent)[1], GRID) if f.name == "silent_in_one"]
+    assert [f.message.split(",")[0] for f in found] == ["layer 'had' has no energy in data"]
+    ringless = cells(2)
+    ringless["em"][:, CELLS[:, 0] > 2] = 0
+    (found,) = check_pair(mc, examined(ringless)[1], GRID)
+    assert "1 rings of 'em' have no energy in data (η = 2.25)" in found.message
+
+
+def test_a_mu_that_counts_something_else_is_not_matched(examined: Any) -> None:
+    mc = examined(cells())[1]
+    half = cells(2)
+    data = examined({**half, "mu": np.round(half["mu"] / 2)})[1]
+    (found,) = check_profiles(mc, data, cells()["mu"], np.round(half["mu"] / 2))
+    assert found.name == "mu_counts_else"
+    assert "--match-mu" not in str(found)
+    lower = examined({**cells(2, scale=0.5), "mu": np.round(half["mu"] / 2)})[1]
+    (found,) = check_profiles(mc, lower, cells()["mu"], np.round(half["mu"] / 2))
+    assert found.name == "mu_apart"
+    assert "--match-mu resample" in found.hint
+
+
+def test_what_is_refused_leaves_no_store(tmp_path: Path, card_values: dict[str, Any]) -> None:
+    write(tmp_path / "sample.root", doctored(phi=np.degrees))
+    card = card_of(tmp_path, card_values)
+    reader = card.open(card.input_files())
+
+    def store(**more: Any) -> None:
+        ingest(reader, GRID, tmp_path / "s.h5", domain="mc", card=card, inputs=[], **more)
+
+    with pytest.raises(ImplausibleInputError):
+        store()
+    assert not list(tmp_path.glob("*.h5*"))
+    store(allow=["phi_beyond_turn"])
+    assert (tmp_path / "s.h5").is_file()
+
+
+def test_only_checks_that_exist_are_allowed() -> None:
+    require_known(["sentinel"])
+    with pytest.raises(ConfigError, match="Did you mean 'sentinel'"):
+        require_known(["sentinal"])
+
+
+def test_weights_weigh_all_means(examined: Any) -> None:
+    columns = cells()
+    weight = np.where(columns["mu"] > 30, 0.1, 1.9)
+    weight[:2] = -1
+    _, plain = examined(columns)
+    _, summary = examined({**columns, "w": weight}, weight="w")
+    energy = columns["em"] + columns["had"]
+    sum_et = (energy / np.cosh(columns["eta"])).sum(axis=1)
+    assert plain.mean_sum_et == pytest.approx(sum_et.mean(), rel=1e-6)
+    assert summary.mean_sum_et == pytest.approx(np.average(sum_et, weights=weight), rel=1e-6)
+    assert sum(summary.energy) == pytest.approx(
+        np.average(energy.sum(axis=1), weights=weight), rel=1e-6
+    )
+    assert summary.mean_mu == pytest.approx(np.average(columns["mu"], weights=weight), rel=1e-6)
+    assert summary.census.n_negative_weights == 2
+    assert summary.census.n_effective == pytest.approx(
+        weight.sum() ** 2 / np.square(weight).sum(), rel=1e-9
+    )
+
+
+def test_weights_without_a_sum_are_refused(examined: Any) -> None:
+    weight = np.where(np.arange(N_EVENTS) % 2, 1.0, -1.0)
+    found, _ = examined({**cells(), "w": weight}, weight="w")
+    assert "weights" in names(found, is_error=True)
+
+
+def test_showers_are_not_cut_unasked(tmp_path: Path, card_values: dict[str, Any]) -> None:
+    showers = np.random.default_rng(1).exponential(300, (20, 45 * 16 * 9))
+    with h5py.File(tmp_path / "sample.h5", "w") as file:
+        file["showers"] = showers
+    path = tmp_path / "card.yaml"
+    values = {**card_values, "files": "sample.h5", "format": "calochallenge"}
+    path.write_text(yaml.safe_dump(values), encoding="utf-8")
+    card = load_card(path)
+    assert default_suppression([card]) == 0
+    summary = ingest(
+        card.open(card.input_files()),
+        get_grid("calochallenge_2"),
+        tmp_path / "s.h5",
+        domain="mc",
+        card=card,
+        inputs=[],
+        zero_suppression=default_suppression([card]),
+    )
+    assert sum(summary.energy) == pytest.approx(1e-3 * showers.sum(axis=1).mean(), rel=1e-6)
+
+
+def test_the_threshold_has_to_be_given_where_formats_differ(
+    tmp_path: Path, card_values: dict[str, Any]
+) -> None:
+    path = tmp_path / "card.yaml"
+    path.write_text(yaml.safe_dump(card_values), encoding="utf-8")
+    delphes, tree = load_card(path), card_of(tmp_path, card_values)
+    assert default_suppression([delphes, delphes]) == 0.5
+    with pytest.raises(ConfigError, match=r"0\.5 GeV for delphes and 0 GeV for root"):
+        default_suppression([delphes, tree])
+
+
+def test_the_unit_of_the_challenge_is_not_another(
+    tmp_path: Path, card_values: dict[str, Any]
+) -> None:
+    with h5py.File(tmp_path / "sample.h5", "w") as file:
+        file["showers"] = np.random.default_rng(1).exponential(0.3, (20, 45 * 16 * 9))
+    path = tmp_path / "card.yaml"
+    values = {
+        **card_values,
+        "files": "sample.h5",
+        "format": "calochallenge",
+        "units": {"energy": "GeV"},
+    }
+    path.write_text(yaml.safe_dump(values), encoding="utf-8")
+    card, grid = load_card(path), get_grid("calochallenge_2")
+    found = check_sample(examine(card.open(card.input_files()), grid, 20), card, grid)
+    assert "unit_of_format" in names(found, is_error=True)
