@@ -1,4 +1,4 @@
-# make demo   the main job: simulate, preprocess, train, translate, validate
+# make demo   the main job: simulate, preprocess, train, translate, validate; and the recommended way beside
 # make test   style, types, layers, documentation, tests
 # make docs   the documentation, in docs/_build/html
 # Both set up .venv first; all they need is Python 3.11 or newer.
@@ -23,6 +23,9 @@ demo: setup
 	pileupgen train
 	pileupgen translate --t-release 300 --w 2.0
 	pileupgen validate
+	pileupgen translate --mode invert --t-release 300 --w 2.0 --steps 8 -o runs/demo/translated/recommended.h5
+	pileupgen validate --input runs/demo/translated/recommended.h5 --no-ladder
+	pileupgen compare runs/demo runs/demo/validation/recommended
 
 test: setup
 	ruff check .

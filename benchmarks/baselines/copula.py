@@ -56,10 +56,4 @@ class GaussianCopula:
         return torch.cat(parts)
 
     def _mapped(self, scores: Tensor) -> Tensor:
-        n, n_layers, n_eta, n_phi = scores.shape
-        mean_mc, mean_data = self.field.mean[:2].view(2, n_layers, n_eta, 1)
-        modes = torch.fft.rfft((scores - mean_mc).reshape(n, n_layers * n_eta, n_phi), dim=2)
-        moved = torch.einsum("kij,njk->nik", self.map.to(modes), modes)
-        cells = torch.fft.irfft(moved, n=n_phi, dim=2).view(n, n_layers, n_eta, n_phi)
-        mapped: Tensor = cells + mean_data
-        return mapped
+        return self.field.move(scores, self.map, MC, DATA)

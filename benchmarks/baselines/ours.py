@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from benchmarks.baselines.contract import Output, Problem
-from pileupgen.cli.translation_job import REAL_PER_CORRECTION_EVENT, read_release_scan
+from pileupgen.cli.translation_job import REAL_PER_CORRECTION_EVENT, with_release
+from pileupgen.cli.ui.translation_options import model_identity
 from pileupgen.config import Config, load_config
 from pileupgen.diffusion.pipeline import PileupTranslationPipeline
 from pileupgen.diffusion.settings import Settings
@@ -69,8 +70,9 @@ def as_configured(config: Config, run: RunDirectory) -> Settings:
     """What `pileupgen translate` does without options."""
     settings = config.translate
     if settings.t_release == "auto":
-        choice = read_release_scan(run).choose(settings.tolerance, settings.release_by)
-        settings = settings.released_at(choice.t)
+        pipeline = PileupTranslationPipeline.from_pretrained(run.model)
+        identity = model_identity(run)
+        return with_release(settings, run, run.translated, identity, pipeline, config.seed)
     return settings
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pileupgen.compare.pareto import Judge, ScanPoint
     from pileupgen.diffusion.pipeline import PileupTranslationPipeline
     from pileupgen.diffusion.settings import Settings
+    from pileupgen.measure.bootstrap import Estimate
+    from pileupgen.run import RunDirectory
     from pileupgen.samples.store import Images, ImageStore
 
 T = TypeVar("T")
@@ -132,14 +134,13 @@ def _scan(
     min_source_correlation: float,
 ) -> None:
     from pileupgen.cli.translation_job import load_pipeline
-    from pileupgen.cli.ui.console import console, progress, say_next, say_read, say_wrote
+    from pileupgen.cli.ui.console import console, say_next, say_read, say_wrote
     from pileupgen.cli.ui.session import choose_device, open_store
     from pileupgen.cli.ui.translation_options import OPERATING_POINT, model_identity
-    from pileupgen.compare.pareto import ScanPoint, recommend
+    from pileupgen.compare.pareto import recommend
     from pileupgen.files import write_whole
     from pileupgen.report.figures import write_figure
     from pileupgen.report.figures.pareto import cost_figure, pareto_figure
-    from pileupgen.run import fingerprint
 
     directory = session.run
     model = model_identity(directory)
@@ -151,25 +152,11 @@ def _scan(
     pipeline = load_pipeline(directory, choose_device(device))
     for settings in ways:
         pipeline.check(settings)
-    rows = mc.indices("validation", n_events)
-    judge = _judge(mc, data, n_events, seed)
-    common = [model, mc.provenance, data.provenance, n_events, seed]
+    points, references = measure_ways(
+        directory, model, pipeline, ways, n_events, seed, "scan        "
+    )
     folder = directory.path / "scan"
-    points: list[ScanPoint] = []
-    with progress("scan        ", len(ways), "points") as advance:
-        for settings in ways:
-            label = settings.describe()
-            path = folder / "points" / f"{fingerprint([settings.provenance(), common])}.json"
-            if path.is_file():
-                points.append(ScanPoint.from_dict(json.loads(path.read_text(encoding="utf-8"))))
-                advance(1, f"{label} (kept)")
-                continue
-            point = _measure(session, pipeline, model, settings, mc, rows, judge, seed)
-            write_whole(path, json.dumps(point.to_dict(), indent=2, ensure_ascii=False))
-            points.append(point)
-            advance(1, label)
     best, rule = recommend(points, min_source_correlation)
-    references = judge.references()
     console.print(_table(points, references, best))
     write_whole(folder / "front.csv", _csv(points))
     say_wrote(folder / "front.csv", f"{len(points)} points")
@@ -185,6 +172,64 @@ def _scan(
     console.print(f"[bold]point[/]  {best.label}: {rule}", soft_wrap=True)
     say_wrote(place, "translate takes it by default")
     say_next(f"pileupgen translate{session.arguments}")
+
+
+def measure_ways(
+    directory: RunDirectory,
+    model: str,
+    pipeline: PileupTranslationPipeline,
+    ways: list[Settings],
+    n_events: int,
+    seed: int,
+    title: str,
+) -> tuple[list[ScanPoint], dict[str, Estimate]]:
+    """Translate validation events in some ways and measure them; what is known is kept.
+
+    Parameters
+    ----------
+    directory : RunDirectory
+    model : str
+        Identity of the model.
+    pipeline : PileupTranslationPipeline
+    ways : list of Settings
+    n_events : int
+        Validation events of mc and of data at most.
+    seed : int
+    title : str
+        Of the progress bar.
+
+    Returns
+    -------
+    points : list of ScanPoint
+        One for each way.
+    references : dict of Estimate
+        Mean W1/σ of reference and source.
+    """
+    from pileupgen.cli.ui.console import progress
+    from pileupgen.compare.pareto import ScanPoint
+    from pileupgen.files import write_whole
+    from pileupgen.run import fingerprint
+    from pileupgen.samples.store import ImageStore
+
+    mc, data = (ImageStore(directory.images(domain)) for domain in ("mc", "data"))
+    rows = mc.indices("validation", n_events)
+    judge = _judge(mc, data, n_events, seed)
+    common = [model, mc.provenance, data.provenance, n_events, seed]
+    points: list[ScanPoint] = []
+    with progress(title, len(ways), "points") as advance:
+        for settings in ways:
+            label = settings.describe()
+            name = f"{fingerprint([settings.provenance(), common])}.json"
+            path = directory.path / "scan" / "points" / name
+            if path.is_file():
+                points.append(ScanPoint.from_dict(json.loads(path.read_text(encoding="utf-8"))))
+                advance(1, f"{label} (kept)")
+                continue
+            point = _measure(directory, pipeline, model, settings, mc, rows, judge, seed)
+            write_whole(path, json.dumps(point.to_dict(), indent=2, ensure_ascii=False))
+            points.append(point)
+            advance(1, label)
+    return points, judge.references()
 
 
 def _judge(mc: ImageStore, data: ImageStore, n_events: int, seed: int) -> Judge:
@@ -203,7 +248,7 @@ def _judge(mc: ImageStore, data: ImageStore, n_events: int, seed: int) -> Judge:
 
 
 def _measure(
-    session: Session,
+    directory: RunDirectory,
     pipeline: PileupTranslationPipeline,
     model: str,
     settings: Settings,
@@ -216,7 +261,7 @@ def _measure(
     from pileupgen.diffusion.production import Production
     from pileupgen.diffusion.weights import WeightSummary
 
-    member = ready_member(session.run, model, pipeline, settings, seed, quiet=True)
+    member = ready_member(directory, model, pipeline, settings, seed, quiet=True)
     production = Production(mc, rows, [member], seed)
     images, log_ratio = _translated(production, mc, rows)
     ess = WeightSummary.of(log_ratio, settings.log_weight_limit).ess

@@ -125,6 +125,9 @@ def _automatic_release(summary: TrainingSummary, settings: Settings) -> ReleaseC
     """What ``--t-release auto`` would take, told on the console; None if nothing is good enough."""
     from pileupgen.cli.ui.console import console
 
+    if settings.release_by == "fidelity":
+        # Known once events are translated, by --t-release auto or by a scan.
+        return None
     try:
         choice = summary.release.choose(settings.tolerance, settings.release_by)
     except ConfigError as error:

@@ -126,7 +126,8 @@ def translate(
         float | None,
         typer.Option(
             "--tolerance",
-            help="For auto: auc (0.55) and spread (0.2) at most, ess (0.95) at least; per-event: "
+            help="For auto: source correlation of blocks (0.9) and ess (0.95) at least, auc (0.55) "
+            "and spread (0.2) at most; per-event: "
             "|ln r| (0.2) at most.",
             show_default=False,
         ),

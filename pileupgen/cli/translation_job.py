@@ -125,7 +125,7 @@ def _translate(
         require_same_grid(
             store.grid, pipeline.geometry, str(store.path), f"the model {directory.model}"
         )
-    settings = with_release(settings, directories[0], target)
+    settings = with_release(settings, directories[0], target, models[0], pipelines[0], request.seed)
     pipelines[0].check(settings)
     _warn_of_other_splits(directories)
     members = [
@@ -177,12 +177,22 @@ def load_pipeline(directory: RunDirectory, device: str) -> PileupTranslationPipe
     return pipeline
 
 
-def with_release(settings: Settings, directory: RunDirectory, target: Path) -> Settings:
-    """Settings whose release is a timestep; an automatic one is chosen, explained and drawn."""
+def with_release(
+    settings: Settings,
+    directory: RunDirectory,
+    target: Path,
+    model: str,
+    pipeline: PileupTranslationPipeline,
+    seed: int,
+) -> Settings:
+    """Settings whose release is a timestep; an automatic one is chosen and explained."""
+    from pileupgen.cli.measured_release import measured_release
     from pileupgen.cli.ui.console import console, say_wrote
 
     if settings.t_release != "auto":
         return settings
+    if settings.release_by == "fidelity":
+        return measured_release(directory, model, pipeline, settings, seed)
     scan = read_release_scan(directory)
     choice = scan.choose(settings.tolerance, settings.release_by)
     console.print(f"[bold]release[/] {choice.reason}", soft_wrap=True)

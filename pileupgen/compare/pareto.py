@@ -177,4 +177,6 @@ def recommend(points: Sequence[ScanPoint], min_source_correlation: float) -> tup
         f"highest source correlation among {len(near)} points with W1/σ ≤ {limit:.3f}, the lowest "
         f"({best.w1.value:.3f}) plus its interval's half width; {reference}"
     )
+    if not chosen.n_evaluations and any(point.n_evaluations for point in points):
+        rule += "; no diffusion comes nearer by more than that, so none is recommended"
     return chosen, rule

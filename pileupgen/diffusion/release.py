@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from pileupgen.diffusion.settings import ReleaseBy
+from pileupgen.diffusion.settings import RatioCriterion
 from pileupgen.diffusion.weights import effective_fraction
 from pileupgen.errors import ConfigError
 
-TOLERANCES: dict[ReleaseBy, float] = {"auc": 0.55, "ess": 0.95, "spread": 0.2}
+TOLERANCES: dict[RatioCriterion, float] = {"auc": 0.55, "ess": 0.95, "spread": 0.2}
 """Default of each criterion; all three are d ≈ 0.2 for unit Gaussians a distance d apart."""
-NAMES: dict[ReleaseBy, str] = {"auc": "AUC", "ess": "ESS", "spread": "std(ln r)"}
+NAMES: dict[RatioCriterion, str] = {"auc": "AUC", "ess": "ESS", "spread": "std(ln r)"}
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class ReleaseChoice:
     t: int
     t_low: int
     t_high: int | None
-    by: ReleaseBy
+    by: RatioCriterion
     tolerance: float
     value: float
     low: float
@@ -107,7 +107,7 @@ class ReleaseScan:
         """Inverse of :meth:`to_dict`."""
         return cls(**values)
 
-    def curve(self, by: ReleaseBy) -> tuple[list[float], list[float], list[float]]:
+    def curve(self, by: RatioCriterion) -> tuple[list[float], list[float], list[float]]:
         """A criterion over t with its interval.
 
         Raises
@@ -127,7 +127,7 @@ class ReleaseScan:
             )
         return curves[by]
 
-    def choose(self, tolerance: float | None = None, by: ReleaseBy = "auc") -> ReleaseChoice:
+    def choose(self, tolerance: float | None = None, by: RatioCriterion = "auc") -> ReleaseChoice:
         """The earliest scanned t from which on a criterion stays within its tolerance.
 
         Parameters
@@ -167,7 +167,7 @@ class ReleaseScan:
         )
 
 
-def _first_within(values: list[float], limit: float, by: ReleaseBy) -> int | None:
+def _first_within(values: list[float], limit: float, by: RatioCriterion) -> int | None:
     curve = np.asarray(values)
     outside = np.flatnonzero(curve < limit if by == "ess" else curve > limit)
     first = 0 if len(outside) == 0 else int(outside[-1]) + 1

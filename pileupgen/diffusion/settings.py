@@ -24,7 +24,9 @@ Sampler = Literal["ancestral", "ddim", "dpmsolver++", "sde-dpmsolver++"]
 GuidanceKind = Literal["classifier-free", "closed-form", "ratio", "classifier"]
 WeightSchedule = Literal["constant", "linear", "cosine"]
 Release = Literal["common", "per-event"]
-ReleaseBy = Literal["auc", "ess", "spread"]
+RatioCriterion = Literal["auc", "ess", "spread"]
+"""What the ratio classifier says of noised events."""
+ReleaseBy = Literal["fidelity", "auc", "ess", "spread"]
 Decode = Literal["mean", "sample"]
 CorrectionKind = Literal["auto", "correlations", "marginals"]
 UNRELEASED: tuple[Mode, ...] = ("generate", "transport", "calibrate")
@@ -81,7 +83,7 @@ class Settings:
     t_release : int or str
         Timestep of the release, 0 … T − 1; 0 leaves the latents as they are. With a per-event
         release the latest one. ``auto`` stands for what the model's release scan chooses; see
-        :meth:`released_at`.
+        :meth:`released_at`; or, by fidelity, for what measured translations say.
     w : float
         Guidance of the decoding; 0 is off.
     num_inference_steps : int
@@ -183,11 +185,16 @@ class Settings:
         "within the tolerance",
         **_WAY,
     )
-    release_by: ReleaseBy = setting("auc", "what t_release auto judges by", **_WAY)
+    release_by: ReleaseBy = setting(
+        "fidelity",
+        "what t_release auto judges by: W1/σ and source correlation of translated validation "
+        "events, or AUC, ESS or spread of the ratio classifier at the release",
+        **_WAY,
+    )
     tolerance: float | None = setting(
         None,
-        "for t_release auto: auc (0.55) and spread (0.2) at most, ess (0.95) at least; for a "
-        "per-event release: |ln r| (0.2) at most",
+        "for t_release auto: source correlation of blocks (0.9) and ess (0.95) at least, auc "
+        "(0.55) and spread (0.2) at most; for a per-event release: |ln r| (0.2) at most",
         gt=0,
         **_WAY,
     )

@@ -7,6 +7,7 @@ import pytest
 from pileupgen.compare.pareto import ScanPoint, is_on_pareto_front, recommend
 from pileupgen.errors import ConfigError
 from pileupgen.measure.bootstrap import Estimate
+from pileupgen.samples.store import ImageStore
 
 GRID = ("--modes", "calibrate,partial,invert", "--t-release", "100,600", "--w", "0")
 
@@ -25,9 +26,21 @@ def test_front_and_recommendation():
     chosen, rule = recommend(points, 0.99)
     assert chosen is points[1]
     assert "no point has block source correlation" in rule
+    assert "none is recommended" not in rule
     cheap = point(0.105, 0.9, n=5)
     assert recommend([*points, cheap], 0.5)[0] is cheap
     assert ScanPoint.from_dict(json.loads(json.dumps(cheap.to_dict()))) == cheap
+
+
+def test_where_nothing_is_left_to_learn_no_diffusion_is_recommended():
+    """A point that needs no network wins unless diffusion is nearer by more than the error."""
+    calibration = point(0.075, 0.996, n=0)
+    chosen, rule = recommend([calibration, point(0.080, 0.994), point(0.089, 0.91)], 0.9)
+    assert chosen is calibration
+    assert "none is recommended" in rule
+    chosen, rule = recommend([calibration, point(0.060, 0.98)], 0.9)
+    assert chosen.w1.value == 0.060
+    assert "none is recommended" not in rule
 
 
 def test_a_scan_keeps_its_points_and_recommends_one(tiny_run, command):
@@ -65,3 +78,28 @@ def test_a_scan_keeps_its_points_and_recommends_one(tiny_run, command):
 )
 def test_bad_requests_are_named(tiny_run, command, options, words):
     assert words in command("scan", "--run", tiny_run, *options, error=ConfigError)
+
+
+def test_an_automatic_release_is_measured_and_kept(tiny_run, command, tmp_path):
+    args = (
+        "translate",
+        "--run",
+        tiny_run,
+        "--device",
+        "cpu",
+        "--t-release",
+        "auto",
+        "--steps",
+        "2",
+    )
+    said = command(*args, "-o", tmp_path / "auto.h5")
+    assert "highest source correlation among" in said
+    points = list((tiny_run / "scan" / "points").iterdir())
+    measured = [ScanPoint.from_dict(json.loads(path.read_text())) for path in points]
+    assert {"calibrate", "transport"} <= {part.settings["mode"] for part in measured}
+    tried = {part.settings["t_release"] for part in measured if part.n_evaluations == 2}
+    assert {100, 200, 300, 450, 600, 800} <= tried
+    provenance = ImageStore(tmp_path / "auto.h5").provenance
+    best, _ = recommend([p for p in measured if p.n_evaluations in (0, 2)], 0.9)
+    assert provenance["mode"] == best.settings["mode"]
+    assert provenance["t_release"] == best.settings["t_release"]

@@ -256,7 +256,10 @@ def test_controls_are_kept_apart_and_resume_as_any(tiny_run, command, plain):
         (("--guidance-interval", "500,50"), "not within 0,999"),
         (("--mode", "invert+sde", "--sampler", "ddim"), "no noise"),
         (("--mode", "invert", "--release", "per-event"), "goes with mode partial"),
-        (("--t-release", "auto", "--tolerance", "0.0001"), "never falls to 0.0001"),
+        (
+            ("--t-release", "auto", "--release-by", "auc", "--tolerance", "0.0001"),
+            "never falls to 0.0001",
+        ),
         (("--weight-limit", "-1"), "log_weight_limit"),
         (("--timesteps", "300,half"), "whole numbers"),
         (("--timesteps", "300,100", "--steps", "3"), "exclude each other"),

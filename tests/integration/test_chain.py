@@ -177,17 +177,10 @@ def test_other_modes_run(chain, options):
         *options,
         "-o",
         target,
-        code=0 if "auto" not in options else _auto_code(chain),
     )
     if "auto" in options:
-        assert "AUC" in out
-        return
+        assert "highest source correlation among" in out
     assert len(ImageStore(chain / target)) == 50
-
-
-def _auto_code(chain: Path) -> int:
-    scan = json.loads((chain / "runs" / "small" / "model" / "release.json").read_text())
-    return 0 if scan["auc"][-1] <= 0.55 else 2
 
 
 def test_release_zero_without_a_network_is_the_calibration(chain):

@@ -296,3 +296,15 @@ def test_means_of_near_rings_leave_out_what_is_beyond_the_edges(height):
         x, (rings, 1), stride=1, padding=(rings // 2, 0), count_include_pad=False
     )
     torch.testing.assert_close(_mean_of_near_rings(x), expected)
+
+
+def test_a_local_denoiser_is_shown_the_closed_forms_estimate_until_its_own_is_fed_back():
+    x_t, closed, fed = torch.randn(3, 4, 8, 4, 6)
+    fed[2:] = 0
+    alpha, sigma = torch.full((4,), 0.8), torch.full((4,), 0.6)
+    own = 0.8 * x_t - 0.6 * closed
+    for is_conditioned in (False, True):
+        network = LocalDenoiser(8, 4, 6, 4, 1, (2, 2), self_conditioned=is_conditioned)
+        shown = network.estimate(fed, x_t, closed, alpha, sigma)
+        torch.testing.assert_close(shown[2:], own[2:])
+        torch.testing.assert_close(shown[:2], fed[:2] if is_conditioned else own[:2])

@@ -7,6 +7,7 @@ import os
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
@@ -27,6 +28,7 @@ from pileupgen.training.objectives import (
     Denoising,
     DensityRatio,
     Reconstruction,
+    even_timesteps,
     stratified_timesteps,
 )
 from pileupgen.training.step import new_accelerator
@@ -305,3 +307,17 @@ def test_timesteps_are_stratified():
     # One of the 50 strata may be cut by the turn at T.
     assert len((t // 20).unique()) >= 49
     assert 0 <= int(t.min()) <= int(t.max()) < 1000
+
+
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+def test_timesteps_are_even_in_the_angle_whatever_the_shift(shift):
+    """What is learned does not depend on how a schedule numbers its noise levels."""
+    scheduler = make_scheduler(1000, shift=shift)
+    rng = torch.Generator().manual_seed(2)
+    t = torch.cat([even_timesteps(64, scheduler, rng) for _ in range(300)])
+    angle = torch.arccos(scheduler.alphas_cumprod.double().sqrt())
+    found = angle[t] / (math.pi / 2)
+    counts = torch.histc(found.float(), 10, 0, 1)
+    np.testing.assert_allclose(counts / len(t), 0.1, atol=0.02)
+    if shift > 1:
+        assert float((t < 500).double().mean()) > 0.6

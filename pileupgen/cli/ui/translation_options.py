@@ -64,6 +64,7 @@ class ReleaseChoice(enum.StrEnum):
 class ReleaseByChoice(enum.StrEnum):
     """What `--t-release auto` judges by."""
 
+    FIDELITY = "fidelity"
     AUC = "auc"
     ESS = "ess"
     SPREAD = "spread"

@@ -1,0 +1,71 @@
+"""What `--t-release auto` takes by default: the release whose translated events are measured best.
+
+A ratio classifier says how alike noised events are, not what becomes of them. Some release times
+are tried on validation events, together with the translations that need no diffusion, and the rule
+of `pileupgen scan` decides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+    from pileupgen.diffusion.settings import Settings
+    from pileupgen.run import RunDirectory
+
+FRACTIONS = (0.1, 0.2, 0.3, 0.45, 0.6, 0.8)
+"""Release times tried, over the number of timesteps."""
+N_EVENTS = 300
+"""Validation events of mc and of data at most."""
+MIN_SOURCE_CORRELATION = 0.9
+"""Of blocks, for what is recommended, where no tolerance is given."""
+
+
+def measured_release(
+    directory: RunDirectory,
+    model: str,
+    pipeline: PileupTranslationPipeline,
+    settings: Settings,
+    seed: int,
+) -> Settings:
+    """Settings with the measured release, or without diffusion where that is no worse.
+
+    Parameters
+    ----------
+    directory : RunDirectory
+        Measurements are kept in its folder scan/points.
+    model : str
+        Identity of the model.
+    pipeline : PileupTranslationPipeline
+    settings : Settings
+        With ``t_release`` "auto".
+    seed : int
+    """
+    from pileupgen.cli.scan import measure_ways
+    from pileupgen.cli.ui.console import console
+    from pileupgen.compare.pareto import recommend
+    from pileupgen.diffusion.settings import Settings as Way
+
+    tolerance = settings.tolerance
+    lowest = MIN_SOURCE_CORRELATION if tolerance is None else tolerance
+    times = sorted({round(part * pipeline.num_train_timesteps) for part in FRACTIONS})
+    tried = [replace(settings, t_release=t, tolerance=None, timesteps=None) for t in times]
+    plain = [
+        replace(Way(mode=mode), t_release=0, n_correction_events=settings.n_correction_events)
+        for mode in ("calibrate", "transport")
+    ]
+    ways = [*plain, *tried]
+    points, _ = measure_ways(directory, model, pipeline, ways, N_EVENTS, seed, "release     ")
+    best, rule = recommend(points, lowest)
+    console.print(f"[bold]release[/] {best.label}: {rule}", soft_wrap=True)
+    chosen = ways[points.index(best)]
+    return replace(
+        chosen,
+        n_draws=settings.n_draws,
+        batch_size=settings.batch_size,
+        micro_batch=settings.micro_batch,
+        log_weight_limit=settings.log_weight_limit,
+        calibrate_after=settings.calibrate_after,
+    )
