@@ -62,10 +62,11 @@ def ladder_of(
     source = samples.source.take(kept)
     rows = rows_of_events(mc, source.event_id)
     training = mc.read(mc.indices("train", session.config.translate.n_correction_events))
-    total = n_translated(way, len(rows), len(training))
+    pipeline = load_pipeline(session.run, settings.device)
+    total = n_translated(pipeline, way, len(rows), len(training))
     with progress("ladder      ", total) as advance:
         return climb(
-            load_pipeline(session.run, settings.device),
+            pipeline,
             mc.read(rows),
             training,
             replace(samples, source=source, translated=source),

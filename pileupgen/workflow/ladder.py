@@ -34,10 +34,11 @@ class Way:
     settings: Settings
 
 
-def ways_of(settings: Settings) -> tuple[Way, ...]:
+def ways_of(settings: Settings, is_self_conditioned: bool = True) -> tuple[Way, ...]:
     """The variants of a translation, each with a part left out, as asked last.
 
-    A part that the translation does not have, guidance where w is 0, is not left out. A translation
+    A part that the translation does not have, guidance where w is 0 or self-conditioning of a
+    network that was not trained with it, is not left out. A translation
     without diffusion has no variants but calibration and the linear map.
     """
     first = (
@@ -49,16 +50,13 @@ def ways_of(settings: Settings) -> tuple[Way, ...]:
             *(way for way in first if way.name != settings.mode),
             Way(AS_ASKED, "as asked", settings),
         )
+    alone = replace(settings, self_conditioning=False)
     return (
         *first,
         Way("network_off", "network off", replace(settings, network=False)),
         Way("class_kept", "class not switched", replace(settings, switch_class=False)),
         *([Way("unguided", "w = 0", replace(settings, w=0.0))] if settings.w else []),
-        Way(
-            "not_self_conditioned",
-            "self-conditioning off",
-            replace(settings, self_conditioning=False),
-        ),
+        *([Way("not_self_conditioned", "self-conditioning off", alone)] * is_self_conditioned),
         Way(AS_ASKED, "as asked", settings),
     )
 
@@ -93,11 +91,11 @@ def climb(
     n_bootstrap, n_seeds : int
         As :func:`compare_variants` takes them.
     advance : callable
-        Called with the number of events just translated; :func:`n_translated` are.
+        Called with the number of events just translated, of :func:`n_translated`.
     """
     variants = [Variant("source", "source", samples.source)]
     weight = samples.source.weight
-    for way in ways_of(settings):
+    for way in ways_of(settings, pipeline.denoiser.is_self_conditioned):
         made = _translated(pipeline, source, training, way.settings, seed, advance)
         corrected, plain = (
             None if images is None else replace(_measured(images, way.label), weight=weight)
@@ -123,10 +121,13 @@ def climb(
         )
 
 
-def n_translated(settings: Settings, n_source: int, n_training: int) -> int:
+def n_translated(
+    pipeline: PileupTranslationPipeline, settings: Settings, n_source: int, n_training: int
+) -> int:
     """Events that :func:`climb` translates."""
-    n_corrected = sum(way.settings.mode != "calibrate" for way in ways_of(settings))
-    return len(ways_of(settings)) * n_source + n_corrected * n_training
+    ways = ways_of(settings, pipeline.denoiser.is_self_conditioned)
+    n_corrected = sum(way.settings.mode != "calibrate" for way in ways)
+    return len(ways) * n_source + n_corrected * n_training
 
 
 @dataclass(frozen=True)

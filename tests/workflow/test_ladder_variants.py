@@ -50,7 +50,7 @@ def ladder(pipeline):  # noqa: F811
         n_bootstrap=40,
         advance=told.append,
     )
-    assert sum(told) == n_translated(ASKED, 300, 200)
+    assert sum(told) == n_translated(pipeline, ASKED, 300, 200)
     return found
 
 
@@ -70,6 +70,8 @@ def test_each_variant_lacks_one_part(ladder):
     settings = {way.name: way.settings for way in ways_of(ASKED)}
     assert settings["network_off"] == replace(ASKED, network=False)
     assert settings["unguided"] == replace(ASKED, w=0.0)
+    names = [way.name for way in ways_of(ASKED, is_self_conditioned=False)]
+    assert "not_self_conditioned" not in names
     assert "unguided" not in {way.name for way in ways_of(replace(ASKED, w=0.0))}
     assert [way.name for way in ways_of(Settings("transport"))] == ["calibrate", AS_ASKED]
 

@@ -43,6 +43,11 @@ class FieldDenoiser(ModelMixin, ConfigMixin):
         """Whether the source event's coarse content is a condition."""
         return isinstance(getattr(self, "coarse", None), CoarseAttention)
 
+    @property
+    def is_self_conditioned(self) -> bool:
+        """Whether it was trained on its own x̃_0, and makes use of it."""
+        return bool(self.config.get("self_conditioned", True))
+
     def forward(
         self,
         x_t: Tensor,
@@ -90,7 +95,7 @@ class FieldDenoiser(ModelMixin, ConfigMixin):
         sigma: Tensor,  # noqa: ARG002
     ) -> Tensor:
         """Choose the x̃_0 (N, C, H, W) shown to the network: zeros if it was trained without."""
-        return x_0 if self.config.get("self_conditioned", True) else torch.zeros_like(x_0)
+        return x_0 if self.is_self_conditioned else torch.zeros_like(x_0)
 
     def closed_form(self, x_t: Tensor, label: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """E[v | x_t] if the latents were a stationary Gaussian field."""

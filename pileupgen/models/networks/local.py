@@ -80,6 +80,11 @@ class LocalDenoiser(FieldDenoiser):
         for begins_as_nothing in (self.strip, self.gate, self.last):
             zero_(begins_as_nothing)
 
+    @property
+    def is_self_conditioned(self) -> bool:
+        """Whether it was trained on its own x̃_0; models of before it could be were not."""
+        return bool(self.config.get("self_conditioned", False))
+
     def estimate(
         self,
         x_0: Tensor,
@@ -90,7 +95,7 @@ class LocalDenoiser(FieldDenoiser):
     ) -> Tensor:
         """The closed form's own x̃_0 = α x_t − σ v, or the network's where that is fed back."""
         own = alpha[:, None, None, None] * x_t - sigma[:, None, None, None] * closed_form
-        if not self.config.get("self_conditioned", False):
+        if not self.is_self_conditioned:
             return own
         is_fed_back = x_0.abs().amax(dim=(1, 2, 3), keepdim=True) > 0
         return torch.where(is_fed_back, x_0, own)
