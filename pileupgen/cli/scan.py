@@ -273,11 +273,11 @@ def _translated(production: Any, mc: ImageStore, rows: Any) -> tuple[Images, Any
     """Translated events with the weights of their sources, and ln r."""
     import numpy as np
 
-    from pileupgen.samples.store import Images
+    from pileupgen.samples.store import Images, usable_weights
 
     parts = list(production.translate(rows))
     columns = {key: np.concatenate([part[1][key] for part in parts]) for key in parts[0][1]}
-    columns["weight"] = mc.columns["weight"][rows]
+    columns["weight"] = usable_weights(mc.columns)[rows]
     energy = np.concatenate([part[0] for part in parts])
     return Images(energy, mc.grid, columns), columns["log_ratio"]
 

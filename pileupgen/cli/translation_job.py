@@ -293,11 +293,11 @@ def _correction(
     if (folder / "config.json").is_file():
         return kind.from_pretrained(folder)
     own = ImageStore(directory.images(direction.source))
-    images = own.read(own.indices("train", n_events))
+    images = own.read(own.indices_by_weight("train", n_events))
     real = None
     if is_field:
         target = ImageStore(directory.images(direction.target))
-        real = target.read(target.indices("train", REAL_PER_CORRECTION_EVENT * n_events))
+        real = target.read(target.indices_by_weight("train", REAL_PER_CORRECTION_EVENT * n_events))
     bar = nullcontext(silent) if quiet else progress("correction     ", len(images))
     with bar as advance:
         correction = pipeline.fit_correction(

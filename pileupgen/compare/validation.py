@@ -32,7 +32,7 @@ from pileupgen.measure.pileup_jets import JetSample, find_jets
 from pileupgen.measure.sample import Sample, measure_store
 from pileupgen.parallel import Executor, Serial
 from pileupgen.progress import SILENT, Progress
-from pileupgen.samples.store import Images, ImageStore
+from pileupgen.samples.store import Images, ImageStore, usable_weights
 
 Floats = NDArray[np.float64]
 
@@ -138,7 +138,7 @@ def validate_stores(
     bars = progress if progress is not None else SILENT.progress
     executor = executor or Serial()
     selection = select_events(target, source, translated, settings.seed)
-    release_weight = np.asarray(translated.columns["weight"], dtype=np.float64)
+    release_weight = np.asarray(usable_weights(translated.columns), dtype=np.float64)
     release_weight = release_weight[selection.translated]
     require_weights(release_weight, str(translated.path))
     notes: tuple[str, ...] = ()
@@ -327,7 +327,7 @@ def _with_weights(batches: Iterator[Images], weight: NDArray[np.float64]) -> Ite
     begin = 0
     for images in batches:
         part = weight[begin : begin + len(images)]
-        yield Images(images.energy, images.grid, {**images.columns, "weight": part})
+        yield images.weighted(part)
         begin += len(images)
 
 

@@ -245,12 +245,12 @@ def _measure_rows(
     """Measure each batch by itself: sums of sums would differ in their last bits."""
     rows, weight = task
     images = source.store.read(rows)
-    columns = images.columns if weight is None else {**images.columns, "weight": weight}
+    images = images if weight is None else images.weighted(weight)
     parts = []
     for begin in range(0, len(rows), BATCH):
         part = slice(begin, min(begin + BATCH, len(rows)))
         parts.append(_Accumulator(images.grid, source.where))
-        batch = {key: values[part] for key, values in columns.items()}
+        batch = {key: values[part] for key, values in images.columns.items()}
         with one_blas_thread():
             parts[-1].add(Images(images.energy[part], images.grid, batch))
     return parts

@@ -20,6 +20,14 @@ from pileupgen.samples.store import COLUMNS, Images, ImageStore
 
 BATCH_EVENTS = 256
 _LEAVES = {"em": "Eem", "had": "Ehad"}
+_PROVENANCE = {
+    "source_event": "SourceEvent",
+    "seed": "Seed",
+    "draw": "Draw",
+    "member": "Member",
+    "t_release": "TRelease",
+}
+"""Branches of what a translated event was made from, by the store's column."""
 
 
 def leaf_of(layer: str) -> str:
@@ -34,7 +42,7 @@ def export_root(
 
     Every cell with energy is a tower. ``Vertex_size`` is μ + 1, as Delphes has it, where μ is known
     for all events and whole. What a store knows beside is there once an event: ``Mu``, ``Weight``,
-    ``SourceEvent``, ``Seed``.
+    ``SourceEvent``, ``Seed``, ``Draw``, ``Member``, ``TRelease``.
 
     Parameters
     ----------
@@ -63,25 +71,22 @@ def export_root(
         "Mu": "float32",
         "Weight": "float64",
         **({"Vertex_size": "int32"} if has_vertices else {}),
-        **{
-            name: "int64"
-            for column, name in (("source_event", "SourceEvent"), ("seed", "Seed"))
-            if column in store.columns
-        },
+        **{name: "int64" for column, name in _PROVENANCE.items() if column in store.columns},
     }
     record = {"geometry": store.grid.to_dict(), "provenance": store.provenance}
     with create_delphes_file(path, branches, record) as file:
         for images in store.batches(rows, BATCH_EVENTS):
             columns = _tower_columns(_towers(images))
-            columns |= {"Mu": images.mu, "Weight": images.weight}
+            columns |= {"Mu": images.mu, "Weight": images.columns["weight"]}
             n = len(images)
             columns["Event.Number"] = (np.arange(n + 1), images.event_id)
             if has_vertices:
                 columns["Vertex_size"] = images.mu + 1
-            if "SourceEvent" in branches:
-                columns["SourceEvent"] = images.columns["source_event"]
-            if "Seed" in branches:
-                columns["Seed"] = images.columns["seed"]
+            columns |= {
+                name: images.columns[column]
+                for column, name in _PROVENANCE.items()
+                if column in images.columns
+            }
             file.append(n, {name: columns[name] for name in branches})
             if advance is not None:
                 advance(n)

@@ -24,6 +24,7 @@ from pileupgen.samples.readers.remote import RemoteFile, hash_input, size_of
 from pileupgen.samples.store import assign_splits, create_store
 from pileupgen.samples.stream import Drawn, Stream
 from pileupgen.samples.summary import IngestSummary
+from pileupgen.samples.weights import share_out_negative
 
 __all__ = ["IngestSummary", "describe_inputs", "examine", "ingest"]
 
@@ -141,6 +142,9 @@ def ingest(
     }
     stream = Stream(reader, grid, zero_suppression, max_events, executor or Serial(), skip_bad)
     tally = _Tally(grid)
+    # Of each event what tells which are alike, should there be weights below 0.
+    alike: list[NDArray[np.float32]] = []
+    splits: list[NDArray[np.uint8]] = []
     with create_store(path, grid, domain, provenance) as writer:
         for drawn in stream:
             n = len(drawn.images)
@@ -152,6 +156,8 @@ def ingest(
                 "weight": drawn.weight,
                 "split": assign_splits(writer.n_events, n, fractions, seed),
             }
+            alike.append(np.column_stack([drawn.layer_energy, drawn.sum_et]).astype(np.float32))
+            splits.append(columns["split"])
             writer.append(drawn.images, columns)
             if advance is not None:
                 advance(n)
@@ -175,6 +181,11 @@ def ingest(
         summary = tally.summary(tuple(item.path.name for item in stream.skipped))
         # Before the store takes its name: what is refused leaves none behind.
         judge(check_sample(summary, card, grid, f"{domain} (card '{card.name}')"), allow)
+        weight = tally.weights
+        if np.any(weight < 0):
+            features = np.concatenate(alike).astype(np.float64)
+            shared = share_out_negative(weight, features, np.concatenate(splits))
+            writer.add_column("weight_positive", shared)
     for item in stream.skipped:
         _log.warning("skipped from event %d on: %s", item.n_events, item.error.message)
     return summary
@@ -235,6 +246,11 @@ class _Tally:
         )
         for feature, moments in enumerate(self._features):
             moments.add(drawn.images[:, feature, 0, 0].astype(np.float64), drawn.weight)
+
+    @property
+    def weights(self) -> NDArray[np.float64]:
+        """Event weights, shape (N,)."""
+        return self._events.column("weight")
 
     def summary(self, skipped: tuple[str, ...]) -> IngestSummary:
         weight, mu = self._events.column("weight"), self._events.column("mu")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pileupgen.errors import StoreError
-from pileupgen.samples.store import ImageStore, create_store
+from pileupgen.samples.store import ImageStore, create_store, usable_weights
 
 Mode = Literal["reweight", "resample"]
 MAX_BINS = 40
@@ -25,6 +25,8 @@ class MuWeights:
     ----------
     weight : float64 array, shape (N,)
         Weight of each event of the source; mean 1.
+    factor : float64 array, shape (N,)
+        That weight over the one that the event had.
     edges : float64 array, shape (K + 1,)
         Bins in μ, the outer ones open.
     uncovered : float
@@ -32,6 +34,7 @@ class MuWeights:
     """
 
     weight: NDArray[np.float64]
+    factor: NDArray[np.float64]
     edges: NDArray[np.float64]
     uncovered: float
 
@@ -74,7 +77,12 @@ class MatchSummary:
     sd_mu: float
 
 
-def mu_weights(source: NDArray[np.floating[Any]], target: NDArray[np.floating[Any]]) -> MuWeights:
+def mu_weights(
+    source: NDArray[np.floating[Any]],
+    target: NDArray[np.floating[Any]],
+    source_weight: NDArray[np.float64] | None = None,
+    target_weight: NDArray[np.float64] | None = None,
+) -> MuWeights:
     """Weights that give the source's events the target's μ profile.
 
     Bins hold about equally many events of both samples together, at least ``EVENTS_PER_BIN`` of
@@ -83,7 +91,10 @@ def mu_weights(source: NDArray[np.floating[Any]], target: NDArray[np.floating[An
     Parameters
     ----------
     source, target : float arrays, shapes (N,) and (M,)
-        μ of each event.
+        μ of each event; those of which it is not known (NaN) take no part: in the source they
+        get weight 0.
+    source_weight, target_weight : float64 arrays, shapes (N,) and (M,), optional
+        Weights ≥ 0 that the events have already; the profiles are those under them.
 
     Returns
     -------
@@ -92,22 +103,31 @@ def mu_weights(source: NDArray[np.floating[Any]], target: NDArray[np.floating[An
     Raises
     ------
     StoreError
-        If μ is not known for every event, or the profiles do not overlap.
+        If μ is not known for any event, or the profiles do not overlap.
     """
+    own = np.ones(len(source)) if source_weight is None else source_weight
+    others = np.ones(len(target)) if target_weight is None else target_weight
     for name, mu in (("source", source), ("target", target)):
-        if not len(mu) or not np.all(np.isfinite(mu)):
+        if not np.any(np.isfinite(mu)):
             raise StoreError(
-                f"μ of the {name} is not known for every event, so it cannot be matched.",
+                f"μ of the {name} is not known for any event, so it cannot be matched.",
                 "Name it in the cards' mu, or leave out --match-mu.",
             )
+    all_source, is_known = source, np.isfinite(source)
+    others, target = others[np.isfinite(target)], target[np.isfinite(target)]
+    weights, source = own[is_known], source[is_known]
     n_bins = int(np.clip(min(len(source), len(target)) // EVENTS_PER_BIN, 1, MAX_BINS))
     pooled = np.concatenate([source, target]).astype(np.float64)
     inner = np.unique(np.quantile(pooled, np.linspace(0, 1, n_bins + 1)[1:-1]))
     counts = [
-        np.bincount(np.searchsorted(inner, mu, side="right"), minlength=len(inner) + 1)
-        for mu in (source.astype(np.float64), target.astype(np.float64))
+        np.bincount(
+            np.searchsorted(inner, mu.astype(np.float64), side="right"),
+            weights=weight,
+            minlength=len(inner) + 1,
+        )
+        for mu, weight in ((source, weights), (target, others))
     ]
-    in_source, in_target = counts[0] / len(source), counts[1] / len(target)
+    in_source, in_target = counts[0] / weights.sum(), counts[1] / others.sum()
     is_covered = in_source > 0
     if not np.any(in_target[is_covered] > 0):
         raise StoreError(
@@ -115,9 +135,13 @@ def mu_weights(source: NDArray[np.floating[Any]], target: NDArray[np.floating[An
             "No weight can correct this; simulate with the data's pileup.",
         )
     ratio = np.where(is_covered, in_target / np.where(is_covered, in_source, 1.0), 0.0)
-    weight = ratio[np.searchsorted(inner, source.astype(np.float64), side="right")]
+    factor = np.zeros(len(all_source))
+    factor[is_known] = ratio[np.searchsorted(inner, source.astype(np.float64), side="right")]
+    weight = own * factor
     edges = np.concatenate([[pooled.min()], inner, [pooled.max()]])
-    return MuWeights(weight / weight.mean(), edges, float(in_target[~is_covered].sum()))
+    return MuWeights(
+        weight / weight.mean(), factor / weight.mean(), edges, float(in_target[~is_covered].sum())
+    )
 
 
 def match_mu(path: Path, target: Path, mode: Mode, seed: int) -> MatchSummary:
@@ -131,8 +155,8 @@ def match_mu(path: Path, target: Path, mode: Mode, seed: int) -> MatchSummary:
         The store whose profile it takes.
     mode : str
         ``"reweight"`` keeps all events and writes their weights; ``"resample"`` keeps an event
-        with a probability in proportion to its weight, each at most once, so that the
-        training, which ignores weights, sees the profile too.
+        with a probability in proportion to the ratio of the profiles, each at most once; it keeps
+        the weight that it had. Events of which μ is not known get weight 0, or are left out.
     seed : int
         Seed of the choice of events.
 
@@ -145,14 +169,15 @@ def match_mu(path: Path, target: Path, mode: Mode, seed: int) -> MatchSummary:
     StoreError
         If μ is not known, or the profiles do not overlap.
     """
-    store = ImageStore(path)
-    found = mu_weights(store.columns["mu"], ImageStore(target).columns["mu"])
+    store, other = ImageStore(path), ImageStore(target)
+    own = usable_weights(store.columns)
+    found = mu_weights(store.columns["mu"], other.columns["mu"], own, usable_weights(other.columns))
     rows = np.arange(len(store), dtype=np.int64)
-    weight = found.weight
+    factor = found.factor
     if mode == "resample":
         chance = np.random.default_rng([seed, len(store)]).random(len(store))
-        rows = rows[chance < weight / weight.max()]
-        weight = np.ones(len(store))
+        rows = rows[chance < factor / factor.max()]
+        factor = np.ones(len(store))
     record = {"mode": mode, "seed": seed, "edges": [float(edge) for edge in found.edges]}
     sums = _WeightedSums(store)
     with create_store(
@@ -160,10 +185,15 @@ def match_mu(path: Path, target: Path, mode: Mode, seed: int) -> MatchSummary:
     ) as writer:
         for batch in store.batches(rows):
             low = writer.n_events
-            now = weight[rows[low : low + len(batch)]]
-            sums.add(batch.energy, batch.mu, now)
-            writer.append(batch.energy, {**batch.columns, "weight": now})
-    return sums.summary(mode, found, weight[rows])
+            now = factor[rows[low : low + len(batch)]]
+            sums.add(batch.energy, batch.mu, now * batch.weight)
+            changed: dict[str, NDArray[Any]] = {
+                name: batch.columns[name] * now
+                for name in ("weight", "weight_positive")
+                if name in batch.columns
+            }
+            writer.append(batch.energy, {**batch.columns, **changed})
+    return sums.summary(mode, found, factor[rows] * own[rows])
 
 
 class _WeightedSums:
@@ -190,7 +220,8 @@ class _WeightedSums:
         total = float(weight.sum())
         sum_et, mu = np.concatenate(self._sum_et), np.concatenate(self._mu)
         mean_sum_et, sd_sum_et = _moments(sum_et, weight)
-        mean_mu, sd_mu = _moments(mu, weight)
+        is_known = np.isfinite(mu)
+        mean_mu, sd_mu = _moments(mu[is_known], weight[is_known])
         return MatchSummary(
             mode=mode,
             n_before=self._n_before,

@@ -33,7 +33,11 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "source_event": ("i8", "event_id of the event it was translated from; -1 for none"),
     "seed": ("i8", "seed that, with source_event, fixes the event's noise; -1 for none"),
     "t_release": ("f8", "timestep at which the translation let go; NaN for none"),
+    "draw": ("i4", "which translation of the source event, from 0; -1 for none"),
+    "member": ("i4", "which model of an ensemble translated it, from 0; -1 for none"),
 }
+_ADDED = ("draw", "member")
+"""Columns that libraries written before do not have."""
 
 
 def export_overlay(
@@ -76,10 +80,11 @@ def export_overlay(
             ("provenance", store.provenance),
         ):
             file.create_group(group).attrs["json"] = json.dumps(record, sort_keys=True)
-        order = np.random.default_rng([seed, n]).permutation(n)
+        columns = _columns(store, rows)
+        order = _deal_order(_sources(columns), np.random.default_rng([seed, n]))
         file.create_dataset("order", data=order.astype("i8"))
         events = file.create_group("events")
-        for name, values in _columns(store, rows).items():
+        for name, values in columns.items():
             dtype, meaning = COLUMNS[name]
             events.create_dataset(name, data=values.astype(dtype)).attrs["meaning"] = meaning
         events.create_dataset("n_used", data=np.zeros(n, dtype="u8"))
@@ -89,15 +94,37 @@ def export_overlay(
 def _columns(store: ImageStore, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
     none = np.full(len(rows), -1, dtype=np.int64)
     known = {name: values[rows] for name, values in store.columns.items()}
-    t_release = store.provenance.get("t_release")
+    release = known.get("t_release")
     return {
         "mu": known["mu"],
         "weight": known["weight"],
         "event_id": known["event_id"],
         "source_event": known.get("source_event", none),
         "seed": known.get("seed", none),
-        "t_release": np.full(len(rows), np.nan if t_release is None else float(t_release)),
+        "t_release": np.full(len(rows), np.nan)
+        if release is None
+        else np.where(release < 0, np.nan, release),
+        "draw": known.get("draw", none),
+        "member": known.get("member", none),
     }
+
+
+def _sources(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
+    """Number of the event that each row is of: its source, or itself; shape (n,), from 0."""
+    is_translated = columns["source_event"] >= 0
+    own = np.where(is_translated, columns["source_event"], columns["event_id"])
+    _, source = np.unique(own, return_inverse=True)
+    return np.asarray(source, dtype=np.int64)
+
+
+def _deal_order(source: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Rows in an order that has every source event once before any comes again."""
+    order = rng.permutation(len(source))
+    by_source = np.argsort(source[order], kind="stable")
+    sizes = np.bincount(source)
+    rank = np.empty(len(source), dtype=np.int64)
+    rank[by_source] = np.arange(len(source)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return np.asarray(order[np.argsort(rank, kind="stable")], dtype=np.int64)
 
 
 def _write_cells(
@@ -171,8 +198,12 @@ class OverlayLibrary:
                 self.order: NDArray[np.int64] = file["order"][:]
                 self._offsets: NDArray[np.int64] = file["events"]["offsets"][:]
                 self.columns: Mapping[str, NDArray[Any]] = {
-                    name: file["events"][name][:] for name in COLUMNS
+                    name: file["events"][name][:]
+                    if name in file["events"] or name not in _ADDED
+                    else np.full(len(self.order), -1, dtype=np.int32)
+                    for name in COLUMNS
                 }
+                self.source = _sources(self.columns)
         except (OSError, KeyError, ValueError, RuntimeError) as error:
             raise UnreadableInputError(
                 f"{path} cannot be read as an overlay library: {error}.",
@@ -184,7 +215,11 @@ class OverlayLibrary:
 
     @property
     def n_used(self) -> NDArray[np.int64]:
-        """Number of times each event was dealt, shape (N,), as stored in the file."""
+        """How often each event was dealt, in any translation, shape (N,); as the file has it now.
+
+        Rows that are translations of one source event share their count: a hard scatter that meets
+        another draw of an event meets the same interactions again.
+        """
         with h5py.File(self.path, "r") as file:
             return np.asarray(file["events"]["n_used"][:], dtype=np.int64)
 
@@ -229,7 +264,8 @@ class OverlayLibrary:
         """
         rows = self.rows(first, n)
         images = self.read(rows)
-        times = np.bincount(rows, minlength=len(self)).astype(np.uint64)
+        per_source = np.bincount(self.source[rows], minlength=int(self.source.max()) + 1)
+        times = per_source[self.source].astype(np.uint64)
         try:
             with h5py.File(self.path, "r+") as file:
                 n_used = file["events"]["n_used"]

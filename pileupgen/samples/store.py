@@ -22,6 +22,7 @@ from pileupgen.calo.geometry import Grid
 from pileupgen.errors import MissingInputError, StoreError, UnreadableInputError
 from pileupgen.samples.splits import SPLITS, assign_splits
 from pileupgen.samples.steadyfile import SteadyFile, create_hdf5
+from pileupgen.samples.weights import rows_by_weight
 
 __all__ = [
     "COLUMNS",
@@ -46,7 +47,12 @@ COLUMNS: dict[str, tuple[str, str, str]] = {
     # name: (dtype, unit, meaning)
     "mu": ("f4", "1", "number of pileup interactions; NaN where unknown"),
     "event_id": ("i8", "1", "position of the event in its sample, from 0"),
-    "weight": ("f8", "1", "event weight"),
+    "weight": ("f8", "1", "event weight, of either sign"),
+    "weight_positive": (
+        "f8",
+        "1",
+        "weights with those below 0 shared out among alike events; only where there are such",
+    ),
     "split": ("u1", "1", "0 train, 1 validation, 2 test"),
     "source_event": ("i8", "1", "event_id of the source event; -1 where there is none"),
     "seed": ("i8", "1", "seed that, with source_event and draw, fixes the event's noise"),
@@ -55,6 +61,11 @@ COLUMNS: dict[str, tuple[str, str, str]] = {
     "draw": ("i4", "1", "which translation of the source event, from 0"),
     "member": ("i4", "1", "which model of an ensemble translated it, from 0"),
 }
+
+
+def usable_weights(columns: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+    """Event weights ≥ 0 of a store's columns: what learning and testing take."""
+    return columns["weight_positive"] if "weight_positive" in columns else columns["weight"]
 
 
 @dataclass(frozen=True)
@@ -86,8 +97,13 @@ class Images:
 
     @property
     def weight(self) -> NDArray[np.float64]:
-        """Event weights, shape (N,)."""
-        return np.asarray(self.columns["weight"], dtype=np.float64)
+        """Event weights, shape (N,): those of the file, made non-negative where some are not."""
+        return np.asarray(usable_weights(self.columns), dtype=np.float64)
+
+    def weighted(self, weight: NDArray[np.float64]) -> Images:
+        """The same events with other weights, shape (N,)."""
+        kept = {name: values for name, values in self.columns.items() if name != "weight_positive"}
+        return Images(self.energy, self.grid, {**kept, "weight": weight})
 
     @property
     def event_id(self) -> NDArray[np.int64]:
@@ -170,6 +186,12 @@ class ImageStore:
                 raise StoreError(f"No split '{split}'.", f"Known: {', '.join((*SPLITS, 'all'))}.")
             rows = rows[self.columns["split"] == SPLITS.index(split)]
         return rows if max_events is None else rows[:max_events]
+
+    def indices_by_weight(self, split: str, max_events: int) -> NDArray[np.int64]:
+        """Rows of a split in proportion to their weights; the first ones where all are alike."""
+        rows = self.indices(split)
+        weight = np.asarray(usable_weights(self.columns), dtype=np.float64)[rows]
+        return np.asarray(rows[rows_by_weight(weight, max_events)], dtype=np.int64)
 
     def read(self, rows: NDArray[np.int64] | slice | None = None) -> Images:
         """Images of the given rows, in their order, or of all.
@@ -277,6 +299,14 @@ class StoreWriter:
             column[begin:] = values
         self._sink.check()
         self._columns, self._n_columns = [], 0
+
+    def add_column(self, name: str, values: NDArray[Any]) -> None:
+        """Add a number of all events together, after the last of them."""
+        self._flush_columns()
+        dtype, unit, meaning = COLUMNS[name]
+        column = self._file["events"].create_dataset(name, data=values.astype(dtype))
+        column.attrs["unit"], column.attrs["meaning"] = unit, meaning
+        self._sink.check()
 
     def replace_provenance(self, provenance: Mapping[str, Any]) -> None:
         """Write another provenance, of what became known while the events were added."""

@@ -41,6 +41,8 @@ class Drawn:
         suppression.
     filled : float64 array, shape (L,)
         Cells with energy after it, by weight.
+    layer_energy : float64 array, shape (n, L)
+        Energy of each event in GeV, after it.
     signature : float64 array, shape (n,)
         A number that only events with the same energy in every ring share; 0 of empty ones.
     census : TowerCensus
@@ -63,6 +65,7 @@ class Drawn:
     before: NDArray[np.float64]
     energy: NDArray[np.float64]
     filled: NDArray[np.float64]
+    layer_energy: NDArray[np.float64]
     signature: NDArray[np.float64]
     census: TowerCensus
     n_before: NDArray[np.int64]
@@ -229,6 +232,7 @@ class _Drawer:
                 outside=weight @ outside,
                 before=weight @ before.sum(axis=2),
                 energy=weight @ rings.sum(axis=2),
+                layer_energy=rings.sum(axis=2),
                 filled=weight @ filled,
                 signature=(before * self._mix).sum(axis=(1, 2)),
                 census=TowerCensus.of(towers),

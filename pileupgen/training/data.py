@@ -14,7 +14,8 @@ from torch import Tensor
 
 from pileupgen.errors import TrainingError
 from pileupgen.models.calibration.scaling import CellSpace
-from pileupgen.samples.store import ImageStore
+from pileupgen.samples.store import ImageStore, usable_weights
+from pileupgen.samples.weights import rows_by_weight
 
 _log = logging.getLogger("pileupgen")
 
@@ -107,8 +108,9 @@ class ScoreSample:
     """Scores of one split of both domains, ranks of null and tied cells drawn anew each time.
 
     Batches are a function of (seed, step) alone: half mc, half data, each domain shuffled anew
-    every pass. So a resumed run continues with the same batch, and processes
-    share a global batch without communication.
+    every pass. Events of unequal weights come in proportion to them, so that every network learns
+    the weighted distribution without a weight in its loss. So a resumed run continues with the same
+    batch, and processes share a global batch without communication.
 
     Parameters
     ----------
@@ -140,9 +142,12 @@ class ScoreSample:
         self._mass: list[Tensor] = []
         self._mu: list[Tensor] = []
         self._event_id: list[Tensor] = []
+        self._weight: list[NDArray[np.float64]] = []
         for quantiles, store in zip((0 if calibrate_mc else 1, 1), stores, strict=True):
             require_events(store, split)
             rows = store.indices(split)
+            self._weight.append(np.asarray(usable_weights(store.columns), dtype=np.float64)[rows])
+            require_weight(self._weight[-1], store, split)
             hits, bottoms, masses, mus, event_ids = [], [], [], [], []
             for images in store.batches(rows, _ENCODE):
                 require_finite(images.energy, images.event_id, str(store.path))
@@ -216,14 +221,13 @@ class ScoreSample:
         return self._mu[domain][rows], self._event_id[domain][rows]
 
     def in_order(self, n_per_domain: int, seed: int) -> Batch:
-        """The first events of each domain, for judging; mc first."""
+        """The first events of each domain, or an even choice by their weights; mc first."""
         rng = np.random.default_rng([seed, 2])
-        counts = [min(n_per_domain, n) for n in self.n_events]
-        scores = [self.scores(d, np.arange(counts[d]), rng) for d in (0, 1)]
-        labels = torch.cat([torch.full((counts[d],), d) for d in (0, 1)])
+        rows = [rows_by_weight(self._weight[d], n_per_domain) for d in (0, 1)]
+        scores = [self.scores(d, rows[d], rng) for d in (0, 1)]
+        labels = torch.cat([torch.full((len(rows[d]),), d) for d in (0, 1)])
         mu, event_id = (
-            torch.cat([values[d][: counts[d]] for d in (0, 1)])
-            for values in (self._mu, self._event_id)
+            torch.cat([values[d][rows[d]] for d in (0, 1)]) for values in (self._mu, self._event_id)
         )
         return Batch(torch.cat(scores), labels, mu, event_id)
 
@@ -232,9 +236,17 @@ class ScoreSample:
         total = len(self._hits[domain])
         first = step * n
         passes = range(first // total, (first + n - 1) // total + 1)
-        orders = [np.random.default_rng([seed, 3, domain, k]).permutation(total) for k in passes]
+        orders = [self._order(domain, np.random.default_rng([seed, 3, domain, k])) for k in passes]
         offset = first - passes[0] * total
         return np.concatenate(orders)[offset : offset + n]
+
+    def _order(self, domain: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Rows of one pass: each once, or in proportion to their weights, shuffled."""
+        weight = self._weight[domain]
+        if np.ptp(weight) == 0:
+            return rng.permutation(len(weight))
+        # Where the comb begins changes from pass to pass, so that small weights have their turn.
+        return rng.permutation(rows_by_weight(weight, start=rng.random()))
 
     def scores(self, domain: int, rows: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
         """Scores of rows of a domain, (n, L, n_eta, n_phi), ranks within a mass from ``rng``."""
@@ -274,6 +286,22 @@ def require_events(store: ImageStore, split: str) -> None:
         raise TrainingError(
             f"{store.path} has {n} {split} events; {MIN_EVENTS} are needed.",
             "Preprocess more events.",
+        )
+
+
+def require_weight(weight: NDArray[np.float64], store: ImageStore, split: str) -> None:
+    """Refuse events that cannot be drawn by their weights.
+
+    Raises
+    ------
+    TrainingError
+        If a weight is negative or not finite, or all are 0.
+    """
+    if not np.all(np.isfinite(weight)) or np.any(weight < 0) or not np.any(weight > 0):
+        raise TrainingError(
+            f"{store.path}: the {split} events' weights are negative, not finite or all 0, so that "
+            "no event can be drawn by them.",
+            "Preprocess the sample anew, which shares negative weights out among alike events.",
         )
 
 

@@ -262,15 +262,20 @@ def _calibration(
     with bar("calibration", 2) as advance:
         energies: list[NDArray[np.float32]] = []
         mus: list[NDArray[np.float32]] = []
+        weights: list[NDArray[np.float64]] = []
         for store in stores:
             images = store.read(store.indices("train"))
             require_finite(images.energy, images.event_id, str(store.path))
             energies.append(images.energy)
             mus.append(images.mu)
+            weights.append(images.weight)
         advance(1)
         if config.calibration.shared:
+            # Each domain counts by its number of events, whatever its weights add up to.
+            weights = [np.concatenate([weight / weight.mean() for weight in weights])] * 2
             energies, mus = [np.concatenate(energies)] * 2, [np.concatenate(mus)] * 2
-        calibration.fit(energies, mus)
+        is_weighted = any(np.ptp(weight) > 0 for weight in weights)
+        calibration.fit(energies, mus, weights if is_weighted else None)
         advance(1)
     return calibration
 

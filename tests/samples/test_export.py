@@ -37,7 +37,7 @@ def make_store(path: Path, grid: Grid, mu: Any = None) -> ImageStore:
     energy = rng.normal(2, 3, (N, *grid.shape)).astype(np.float32)
     energy[rng.random(energy.shape) < 0.7] = 0.0
     energy[3] = 0.0
-    provenance = {"t_release": 300, "seed": 7, "source": {"inputs": [{"sha256": "abc"}]}}
+    provenance = {"seed": 7, "source": {"inputs": [{"sha256": "abc"}]}}
     with create_store(path, grid, "mc_to_data", provenance) as writer:
         writer.append(
             energy,
@@ -48,6 +48,9 @@ def make_store(path: Path, grid: Grid, mu: Any = None) -> ImageStore:
                 "split": np.arange(N) % 3,
                 "source_event": np.arange(N) + 100,
                 "seed": np.full(N, 7),
+                "t_release": np.where(np.arange(N) == 2, -1, 300 + np.arange(N)),
+                "draw": np.arange(N) % 2,
+                "member": np.arange(N) % 3,
             },
         )
     return ImageStore(path)
@@ -156,9 +159,10 @@ def test_an_overlay_library_has_the_events_and_where_they_come_from(
     images = store.read()
     found = library.read(np.arange(N))
     np.testing.assert_array_equal(found.energy, images.energy)
-    for name in ("mu", "weight", "event_id", "source_event", "seed"):
+    for name in ("mu", "weight", "event_id", "source_event", "seed", "draw", "member"):
         np.testing.assert_array_equal(found.columns[name], images.columns[name])
-    assert set(found.columns["t_release"]) == {300.0}
+    wanted = np.where(np.arange(N) == 2, np.nan, 300.0 + np.arange(N))
+    np.testing.assert_array_equal(found.columns["t_release"], wanted)
     assert library.provenance == store.provenance
     assert library.grid == store.grid
 
@@ -219,3 +223,45 @@ def test_a_fault_leaves_nothing_behind(store: ImageStore, tmp_path: Path, write:
     with pytest.raises(OutputError, match="No space left"):
         write(store, store.indices(), tmp_path / "out", advance=fail)
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_draws_of_one_source_share_their_count_and_their_turn(tmp_path: Path) -> None:
+    grid, n_sources, n_draws = UNEVEN, 7, 3
+    n = n_sources * n_draws
+    source = np.repeat(np.arange(n_sources), n_draws)
+    with create_store(tmp_path / "t.h5", grid, "mc_to_data", {}) as writer:
+        writer.append(
+            np.ones((n, *grid.shape), dtype=np.float32),
+            {
+                "mu": np.full(n, 3.0),
+                "event_id": source,
+                "weight": np.ones(n),
+                "split": np.zeros(n),
+                "source_event": source,
+                "seed": np.full(n, 1),
+                "t_release": np.full(n, 9),
+                "draw": np.tile(np.arange(n_draws), n_sources),
+                "member": np.zeros(n),
+            },
+        )
+    store = ImageStore(tmp_path / "t.h5")
+    export_overlay(store, store.indices(), tmp_path / "lib.h5", seed=3)
+    library = OverlayLibrary(tmp_path / "lib.h5")
+    assert sorted(library.order) == list(range(n))
+    for turn in range(n_draws):
+        dealt = source[library.rows(turn * n_sources, n_sources)]
+        assert sorted(dealt) == list(range(n_sources))
+    library.deal(0, 2)
+    used = library.n_used
+    assert used.sum() == 2 * n_draws
+    for event in range(n_sources):
+        assert len(set(used[source == event])) == 1
+
+
+def test_root_keeps_what_a_translated_event_was_made_from(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "t.h5", UNEVEN)
+    export_root(store, store.indices(), tmp_path / "f.root")
+    with uproot.open(tmp_path / "f.root") as file:
+        found = file["Delphes"].arrays(["Draw", "Member", "TRelease"], library="np")
+    for branch, column in (("Draw", "draw"), ("Member", "member"), ("TRelease", "t_release")):
+        np.testing.assert_array_equal(found[branch], store.columns[column])

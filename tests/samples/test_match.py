@@ -114,3 +114,29 @@ def test_the_same_seed_keeps_the_same_events(tmp_path: Path) -> None:
         match_mu(path, other, "resample", seed)
         kept.append(path.read_bytes())
     assert kept[0] == kept[1] != kept[2]
+
+
+def test_weights_that_events_have_already_count_in_both_profiles(tmp_path: Path) -> None:
+    source, target = poisson(50, 4000, 1), poisson(52, 4000, 2)
+    before, other = np.exp(-0.05 * (source - 50)), np.exp(0.05 * (target - 52))
+    found = mu_weights(source, target, before, other)
+    wanted = np.average(target, weights=other)
+    assert np.average(source, weights=found.weight) == pytest.approx(wanted, rel=0.005)
+    np.testing.assert_allclose(found.weight, before * found.factor, rtol=1e-12)
+    plain = mu_weights(source, target)
+    assert abs(np.average(source, weights=plain.weight * before) - wanted) > 0.05 * wanted
+
+
+def test_events_of_unknown_mu_take_no_part(tmp_path: Path) -> None:
+    source, target = poisson(50, 1000, 1), poisson(52, 1000, 2)
+    source[::10], target[::7] = np.nan, np.nan
+    found = mu_weights(source, target)
+    assert np.all(found.weight[::10] == 0)
+    known = np.isfinite(source)
+    whole = mu_weights(source[known], target[np.isfinite(target)])
+    np.testing.assert_allclose(
+        found.weight[known] / found.weight.sum(), whole.weight / whole.weight.sum(), rtol=1e-12
+    )
+    mc = write_store(tmp_path / "mc.h5", source)
+    match_mu(mc, write_store(tmp_path / "data.h5", target), "resample", 1)
+    assert np.all(np.isfinite(ImageStore(mc).columns["mu"]))

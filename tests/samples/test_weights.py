@@ -12,12 +12,13 @@ import yaml
 from numpy.typing import NDArray
 
 from pileupgen.calo.geometry import Grid, get_grid
-from pileupgen.errors import MissingFieldError, UnreadableInputError
+from pileupgen.errors import ImplausibleInputError, MissingFieldError, UnreadableInputError
 from pileupgen.samples.cards import DataCard, load_card
 from pileupgen.samples.export import export_root
 from pileupgen.samples.export_features import export_root_features
 from pileupgen.samples.ingest import ingest
 from pileupgen.samples.store import ImageStore
+from pileupgen.samples.weights import rows_by_weight, share_out_negative
 from tests.sample_files import delphes_branches, jagged, random_towers, write_tree
 
 N_EVENTS = 40
@@ -67,6 +68,57 @@ def test_weights_do_not_depend_on_where_a_piece_begins(
         np.concatenate([part for part in found if part is not None]),
         np.concatenate([WEIGHTS[31:], WEIGHTS[7:31]]),
     )
+
+
+def test_negative_weights_are_shared_out_among_alike_events() -> None:
+    rng = np.random.default_rng(2)
+    x = rng.exponential(1, (4000, 1))
+    group = np.arange(4000) % 3
+    weight = np.where(rng.random(4000) < 0.15, -1.0, 1.0) * np.exp(-0.5 * x[:, 0])
+    shared = share_out_negative(weight, x, group)
+    assert np.all(shared >= 0)
+    for number in range(3):
+        inside = group == number
+        assert shared[inside].sum() == pytest.approx(weight[inside].sum(), rel=1e-9)
+    # What the weights say of the distribution stays, to the width of a cell.
+    for power in (1, 2):
+        before = np.average(x[:, 0] ** power, weights=weight)
+        assert np.average(x[:, 0] ** power, weights=shared) == pytest.approx(before, rel=0.01)
+    assert np.average(x[:, 0]) > 1.3 * np.average(x[:, 0], weights=weight)
+
+
+def test_positive_weights_stay() -> None:
+    weight = np.array([0.5, 2.0, 0.0])
+    same = share_out_negative(weight, np.ones((3, 1)), np.zeros(3, dtype=int))
+    np.testing.assert_array_equal(same, weight)
+
+
+def test_a_split_of_negative_weight_is_refused() -> None:
+    with pytest.raises(ImplausibleInputError, match="split 0 add up to -1"):
+        share_out_negative(np.array([1.0, -2.0]), np.ones((2, 1)), np.zeros(2, dtype=int))
+
+
+def test_rows_come_in_proportion_to_their_weights() -> None:
+    weight = np.array([1.0, 3.0, 0.0, 0.5, 3.5])
+    rows = rows_by_weight(np.tile(weight, 50))
+    counts = np.bincount(rows, minlength=250)
+    np.testing.assert_allclose(counts, np.tile(weight, 50) / 1.6, atol=1)
+    assert len(rows) == 250
+    assert rows_by_weight(np.ones(9), 4).tolist() == [0, 1, 2, 3]
+
+
+def test_the_store_has_both_weights_and_uses_the_positive(
+    tmp_path: Path, card_values: dict[str, Any]
+) -> None:
+    write_weighted(tmp_path / "sample.root")
+    store = stored(card_of(tmp_path, card_values), tmp_path / "a.h5")
+    used = store.read().weight
+    assert np.all(used >= 0)
+    assert used.sum() == pytest.approx(WEIGHTS.sum(), rel=1e-9)
+    np.testing.assert_array_equal(store.columns["weight"], WEIGHTS)
+    assert np.all(store.read().weighted(np.full(N_EVENTS, 2.0)).weight == 2)
+    other = stored(card_of(tmp_path, card_values, weight="none"), tmp_path / "b.h5")
+    assert "weight_positive" not in other.columns
 
 
 def _span(begin: int, end: int) -> Any:

@@ -33,6 +33,7 @@ from pileupgen.models.calibration.quantile_fit import (
 from pileupgen.models.calibration.quantiles import QuantileTables
 from pileupgen.models.calibration.ranks import CellRanks, Negatives
 from pileupgen.models.calibration.ties import Ties, find_ties
+from pileupgen.samples.weights import rows_by_weight
 
 _MIN_MASS = 1e-6
 
@@ -145,6 +146,7 @@ class CellCalibration(ModelMixin, ConfigMixin):
         self,
         energies: Sequence[NDArray[np.float32]],
         mus: Sequence[NDArray[np.float32]],
+        weights: Sequence[NDArray[np.float64]] | None = None,
     ) -> None:
         """Take the quantiles of training events.
 
@@ -154,10 +156,17 @@ class CellCalibration(ModelMixin, ConfigMixin):
             Images in GeV of mc and of data; negative values are welcome.
         mus : two float arrays, shape (N,)
             Number of pileup interactions; NaN counts as the middle bin.
+        weights : two float64 arrays, shape (N,), optional
+            Weights ≥ 0 of the events, which are then repeated in proportion; ties and signs are
+            looked for in the events as they are.
         """
         edges, centres = mu_binning(mus, self.n_mu_bins)
         self.mu_centres.copy_(torch.from_numpy(centres))
         self._find_kind(energies)
+        if weights is not None:
+            rows = [rows_by_weight(weight) for weight in weights]
+            energies = [energy[chosen] for energy, chosen in zip(energies, rows, strict=True)]
+            mus = [mu[chosen] for mu, chosen in zip(mus, rows, strict=True)]
         for domain, (energy, mu) in enumerate(zip(energies, mus, strict=True)):
             middle = float(self.mu_centres[self.n_mu_bins // 2])
             known = np.where(np.isfinite(mu), mu, middle)

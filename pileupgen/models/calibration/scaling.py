@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pileupgen.models.calibration.calibration import CellCalibration
+from pileupgen.samples.weights import rows_by_weight
 
 
 class SignedLogScaling(ModelMixin, ConfigMixin):
@@ -64,6 +65,7 @@ class SignedLogScaling(ModelMixin, ConfigMixin):
         self,
         energies: Sequence[NDArray[np.float32]],
         mus: Sequence[NDArray[np.float32]],  # noqa: ARG002 - the same call as CellCalibration's
+        weights: Sequence[NDArray[np.float64]] | None = None,
     ) -> None:
         """Take scales from training events of both domains together.
 
@@ -73,9 +75,14 @@ class SignedLogScaling(ModelMixin, ConfigMixin):
             GeV, of either sign.
         mus : two float arrays, shape (N,)
             Not used.
+        weights : two float64 arrays, shape (N,), optional
+            Weights ≥ 0 of the events, which are then repeated in proportion.
         """
         self.has_hit_bits = any(bool(np.any(energy == 0)) for energy in energies)
         self.register_to_config(has_hit_bits=self.has_hit_bits)
+        if weights is not None:
+            pairs = zip(energies, weights, strict=True)
+            energies = [energy[rows_by_weight(weight)] for energy, weight in pairs]
         for layer in range(self.n_layers):
             hits = np.concatenate([_hits(energy[:, layer]) for energy in energies])
             if not len(hits):
