@@ -44,9 +44,9 @@ def compare(
 ) -> None:
     """Put the validations of several runs side by side.
 
-    Reads each run's validation/metrics.json.
-    Reference is real against other real events, source is simulation as it is.
-    Warns where runs were not compared with the same events in the same way.
+    Reads each run's validation/metrics.json. The reference compares real events with other real
+    events: the best that can be reached. The source is the simulation before translation.
+    Warns where the runs were not validated with the same events in the same way.
 
     \b
     Examples:

@@ -105,7 +105,7 @@ def compare(
     bins = compare_in_mu(samples, source_of, n_bins=n_mu_bins, seed=seed)
     is_table = target.grid.is_feature_table
     if not is_table and not all(np.isfinite(p.mu).all() for p in (target, samples.source)):
-        notes = (*notes, "μ is unknown for some events: nothing is given in bins of μ")
+        notes = (*notes, "μ is unknown for some events: no numbers are given in bins of μ")
     linked = {
         "source": identity(samples.source),
         "translated": source_correlation(

@@ -171,7 +171,7 @@ def measure_control(
 
 
 def notes_of(controls: Sequence[ControlRows], translated: ImageStore) -> tuple[str, ...]:
-    """Say where a control was translated otherwise than what it is a control of."""
+    """Say where a control was translated with other settings than the translation itself."""
     notes = []
     for control in controls:
         first, second = control.store.provenance, translated.provenance
@@ -182,7 +182,8 @@ def notes_of(controls: Sequence[ControlRows], translated: ImageStore) -> tuple[s
         ]
         if differing:
             notes.append(
-                f"the control {control.label} was translated otherwise: {', '.join(differing)}"
+                f"the control {control.label} was translated with other settings: "
+                f"{', '.join(differing)}"
             )
     return tuple(notes)
 

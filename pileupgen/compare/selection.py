@@ -65,7 +65,7 @@ def select_events(
     target, source, translated : ImageStore
         Real events, simulated events, simulated events after translation.
     seed : int
-        Chooses the reference events of the reference.
+        Chooses the events of the reference.
 
     Raises
     ------
@@ -89,19 +89,19 @@ def select_events(
     if not held_out:
         notes.append(
             f"no event of {translated.path.name} comes from the test split of {source.path.name}: "
-            "the networks may have been trained on what is judged here"
+            "the networks may have been trained on the events compared here"
         )
     unique, source_of = np.unique(source_rows, return_inverse=True)
     references = _references(target, len(unique), seed)
     if len(references[0]) < len(unique):
         notes.append(
-            f"the reference has {len(references[0])} reference events for {len(unique)} source "
-            "events, so it lies a little high"
+            f"each reference sample has {len(references[0])} events for {len(unique)} source "
+            "events, so its distances are slightly too large"
         )
     counts = {"target": len(rows), "translated": len(kept)}
     few = [f"{n} {name}" for name, n in counts.items() if n < FEW_EVENTS]
     if few:
-        notes.append(f"only {' and '.join(few)} events: intervals are wide and rough")
+        notes.append(f"only {' and '.join(few)} events: intervals are wide and approximate")
     return Selection(
         target=rows,
         references=references,

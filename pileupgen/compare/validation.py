@@ -37,7 +37,7 @@ from pileupgen.samples.store import Images, ImageStore, usable_weights
 Floats = NDArray[np.float64]
 
 LOW_ESS = 0.1
-"""Effective over actual number of events below which weights are called poor."""
+"""Effective over actual number of events below which a note says so."""
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,10 @@ def validate_stores(
         found = shower_separations(samples, batches)
         comparison = comparison.model_copy(update={"showers": {one.name: one for one in found}})
     if comparison.ess < LOW_ESS:
-        note = f"the weights leave {100 * comparison.ess:.2g} % of the translated events' worth"
+        note = (
+            "the effective sample size of the release weights is "
+            f"{100 * comparison.ess:.2g} % of the translated events"
+        )
         comparison = comparison.model_copy(update={"notes": (*comparison.notes, note)})
     if truth is not None:
         pairs = paired_truth(

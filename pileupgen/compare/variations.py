@@ -1,4 +1,4 @@
-"""The headline for other draws, other members of an ensemble, and without weights.
+"""Headline numbers for other draws, other members of an ensemble, and without weights.
 
 Draws of one event are not independent events, so a comparison takes one translation of each: draw 0
 of member 0. The others show how far the headline depends on the draw and on the model.
@@ -29,21 +29,22 @@ def copy_columns(store: ImageStore) -> tuple[NDArray[np.int64], NDArray[np.int64
 
 
 def without_weights(samples: Samples, selection: Selection, seed: int) -> str:
-    """The mean W1/σ of the translated sample with its sources' weights only, in words."""
+    """Give the mean W1/σ with the release weights and with the source events' weights, in words."""
     weight = samples.source.weight[selection.source_of]
     plain = replace(samples.translated, weight=weight)
     values = [
         _mean_distance(samples, part, selection, seed) for part in (samples.translated, plain)
     ]
     return (
-        f"mean W1/σ is {_text(values[0])} with the release weights and {_text(values[1])} without"
+        f"the mean W1/σ is {_text(values[0])} with the release weights and {_text(values[1])} "
+        "without them"
     )
 
 
 def over_copies(
     samples: Samples, translated: ImageStore, selection: Selection, seed: int
 ) -> tuple[str, ...]:
-    """The mean W1/σ over draws and over members, in words; nothing where each event is there once.
+    """Give the mean W1/σ over draws and members in words; nothing where each event is there once.
 
     Parameters
     ----------
@@ -63,20 +64,25 @@ def over_copies(
     for offset, copy in enumerate(copies):
         rows = selection.translated + offset
         if rows[-1] >= len(sources) or np.any(sources[rows] != sources[selection.translated]):
-            return ("not every event has every draw: their spread is not given",)
+            return ("not every event has every draw, so the spread over draws is not given",)
         sample = measure_sample(
             "translated", "translated", translated.batches(rows), translated.grid
         )
         weighed = replace(sample, weight=samples.source.weight[selection.source_of])
         found[copy] = _mean_distance(samples, weighed, selection, seed).value
-    notes = ["each event counts once, by draw 0 of member 0"]
+    notes = ["each event is compared once, with draw 0 of ensemble member 0"]
     first = [value for (which, _), value in found.items() if which == 0]
     if len(first) > 1:
-        notes.append(f"mean W1/σ over {len(first)} draws: {_spread(first)}, without weights")
+        notes.append(
+            f"the mean W1/σ over {len(first)} draws is {_spread(first)}, without release weights"
+        )
     members = sorted({which for which, _ in copies})
     if len(members) > 1:
         means = [np.mean([v for (which, _), v in found.items() if which == m]) for m in members]
-        notes.append(f"mean W1/σ over {len(members)} members: {_spread(means)}, without weights")
+        notes.append(
+            f"the mean W1/σ over {len(members)} ensemble members is {_spread(means)}, without "
+            "release weights"
+        )
     return tuple(notes)
 
 
@@ -87,7 +93,7 @@ def _mean_distance(samples: Samples, part: Sample, selection: Selection, seed: i
 
 
 def _spread(values: list[float] | list[np.floating]) -> str:
-    return f"{np.mean(values):.3f}, standard deviation {np.std(values, ddof=1):.3f}"
+    return f"{np.mean(values):.3f} with a standard deviation of {np.std(values, ddof=1):.3f}"
 
 
 def _text(estimate: Estimate) -> str:

@@ -27,96 +27,108 @@ class Caption:
 
 CAPTIONS = {
     "event_display": Caption(
-        "One event, before and after",
-        "Maps of log10(E/MeV) in η and φ, one row a layer: a simulated event, the same event "
-        "translated, and some real event.",
-        "The first two panes should share their hot spots, since the event must remain itself. "
-        "The last two should share their texture: how full, how grainy, how bright.",
+        "One event before and after translation",
+        "Maps of log10(E/MeV) in η and φ, one row per layer: a simulated event, the same event "
+        "translated, and a real event chosen at random.",
+        "The first two panels should have their large deposits in the same places, because the "
+        "translation must keep the event. The last two should agree in occupancy, granularity and "
+        "energy scale.",
     ),
     "event_path": Caption(
-        "One event on its way",
+        "One event during its translation",
         "Maps of log10(E/MeV) in η and φ, layers summed. Upper row: a simulated event, noised or "
-        "inverted up to the release, read with the simulation's quantiles. Lower row: the same "
-        "latents denoised as data from the release down to the translated event.",
-        "Read the upper row to the right, the lower one to the left; each column is one time. What "
-        "survives in the last column is what the translated event can know of its source.",
+        "inverted up to the release time, decoded as simulation. Lower row: the same latents, "
+        "denoised as data from the release time down to the translated event.",
+        "Time runs to the right in the upper row and to the left in the lower one; each column is "
+        "one diffusion time. The structure left in the last column is all that the translated "
+        "event can inherit from its source.",
     ),
     "mean_maps": Caption(
         "Mean energy of each cell",
         "Maps of the mean energy per cell in η and φ for real, simulated and translated events, "
-        "one row a layer, and ratios of the latter two to the real one.",
+        "one row per layer, and ratios of the latter two to the first.",
         "The ratio of translated events should be pale everywhere. A coloured block is a region "
-        "that was not learnt, a stripe along φ a ring, a speckle only statistics.",
+        "that was not learned, a stripe along φ a ring of cells; isolated coloured cells are "
+        "statistical fluctuations.",
     ),
     "eta_profile": Caption(
         "Energy along η",
-        "Mean energy in each ring of η for real, simulated and translated events, one column a "
-        "layer, with a ratio to the real events below.",
-        "Translated events should follow the points; the ratio's band is the statistical error. "
-        "Watch the outer rings, where the detector changes most.",
+        "Mean energy in each ring of η for real, simulated and translated events, one column "
+        "per layer, with the ratio to the real events below.",
+        "Translated events should follow the points; the band around the ratio is the statistical "
+        "error. The outer rings, where detectors differ most, are the hardest.",
     ),
     "cell_spectrum": Caption(
         "Spectrum of single cells",
-        "Hits per event in bins of log10(E/MeV) on a logarithmic scale, one column a layer, with "
-        "a ratio to the real events below.",
-        "The low edge shows thresholds and electronic noise, the high tail hard deposits. "
-        "The outermost bins hold what lies beyond them. Negative cells, if any, are to the left.",
+        "Hits per event in bins of log10(E/MeV) on a logarithmic scale, one column per layer, "
+        "with the ratio to the real events below.",
+        "The lower edge shows thresholds and electronic noise, the upper tail hard deposits. The "
+        "outermost bins include everything beyond them. Cells of negative energy, if there are "
+        "any, are on the left.",
     ),
     "observables": Caption(
         "Observables of the events",
-        "Histograms of event observables for real, simulated and translated events, each with a "
-        "ratio to the real events below.",
-        "Translated events should lie on the points within the band. A slope in a ratio is a "
-        "wrong mean, a bowl a wrong width. Entries beyond an axis are in its last bin.",
+        "Histograms of event observables for real, simulated and translated events, each with "
+        "the ratio to the real events below.",
+        "Translated events should agree with the points within the band. A slope in the ratio "
+        "means a wrong mean, a curvature a wrong width. The outermost bins include everything "
+        "beyond them.",
     ),
     "correlations": Caption(
-        "How cells fluctuate together",
-        "Correlation of cell energies against their distance in φ and in η, and between layers, "
-        "for real, simulated and translated events.",
-        "The fall from one cell to the next is the size of showers. Above the points means too "
-        "smooth, below means too grainy. Bars are jackknife errors.",
+        "Correlations between cells",
+        "Correlation of cell energies as a function of their distance in φ and in η, and between "
+        "layers, for real, simulated and translated events.",
+        "The decrease from one cell to the next reflects the size of showers. Values above the "
+        "points mean images that are too smooth, values below too granular. Error bars are from a "
+        "jackknife.",
     ),
     "feature_correlations": Caption(
-        "How features depend on each other",
-        "Correlation matrix of the real events' features, and beside it the differences to it of "
+        "Correlations between features",
+        "Correlation matrix of the real events' features, and beside it the differences from it of "
         "simulated and of translated events.",
-        "The last pane should be pale. Bold numbers are beyond 3 σ by themselves; of many "
-        "pairs a few are by chance.",
+        "The last panel should be pale. Numbers in bold exceed 3 σ as single tests; among many "
+        "pairs, a few do so by chance.",
     ),
     "pileup": Caption(
         "What pileup does to an analysis",
-        "Six panes: density of transverse energy against μ, ρ against μ, random cones less ρA, "
-        "resolution of missing transverse energy, tail of the occupancy, mean W1/σ in bins of μ.",
-        "Slopes and widths are what jet calibration and isolation depend on. In the last pane the "
-        "translated points should lie near the reference in every bin of μ.",
+        "Six panels: density of transverse energy against μ, ρ against μ, transverse energy in "
+        "random cones minus ρA, resolution of missing transverse energy, tail of the occupancy, "
+        "mean W1/σ in bins of μ.",
+        "μ is the mean number of interactions per bunch crossing, ρ the median density of "
+        "transverse energy in η-φ, and A the area of the cone. Jet calibration and isolation "
+        "depend on these slopes and widths. In the last panel, translated events should be near "
+        "the reference in every bin of μ.",
     ),
     "shower_profile": Caption(
-        "Showers in depth",
+        "Showers as a function of depth",
         "Means over showers of deposited energy, sparsity, centre and width in r, widths in η and "
-        "φ, and standard deviations of the centres in η and φ, each against the layer, with a "
-        "ratio to the target's showers below.",
-        "Translated showers should follow the points: a shift along the axis is a wrong depth, a "
-        "wrong width a wrong lateral shape.",
+        "φ, and standard deviations of the centres in η and φ, as a function of the layer, with "
+        "the ratio to the target's showers below.",
+        "Translated showers should follow the points. A shift along the axis means a wrong depth, "
+        "a difference in width a wrong lateral shape.",
     ),
     "jets": Caption(
         "Pileup jets",
-        "Number of pileup jets per event and spectrum of their transverse momentum, each with a "
-        "ratio to the real events below.",
-        "Jets gather neighbouring cells, so they show correlations that single cells hide.",
+        "Number of pileup jets per event and spectrum of their transverse momentum, each with "
+        "the ratio to the real events below.",
+        "Jets combine neighbouring cells, so they are sensitive to correlations that distributions "
+        "of single cells do not show.",
     ),
     "distances": Caption(
-        "Every observable at a glance",
+        "Distances of all observables",
         "W1/σ to the real events for each observable, for reference, source and translated events, "
         "with intervals.",
-        "The reference is the best that can be reached with this many events. A translated point "
-        "on the source's has gained nothing.",
+        "The reference is the smallest distance that can be expected with this number of events. "
+        "Where the translated point coincides with that of the source, the translation has not "
+        "improved the observable.",
     ),
     "release": Caption(
-        "Where to let go",
+        "Choice of the release time",
         "AUC of a classifier of simulated against real events, and effective sample size of its "
-        "weights, both against the diffusion time.",
-        "Released early, the samples still differ and weights are poor; released late, events "
-        "forget themselves. The vertical line is where these events were released.",
+        "weights, both as a function of the diffusion time.",
+        "At small times the noised samples still differ and the weights are inefficient; at large "
+        "times the events lose their source correlation. The vertical line marks the release time "
+        "of these events.",
     ),
 }
 

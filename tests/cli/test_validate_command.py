@@ -263,7 +263,7 @@ def test_one_huge_weight_is_reported_as_a_poor_sample(toy, run_folder, toy_store
     )
     result = call(run_folder, "--quick", "--weighted")
     assert result.exit_code == 0, result.exception
-    assert "events' worth" in result.output.replace("\n", " ")
+    assert "effective sample size of the release weights" in result.output.replace("\n", " ")
 
 
 def test_unknown_mu_leaves_out_its_bins_and_says_so(toy, run_folder, toy_stores):

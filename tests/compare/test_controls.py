@@ -96,7 +96,7 @@ def test_two_controls_of_one_kind_have_names_of_their_own(toy_stores, make):
 
 def test_a_control_translated_otherwise_is_told(toy_stores, make):
     other = make(toy_stores["target"], provenance={"t_release": 995, "w": 2.0, "mode": "invert"})
-    (note,) = [note for note in compared(toy_stores, other).notes if "otherwise" in note]
+    (note,) = [note for note in compared(toy_stores, other).notes if "other settings" in note]
     assert "mode invert instead of partial, t_release 995 instead of 300" in note
 
 

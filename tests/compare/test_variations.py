@@ -43,9 +43,9 @@ def test_an_event_counts_once_however_often_it_was_translated(stores):
 def test_the_spread_over_draws_and_members_is_told(stores):
     target, source, plain, many = stores
     notes = "\n".join(validate_stores(target, source, many, SETTINGS).comparison.notes)
-    assert "each event counts once" in notes
-    for what in ("2 draws", "2 members"):
-        found = re.search(rf"over {what}: ([\d.]+), standard deviation ([\d.]+)", notes)
+    assert "each event is compared once" in notes
+    for what in ("2 draws", "2 ensemble members"):
+        found = re.search(rf"over {what} is ([\d.]+) with a standard deviation of ([\d.]+)", notes)
         assert found is not None
         assert 0 < float(found[2]) < float(found[1])
     assert "draws" not in "\n".join(

@@ -84,7 +84,7 @@ def _image_figures(validation: Validation, path: EventPath | None) -> Iterator[t
     titles = [
         f"{samples.source.label}, event {display.source_event}",
         "the same event, translated",
-        f"{samples.target.label}, event {display.target_event} (any)",
+        f"{samples.target.label}, event {display.target_event} (chosen at random)",
     ]
     images = [display.source, display.translated, display.target]
     yield "event_display", partial(event_display_figure, images, titles, samples.target.grid)

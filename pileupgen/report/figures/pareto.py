@@ -64,7 +64,7 @@ def pareto_figure(points: Sequence[ScanPoint], reference: Estimate, chosen: Scan
 
 
 def cost_figure(points: Sequence[ScanPoint], reference: Estimate) -> Figure:
-    """Draw mean W1/σ against network evaluations an event, a colour a sampler.
+    """Draw mean W1/σ against network evaluations per event, a colour a sampler.
 
     A line joins the best point of each number of evaluations.
     """
@@ -81,7 +81,7 @@ def cost_figure(points: Sequence[ScanPoint], reference: Estimate) -> Figure:
             ticks = _apart(counts)
             axes.set_xticks(ticks, [str(n) for n in ticks])
             axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_xlabel("network evaluations an event")
+        axes.set_xlabel("network evaluations per event")
         axes.set_ylabel(r"mean $W_1/\sigma$ to data")
         axes.set_ylim(bottom=0)
         axes.legend(loc="best")
