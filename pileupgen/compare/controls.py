@@ -9,7 +9,7 @@ correlation is the ceiling of this release.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -270,7 +270,11 @@ def _judge(
         tests=tests,
         cells=cell_tests.get(control.name),
         correlation=source_correlation(
-            _linked(control, before, counts), sample, counts, control.image_pairs
+            before.take(selected.source_of),
+            sample,
+            counts,
+            control.image_pairs,
+            are_some=len(sample) != len(before),
         ),
     )
     rise = mean_distances(distances, table.constant) - table.means(replaces)
@@ -280,19 +284,6 @@ def _judge(
         row=row,
         verdict=judge(first, others[0]),
     )
-
-
-def _linked(control: ControlSample, before: Sample, counts: Floats) -> Sample:
-    """The events that a control's were made of, one by one, with the mean image of just these."""
-    linked = before.take(control.selected.source_of)
-    if control.image_pairs is None or len(linked) == len(before):
-        return linked
-    share = counts[:, 0] / counts[:, 0].sum()
-    mean, begin = np.zeros_like(before.cells.energy), 0
-    for images, _ in control.image_pairs():
-        mean += np.tensordot(share[begin : begin + len(images)], images, axes=1)
-        begin += len(images)
-    return replace(linked, cells=replace(linked.cells, energy=mean))
 
 
 def _distances(

@@ -606,6 +606,17 @@ HEADLINE: tuple[HeadlineNumber, ...] = (
         beside=True,
     ),
     HeadlineNumber(
+        "max_w1",
+        "largest W1/σ",
+        "W1/σ of the observable that is farthest from the target, with that observable's interval; "
+        "the largest of many fluctuates upwards, so compare it with the reference's",
+        lambda column: max(
+            (one.w1 for one in column.row.observables.values() if one.w1.is_known),
+            key=lambda w1: w1.value,
+            default=None,
+        ),
+    ),
+    HeadlineNumber(
         "rise",
         "rise of mean W1/σ",
         "mean W1/σ of a control less that of the row whose events it has: what the translation "

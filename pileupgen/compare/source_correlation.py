@@ -29,6 +29,8 @@ def source_correlation(
     after: Sample,
     counts: Floats,
     image_pairs: Callable[[], ImagePairs] | None = None,
+    *,
+    are_some: bool = False,
 ) -> SourceCorrelation:
     """Correlate events with those that they are linked to.
 
@@ -40,12 +42,16 @@ def source_correlation(
         How often each pair counts, see :func:`correlation_of`.
     image_pairs : callable, optional
         Gives images (before, after) of the events, for single cells; NaN where not given.
+    are_some : bool
+        Whether the samples' mean images are of more events than these, so that the means of just
+        these have to be found in another pass.
     """
     cell = UNKNOWN
     if image_pairs is not None:
-        cell = cell_source_correlation(
-            image_pairs(), before.cells.energy, after.cells.energy, counts
-        )
+        means = before.cells.energy, after.cells.energy
+        if are_some:
+            means = _mean_images(image_pairs(), counts[:, 0])
+        cell = cell_source_correlation(image_pairs(), *means, counts)
     features = {}
     if before.grid.is_feature_table:
         features = {
@@ -60,6 +66,16 @@ def source_correlation(
         n_pairs=len(after),
         features=features,
     )
+
+
+def _mean_images(pairs: ImagePairs, weight: Floats) -> tuple[Floats, Floats]:
+    share, begin = weight / weight.sum(), 0
+    first, second = np.zeros(1), np.zeros(1)
+    for x, y in pairs:
+        part = share[begin : begin + len(x)]
+        first, second = first + np.tensordot(part, x, 1), second + np.tensordot(part, y, 1)
+        begin += len(x)
+    return first, second
 
 
 def identity(sample: Sample) -> SourceCorrelation:

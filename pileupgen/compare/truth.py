@@ -74,5 +74,6 @@ def paired_truth(
             None
             if truth.grid.is_feature_table
             else partial(paired_batches, store, own_rows[linked], truth, rows[found][of[linked]]),
+            are_some=len(linked) < len(own) or len(linked) != len(known),
         )
     return PairedTruth(**pairs)

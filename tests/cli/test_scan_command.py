@@ -43,6 +43,11 @@ def test_where_nothing_is_left_to_learn_no_diffusion_is_recommended():
     assert "none is recommended" not in rule
 
 
+def test_a_point_outside_the_interval_of_the_lowest_is_not_recommended():
+    points = [point(0.10, 0.6), point(0.105, 0.9), point(0.115, 0.95)]
+    assert recommend(points, 0.5)[0] is points[1]
+
+
 def test_a_scan_keeps_its_points_and_recommends_one(tiny_run, command):
     args = ("scan", "--run", tiny_run, "--events", "60", "--device", "cpu")
     out = command(*args, *GRID)

@@ -186,3 +186,15 @@ def test_negative_cells_of_one_sample_are_observables_of_all(toy):
     assert list(signed.translated.observables) == list(signed.source.observables) == names
     assert any("negative_had" in note for note in signed.notes)
     assert signed.source.mean_w1 == plain.source.mean_w1
+
+
+def test_seeds_are_shared_among_the_references_samples(toy):
+    result = run(toy, toy.energies(200, seed=1), n_seeds=4)
+    assert result.reference.two_sample.features.n_seeds == 4
+    assert result.source.two_sample.features.n_seeds == 4
+
+
+def test_the_largest_distance_is_that_of_the_farthest_observable(toy):
+    result = run(toy, toy.energies(200, seed=1))
+    largest = max(one.w1.value for one in result.source.observables.values())
+    assert result.headline["max_w1_source"] == largest > result.headline["mean_w1_source"]

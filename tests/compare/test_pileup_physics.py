@@ -6,9 +6,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from pileupgen.compare.distances import wasserstein
 from pileupgen.compare.mu_bins import compare_in_mu, mu_edges
-from pileupgen.compare.pileup_physics import line_in, pileup_quantities
+from pileupgen.compare.pileup_physics import cone_residual, line_in, pileup_quantities
 from pileupgen.compare.resampling import Draws, Samples
+from pileupgen.measure.regions import Cones
 from pileupgen.measure.sample import Sample, measure_sample
 from pileupgen.report.figures.pileup import profile
 
@@ -126,3 +128,41 @@ def test_a_profile_gives_means_and_spreads():
     _, spread, _ = profile(x, np.tile([-3.0, 3.0], 500), np.ones(1000), np.array([0.0, 2.0]), True)
     assert spread == pytest.approx([3.0])
     assert len(profile(x[:5], y[:5], np.ones(5), np.array([0.0, 1.0]))[0]) == 0
+
+
+def test_numbers_of_a_bin_are_those_of_its_events(samples):
+    fewer = replace(samples, target=samples.target.take(np.arange(0, N, 2)))
+    low, high = compare_in_mu(fewer, np.arange(N), n_bins=2, n_bootstrap=5)
+    target = fewer.target.take(fewer.target.mu < low.high)
+    assert low.n_target == len(target)
+    assert low.n_translated == np.sum(samples.source.mu < low.high)
+    assert high.n_target == len(fewer.target) - len(target)
+    for role, part in (("reference", samples.reference[0]), ("source", samples.source)):
+        inside = part.take(part.mu < low.high)
+        expected = [
+            wasserstein(inside.observables[name], values)[0] / values.std()
+            for name, values in target.observables.items()
+            if np.ptp(values) > 0
+        ]
+        assert low.mean_distance[role].value == pytest.approx(np.mean(expected))
+
+
+def test_the_cone_is_corrected_by_the_density_times_its_area(samples):
+    values = samples.target.observables
+    area = np.pi * Cones(samples.target.grid).radius ** 2
+    assert cone_residual(samples.target) == pytest.approx(values["cone_et"] - area * values["rho"])
+
+
+def test_the_resolution_of_the_density_is_relative(samples):
+    rho = samples.target.observables["rho"]
+    found = quantities(samples)["rho_resolution"].values["target"].value
+    slope, offset = np.polyfit(samples.target.mu, rho, 1)
+    residual = rho - slope * samples.target.mu - offset
+    assert found == pytest.approx(residual.std() / rho.mean(), rel=1e-3)
+
+
+def test_the_error_of_a_spread_is_that_of_a_gaussians():
+    y = np.random.default_rng(2).normal(0.0, 3.0, 4000)
+    _, spread, error = profile(np.zeros(4000), y, np.ones(4000), np.array([-1.0, 1.0]), True)
+    assert spread == pytest.approx([3.0], rel=0.05)
+    assert error == pytest.approx([3.0 / np.sqrt(8000)], rel=0.05)

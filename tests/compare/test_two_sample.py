@@ -98,5 +98,6 @@ def test_merging_averages_and_takes_the_spread():
     second = feature_test(RNG.normal(size=(60, 1)), RNG.normal(size=(60, 1)), n_seeds=1)
     merged = merge_tests([first, second])
     assert merged.auc == pytest.approx(0.5 * (first.auc + second.auc))
+    assert merged.error == pytest.approx(0.5 * (first.error + second.error))
     assert merged.spread == pytest.approx(abs(first.auc - second.auc) / np.sqrt(2))
     assert merge_tests([first]) is first

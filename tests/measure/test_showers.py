@@ -9,6 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from pileupgen.calo.geometry import PRESETS, Grid
+from pileupgen.compare.distances import separation_power
+from pileupgen.compare.physics_distance import fpd, kpd
 from pileupgen.compare.results import Comparison
 from pileupgen.compare.validation import ComparisonSettings, validate_stores
 from pileupgen.errors import GeometryError
@@ -16,7 +18,10 @@ from pileupgen.measure.features import kind_of, observables_of
 from pileupgen.measure.observables import ObservableSet
 from pileupgen.measure.showers import ShowerSet, data_set_of
 from pileupgen.report.figures import validation_figures
+from pileupgen.report.figures.showers import farthest_records
 from pileupgen.report.page import write_report
+from pileupgen.report.tables import shower_table
+from pileupgen.report.text import percent
 from pileupgen.samples.store import ImageStore
 
 SET_1, SET_2 = PRESETS["calochallenge_1"], PRESETS["calochallenge_2"]
@@ -189,3 +194,45 @@ def test_showers_have_a_report_of_their_own(shower_validation: Any, tmp_path: An
     assert len(drawn.axes) == 16
     page = write_report(comparison, tmp_path).read_text(encoding="utf-8")
     assert "CaloChallenge" in page
+
+
+def test_the_references_separation_is_the_median_over_its_samples(shower_validation: Any) -> None:
+    samples = shower_validation.samples
+    edges = np.linspace(0.5, 1.5, 101)
+    target, *others = (
+        np.histogram(part.observables["e_ratio"], edges, weights=part.weight)[0]
+        for part in (samples.target, *samples.reference)
+    )
+    powers = [separation_power(target / target.sum(), other / other.sum()) for other in others]
+    found = shower_validation.comparison.showers["e_ratio"].values["reference"]
+    assert len(powers) > 1
+    assert found == pytest.approx(np.median(powers))
+
+
+def test_physics_distances_are_taken_as_the_challenge_takes_them(shower_validation: Any) -> None:
+    samples = shower_validation.samples
+    observables = ShowerSet(samples.target.grid)
+    pair = [
+        observables.physics_features(part.observables, part.mu)
+        for part in (samples.target, samples.source)
+    ]
+    weights = samples.target.weight, samples.source.weight
+    found = shower_validation.comparison.source
+    assert found.fpd.value == pytest.approx(fpd(*pair, *weights, min_samples=10_000).value)
+    assert found.kpd.value == pytest.approx(kpd(*pair, *weights, batch_size=10_000).value)
+
+
+def test_of_each_family_the_farthest_layer_is_drawn(shower_validation: Any) -> None:
+    comparison = shower_validation.comparison
+    drawn = {record.name for record in farthest_records(comparison)}
+    distances = comparison.translated.observables
+    layers = [name for name in distances if name.startswith("sparsity_layer_")]
+    assert max(layers, key=lambda name: distances[name].w1.value) in drawn
+
+
+def test_the_table_gives_the_largest_fraction_outside_the_edges(shower_validation: Any) -> None:
+    comparison = shower_validation.comparison
+    table = shower_table(comparison)
+    assert table is not None
+    (line,) = (line for line in table.rows if line[0] == "e_ratio")
+    assert line[-1] == percent(max(comparison.showers["e_ratio"].outside.values()))

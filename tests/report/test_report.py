@@ -193,6 +193,15 @@ def test_the_verdict_comes_first_and_says_by_how_much(metrics):
     assert f"{metrics['verdicts']['translated']['n_tests']:,}" in text
 
 
+def test_tests_are_shown_with_and_without_correction(metrics):
+    found = metrics["verdicts"]["translated"]["findings"][0]
+    found.update(name="rho, mean", family="observable", local=9.9, significance=8.8)
+    text = page_of(metrics, {})
+    row = text[text.index('<th scope="row">rho, mean</th>') :].partition("</tr>")[0]
+    cells = re.findall(r"<td>(.*?)</td>", row)
+    assert cells == ["observable", "translated", "9.9\u00a0σ", "8.8\u00a0σ"]
+
+
 def test_a_quiet_comparison_agrees(metrics):
     set_significance(metrics, "translated", 1.0)
     judgement = judged(metrics)
