@@ -183,7 +183,14 @@ class TrainingConfig(Section):
     learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(1e-2, ge=0)
     warmup: float = Field(0.05, ge=0, lt=1, description="fraction of the steps")
-    ema_decay: float = Field(0.995, ge=0, lt=1)
+    ema_decay: float = Field(
+        0.995,
+        ge=0,
+        lt=1,
+        description="largest decay of the weights' moving average; the decay at step s is the "
+        "smaller of it and 1 - (1 + s)^(-3/4), so that 0.995 counts from step 1,169 on, 0.998 from "
+        "3,968 and 0.9999 from 215,443",
+    )
     grad_clip: float = Field(1.0, gt=0)
     mixed_precision: Literal["no", "bf16"] = "bf16"
     checkpoint_every: int = Field(250, ge=1, description="steps")

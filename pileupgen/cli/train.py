@@ -39,7 +39,7 @@ def train(
     Examples:
       pileupgen train
       pileupgen train --config delphes_nonlocal --run runs/nonlocal
-      accelerate launch --num_processes 2 -m pileupgen train --device cuda
+      torchrun --nproc_per_node 2 -m -- pileupgen train --device cuda
     """
     import shutil
 
@@ -87,7 +87,11 @@ def train(
     _show(summary)
     choice = _automatic_release(summary, session.config.translate)
     _draw(summary, choice, directory.logs)
-    details = {"parameters": summary.parameters, "seconds": summary.seconds}
+    details = {
+        "parameters": summary.parameters,
+        "seconds": summary.seconds,
+        "processes": summary.n_processes,
+    }
     directory.finish("train", made_from, details)
     shutil.rmtree(directory.latents, ignore_errors=True)
     say_wrote(directory.model, "diffusers layout, safetensors, model card")

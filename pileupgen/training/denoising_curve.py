@@ -38,7 +38,8 @@ class DenoisingCurve:
     first_estimate : list of float
         Error of that first estimate, without self-conditioning.
     gain, gain_error : list of float
-        1 − network / closed_form, and the standard error of it from the events' differences.
+        1 − network / closed_form, and the standard error of this ratio of means, to first order
+        in the events' deviations from it.
     n_events : int
         mc and data together.
     """
@@ -98,14 +99,17 @@ def denoising_curve(
             rows[t].append(errors.double().cpu())
     per_event = torch.stack([torch.cat(rows[t], dim=1) for t in times])  # (t, 4, N)
     trivial, closed, network, first = per_event.mean(dim=2).unbind(dim=1)
-    spread = (per_event[:, 1] - per_event[:, 2]).std(dim=1) / len(batch) ** 0.5
+    # To first order in the events' deviations: both errors of an event are large or small together.
+    share = network / closed
+    deviation = per_event[:, 2] - share[:, None] * per_event[:, 1]
+    spread = deviation.std(dim=1) / len(batch) ** 0.5
     return DenoisingCurve(
         times,
         trivial.tolist(),
         closed.tolist(),
         network.tolist(),
         first.tolist(),
-        (1 - network / closed).tolist(),
+        (1 - share).tolist(),
         (spread / closed).tolist(),
         len(batch),
     )

@@ -32,7 +32,7 @@ from pileupgen.training.data import Augmentation, Batch, HeldOut, Training
 from pileupgen.training.log import LossLog
 from pileupgen.training.objectives import Objective
 from pileupgen.training.replicas import Replicas
-from pileupgen.training.step import optimise, pieces, require_divisible, share
+from pileupgen.training.step import optimise, pieces, prepared, require_divisible, share
 
 HELD_OUT_EVENTS = 128
 """Validation events per domain on which the held-out loss is taken."""
@@ -144,7 +144,9 @@ class TrainingLoop:
         optimizer = torch.optim.AdamW(
             stage.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
-        self.network, self.optimizer = accelerator.prepare(stage.network, optimizer)
+        self.network, self.optimizer = prepared(stage.network, optimizer, accelerator)
+        # Decay at step s: min(ema_decay, 1 - (1 + s)^(-3/4)), so that the first steps are forgotten
+        # soon; a stage of few steps never comes to ema_decay.
         self.average = EMAModel(
             stage.network.parameters(), decay=config.ema_decay, use_ema_warmup=True, power=0.75
         )

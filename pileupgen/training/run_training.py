@@ -72,6 +72,8 @@ class TrainingSummary:
     seconds : dict
         Wall time of the calibration and of each network's steps, over all resumes; that of
         encoding latents beforehand is the denoiser's.
+    n_processes : int
+        Processes that trained together.
     """
 
     histories: dict[str, History]
@@ -81,6 +83,7 @@ class TrainingSummary:
     n_train: tuple[int, int]
     denoising: DenoisingCurve | None
     seconds: dict[str, float]
+    n_processes: int
 
 
 def train_pipeline(
@@ -247,7 +250,14 @@ def train_pipeline(
         write_whole(run.logs / "reliability.json", json.dumps(reliability.to_dict(), indent=2))
     accelerator.wait_for_everyone()
     return TrainingSummary(
-        histories, parameters, release, reliability, sample.n_events, curve, seconds
+        histories,
+        parameters,
+        release,
+        reliability,
+        sample.n_events,
+        curve,
+        seconds,
+        accelerator.num_processes,
     )
 
 

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedDataParallelKwargs, gather_object
+from accelerate.utils import gather_object
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from pileupgen.errors import ConfigError, TrainingError
 from pileupgen.training.data import Batch
@@ -31,16 +32,25 @@ class StepResult:
 
 
 def new_accelerator(device: str, mixed_precision: str = "no") -> Accelerator:
-    """An accelerator, also where a process has trained before with another precision.
+    """Make an accelerator, also where a process has trained before with another precision."""
+    AcceleratorState._reset_state()
+    return Accelerator(cpu=device == "cpu", mixed_precision=mixed_precision)
+
+
+def prepared(
+    network: nn.Module, optimizer: torch.optim.Optimizer, accelerator: Accelerator
+) -> tuple[nn.Module, torch.optim.Optimizer]:
+    """Wrap a network and its optimiser for an accelerator.
 
     A process evaluates the network as often as its events need: nothing may wait for the others in
     forward, so buffers, which are constant, are not sent around.
     """
-    AcceleratorState._reset_state()
-    handlers = [DistributedDataParallelKwargs(broadcast_buffers=False)]
-    return Accelerator(
-        cpu=device == "cpu", mixed_precision=mixed_precision, kwargs_handlers=handlers
-    )
+    wrapped, wrapped_optimizer = accelerator.prepare(network, optimizer)
+    if isinstance(wrapped, DistributedDataParallel):
+        # The argument of this name is deprecated and its successor unknown to accelerate; the
+        # attribute is read by every version.
+        wrapped.broadcast_buffers = False
+    return wrapped, wrapped_optimizer
 
 
 def require_divisible(batch_size: int, accelerator: Accelerator) -> None:

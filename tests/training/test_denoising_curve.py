@@ -7,6 +7,7 @@ import torch
 from pileupgen.diffusion.schedule import make_scheduler
 from pileupgen.models.networks.cell_patches import CellPatches
 from pileupgen.models.networks.denoiser import Denoiser
+from pileupgen.training import denoising_curve as module
 from pileupgen.training.denoising_curve import N_EVENTS, denoising_curve
 
 
@@ -50,3 +51,30 @@ def test_a_network_that_adds_noise_to_the_closed_form_is_seen_to_be_worse(fitted
     gain, error = np.array(curve.gain), np.array(curve.gain_error)
     assert np.all(gain < -5 * error)
     assert np.all(error > 0)
+
+
+@pytest.mark.parametrize("noise", [0.02, 0.3])
+def test_the_error_of_a_gain_is_what_a_bootstrap_over_events_finds(
+    fitted, held_out, monkeypatch, noise
+):
+    """Events differ in how hard they are, for the network and the closed form alike."""
+    rng = np.random.default_rng(3)
+    hardness = rng.lognormal(0, 0.5, (2000, 1))
+    closed, network = (
+        level * hardness * (1 + noise * rng.standard_normal((2000, 1))) for level in (1.0, 0.7)
+    )
+    shown = iter(range(10**6))
+
+    def errors(denoiser, scheduler, z, eps, t, *_):
+        if t == 10:
+            errors.rows = [next(shown) for _ in z]
+        values = np.concatenate([closed, closed, network, network], axis=1)[errors.rows]
+        return torch.from_numpy(values.T)
+
+    monkeypatch.setattr(module, "_errors", errors)
+    curve = curve_of(fitted, held_out)
+    n = curve.n_events
+    drawn = rng.integers(0, n, (4000, n))
+    gains = 1 - network[drawn, 0].mean(axis=1) / closed[drawn, 0].mean(axis=1)
+    assert curve.gain[0] == pytest.approx(1 - network[:n].mean() / closed[:n].mean())
+    assert curve.gain_error == pytest.approx([gains.std()] * len(curve.t), rel=0.1)

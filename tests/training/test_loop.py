@@ -321,3 +321,24 @@ def test_timesteps_are_even_in_the_angle_whatever_the_shift(shift):
     np.testing.assert_allclose(counts / len(t), 0.1, atol=0.02)
     if shift > 1:
         assert float((t < 500).double().mean()) > 0.6
+
+
+def test_the_average_forgets_the_first_steps_and_never_decays_slower_than_said(
+    autoencoder, sample, held_out, tmp_path, accelerator
+):
+    """Decay at step s is min(ema_decay, 1 - (1 + s)^(-3/4)): 0, 0.405, then ema_decay = 0.5."""
+    config = CONFIG.model_copy(update={"ema_decay": 0.5, "keep": "last"})
+    stage = denoiser_stage(autoencoder, sample, held_out, tmp_path, steps=5)
+    seen = []
+
+    def keep(n=1, **_):
+        if n == 1:
+            seen.append(weights(stage.network).clone())
+
+    train_stage(stage, config, 1, accelerator, keep)
+    assert len(seen) == 5
+    average = torch.zeros_like(seen[0])
+    for decay, values in zip((0, 1 - 2**-0.75, 0.5, 0.5, 0.5), seen, strict=True):
+        average = decay * average + (1 - decay) * values
+    torch.testing.assert_close(weights(stage.network), average, rtol=1e-5, atol=1e-6)
+    assert not torch.equal(average, seen[-1])

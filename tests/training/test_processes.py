@@ -34,7 +34,6 @@ CONFIG = {
         "tensorboard": False,
     },
 }
-LAUNCH = "from accelerate.commands.accelerate_cli import main; main()"
 
 
 def run_with_stores(path: Path) -> RunDirectory:
@@ -54,23 +53,32 @@ def step_losses(run: RunDirectory, name: str) -> NDArray[np.float64]:
 def test_two_processes_train_as_one_does(tmp_path):
     alone = run_with_stores(tmp_path / "alone")
     config = parse_config(CONFIG, "test")
-    train_pipeline(
+    summary = train_pipeline(
         config, alone, "cpu", lambda name, n: contextlib.nullcontext(lambda n=1, **figures: None)
     )
+    assert summary.n_processes == 1
     both = run_with_stores(tmp_path / "both")
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(CONFIG))
-    launch = ["launch", "--num_processes", "2", "--cpu", "--num_cpu_threads_per_process", "1"]
-    train = ["-m", "pileupgen", "train", "--config", "small.yaml", "--run", "both"]
+    # As the documentation has it: "--", or torchrun would take --run for its own --run-path.
+    launch = ["torch.distributed.run", "--nproc_per_node", "2", "-m", "--", "pileupgen"]
+    train = ["train", "--config", "small.yaml", "--run", "both", "--device", "cpu"]
     done = subprocess.run(
-        [sys.executable, "-c", LAUNCH, *launch, *train],
+        [sys.executable, "-m", *launch, *train],
         cwd=tmp_path,
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path.cwd())},
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": str(Path.cwd()),
+            "ACCELERATE_USE_CPU": "true",
+        },
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    assert both.details("train")["processes"] == 2
     assert done.stdout.count("next ") == 1  # one process tells, the other keeps quiet
+    assert "Warning" not in done.stdout + done.stderr
     for name in ("autoencoder", "denoiser", "ratio"):
         expected, found = step_losses(alone, name), step_losses(both, name)
         assert len(expected) == len(found) == N_STEPS
