@@ -1,4 +1,10 @@
-"""ROOT files with Delphes' own tree and branch names, for other people's software."""
+"""ROOT files with Delphes' own tree and branch names, for other people's software.
+
+Every branch is a plain one, ``Tower.Eta`` beside ``Tower_size``. ROOT's ``TTree::Draw``,
+``TTreeReader`` and ``RDataFrame``, and uproot read them by the names that they have in a file of
+Delphes, ``Tower.Edges`` with four numbers a tower. What needs Delphes' own classes does not: uproot
+cannot write a ``TClonesArray``, which ``ExRootTreeReader`` and coffea's ``DelphesSchema`` ask for.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +25,11 @@ TREE = "Delphes"
 RECORD = "pileupgen"
 """Name of the JSON text beside the tree: what the file was made from."""
 
-EDGES = "Tower.Edges[4]"
-"""Four numbers a tower, under a counter of their own (four times Tower_size): uproot 5 writes a
-jagged branch with an inner axis wrongly, and takes the "[4]" in the name for that axis when it
-reads. Name and interpretation are then those of a file that Delphes wrote."""
+EDGES = "Tower.Edges"
+"""Branch with four numbers a tower: η and φ, lower and upper."""
 
 Column = NDArray[Any] | tuple[NDArray[np.int64], NDArray[Any]]
-"""One number an event, or offsets (n + 1,) and the numbers of all events."""
+"""One number an event, or offsets (n + 1,) and what all events' lists hold, (m,) or (m, k)."""
 
 
 class DelphesFile:
@@ -44,17 +48,21 @@ class DelphesFile:
         n : int
             Number of events.
         columns : mapping
-            Every branch, by its name: an array (n,), or offsets (n + 1,) with values.
+            Every branch, by its name: an array (n,), or offsets (n + 1,) with values (m,) or,
+            where the type is ``var * k * …``, (m, k).
         """
         self._tree.extend({name: self._array(name, column) for name, column in columns.items()})
         self.n_events += n
 
     def _array(self, name: str, column: Column) -> Any:
-        dtype = self._branches[name].removeprefix("var * ")
+        dtype = self._branches[name].split(" * ")[-1]
         if not isinstance(column, tuple):
             return np.ascontiguousarray(column, dtype=dtype)
         offsets, values = column
-        content = ak.contents.NumpyArray(np.ascontiguousarray(values, dtype=dtype))
+        numbers = np.ascontiguousarray(values, dtype=dtype)
+        content: Any = ak.contents.NumpyArray(numbers.ravel())
+        if numbers.ndim == 2:
+            content = ak.contents.RegularArray(content, numbers.shape[1])
         return ak.Array(ak.contents.ListOffsetArray(ak.index.Index64(offsets), content))
 
 
@@ -64,7 +72,26 @@ def offsets_of(counts: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _counter(branch: str) -> str:
-    return "Tower_Edges_size" if branch == EDGES else f"{branch.split('.')[0]}_size"
+    return f"{branch.split('.')[0]}_size"
+
+
+def _with_inner_axes(tree: Any, branches: Mapping[str, str]) -> Any:
+    """Have a tree write lists of k numbers under a counter of lists.
+
+    uproot 5.7 describes such a branch as ROOT does, but flattens it before it works out where an
+    event begins, and is k times too near; given its axis back it works that out rightly.
+    """
+    cascade = tree._cascading
+    write = cascade.write_jagged_basket
+
+    def write_basket(sink: Any, name: str, compression: Any, array: Any, offsets: Any) -> Any:
+        parts = branches[name].split(" * ")
+        if len(parts) == 3:
+            array = array.reshape(-1, int(parts[1]))
+        return write(sink, name, compression, array, offsets)
+
+    cascade.write_jagged_basket = write_basket
+    return tree
 
 
 @contextmanager
@@ -78,7 +105,8 @@ def create_delphes_file(
     path : Path
         Final name. A file that is there stays untouched until the new one is whole.
     branches : mapping
-        Types by name: ``"var * float32"`` for lists, ``"float32"`` for one number an event.
+        Types by name: ``"var * float32"`` for lists, ``"var * 4 * float32"`` for lists of four,
+        ``"float32"`` for one number an event.
     record : mapping
         What the file is made from; anything JSON can hold.
     tree : str
@@ -94,7 +122,7 @@ def create_delphes_file(
         uproot.recreate(aside, compression=uproot.ZSTD(1)) as file,
     ):
         made = file.mktree(tree, dict(branches), title="Analysis tree", counter_name=_counter)
-        yield DelphesFile(made, branches)
+        yield DelphesFile(_with_inner_axes(made, branches), branches)
         file[RECORD] = json.dumps(record, sort_keys=True)
 
 

@@ -38,8 +38,9 @@ def leaf_of(layer: str) -> str:
 def export_root(
     store: ImageStore, rows: NDArray[np.int64], path: Path, advance: Advance | None = None
 ) -> None:
-    """Write events as Delphes writes them: tree ``Delphes``, towers with ``Edges``.
+    """Write events under Delphes' names: tree ``Delphes``, towers with ``Edges``.
 
+    What can read it is told in :mod:`pileupgen.samples.delphes_file`.
     Every cell with energy is a tower. ``Vertex_size`` is μ + 1, as Delphes has it, where μ is known
     for all events and whole. What a store knows beside is there once an event: ``Mu``, ``Weight``,
     ``SourceEvent``, ``Seed``, ``Draw``, ``Member``, ``TRelease``.
@@ -67,7 +68,7 @@ def export_root(
     branches = {
         "Event.Number": "var * int64",
         **{f"Tower.{name}": "var * float32" for name in names},
-        EDGES: "var * float32",
+        EDGES: "var * 4 * float32",
         "Mu": "float32",
         "Weight": "float64",
         **({"Vertex_size": "int32"} if has_vertices else {}),
@@ -105,7 +106,7 @@ def _tower_columns(towers: Towers) -> dict[str, Column]:
     columns: dict[str, Column] = {
         f"Tower.{name}": (towers.offsets, values) for name, values in leaves.items()
     }
-    columns[EDGES] = (4 * towers.offsets, towers.edges.ravel())
+    columns[EDGES] = (towers.offsets, towers.edges)
     return columns
 
 

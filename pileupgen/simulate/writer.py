@@ -24,7 +24,7 @@ BRANCHES: dict[str, str] = {
     "Tower.E": "var * float32",
     "Tower.Eem": "var * float32",
     "Tower.Ehad": "var * float32",
-    EDGES: "var * float32",
+    EDGES: "var * 4 * float32",
     "Rho.Rho": "var * float32",
     "Vertex.Z": "var * float32",
 }
@@ -60,7 +60,7 @@ class DelphesWriter:
                 "Tower.E": (towers, energy),
                 "Tower.Eem": (towers, events["em"]),
                 "Tower.Ehad": (towers, events["had"]),
-                EDGES: (4 * towers, grid.edges[cell].ravel()),
+                EDGES: (towers, grid.edges[cell]),
                 "Rho.Rho": (n_rho * one_each, events["rho"].ravel()),
                 "Vertex.Z": (offsets_of(events["n_vertices"]), 1000 * events["z"]),
             },

@@ -87,7 +87,7 @@ def test_root_is_as_delphes_has_it(tmp_path: Path) -> None:
     export_root(store, rows, tmp_path / "out.root")
     with uproot.open(tmp_path / "out.root") as file:
         tree = file["Delphes"]
-        assert str(tree["Tower.Edges[4]"].interpretation) == "AsJagged(AsDtype(\"('>f4', (4,))\"))"
+        assert str(tree["Tower.Edges"].interpretation) == "AsJagged(AsDtype(\"('>f4', (4,))\"))"
         arrays = tree.arrays()
     images = store.read(rows)
     assert ak.flatten(arrays["Event.Number"]).tolist() == images.event_id.tolist()

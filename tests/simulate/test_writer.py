@@ -25,7 +25,7 @@ INTERPRETATIONS = {
     "Tower.E": "AsJagged(AsDtype('>f4'))",
     "Tower.Eem": "AsJagged(AsDtype('>f4'))",
     "Tower.Ehad": "AsJagged(AsDtype('>f4'))",
-    "Tower.Edges[4]": "AsJagged(AsDtype(\"('>f4', (4,))\"))",
+    "Tower.Edges": "AsJagged(AsDtype(\"('>f4', (4,))\"))",
     "Rho.Rho": "AsJagged(AsDtype('>f4'))",
     "Vertex.Z": "AsJagged(AsDtype('>f4'))",
     "Event_size": "AsDtype('>i4')",
@@ -65,7 +65,8 @@ def test_branches_agree_with_a_file_that_delphes_wrote(written: Path, name: str)
         for branch in [*leaves, "Tower_size", "Vertex_size", "Rho_size", "Event_size"]:
             if branch == "Rho.Edges[2]":
                 continue
-            mine, other = ours["Delphes"][branch], theirs["Delphes"][branch]
+            # Delphes names this one "Tower.Edges[4]", and its leaf as we do.
+            mine, other = ours["Delphes"][branch.removesuffix("[4]")], theirs["Delphes"][branch]
             assert str(mine.interpretation) == str(other.interpretation)
             mine_type = ak.type(mine.array(entry_stop=2)).content
             assert str(mine_type) == str(ak.type(other.array(entry_stop=2)).content)
@@ -83,10 +84,28 @@ def test_towers_come_back(written: Path, overlay: Overlay) -> None:
     np.testing.assert_array_equal(flat["Tower.Eem"], events["em"])
     np.testing.assert_array_equal(flat["Tower.Ehad"], events["had"])
     np.testing.assert_array_equal(flat["Tower.E"], events["em"] + events["had"])
-    np.testing.assert_array_equal(flat["Tower.Edges[4]"], grid.edges[cell].astype(np.float32))
+    np.testing.assert_array_equal(flat["Tower.Edges"], grid.edges[cell].astype(np.float32))
     np.testing.assert_allclose(flat["Tower.ET"], flat["Tower.E"] / np.cosh(flat["Tower.Eta"]), 1e-5)
     np.testing.assert_allclose(flat["Vertex.Z"], 1000 * events["z"], rtol=1e-6)
     assert ak.num(arrays["Rho.Rho"]).tolist() == [3] * 8
+
+
+def test_the_leaf_of_edges_is_four_numbers_under_the_counter_of_towers(written: Path) -> None:
+    """ROOT multiplies the counter by the leaf's length to know how many numbers to read."""
+    with uproot.open(written) as file:
+        tree = file["Delphes"]
+        (leaf,) = tree["Tower.Edges"].member("fLeaves")
+        assert leaf.member("fName") == "Tower.Edges"
+        assert leaf.member("fLen") == 4
+        counter = leaf.member("fLeafCount")
+        assert counter.member("fName") == "Tower_size"
+        counts = tree["Tower_size"].array(library="np")
+        assert counter.member("fMaximum") == counts.max()
+        assert "Tower_Edges_size" not in tree
+        for number in range(tree["Tower.Edges"].num_baskets):
+            basket = tree["Tower.Edges"].basket(number)
+            begin, end = tree["Tower.Edges"].basket_entry_start_stop(number)
+            assert np.diff(basket.byte_offsets).tolist() == (16 * counts[begin:end]).tolist()
 
 
 def test_record_comes_back(written: Path, tmp_path: Path) -> None:
