@@ -52,7 +52,8 @@ def simulate(
         typer.Option(
             "--generator",
             "-g",
-            help="pythia8, sibyll, pythia6; epos and others fetch tables. (default: pythia8)",
+            help="pythia8, sibyll; pythia6, which is untuned and a third too soft; epos and others "
+            "fetch tables. (default: pythia8)",
         ),
     ] = None,
     tune: Annotated[
@@ -62,7 +63,8 @@ def simulate(
         str | None,
         typer.Option(
             "--process",
-            help="Pileup: inelastic, nondiffractive, nsd, all. Jets: top, w. (default: inelastic)",
+            help="Pileup: inelastic; with pythia8 also nondiffractive, nsd, all. Jets, pythia8: "
+            "top, w. (default: inelastic)",
         ),
     ] = None,
     sqrt_s: Annotated[
@@ -196,10 +198,13 @@ def _samples_of_a_config(config: Path | None, run: Path | None, others: list[str
 def describe(spec: Spec) -> str:
     """One line that says what will be made."""
     from pileupgen.jets.spec import JetSpec
+    from pileupgen.simulate.generators import UNTUNED
 
     if isinstance(spec, JetSpec):
         return _describe_jets(spec)
     tune = "" if spec.tune is None else f" tune {spec.tune}"
+    if spec.generator == "pythia6":
+        tune = f" ({UNTUNED})"
     mu = f"⟨μ⟩ = {spec.mu:g}" if spec.mu_profile is None else "a given μ profile"
     return (
         f"{spec.n_events} events, {mu}, {spec.generator}{tune} {spec.process} at "

@@ -181,9 +181,10 @@ def export_parquet(
     """
     pa, pq = import_pyarrow()
     lists = ["tower_eta", "tower_phi", *(f"tower_{layer}" for layer in store.grid.layers)]
-    fields = [pa.field(name, pa.list_(pa.float32())) for name in lists]
+    fields = [pa.field(name, _list_type(), nullable=False) for name in lists]
     fields += [
-        pa.field(name, pa.from_numpy_dtype(np.dtype(COLUMNS[name][0]))) for name in store.columns
+        pa.field(name, pa.from_numpy_dtype(np.dtype(COLUMNS[name][0])), nullable=False)
+        for name in store.columns
     ]
     record = {"geometry": store.grid.to_dict(), "provenance": store.provenance}
     schema = pa.schema(fields, metadata={"pileupgen": json.dumps(record, sort_keys=True)})
@@ -215,6 +216,13 @@ def import_pyarrow() -> tuple[Any, Any]:
     return pa, pq
 
 
+def _list_type() -> Any:
+    """Lists of numbers without nulls."""
+    import pyarrow as pa
+
+    return pa.list_(pa.field("element", pa.float32(), nullable=False))
+
+
 def _rows(images: Images) -> dict[str, Any]:
     import pyarrow as pa
 
@@ -226,7 +234,9 @@ def _rows(images: Images) -> dict[str, Any]:
         **{f"tower_{layer}": towers.energy[:, i] for i, layer in enumerate(towers.layers)},
     }
     columns: dict[str, Any] = {
-        name: pa.ListArray.from_arrays(offsets, pa.array(np.asarray(numbers, dtype=np.float32)))
+        name: pa.ListArray.from_arrays(
+            offsets, pa.array(np.asarray(numbers, dtype=np.float32)), type=_list_type()
+        )
         for name, numbers in values.items()
     }
     for name, numbers in images.columns.items():

@@ -83,7 +83,10 @@ def export_parquet_features(
         If the file cannot be written.
     """
     pa, pq = import_pyarrow()
-    fields = [pa.field(name, pa.from_numpy_dtype(kind)) for name, kind in _dtypes(store).items()]
+    fields = [
+        pa.field(name, pa.from_numpy_dtype(kind), nullable=False)
+        for name, kind in _dtypes(store).items()
+    ]
     record = {"geometry": store.grid.to_dict(), "provenance": store.provenance}
     schema = pa.schema(fields, metadata={"pileupgen": json.dumps(record, sort_keys=True)})
     with written_whole(path) as aside, pq.ParquetWriter(aside, schema, compression="zstd") as file:

@@ -49,6 +49,9 @@ CHROMO_MODELS: dict[str, str] = {
 }
 """Name → class of ``chromo.models``."""
 
+UNTUNED = "untuned: energies a third too soft"
+"""What is said of Pythia 6, which chromo runs with the author's defaults, not tuned to the LHC."""
+
 OFFLINE = ("pythia8", "sibyll", "sibyll23e", "sibyll21", "pythia6")
 """Generators that need no tables to be fetched."""
 
@@ -69,7 +72,7 @@ class Generator(Protocol):
 
 
 def processes(generator: str) -> tuple[str, ...]:
-    """Name the processes a generator offers."""
+    """Name the processes of pileup that a generator offers."""
     return tuple(PYTHIA_PROCESSES) if generator == "pythia8" else ("inelastic",)
 
 

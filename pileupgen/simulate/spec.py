@@ -120,10 +120,11 @@ class SampleSpec(BaseModel):
         if self.generator != "pythia8" and self.tune is not None:
             raise ValueError(f"tune is a setting of pythia8, not of {self.generator}")
         offered = processes(self.generator)
+        jets = JET_PROCESSES if self.generator == "pythia8" else ()
         if self.process not in offered:
             raise ValueError(
                 f"{self.generator} has no process '{self.process}'. "
-                f"{did_you_mean(self.process, (*offered, *JET_PROCESSES))}"
+                f"{did_you_mean(self.process, (*offered, *jets))}"
             )
         return self
 

@@ -58,6 +58,7 @@ def test_makes_what_a_card_describes(folder: Path) -> None:
     done = run("--card", "tiny", "--n-events", "2")
     assert done.exit_code == 0
     assert "make   2 events" in done.output
+    assert "pythia6 (untuned: energies a third too soft) inelastic" in " ".join(done.output.split())
     assert (folder / "tiny.root").is_file()
 
 

@@ -141,6 +141,9 @@ def test_parquet(store: ImageStore, tmp_path: Path) -> None:
         assert sorted(np.float32(row)[np.nonzero(row)]) == sorted(image[image != 0])
     record = json.loads(table.schema.metadata[b"pileupgen"])
     assert Grid.from_dict(record["geometry"]) == store.grid
+    for field in table.schema:
+        assert not field.nullable
+        assert not (hasattr(field.type, "value_field") and field.type.value_field.nullable)
 
 
 def test_parquet_without_pyarrow(

@@ -39,7 +39,11 @@ def test_minbias_is_inelastic() -> None:
         ({"n_event": 3}, "unknown key 'n_event'. Did you mean 'n_events'?"),
         ({"generator": "pithia8"}, "Did you mean 'pythia8'"),
         ({"process": "inelstic"}, "Did you mean 'inelastic'?"),
-        ({"generator": "sibyll", "process": "nsd"}, "sibyll has no process 'nsd'"),
+        (
+            {"generator": "sibyll", "process": "nsd"},
+            "sibyll has no process 'nsd'. Known: inelastic.",
+        ),
+        ({"process": "tops"}, "Did you mean 'top'?"),
         ({"mu": -1}, "mu: "),
         ({"mu": float("nan")}, "mu: "),
         ({"n_events": 0}, "n_events: "),
