@@ -114,22 +114,3 @@ class Codec:
     ) -> Tensor:
         """Latents (N, C, H, W) to energies (N, L, n_eta, n_phi) in GeV."""
         return self.calibration.decode(self.decode_scores(latents, domain, mu, normal), domain, mu)
-
-    @torch.no_grad()
-    def hit_probability(self, latents: Tensor, domain: int, mu: Tensor) -> Tensor:
-        """Probability of a hit in each cell, from the decoder's density of its score.
-
-        Parameters
-        ----------
-        latents : Tensor, shape (N, C, H, W)
-        domain : int
-            0 mc, 1 data.
-        mu : Tensor, shape (N,)
-
-        Returns
-        -------
-        Tensor, shape (N, L, n_eta, n_phi)
-        """
-        labels = torch.full((len(latents),), domain, device=latents.device)
-        density = self.autoencoder.decode(latents, labels, mu.to(latents))
-        return self.calibration.hit_probability(*density, domain, mu)

@@ -50,32 +50,6 @@ def test_sampling_widens_what_a_narrow_latent_forgets(calibration):
     assert spread == pytest.approx(float(np.exp(-2)), rel=0.02)  # the decoder's first ln σ² is −4
 
 
-class WideDecoder(CellPatches):
-    """Scores in a known doubt."""
-
-    def decode(self, latents, domain, mu):
-        mean, _ = super().decode(latents, domain, mu)
-        return mean, torch.full_like(mean, float(np.log(0.5)))
-
-
-def test_the_hit_probability_is_the_share_of_hits_among_drawn_events(calibration):
-    energy, mu = make_energies(40, 1, seed=62)
-    images, mus = torch.from_numpy(energy), torch.from_numpy(mu)
-    uniform = torch.rand(images.shape, generator=torch.Generator().manual_seed(1))
-    known, wide = (Codec(calibration, kind(2, 8, 12)) for kind in (CellPatches, WideDecoder))
-    latents = known.encode(images, 1, mus, uniform)
-    assert torch.equal(known.hit_probability(latents, 1, mus), (images > 0).float())
-    told = wide.hit_probability(latents, 1, mus)
-    rng = torch.Generator().manual_seed(2)
-    drawn = torch.zeros_like(told)
-    for _ in range(200):
-        normal = torch.randn(told.shape, generator=rng)
-        drawn += (wide.decode(latents, 1, mus, normal) > 0) / 200
-    # The first of the chain has no layer before it to hang on; the next is taken at its mean.
-    assert float((drawn - told)[:, 1].abs().max()) < 0.18
-    assert float((drawn - told).mean()) == pytest.approx(0, abs=0.01)
-
-
 def test_the_lossless_codec_refuses_a_patch_that_does_not_divide_the_image():
     with pytest.raises(ConfigError, match="does not divide"):
         CellPatches(2, 9, 12)

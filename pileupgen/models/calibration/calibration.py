@@ -306,36 +306,6 @@ class CellCalibration(ModelMixin, ConfigMixin):
             energy[:, layer] = value.float()
         return energy
 
-    @torch.no_grad()
-    def hit_probability(
-        self, mean: Tensor, log_variance: Tensor, domain: int, mu: Tensor
-    ) -> Tensor:
-        """Probability that a cell is not null, given a Gaussian density of its score.
-
-        The bounds of the null cells' scores in a layer depend on the deeper layer's energy; that
-        of the mean score is taken.
-
-        Parameters
-        ----------
-        mean, log_variance : Tensor, shape (N, L, n_eta, n_phi)
-            Of the scores; ln variance −∞ is a score that is known.
-        domain : int
-            0 mc, 1 data.
-        mu : Tensor, shape (N,)
-
-        Returns
-        -------
-        Tensor, shape (N, L, n_eta, n_phi), float32
-        """
-        probability = torch.empty_like(mean, dtype=torch.float32)
-        condition: Tensor | None = None
-        for layer in reversed(range(self.n_layers)):
-            centre, spread = mean[:, layer].double(), log_variance[:, layer].double()
-            ranks = self._ranks(domain, layer, mu, condition, centre.shape)
-            probability[:, layer] = ranks.hit_probability(centre, spread).float()
-            _, condition = ranks.decode(centre)
-        return probability
-
     def _ranks(
         self, domain: int, layer: int, mu: Tensor, condition: Tensor | None, shape: torch.Size
     ) -> CellRanks:

@@ -107,22 +107,6 @@ class CellRanks:
             value = self.ties.snap(value)
         return value, self._condition(value, tail, negative_tail)
 
-    def hit_probability(self, mean: Tensor, log_variance: Tensor) -> Tensor:
-        """Probability that a score drawn from a Gaussian density is a hit's, of its shape.
-
-        Parameters
-        ----------
-        mean, log_variance : float64 Tensors, shape (N, n_eta, n_phi)
-            Of the score; ln variance −∞ is a score that is known.
-        """
-        null = self.tables.null_mass
-        below = torch.zeros_like(null) if self.negatives is None else self.negatives.mass
-        inverse = torch.exp(-0.5 * log_variance).clamp_max(1e30)
-        low, high = torch.special.ndtri(below), torch.special.ndtri((below + null).clamp_max(1))
-        within = torch.special.ndtr((high - mean) * inverse)
-        within = within - torch.special.ndtr((low - mean) * inverse)
-        return torch.where(self.is_alive, 1 - within, 0.0)
-
     def _condition(self, value: Tensor, tail: Tensor, negative_tail: Tensor) -> Tensor:
         """Rank among hits, given the probabilities to be larger or lower; −1 for null cells."""
         if len(self.ties):

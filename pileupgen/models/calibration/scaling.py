@@ -132,33 +132,6 @@ class SignedLogScaling(ModelMixin, ConfigMixin):
             return energy
         return torch.where(scores[:, self.n_layers :] > 0, energy, 0.0)
 
-    @torch.no_grad()
-    def hit_probability(
-        self,
-        mean: Tensor,
-        log_variance: Tensor,
-        domain: int,  # noqa: ARG002 - the same call as CellCalibration's
-        mu: Tensor,  # noqa: ARG002
-    ) -> Tensor:
-        """Probability that a cell's bit is above 0, given Gaussian densities of the scores.
-
-        Parameters
-        ----------
-        mean, log_variance : Tensor, shape (N, C, n_eta, n_phi)
-            Of the scores; ln variance −∞ is a score that is known.
-        domain, mu
-            Not used.
-
-        Returns
-        -------
-        Tensor, shape (N, L, n_eta, n_phi), float32
-            1 everywhere where there are no bits.
-        """
-        if not self.has_hit_bits:
-            return torch.ones_like(mean, dtype=torch.float32)
-        inverse = torch.exp(-0.5 * log_variance[:, self.n_layers :]).clamp_max(1e30)
-        return torch.special.ndtr(mean[:, self.n_layers :] * inverse).float()
-
     def _constants(self, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         buffers = (self.energy_scale, self.mean, self.width)
         scale, mean, width = (buffer.to(like.device)[:, None, None] for buffer in buffers)
