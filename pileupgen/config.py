@@ -243,7 +243,9 @@ class Config(Section):
     preprocess: PreprocessConfig = PreprocessConfig()
     calibration: CalibrationConfig = CalibrationConfig()
     codec: Literal["latent", "cells"] = Field(
-        "latent", description="latent: learned autoencoder; cells: patches of scores, lossless"
+        "latent",
+        description="cells: patches of scores, lossless, what to take on grids that a network can "
+        "be trained on as they are; latent: learned autoencoder, for larger ones",
     )
     autoencoder: AutoencoderConfig = AutoencoderConfig()
     denoiser: DenoiserConfig = DenoiserConfig()

@@ -75,6 +75,7 @@ BASELINES: dict[str, Callable[[], Baseline]] = {
     "reweighting (CARL)": _carl,
     "normalizing flow": _flow,
     "pixel diffusion": _pixels,
+    "transport": lambda: _ours("transport", 0, 0.0, 1),
     "generate": lambda: _ours("generate", 999, 0.0, 15),
     "partial": lambda: _ours("partial", 300, 2.0, 10),
     "invert": lambda: _ours("invert", 995, 0.0, 10),

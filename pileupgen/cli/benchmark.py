@@ -33,11 +33,11 @@ def benchmark(
 ) -> None:
     """Compare a trained run with what one could do instead: quality and cost in one table.
 
-    Nothing at all, quantile morphing, the Gaussian-copula map, reweighting, a normalizing flow,
-    diffusion on pixels (judged on 100 events, for which it takes ten minutes), and the run's own
-    networks in three modes and as configured, on the same held-out events. Each row is measured
-    once and kept. The baselines live in the repository, not in the package: it takes a checkout,
-    and the extra 'baselines'.
+    Nothing at all, quantile morphing, the Gaussian-copula map by itself and as mode transport,
+    reweighting, a normalizing flow, diffusion on pixels (judged on 100 events, for which it takes
+    ten minutes), and the run's own networks in three modes and as configured, on the same held-out
+    events. Each row is measured once and kept. The baselines live in the repository, not in the
+    package: it takes a checkout, and the extra 'baselines'.
 
     \b
     Examples:

@@ -125,4 +125,8 @@ def _signed(value: float) -> str:
 
 
 def _percent(estimate: Estimate) -> str:
-    return percent(estimate.value) if estimate.is_known else NONE
+    if not estimate.is_known:
+        return NONE
+    if not estimate.has_interval:
+        return percent(estimate.value)
+    return f"{100 * estimate.value:.0f} ± {percent(estimate.error)}".replace("-", "−")

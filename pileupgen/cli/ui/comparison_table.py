@@ -12,6 +12,8 @@ from pileupgen.measure.bootstrap import Estimate
 from pileupgen.report.ladder import ladder_cells
 from pileupgen.report.text import NONE, estimate_text, headline_text, sigma_text, standing
 
+N_LADDER_COLUMNS = 7
+"""Columns of the ladder's table that a terminal shows; the report has all."""
 COLOURS = {"reference": "green", "nearer": "default", "farther": "red", "unknown": "dim"}
 """Styles of a translated sample's distance by where it lies."""
 
@@ -62,8 +64,9 @@ def pileup_table(comparison: Comparison) -> Table:
 
 
 def ladder_table(comparison: Comparison) -> Table:
-    """Lay out the variants with one part left out each; without rows where none were made."""
+    """Lay out the variants with one part left out each, as far as a terminal is wide."""
     headings, rows = ladder_cells(comparison)
+    headings, rows = headings[:N_LADDER_COLUMNS], [row[:N_LADDER_COLUMNS] for row in rows]
     table = Table(
         title="What each part is worth",
         header_style="bold",
