@@ -92,7 +92,8 @@ class Trace:
 class Part:
     """Some translated events: rows (n,), scores, μ (n,), ln r (n,), and their release.
 
-    ``tables`` is the domain whose quantiles the scores are decoded with.
+    ``tables`` is the domain whose quantiles the scores are decoded with, ``source`` the source
+    events' scores, or None where nothing is made of them (generate).
     """
 
     rows: NDArray[np.int64]
@@ -101,6 +102,7 @@ class Part:
     log_ratio: Tensor
     t_release: int
     tables: int
+    source: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,11 @@ from pileupgen.diffusion.solver_plan import Step, plan_steps
 from pileupgen.diffusion.translate import Translator
 from pileupgen.errors import ConfigError, DependencyError, RunError
 from pileupgen.files import folder_written_whole
+from pileupgen.models.calibration.limits import MARGIN, RAMP, SCORE_LIMIT, kept_beyond
 from pileupgen.models.networks.denoiser import DATA, MC, NULL
 from pileupgen.run import versions
 
-FORMAT, FORMAT_VERSION = "pileupgen-onnx", 2
+FORMAT, FORMAT_VERSION = "pileupgen-onnx", 3
 
 
 @dataclass(frozen=True)
@@ -183,6 +184,7 @@ def _procedure(
         "start": _start(pipeline, settings),
         "phases": _phases(pipeline, settings, t_start) if is_diffused else [],
         "log_weight_limit": settings.log_weight_limit,
+        "limits": {"visible": [-SCORE_LIMIT, SCORE_LIMIT], "ramp": RAMP, "margin": MARGIN},
     }
 
 
@@ -191,7 +193,7 @@ _ORDER = [
     "null, normal numbers (latent), then normal numbers (latent) at every step with draws_noise.",
     "calibration.encode: energies to scores with the tables of encode.domain and the uniform "
     "numbers; see class Calibration in run_onnx.py.",
-    "encoder: scores to latents x, with label encode.label.",
+    "encoder: scores, clipped to limits.visible, to latents x, with label encode.label.",
     "start, where not null: x = alpha x + sigma normal.",
     "phases, each beginning with x_0 = 0. Where 'noise' is not null, x = alpha x + sigma normal "
     "first. Where 'ratio' is not null, ln r = ratio(x) then.",
@@ -203,6 +205,8 @@ _ORDER = [
     "correction, where not null, sweep by sweep: where there is a map, Fourier modes in φ of the "
     "scores less mean_from, times the map of their frequency, back, plus mean_to; then scores to "
     "scores by the knots, per layer and ring; see transport and correct.",
+    "Unless mode is calibrate: scores of cells whose encoded score lay beyond limits.visible are "
+    "replaced by it; see kept_beyond.",
     "calibration.decode: scores to energies in GeV with the tables of decode.domain.",
     "The event's weight is exp(ln r), ln r clipped to -/+ log_weight_limit.",
 ]
@@ -311,6 +315,10 @@ def _check(
         source, tables, mu, noise.uniform(tuple(scores.shape[1:]))
     )
     corrected = scores if correction is None else correction(scores)
+    if settings.mode != "calibrate":
+        limits, n_layers = pipeline.calibration.score_limits, pipeline.calibration.n_layers
+        kept = None if settings.mode == "generate" else encoded
+        corrected = kept_beyond(kept, corrected, limits, n_layers)
     energy = pipeline.calibration.decode(corrected, DATA, mu).numpy()
     np.savez(
         folder / "check.npz",

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pileupgen.diffusion.pipeline import Correction, PileupTranslationPipeline
 from pileupgen.models.calibration import quantiles, ranks
+from pileupgen.models.calibration.calibration import SLACK
 from pileupgen.models.correction import marginals as corrections
 from pileupgen.models.correction.correlations import FieldCorrection
 from pileupgen.models.networks.denoiser import DATA
@@ -158,7 +159,16 @@ def _write_graph(module: nn.Module, inputs: dict[str, Tensor], output: str, path
 def write_calibration(pipeline: PileupTranslationPipeline, folder: Path) -> dict[str, Any]:
     """Write the quantile tables; tells how to read them."""
     calibration = pipeline.calibration
-    names = ("log_energy", "null_mass", "mu_centres", "is_alive")
+    names = (
+        "log_energy",
+        "null_mass",
+        "mu_centres",
+        "is_alive",
+        "upper_lines",
+        "lower_lines",
+        "threshold",
+        "null_rate",
+    )
     tables = {
         name: _write_table(getattr(calibration, name), folder, f"calibration.{name}")
         for name in names
@@ -169,10 +179,17 @@ def write_calibration(pipeline: PileupTranslationPipeline, folder: Path) -> dict
             "log_energy": "domain, layer, ring table, μ bin, part of the layer before, knot",
             "null_mass": "domain, layer, ring table, μ bin, part of the layer before",
             "is_alive": "domain, layer, eta, phi",
+            "upper_lines, lower_lines": "layer, ring table, μ bin, part of the layer before; first "
+            "score, slope, correction of ln(E_data / E_mc)",
+            "null_rate": "domain, layer, ring table, part of the layer before; per interaction, "
+            "beyond the outermost mu_centres",
+            "threshold": "domain, layer; GeV, below slack times it a cell is null",
         },
         "ring": calibration.ring.tolist(),
         "s_max": quantiles.S_MAX,
         "s_lowest": ranks.S_LOWEST,
+        "s_highest": ranks.S_HIGHEST,
+        "slack": SLACK,
         "probability_range": list(ranks.PROBABILITY_RANGE),
     }
 

@@ -23,6 +23,7 @@ from pileupgen.diffusion.events import EventKeys, Events, MicroBatch, Part, Tran
 from pileupgen.diffusion.settings import MICRO_BATCH, Settings
 from pileupgen.diffusion.translate import Translator
 from pileupgen.errors import ConfigError, RunError
+from pileupgen.models.calibration.limits import kept_beyond
 from pileupgen.models.calibration.scaling import CellSpace
 from pileupgen.models.codec import Codec, EventNoise
 from pileupgen.models.correction.correlations import FieldCorrection
@@ -266,7 +267,9 @@ class PileupTranslationPipeline(DiffusionPipeline):
     def decoded(self, part: Part, correction: Correction | None) -> NDArray[np.float32]:
         """Energies (n, L, n_eta, n_phi) in GeV of translated scores, corrected if wanted."""
         corrected = part.scores if correction is None else correction(part.scores)
-        decoded = self.calibration.decode(corrected, part.tables, part.mu).numpy()
+        limits, n_layers = self.calibration.score_limits, self.calibration.n_layers
+        kept = kept_beyond(part.source, corrected, limits, n_layers)
+        decoded = self.calibration.decode(kept, part.tables, part.mu).numpy()
         return np.where(self.geometry.is_dead, np.float32(0.0), decoded)
 
     def log_ratio(self, x_t: Tensor, t: int, mu: Tensor) -> Tensor:

@@ -98,7 +98,9 @@ class Translation:
         if plan["mode"] == "calibrate":
             scores = encoded
         else:
-            x = self._graph("encoder", scores=encoded, label=_one(plan["encode"]["label"]), mu=mu)
+            low, high = plan["limits"]["visible"]
+            seen = np.clip(encoded, np.float32(low), np.float32(high))
+            x = self._graph("encoder", scores=seen, label=_one(plan["encode"]["label"]), mu=mu)
             if plan["start"] is not None:
                 start = plan["start"]
                 eps = noise.normal(x.shape[1:])
@@ -112,16 +114,27 @@ class Translation:
                     log_ratio = self._ratio(x, phase["ratio"], mu)
                 x = self._follow(x, phase["steps"], mu, noise)
             scores = self._graph("decoder", latents=x, label=_one(plan["decode"]["label"]), mu=mu)
-        corrected = self.correct(scores)
+        corrected = self.correct(scores, encoded)
         return Result(self.decode(corrected, mu), log_ratio, encoded, scores, corrected)
 
-    def correct(self, scores: Floats) -> Floats:
-        """Apply the correction, sweep by sweep; the scores as they are where there is none."""
+    def correct(self, scores: Floats, encoded: Floats) -> Floats:
+        """Apply the correction, if there is one, sweep by sweep, and keep cells beyond the limits.
+
+        Parameters
+        ----------
+        scores : float32 array, shape (N, L, n_eta, n_phi)
+            Translated scores.
+        encoded : float32 array, shape (N, L, n_eta, n_phi)
+            Those of the source.
+        """
         for sweep in self._sweeps:
             if "map" in sweep:
                 scores = transport(scores, sweep["map"], sweep["mean_from"], sweep["mean_to"])
             scores = correct(scores, sweep["knots"], self.plan["correction"]["s_max"])
-        return scores
+        if self.plan["mode"] == "calibrate":
+            return scores
+        source = None if self.plan["mode"] == "generate" else encoded
+        return kept_beyond(source, scores, self.plan["limits"])
 
     def decode(self, scores: Floats, mu: Floats) -> Floats:
         """Corrected scores to energies in GeV, with the tables of the target."""
@@ -199,10 +212,17 @@ class Calibration:
         tables = {name: read_table(entry, folder) for name, entry in plan["tables"].items()}
         self._log_energy = tables["log_energy"].astype(np.float64)
         self._null_mass = tables["null_mass"].astype(np.float64)
+        self._null_rate = tables["null_rate"].astype(np.float64)
         self._mu_centres = tables["mu_centres"].astype(np.float64)
         self._is_alive = tables["is_alive"].astype(bool)
+        self._lines = {
+            end: tables[f"{name}_lines"].astype(np.float64)
+            for end, name in ((1, "upper"), (-1, "lower"))
+        }
+        self._threshold = float(plan["slack"]) * tables["threshold"].astype(np.float64)
         self._ring = np.asarray(plan["ring"], dtype=np.int64)
-        self._s_max, self._s_lowest = float(plan["s_max"]), float(plan["s_lowest"])
+        self._s_max = float(plan["s_max"])
+        self._s_lowest, self._s_highest = float(plan["s_lowest"]), float(plan["s_highest"])
         self._low, self._high = plan["probability_range"]
 
     def encode(self, energy: Floats, domain: int, mu: Floats, uniform: Floats) -> Floats:
@@ -211,15 +231,23 @@ class Calibration:
         condition: Doubles | None = None
         for layer in reversed(range(energy.shape[1])):
             value = energy[:, layer].astype(np.float64)
+            value = np.where(np.abs(value) < self._threshold[domain, layer], 0.0, value)
             corners = self._corners(mu, condition, value.shape)
             knots = self._log_energy[domain, layer].reshape(-1, self._log_energy.shape[-1])
-            null = self._mixed(self._null_mass[domain, layer].ravel(), corners)
+            null = self._null(domain, layer, mu, condition, corners[0][0].shape)
             s = self._score_of(np.log(np.clip(value, 1e-30, 1e30)), knots, corners)
             tail = ndtr(-np.maximum(s, self._s_lowest))
             mass = np.where(self._is_alive[domain, layer], null, 1.0)
             ranks = 1 - mass * uniform[:, layer].astype(np.float64)
             upper = np.where(value > 0, (1 - null) * tail, ranks)
-            scores[:, layer] = -ndtri(np.clip(upper, self._low, self._high))
+            score = -ndtri(np.clip(upper, self._low, self._high))
+            for end in self._lines:
+                lines = self._line(domain, layer, end, null, knots, corners)
+                beyond = (value > 0) & (end * score > lines[0])
+                height = np.maximum(end * (np.log(np.clip(value, 1e-30, 1e30)) - lines[3]), 0)
+                score = np.where(beyond, end * (lines[0] + _along(height, *lines[1:3])), score)
+                tail = np.where(beyond, ndtr(-score) / (1 - null), tail)
+            scores[:, layer] = score
             condition = np.where(value > 0, 1 - tail, -1.0)
         return scores
 
@@ -230,11 +258,20 @@ class Calibration:
         for layer in reversed(range(scores.shape[1])):
             corners = self._corners(mu, condition, scores[:, layer].shape)
             knots = self._log_energy[domain, layer].reshape(-1, self._log_energy.shape[-1])
-            null = self._mixed(self._null_mass[domain, layer].ravel(), corners)
-            tail = ndtr(-scores[:, layer].astype(np.float64)) / (1 - null)
+            null = self._null(domain, layer, mu, condition, corners[0][0].shape)
+            score = scores[:, layer].astype(np.float64)
+            tail = ndtr(-score) / (1 - null)
             hit = (tail < 1) & self._is_alive[domain, layer]
-            s = -ndtri(np.clip(tail, self._low, self._high))
-            energy[:, layer] = np.where(hit, np.exp(self._log_energy_of(s, knots, corners)), 0.0)
+            s = np.minimum(-ndtri(np.clip(tail, self._low, self._high)), self._s_highest)
+            value = np.where(hit, np.exp(self._log_energy_of(s, knots, corners)), 0.0)
+            for end in self._lines:
+                begin, slope, shift, first = self._line(domain, layer, end, null, knots, corners)
+                beyond = (end * score > begin) & self._is_alive[domain, layer]
+                x = np.maximum(end * score - begin, 0)
+                height = slope * x + np.sign(shift) * np.minimum(np.abs(shift), 0.5 * slope * x)
+                size = np.exp(np.clip(first + end * height, -69, 69))
+                value, hit = np.where(beyond, size, value), hit | beyond
+            energy[:, layer] = value
             condition = np.where(hit, 1 - tail, -1.0)
         return energy
 
@@ -261,6 +298,38 @@ class Calibration:
         share = np.clip((known - centres[low]) / width, 0, 1)[:, None, None]
         low = low[:, None, None].astype(np.int64)
         return [(low, 1 - share), (low + 1, share)]
+
+    def _null(
+        self, domain: int, layer: int, mu: Floats, condition: Doubles | None, shape: tuple[int, ...]
+    ) -> Doubles:
+        """Probability of a null cell: mixed from the tables, and by exp(−p μ) beyond their μ."""
+        corners = self._corners(mu, condition, shape)
+        null = self._mixed(self._null_mass[domain, layer].ravel(), corners)
+        own, centres = mu.astype(np.float64)[:, None, None], self._mu_centres
+        distance = np.where(np.isfinite(own), own - np.clip(own, centres[0], centres[-1]), 0.0)
+        n_parts = self._log_energy.shape[4]
+        ring = np.broadcast_to(self._ring[None, :, None], shape) * n_parts
+        parts = _condition_corners(condition, n_parts - 1, shape)
+        law = self._null_rate[domain, layer].ravel()
+        rate = self._mixed(law, [(ring + part, share) for part, share in parts])
+        return np.where(distance == 0, null, np.clip(null * np.exp(-rate * distance), 0, 1 - 1e-6))
+
+    def _line(
+        self,
+        domain: int,
+        layer: int,
+        end: int,
+        null: Doubles,
+        knots: Doubles,
+        corners: list[tuple[Integers, Doubles]],
+    ) -> tuple[Doubles, Doubles, Doubles, Doubles]:
+        """Line beyond one end: its first score, slope, correction of the ratio, first ln E."""
+        table = self._lines[end][layer].reshape(-1, 3)
+        begin, slope, correction = (self._mixed(column, corners) for column in table.T)
+        fraction = np.clip(ndtr(-begin) / (1 - null), self._low, self._high)
+        s = -end * ndtri(fraction)
+        shift = end * (0.5 if domain else -0.5) * correction
+        return begin, slope, shift, self._log_energy_of(s, knots, corners)
 
     @staticmethod
     def _mixed(values: Doubles, corners: list[tuple[Integers, Doubles]]) -> Doubles:
@@ -296,6 +365,24 @@ class Calibration:
         slope = np.maximum(self._at(knots, corners, low + 1) - left, 1e-9)
         step = 2 * self._s_max / (n_knots - 1)
         return (low + (log_energy - left) / slope) * step - self._s_max
+
+
+def _along(height: Doubles, slope: Doubles, shift: Doubles) -> Doubles:
+    """How far along a line in score its ln E has come this far."""
+    is_turning = height <= 2 * np.abs(shift) + shift
+    return np.where(
+        is_turning, height / (slope * (1 + 0.5 * np.sign(shift))), (height - shift) / slope
+    )
+
+
+def kept_beyond(source: Floats | None, result: Floats, limits: dict[str, Any]) -> Floats:
+    """Bounded scores; cells whose own score lay beyond the limits keep it."""
+    low, high = limits["visible"]
+    bounded = np.clip(result, low - limits["margin"], high + limits["margin"])
+    if source is None:
+        return np.asarray(bounded, dtype=np.float32)
+    share = np.clip(np.minimum(source - low, high - source) / limits["ramp"], 0, 1)
+    return np.asarray(bounded + (1 - share) * (source - bounded), dtype=np.float32)
 
 
 def _condition_corners(
@@ -418,7 +505,9 @@ def check(folder: Path) -> dict[str, float]:
         "encoded score": np.abs(result.encoded - known["encoded"]),
         "translated score": np.abs(result.scores - known["scores"]),
         "ln r": np.abs(result.log_ratio - known["log_ratio"]),
-        "corrected score": np.abs(translation.correct(known["scores"]) - known["corrected"]),
+        "corrected score": np.abs(
+            translation.correct(known["scores"], known["encoded"]) - known["corrected"]
+        ),
         "energy": np.abs(energy[both] / expected[both] - 1),
         "cells with energy": np.mean((energy > 0) != (expected > 0)),
     }

@@ -31,6 +31,7 @@ from pileupgen.diffusion.guidance import (
 from pileupgen.diffusion.schedule import alpha_sigma, forward, inverted_to
 from pileupgen.diffusion.settings import CLEAN, UNRELEASED, Settings
 from pileupgen.diffusion.solvers import Record, solve
+from pileupgen.models.calibration.limits import visible
 from pileupgen.models.calibration.scaling import CellSpace
 from pileupgen.models.codec import Codec, EventNoise, LatentModel
 from pileupgen.models.networks.denoiser import DATA, NULL, FieldDenoiser
@@ -99,13 +100,15 @@ class Translator:
     def part(self, events: Events, batch: MicroBatch) -> Part:
         """Translated scores of a micro-batch."""
         settings = batch.settings
-        scores, logs = self._translate(*events.of(batch.filled), settings)
+        scores, logs, source = self._translate(*events.of(batch.filled), settings)
         n = len(batch.rows)
         mu = torch.from_numpy(np.asarray(events.mu[batch.rows], dtype=np.float32))
         released = settings.mode not in UNRELEASED
         t = settings.release_timestep if released else -1
         tables = self.tables(self.direction.target_label, settings)
-        return Part(batch.rows, scores[:n], mu, self.direction.sign * logs[:n], t, tables)
+        logs = self.direction.sign * logs[:n]
+        kept = None if source is None else source[:n]
+        return Part(batch.rows, scores[:n], mu, logs, t, tables, kept)
 
     def trace(self, events: Events, settings: Settings) -> Trace:
         """Follow a few events, all released at ``settings.t_release``, through their translation.
@@ -130,7 +133,7 @@ class Translator:
         times = settings.release_times()
         found = np.full(len(batch.filled), times[-1])
         energy, mu, noise = events.of(batch.filled)
-        latents, mu = self._encode(energy, mu, noise, settings)
+        latents, mu = self._encode(self._scores(energy, mu, noise, settings), mu)
         eps = noise.normal(tuple(latents.shape[1:])).to(latents)
         open_ = np.ones(len(found), dtype=bool)
         for t in times:
@@ -142,11 +145,9 @@ class Translator:
                 break
         return found[: len(batch.rows)]
 
-    def _encode(
-        self, energy: Tensor, mu: Tensor, noise: EventNoise, settings: Settings
-    ) -> tuple[Tensor, Tensor]:
-        """Latents and μ on the device."""
-        scores = self._scores(energy, mu, noise, settings)
+    def _encode(self, scores: Tensor, mu: Tensor) -> tuple[Tensor, Tensor]:
+        """Latents and μ on the device; scores beyond training's are seen at their limit."""
+        scores = visible(scores, self.calibration.score_limits)
         device, label = self.denoiser.device, self.direction.source_label
         mu = mu.to(device)
         with self._autocast():
@@ -165,13 +166,15 @@ class Translator:
         noise: EventNoise,
         settings: Settings,
         trace: Trace | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         no_ratio = torch.zeros(len(energy), dtype=torch.float64)
         if settings.mode == "calibrate":
-            return self._scores(energy, mu, noise, settings), no_ratio
+            scores = self._scores(energy, mu, noise, settings)
+            return scores, no_ratio, scores
         shape = self.autoencoder.latent_shape
         target = self.direction.target_label
-        latents, mu = self._encode(energy, mu, noise, settings)
+        scores = self._scores(energy, mu, noise, settings)
+        latents, mu = self._encode(scores, mu)
         if settings.mode == "transport":
             x_t, t, log_ratio = self._transported(latents), 0, no_ratio
         elif settings.mode == "generate":
@@ -199,7 +202,8 @@ class Translator:
         cells = (self.calibration.n_channels, *energy.shape[2:])
         normal = noise.normal(cells) if settings.decode == "sample" else None
         with self._autocast():
-            return self.codec.decode_scores(x_t, target, mu, normal).cpu(), log_ratio
+            decoded = self.codec.decode_scores(x_t, target, mu, normal).cpu()
+        return decoded, log_ratio, None if settings.mode == "generate" else scores
 
     def _predictor(
         self,

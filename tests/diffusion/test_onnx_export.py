@@ -89,7 +89,8 @@ def graphs_once(
 @pytest.fixture(scope="module")
 def events() -> Events:
     energy, mu = make_energies(7, 0, seed=61)
-    mu[3] = np.nan
+    mu[3], mu[0], mu[6] = np.nan, 20.0, 140.0
+    energy[2, 0, 3, 4], energy[4, 1, 5, 6], energy[5, 1, 2, 2] = 900.0, 5000.0, 0.2
     return Events(energy, mu, EventKeys(np.array([5, 2, 11, 2**40, 0, 7, 8]), 3))
 
 

@@ -138,3 +138,38 @@ def test_events_of_unknown_mu_are_ranked_too():
             assert abs(float(scores.mean())) < 0.15
             assert float(scores.std()) == pytest.approx(1, abs=0.15)
             torch.testing.assert_close(calibration.decode(scores, domain, mu), energy)
+
+
+def thinned(n: int, mus: np.ndarray, domain: int, seed: int) -> np.ndarray:
+    """Cells that each interaction hits with a small probability; data's with a larger one."""
+    rng = np.random.default_rng([seed, domain])
+    hits = rng.poisson((0.006 + 0.008 * domain) * mus[:, None, None, None], (n, 1, 8, 12))
+    return (0.7 * hits * rng.gamma(4, 0.25, hits.shape)).astype(np.float32)
+
+
+@pytest.mark.parametrize("mu", [10, 25, 110])
+def test_null_cells_beyond_the_training_in_mu_follow_the_law_of_independent_interactions(mu):
+    train = np.random.default_rng(3).poisson(60, 1500).astype(np.float32)
+    calibration = CellCalibration(1, 8, 12, n_knots=64, n_mu_bins=3, n_layer_bins=1)
+    calibration.fit([thinned(1500, train, domain, 1) for domain in (0, 1)], [train, train])
+    assert calibration.mu_range.tolist() == [train.min(), train.max()]
+    mus = np.full(1500, mu, dtype=np.float32)
+    mc, data = (thinned(1500, mus, domain, 2) for domain in (0, 1))
+    scores = encode(calibration, mc, mus, 0)
+    moved = calibration.decode(scores, 1, torch.from_numpy(mus)).numpy()
+    shift = float((data > 0).mean() - (mc > 0).mean())
+    left = float((data > 0).mean() - (moved > 0).mean())
+    assert shift > 0.05
+    assert abs(left) < 0.12 * shift
+    assert abs(float(scores.mean())) < 0.08
+    assert float(scores.std()) == pytest.approx(1, abs=0.04)
+
+
+def test_null_masses_do_not_go_on_in_mu_where_bins_do_not_tell():
+    energy, _ = make_energies(100, 0, seed=6)
+    same = np.full(100, 60, dtype=np.float32)
+    calibration = CellCalibration(2, 8, 12, n_knots=32, n_mu_bins=3, n_layer_bins=3)
+    calibration.fit([energy, energy], [same, same])
+    assert not bool(calibration.null_rate.any())
+    far = np.full(100, 10, dtype=np.float32)
+    assert torch.equal(encode(calibration, energy, far, 0), encode(calibration, energy, same, 0))

@@ -14,6 +14,7 @@ that the caller provides.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -23,7 +24,10 @@ from diffusers.models.modeling_utils import ModelMixin
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pileupgen.models.calibration.limits import SCORE_LIMIT
+from pileupgen.models.calibration.mu_law import continued, fit_null_rate
 from pileupgen.models.calibration.quantile_fit import (
+    NO_THRESHOLD,
     condition_bins,
     find_alive,
     find_threshold,
@@ -31,11 +35,24 @@ from pileupgen.models.calibration.quantile_fit import (
     mu_binning,
 )
 from pileupgen.models.calibration.quantiles import QuantileTables
-from pileupgen.models.calibration.ranks import CellRanks, Negatives
+from pileupgen.models.calibration.ranks import S_LOWEST, CellRanks, Negatives
+from pileupgen.models.calibration.tails import (
+    Spectrum,
+    Tail,
+    fit_lower,
+    fit_upper,
+    no_lines,
+    with_common_slope,
+)
 from pileupgen.models.calibration.ties import Ties, find_ties
 from pileupgen.samples.weights import rows_by_weight
 
 _MIN_MASS = 1e-6
+SLACK = 0.98
+"""A cell is null below so much of the smallest hit of training, which lies above the threshold."""
+_SUPPRESSED = 0.01
+"""A layer with at least this fraction of null cells has a threshold, if its smallest hits show one.
+"""
 
 
 class CellCalibration(ModelMixin, ConfigMixin):
@@ -71,6 +88,19 @@ class CellCalibration(ModelMixin, ConfigMixin):
     ties : float64 Tensor, shape (2, L, T, 3)
         See :func:`~pileupgen.models.calibration.ties.find_ties`; padded with NaN; only if
         ``n_ties`` > 0.
+    upper_lines, lower_lines : Tensors, shape (L, R, M, B, 3)
+        What lies beyond the ends of the quantiles, the same line in both domains; see
+        :mod:`~pileupgen.models.calibration.tails`.
+    threshold : Tensor, shape (2, L)
+        Smallest size of a hit in GeV; a cell below is taken for a null cell, as the training's
+        would have been. 0 where there is no threshold.
+    largest : Tensor, shape (2, L, R)
+        Largest size of a hit of training in GeV.
+    mu_range : Tensor, shape (2,)
+        Smallest and largest μ of training; NaN where none is known.
+    null_rate : Tensor, shape (2, L, R, B)
+        p of the null mass' exp(−p μ) beyond the outermost centres in μ; see
+        :mod:`~pileupgen.models.calibration.mu_law`.
     mu_centres : Tensor, shape (M,)
     is_alive : bool Tensor, shape (2, L, n_eta, n_phi)
         False where a cell never had energy though its ring did: a dead cell. It counts for no
@@ -102,6 +132,19 @@ class CellCalibration(ModelMixin, ConfigMixin):
         self.register_buffer("log_energy", torch.zeros(*self._shape, n_knots))
         self.register_buffer("null_mass", torch.ones(self._shape))
         self.register_buffer("mu_centres", torch.zeros(n_mu_bins))
+        self.upper_lines: Tensor
+        self.lower_lines: Tensor
+        for name in ("upper_lines", "lower_lines"):
+            lines = no_lines(math.prod(self._shape[1:])).reshape(*self._shape[1:], 3)
+            self.register_buffer(name, torch.from_numpy(lines).float())
+        self.threshold: Tensor
+        self.largest: Tensor
+        self.mu_range: Tensor
+        self.register_buffer("threshold", torch.zeros(2, n_layers))
+        self.register_buffer("largest", torch.zeros(2, n_layers, n_rings))
+        self.register_buffer("mu_range", torch.full((2,), torch.nan))
+        self.null_rate: Tensor
+        self.register_buffer("null_rate", torch.zeros(2, n_layers, n_rings, n_layer_bins))
         self.is_alive: Tensor
         self.register_buffer("is_alive", torch.ones(2, n_layers, n_eta, n_phi, dtype=torch.bool))
         ring = np.arange(n_eta)
@@ -130,6 +173,11 @@ class CellCalibration(ModelMixin, ConfigMixin):
     def n_channels(self) -> int:
         """Numbers a cell position becomes: its layers' scores."""
         return self.n_layers
+
+    @property
+    def score_limits(self) -> Tensor:
+        """Lowest and highest score that networks see, (L, 2)."""
+        return torch.tensor([[-SCORE_LIMIT, SCORE_LIMIT]]).repeat(self.n_layers, 1)
 
     @property
     def is_plain(self) -> bool:
@@ -162,16 +210,71 @@ class CellCalibration(ModelMixin, ConfigMixin):
         """
         edges, centres = mu_binning(mus, self.n_mu_bins)
         self.mu_centres.copy_(torch.from_numpy(centres))
+        known_mu = np.concatenate([np.asarray(mu)[np.isfinite(mu)] for mu in mus])
+        if len(known_mu):
+            self.mu_range.copy_(torch.tensor([known_mu.min(), known_mu.max()]))
         self._find_kind(energies)
+        whole = energies
         if weights is not None:
             rows = [rows_by_weight(weight) for weight in weights]
             energies = [energy[chosen] for energy, chosen in zip(energies, rows, strict=True)]
             mus = [mu[chosen] for mu, chosen in zip(mus, rows, strict=True)]
+        self._n_hits = np.zeros((2, *self._shape))
         for domain, (energy, mu) in enumerate(zip(energies, mus, strict=True)):
             middle = float(self.mu_centres[self.n_mu_bins // 2])
             known = np.where(np.isfinite(mu), mu, middle)
             mu_bin = np.clip(np.searchsorted(edges, known, side="right") - 1, 0, self.n_mu_bins - 1)
             self._fit_domain(domain, energy, mu_bin)
+            self._fit_range(domain, whole[domain])
+        self._fit_lines()
+        self._fit_mu_law()
+
+    def _fit_mu_law(self) -> None:
+        """Take how null masses go on in μ; with negative or tied values they do not."""
+        if self.is_plain:
+            centres = self.mu_centres.double().numpy()
+            rate = fit_null_rate(self.null_mass.double().numpy(), centres)
+            self.null_rate.copy_(torch.from_numpy(rate))
+
+    def _fit_range(self, domain: int, energy: NDArray[np.float32]) -> None:
+        """Take the threshold and the largest energies of a domain."""
+        for layer in range(self.n_layers):
+            cells = energy[:, layer]
+            is_discrete = self.n_ties > 0 and bool(torch.isfinite(self.ties[domain, layer]).any())
+            if np.mean(cells == 0) > _SUPPRESSED and not is_discrete:
+                lowest = find_threshold(cells)
+                self.threshold[domain, layer] = lowest if lowest > NO_THRESHOLD else 0.0
+            for row, table_ring in enumerate(self.ring.tolist()):
+                found = float(np.abs(cells[:, row]).max())
+                known = float(self.largest[domain, layer, table_ring])
+                self.largest[domain, layer, table_ring] = max(found, known)
+
+    def _fit_lines(self) -> None:
+        """Take the lines beyond the ends of the quantiles from both domains' tables."""
+        tables = [of.double().numpy() for of in (self.log_energy, self.null_mass)]
+        below = self.negative_mass.double().numpy() if self.is_signed else 0 * tables[1]
+
+        def spectrum(domain: int, layer: int, sign: int) -> Spectrum:
+            knots = tables[0] if sign > 0 else self.log_negative.double().numpy()
+            mass = 1 - tables[1] - below if sign > 0 else below
+            n_hits = self._n_hits[0 if sign > 0 else 1, domain, layer]
+            parts = knots[domain, layer], mass[domain, layer], n_hits
+            return Spectrum(
+                parts[0].reshape(-1, self.n_knots),
+                np.maximum(parts[1].ravel(), 1e-12),
+                parts[2].ravel(),
+            )
+
+        for layer in range(self.n_layers):
+            upper = fit_upper((spectrum(0, layer, 1), spectrum(1, layer, 1)))
+            lower = no_lines(len(upper))
+            if self.is_signed:
+                lower = fit_upper((spectrum(0, layer, -1), spectrum(1, layer, -1)))
+            elif not tables[1][:, layer].any():
+                lower = fit_lower((spectrum(0, layer, 1), spectrum(1, layer, 1)))
+            for buffer, lines in ((self.upper_lines, upper), (self.lower_lines, lower)):
+                shaped = lines.reshape(buffer[layer].shape)
+                buffer[layer] = torch.from_numpy(with_common_slope(shaped))
 
     def _find_kind(self, energies: Sequence[NDArray[np.float32]]) -> None:
         """Find out whether there are negative hits and tied values, and keep the latter."""
@@ -222,6 +325,7 @@ class CellCalibration(ModelMixin, ConfigMixin):
     ) -> None:
         """Knots and masses from the values of a table; ``ring`` are those of all its tables."""
         positive, n = values[values > 0], max(len(values), 1)
+        self._count_hits(index, values)
         if not self.is_signed:
             self._fit_knots(self.log_energy, index, positive)
             null = 1.0 - len(positive) / n
@@ -239,6 +343,13 @@ class CellCalibration(ModelMixin, ConfigMixin):
         null = (n - len(positive) - len(negative)) / n
         self.negative_mass[index] = below
         self.null_mass[index] = float(np.clip(null, 0.0, 1.0 - _MIN_MASS - below))
+
+    def _count_hits(self, index: tuple[int, ...], values: NDArray[np.float32]) -> None:
+        """Count the hits of either sign that tell how a table goes on; none if the last is tied."""
+        tied = self.ties[index[:2]][:, 0].numpy() if self.n_ties else np.empty(0)
+        for which, sizes in enumerate((values[values > 0], -values[values < 0])):
+            is_tied = len(sizes) > 0 and bool(np.any(np.abs(tied) == sizes.max()))
+            self._n_hits[(which, *index)] = 0 if is_tied else len(sizes)
 
     def _fit_knots(
         self,
@@ -277,6 +388,8 @@ class CellCalibration(ModelMixin, ConfigMixin):
         condition: Tensor | None = None
         for layer in reversed(range(self.n_layers)):
             value = energy[:, layer].double()
+            # What the training's zero suppression would have taken is a null cell.
+            value = torch.where(value.abs() < self._lowest(domain, layer), 0.0, value)
             ranks = self._ranks(domain, layer, mu, condition, value.shape)
             score, condition = ranks.encode(value, uniform[:, layer].double())
             scores[:, layer] = score.float()
@@ -324,12 +437,34 @@ class CellCalibration(ModelMixin, ConfigMixin):
         if self.is_signed:
             tables = self._tables("log_negative", "negative_mass", domain, layer, corners)
             negatives = Negatives(tables, tables.null_mass)
+        tables = self._tables("log_energy", "null_mass", domain, layer, corners)
+        tables = self._continued_in_mu(tables, domain, layer, mu, condition, ring)
         return CellRanks(
-            self._tables("log_energy", "null_mass", domain, layer, corners),
+            tables,
             self.is_alive[domain, layer],
             negatives,
             Ties(self.ties[domain, layer] if self.n_ties else torch.empty(0, 3)),
+            *self._tails(domain, layer, tables, negatives),
         )
+
+    def _lowest(self, domain: int, layer: int) -> float:
+        return SLACK * float(self.threshold[domain, layer])
+
+    def _tails(
+        self, domain: int, layer: int, tables: QuantileTables, negatives: Negatives | None
+    ) -> tuple[Tail, Tail | None]:
+        """What lies beyond the ends of the quantiles of one layer's cells."""
+        upper, lower = (
+            lines[layer].double().reshape(-1, 3) for lines in (self.upper_lines, self.lower_lines)
+        )
+        if negatives is not None:
+            above = 1 - tables.null_mass - negatives.mass
+            below = Tail(negatives.tables, lower, negatives.mass, domain)
+            return Tail(tables, upper, above, domain), below
+        above = 1 - tables.null_mass
+        has_lower = bool((lower[:, 0] < -S_LOWEST).any())
+        lowest = Tail(tables, lower, above, domain, end=-1) if has_lower else None
+        return Tail(tables, upper, above, domain), lowest
 
     def _tables(
         self,
@@ -341,6 +476,30 @@ class CellCalibration(ModelMixin, ConfigMixin):
     ) -> QuantileTables:
         flat = [getattr(self, name)[domain, layer] for name in (knots, mass)]
         return QuantileTables(flat[0].flatten(), flat[1].double().flatten(), corners, self.n_knots)
+
+    def _continued_in_mu(
+        self,
+        tables: QuantileTables,
+        domain: int,
+        layer: int,
+        mu: Tensor,
+        condition: Tensor | None,
+        ring: Tensor,
+    ) -> QuantileTables:
+        """Tables with the null mass at the events' own μ, beyond the outermost centres."""
+        law, centres = self.null_rate[domain, layer].double().flatten(), self.mu_centres.double()
+        own = mu.double()[:, None, None]
+        beyond = (own < centres[0]) | (own > centres[-1])
+        if not bool(beyond.any()) or not bool(law.any()):
+            return tables
+        parts = (
+            share * law[ring * self.n_layer_bins + part]
+            for part, share in self._condition_corners(condition, ring)
+        )
+        rate = sum(parts, torch.tensor(0.0))
+        known = torch.where(beyond, own, centres[0])
+        null_mass = continued(tables.null_mass, known, centres, rate)
+        return tables.with_null_mass(torch.where(beyond, null_mass, tables.null_mass))
 
     def _mu_corners(self, mu: Tensor) -> list[tuple[Tensor, Tensor]]:
         centres = self.mu_centres.double()

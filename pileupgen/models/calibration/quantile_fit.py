@@ -12,7 +12,8 @@ from pileupgen.models.calibration.quantiles import S_MAX, extend_tail, extend_to
 from pileupgen.samples.dead_cells import count_hits, find_silent
 
 _N_SMALLEST = 30
-_NO_THRESHOLD = 1e-30
+NO_THRESHOLD = 1e-30
+"""What stands for a threshold where hits come close to zero."""
 
 
 def mu_binning(
@@ -70,10 +71,10 @@ def find_threshold(values: NDArray[np.float32]) -> float:
     """
     sizes = np.abs(values[values != 0]).astype(np.float64)
     if len(sizes) < _N_SMALLEST:
-        return _NO_THRESHOLD
+        return NO_THRESHOLD
     smallest = np.partition(sizes, _N_SMALLEST - 1)[:_N_SMALLEST]
     has_one = smallest.max() < 3 * smallest.min()
-    return float(smallest.min()) if has_one else _NO_THRESHOLD
+    return float(smallest.min()) if has_one else NO_THRESHOLD
 
 
 def condition_bins(

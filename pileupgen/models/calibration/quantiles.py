@@ -11,16 +11,22 @@ from scipy.special import log_ndtr, ndtri
 from torch import Tensor
 
 S_MAX = 4.0
-"""Quantile knots lie evenly in Gaussian score between ∓ this; beyond, log-energy is linear."""
+"""Quantile knots lie evenly in Gaussian score between ∓ this."""
+
+
+def upper_fractions(n: NDArray[np.float64] | int) -> tuple[NDArray[np.float64], ...]:
+    """Fractions of n hits above the two ends of the part of a spectrum that sets a slope.
+
+    The upper twentieth but the last three hits, so that one hard jet does not set it.
+    """
+    count = np.maximum(np.asarray(n, dtype=np.float64), 1)
+    return np.maximum(0.05, np.minimum(0.3, 60 / count)), np.minimum(0.1, 3 / count)
 
 
 def extend_tail(knots: NDArray[np.float64], n: int) -> NDArray[np.float64]:
-    """Replace the knots, shape (K,), above the last few of n events by a line.
-
-    Its slope is that of the upper twentieth, so that one hard jet does not set it.
-    """
+    """Replace the knots, shape (K,), above the last few of n events by a line."""
     s = np.linspace(-S_MAX, S_MAX, len(knots))
-    upper = np.array([max(0.05, min(0.3, 60 / n)), min(0.1, 3 / n)])
+    upper = np.array(upper_fractions(n))
     begin, end = np.clip(np.searchsorted(s, -ndtri(upper)), 0, len(s) - 2)
     begin = min(begin, end - 1)
     slope = max((knots[end] - knots[begin]) / (s[end] - s[begin]), 1e-3)
@@ -64,17 +70,30 @@ class QuantileTables:
         self._knots, self._n_knots = knots, n_knots
         self._begins = [(index * n_knots, share) for index, share in corners]
         self._step = 2 * S_MAX / (n_knots - 1)
-        self.null_mass = sum(
-            (share * _taken(null_mass, index) for index, share in corners), torch.tensor(0.0)
-        )
+        self._corners = corners
+        self.null_mass = self.mixed(null_mass)
 
     def of(self, chosen: Tensor) -> QuantileTables:
         """Tables of some cells, chosen by a mask, in a row; all that costs time is per cell."""
         part = copy(self)
         rows = chosen.flatten().nonzero()[:, 0]
-        part._begins = [(_rows(begin, rows), _rows(share, rows)) for begin, share in self._begins]
+        part._begins, part._corners = (
+            [(_rows(index, rows), _rows(share, rows)) for index, share in corners]
+            for corners in (self._begins, self._corners)
+        )
         part.null_mass = _rows(self.null_mass, rows)
         return part
+
+    def with_null_mass(self, null_mass: Tensor) -> QuantileTables:
+        """The same tables with another probability of a null cell in each cell."""
+        changed = copy(self)
+        changed.null_mass = null_mass
+        return changed
+
+    def mixed(self, values: Tensor) -> Tensor:
+        """Numbers of the tables, (n_tables,), mixed for every cell."""
+        parts = (share * _taken(values, index) for index, share in self._corners)
+        return sum(parts, torch.tensor(0.0))
 
     def _at(self, knot: Tensor) -> Tensor:
         values = [share * _taken(self._knots, begin + knot) for begin, share in self._begins]

@@ -12,10 +12,14 @@ from scipy.special import ndtr
 from torch import Tensor
 
 from pileupgen.models.calibration.quantiles import QuantileTables
+from pileupgen.models.calibration.tails import Tail
 from pileupgen.models.calibration.ties import Ties
 
 S_LOWEST = -4.5
 """Lowest score of a hit: far enough from the null cells to stay a hit in single precision."""
+S_HIGHEST = 4.5
+"""Highest score of a hit among hits where no line says what is beyond: a largest value that comes
+again and again, or a table of few hits."""
 PROBABILITY_RANGE = _TINY, _ALMOST_ONE = 1e-60, 1 - 1e-12
 """Ranks are kept within."""
 _LARGEST_TAIL = float(ndtr(-S_LOWEST))
@@ -51,12 +55,17 @@ class CellRanks:
         None where no cell is ever negative.
     ties : Ties
         A tied value takes any rank within its mass.
+    upper, lower : Tail or None
+        What lies above and below the quantiles that are well measured; ``lower`` where there are
+        negative hits, or no null cells.
     """
 
     tables: QuantileTables
     is_alive: Tensor
     negatives: Negatives | None
     ties: Ties
+    upper: Tail | None = None
+    lower: Tail | None = None
 
     def encode(self, value: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
         """Values to scores.
@@ -81,6 +90,7 @@ class CellRanks:
         if self.negatives is None:
             upper = torch.where(hit, (1 - null) * tail, 1 - mass * uniform)
             score = -torch.special.ndtri(upper.clamp(_TINY, _ALMOST_ONE))
+            score, tail, _ = self._encode_beyond(value, score, tail, tail)
             return score, self._condition(value, tail, tail)
         below = self.negatives.mass
         above_null = 1 - torch.where(self.is_alive, below, 0.0) - mass * uniform
@@ -89,7 +99,32 @@ class CellRanks:
         negative_tail = self._negative_tail(value, uniform)
         negative = torch.special.ndtri((below * negative_tail).clamp(_TINY, _ALMOST_ONE))
         score = torch.where(value < 0, negative, score)
+        score, tail, negative_tail = self._encode_beyond(value, score, tail, negative_tail)
         return score, self._condition(value, tail, negative_tail)
+
+    def _encode_beyond(
+        self, value: Tensor, score: Tensor, tail: Tensor, negative_tail: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Scores on the lines beyond the quantiles, and the probabilities to be further out."""
+        if self.upper is not None:
+            beyond = (value > 0) & (score > self.upper.begins())
+            if bool(beyond.any()):
+                found = self.upper.score_of(value[beyond], beyond)
+                score = score.masked_scatter(beyond, found)
+                further = torch.special.ndtr(-found) / self.upper.mass[beyond]
+                tail = tail.masked_scatter(beyond, further)
+        if self.lower is not None:
+            has_sign = value < 0 if self.lower.end > 0 else value > 0
+            beyond = has_sign & (-score > self.lower.begins())
+            if bool(beyond.any()):
+                found = self.lower.score_of(value[beyond].abs(), beyond)
+                score = score.masked_scatter(beyond, -found)
+                further = torch.special.ndtr(-found) / self.lower.mass[beyond]
+                if self.lower.end > 0:
+                    negative_tail = negative_tail.masked_scatter(beyond, further)
+                else:
+                    tail = tail.masked_scatter(beyond, 1 - further)
+        return score, tail, negative_tail
 
     def decode(self, score: Tensor) -> tuple[Tensor, Tensor]:
         """Scores to values; ``(value, condition)``, the inverse of :meth:`encode`."""
@@ -103,6 +138,15 @@ class CellRanks:
             negative_tail = torch.special.ndtr(score) / below.clamp_min(_TINY)
             hit = (negative_tail < 1) & self.is_alive & (value == 0)
             value = value - _size_of(self.negatives.tables, negative_tail, hit)
+        if self.upper is not None:
+            beyond = (score > self.upper.begins()) & self.is_alive
+            if bool(beyond.any()):
+                value = value.masked_scatter(beyond, self.upper.size_of(score[beyond], beyond))
+        if self.lower is not None:
+            beyond = (-score > self.lower.begins()) & self.is_alive
+            if bool(beyond.any()):
+                size = self.lower.size_of(-score[beyond], beyond)
+                value = value.masked_scatter(beyond, -size if self.lower.end > 0 else size)
         if len(self.ties):
             value = self.ties.snap(value)
         return value, self._condition(value, tail, negative_tail)
@@ -151,7 +195,7 @@ def _tail_of(tables: QuantileTables, size: Tensor) -> Tensor:
 
 def _size_of(tables: QuantileTables, tail: Tensor, hit: Tensor) -> Tensor:
     """E of hits from the probability that one is larger; 0 of the rest."""
-    s = -torch.special.ndtri(tail[hit].clamp(_TINY, _ALMOST_ONE))
+    s = -torch.special.ndtri(tail[hit].clamp(_TINY, _ALMOST_ONE)).clamp_max(S_HIGHEST)
     size = torch.zeros_like(tail)
     size[hit] = torch.exp(tables.of(hit).log_energy_of(s))
     return size

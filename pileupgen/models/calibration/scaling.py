@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pileupgen.models.calibration.calibration import CellCalibration
+from pileupgen.models.calibration.limits import RAMP, SCORE_LIMIT
 from pileupgen.samples.weights import rows_by_weight
 
 
@@ -39,6 +40,8 @@ class SignedLogScaling(ModelMixin, ConfigMixin):
         E_0 in GeV: the median |E| of the hits.
     mean, width : float64 Tensors, shape (L,)
         Of the logarithm, over hits.
+    extremes : Tensor, shape (L, 2)
+        Smallest and largest score of training.
     """
 
     config_name = "config.json"
@@ -55,11 +58,21 @@ class SignedLogScaling(ModelMixin, ConfigMixin):
         self.register_buffer("energy_scale", torch.ones(n_layers, dtype=torch.float64))
         self.register_buffer("mean", torch.zeros(n_layers, dtype=torch.float64))
         self.register_buffer("width", torch.ones(n_layers, dtype=torch.float64))
+        self.extremes: Tensor
+        self.register_buffer("extremes", torch.tensor([[-SCORE_LIMIT, SCORE_LIMIT]] * n_layers))
 
     @property
     def n_channels(self) -> int:
         """Numbers a cell position becomes, C."""
         return self.n_layers * (2 if self.has_hit_bits else 1)
+
+    @property
+    def score_limits(self) -> Tensor:
+        """Lowest and highest score that networks see, (C, 2): a little beyond training's; bits."""
+        beyond = torch.tensor([-RAMP, RAMP])
+        limits = self.extremes.cpu() + beyond
+        bits = (1 + RAMP) * torch.tensor([[-1.0, 1.0]]).repeat(self.n_layers, 1)
+        return torch.cat([limits, bits]) if self.has_hit_bits else limits
 
     def fit(
         self,
@@ -90,7 +103,10 @@ class SignedLogScaling(ModelMixin, ConfigMixin):
             self.energy_scale[layer] = scale = float(np.median(np.abs(hits)))
             logs = np.sign(hits) * np.log1p(np.abs(hits) / scale)
             self.mean[layer] = float(logs.mean())
-            self.width[layer] = max(float(logs.std()), 1e-3)
+            self.width[layer] = width = max(float(logs.std()), 1e-3)
+            ends = [float(end - logs.mean()) / width for end in (logs.min(), logs.max())]
+            null = -float(logs.mean()) / width
+            self.extremes[layer] = torch.tensor([min(ends[0], null), max(ends[1], null)])
 
     @torch.no_grad()
     def encode(self, energy: Tensor, domain: int, mu: Tensor, uniform: Tensor) -> Tensor:  # noqa: ARG002 - the same call as CellCalibration's

@@ -1,0 +1,169 @@
+"""Beyond the training's range: monotonic, invertible, and by a constant, bounded ratio."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pileupgen.models.calibration.calibration import CellCalibration
+from pileupgen.models.calibration.limits import SCORE_LIMIT, kept_beyond, visible
+from pileupgen.models.calibration.tails import MAX_RATIO
+from tests.conftest import make_energies
+
+MU = torch.tensor([60.0])
+CELL = (3, 4)
+
+
+def steeper(domain: int, seed: int, n: int = 400) -> tuple[np.ndarray, np.ndarray]:
+    """Made events; data's spectrum falls less steeply, as E to a power of 1.5."""
+    energy, mu = make_energies(n, domain, seed)
+    return (energy**1.5 if domain else energy).astype(np.float32), mu
+
+
+def noisy(domain: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    energy, mu = steeper(domain, seed)
+    noise = np.random.default_rng([seed, domain]).normal(0, 0.4, energy.shape)
+    return (energy + noise).astype(np.float32), mu
+
+
+def unsuppressed(domain: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng([seed, domain])
+    energy = np.exp(rng.normal(0.2 * domain, 0.7 + 0.3 * domain, (400, 2, 8, 12)))
+    return energy.astype(np.float32), rng.poisson(60, 400).astype(np.float32)
+
+
+def far_apart(domain: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    energy, mu = make_energies(400, domain, seed)
+    return energy * np.float32(50 if domain else 1), mu
+
+
+def fit(make) -> CellCalibration:
+    samples = [make(domain, 3) for domain in (0, 1)]
+    calibration = CellCalibration(2, 8, 12, n_knots=128, n_mu_bins=2, n_layer_bins=4)
+    calibration.fit([energy for energy, _ in samples], [mu for _, mu in samples])
+    return calibration
+
+
+@pytest.fixture(scope="module")
+def fitted() -> dict[str, CellCalibration]:
+    kinds = {"plain": steeper, "signed": noisy, "no nulls": unsuppressed}
+    return {name: fit(make) for name, make in kinds.items()}
+
+
+def with_cell(values: list[float], layer: int, seed: int = 0) -> torch.Tensor:
+    """The same event again and again, with values in one cell of one layer."""
+    energy = torch.from_numpy(make_energies(1, 0, 8)[0]).repeat(len(values), 1, 1, 1)
+    energy[:, 1 - layer, *CELL] = 1.5
+    energy[:, layer, *CELL] = torch.tensor(values)
+    return energy
+
+
+def mapped(
+    calibration: CellCalibration, energy: torch.Tensor, source: int = 0, target: int = 1
+) -> torch.Tensor:
+    mu = MU.expand(len(energy))
+    scores = calibration.encode(energy, source, mu, torch.full_like(energy, 0.5))
+    return calibration.decode(scores, target, mu)
+
+
+@pytest.mark.parametrize("kind", ["plain", "signed", "no nulls"])
+@settings(deadline=None, max_examples=15)
+@given(
+    energies=st.lists(st.floats(60.0, 1e6, width=32), min_size=2, max_size=6, unique=True),
+    layer=st.integers(0, 1),
+    source=st.integers(0, 1),
+)
+def test_large_energies_keep_order_come_back_and_take_one_bounded_ratio(
+    fitted, kind, energies, layer, source
+):
+    ordered = sorted(energies)
+    energy = with_cell(ordered, layer)
+    out = mapped(fitted[kind], energy, source, 1 - source)[:, layer, *CELL]
+    assert bool((out.diff() > 0).all()) or np.min(np.diff(ordered) / ordered[:-1]) < 1e-5
+    back = mapped(fitted[kind], energy, source, source)[:, layer, *CELL]
+    torch.testing.assert_close(back, energy[:, layer, *CELL], rtol=1e-4, atol=0)
+    # Data's largest training cells have a few hundred GeV: what lies beyond has one ratio.
+    far = mapped(fitted[kind], with_cell([2e3, 2e4, 1e6], layer), source, 1 - source)
+    ratio = far[:, layer, *CELL] / torch.tensor([2e3, 2e4, 1e6])
+    torch.testing.assert_close(ratio, ratio[:1].expand(3), rtol=1e-3, atol=0)
+    assert bool((ratio < 1.15 * MAX_RATIO).all())
+    assert bool((ratio > 0.85 / MAX_RATIO).all())
+
+
+@settings(deadline=None, max_examples=15)
+@given(energies=st.lists(st.floats(-1e5, -1.0, width=32), min_size=2, max_size=5, unique=True))
+def test_negative_energies_are_bounded_too(fitted, energies):
+    energy = with_cell(sorted(energies), 1)
+    out = mapped(fitted["signed"], energy)[:, 1, *CELL]
+    ratio = out / energy[:, 1, *CELL]
+    assert bool((out.diff() >= 0).all())
+    assert bool((ratio > 0.9 / MAX_RATIO).all())
+    assert bool((ratio < 1.1 * MAX_RATIO).all())
+    back = mapped(fitted["signed"], energy, 0, 0)[:, 1, *CELL]
+    torch.testing.assert_close(back, energy[:, 1, *CELL], rtol=2e-4, atol=1e-4)
+
+
+@settings(deadline=None, max_examples=15)
+@given(energies=st.lists(st.floats(1e-6, 0.05, width=32), min_size=2, max_size=5, unique=True))
+def test_small_energies_are_bounded_where_nothing_is_suppressed(fitted, energies):
+    energy = with_cell(sorted(energies), 0)
+    ratio = mapped(fitted["no nulls"], energy)[:, 0, *CELL] / energy[:, 0, *CELL]
+    assert bool((ratio > 0.9 / MAX_RATIO).all())
+    assert bool((ratio < 1.1 * MAX_RATIO).all())
+    back = mapped(fitted["no nulls"], energy, 0, 0)[:, 0, *CELL]
+    torch.testing.assert_close(back, energy[:, 0, *CELL], rtol=1e-4, atol=0)
+
+
+def test_the_ratio_is_that_of_the_outermost_quantiles_of_the_two_domains():
+    calibration = fit(lambda domain, seed: make_energies(4000, domain, seed))
+    plain = CellCalibration(2, 8, 12, n_knots=128, n_mu_bins=1, n_layer_bins=1)
+    samples = [make_energies(4000, domain, 3) for domain in (0, 1)]
+    plain.fit([energy for energy, _ in samples], [mu for _, mu in samples])
+    for fitted_, tolerance in ((plain, 0.1), (calibration, 0.3)):
+        out = mapped(fitted_, with_cell([800.0], 1))[0, 1, *CELL]
+        rows = [CELL[0], 7 - CELL[0]]
+        q = [np.quantile(e[:, 1, rows][e[:, 1, rows] > 0], 0.9995) for e, _ in samples]
+        assert float(out) / 800 == pytest.approx(q[1] / q[0], rel=tolerance)
+
+
+def test_a_ratio_beyond_the_limit_is_brought_back_to_it():
+    calibration = fit(far_apart)
+    inside = mapped(calibration, with_cell([5.0], 1))[0, 1, *CELL] / 5
+    assert 25 < float(inside) < 100
+    out = mapped(calibration, with_cell([1e4, 1e5, 1e6], 1))[:, 1, *CELL]
+    ratio = out / torch.tensor([1e4, 1e5, 1e6])
+    torch.testing.assert_close(ratio, torch.full((3,), MAX_RATIO), rtol=0.05, atol=0)
+    ladder = torch.logspace(0, 6, 400).tolist()
+    grown = mapped(calibration, with_cell(ladder, 1))[:, 1, *CELL]
+    assert bool((grown.diff() > 0).all())
+
+
+def test_a_cell_below_the_threshold_is_null_as_it_would_have_been_in_training(fitted):
+    for value in (0.01, 0.3, 0.55):
+        out = mapped(fitted["plain"], with_cell([value, 0.0], 1))
+        assert torch.equal(out[0], out[1])
+    kept = mapped(fitted["plain"], with_cell([0.601], 1), 0, 0)[0, 1, *CELL]
+    assert float(kept) == pytest.approx(0.601, abs=0.01)
+    assert not bool(fitted["no nulls"].threshold.any())
+
+
+def test_networks_see_no_score_beyond_the_limit_and_change_no_cell_that_came_from_there():
+    limits = torch.tensor([[-SCORE_LIMIT, SCORE_LIMIT]] * 2)
+    source = torch.linspace(-30, 30, 24).view(1, 2, 3, 4)
+    seen = visible(source, limits)
+    assert float(seen.abs().max()) == SCORE_LIMIT
+    assert torch.equal(seen[source.abs() < 5], source[source.abs() < 5])
+    result = torch.full_like(source, -1.0)
+    result[..., 0] = 300.0
+    kept = kept_beyond(source, result, limits, 2)
+    assert torch.equal(kept[source.abs() >= 5], source[source.abs() >= 5])
+    assert torch.equal(kept[source.abs() < 4], result.clamp(-6, 6)[source.abs() < 4])
+    assert float(kept_beyond(None, result, limits, 2).max()) == 6.0
+    # A hit bit goes with its cell.
+    wide = torch.tensor([[-5.0, 5.0], [-2.0, 2.0]])
+    bits = torch.cat([torch.full((1, 1, 1, 1), 9.0), torch.ones(1, 1, 1, 1)], dim=1)
+    off = kept_beyond(bits, -bits, wide, 1)
+    assert torch.equal(off, bits)
