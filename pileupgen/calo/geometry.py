@@ -252,6 +252,18 @@ class Grid:
         return bool(is_alike and np.allclose(edges, -edges[::-1], atol=1e-6))
 
     @property
+    def is_shower(self) -> bool:
+        """Whether the rings lie at radii around a shower's axis, not at pseudorapidities."""
+        return any(PRESETS[name] == self for name in SHOWERS)
+
+    @property
+    def transverse_shares(self) -> NDArray[np.float64]:
+        """E_T over E of each ring, 1 / cosh η, shape ``(n_eta,)``; 1 where the axis is no η."""
+        if self.is_shower or self.is_feature_table:
+            return np.ones(self.n_eta)
+        return np.asarray(1.0 / np.cosh(self.eta_centres))
+
+    @property
     def phi_edges(self) -> NDArray[np.float64]:
         """Azimuth edges in rad, shape ``(n_phi + 1,)``."""
         return np.linspace(self.phi_min, self.phi_max, self.n_phi + 1)
@@ -387,6 +399,9 @@ def _layered(layers: dict[str, tuple[tuple[float, ...], int]], n_phi: int, name:
         name=name,
     )
 
+
+SHOWERS = ("calochallenge_1", "calochallenge_2", "calochallenge_3")
+"""Presets whose rings lie at radii around a shower's axis."""
 
 PRESETS: dict[str, Grid] = {
     # Delphes' ATLAS card, |η| < 2.5: towers of 0.1 × 10°.

@@ -223,7 +223,8 @@ def _report(found: CardCheck) -> None:
     table.add_row("events in all files, about", f"{found.n_events:,}")
     known = found.mu[np.isfinite(found.mu)]
     table.add_row("⟨μ⟩", f"{known.mean():.1f}" if len(known) else "unknown")
-    table.add_row("⟨ΣE_T⟩ / GeV", f"{found.sum_et.mean():.1f}")
+    total = "ΣE" if found.grid.is_shower else "ΣE_T"
+    table.add_row(f"⟨{total}⟩ / GeV", f"{found.sum_et.mean():.1f}")
     table.add_row("towers an event", f"{found.n_towers / n:.0f}")
     table.add_row("towers shared by cells", f"{found.n_shared / max(found.n_towers, 1):.1%}")
     for layer, image in zip(found.grid.layers, found.images.swapaxes(0, 1), strict=True):

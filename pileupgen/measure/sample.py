@@ -262,7 +262,7 @@ _observables_of = lru_cache(maxsize=4)(observables_of)
 class _Accumulator:
     def __init__(self, grid: Grid, where: str) -> None:
         self._grid, self._where = grid, where
-        self._transverse = transverse_shares(grid)
+        self._transverse = grid.transverse_shares
         self._columns: dict[str, list[NDArray[np.generic]]] = {}
         self.n_events = 0
         self._n_bad = 0
@@ -374,13 +374,6 @@ class _Accumulator:
         mean = first / self._weight_sum
         squares = second_w2 - 2 * mean * first_w2 + mean**2 * self._weight_squares
         return mean, np.sqrt(np.maximum(squares, 0.0)) / self._weight_sum
-
-
-def transverse_shares(grid: Grid) -> Floats:
-    """E_T over E of each ring, 1 / cosh η, shape ``(n_eta,)``; 1 where the axis is no η."""
-    if kind_of(grid) != "images":
-        return np.ones(grid.n_eta)
-    return np.asarray(1.0 / np.cosh(grid.eta_centres))
 
 
 def _negatives(et: Floats, grid: Grid) -> Floats:

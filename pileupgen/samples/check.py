@@ -50,9 +50,9 @@ class CardCheck:
 
     @property
     def sum_et(self) -> NDArray[np.float64]:
-        """ΣE_T in GeV of each event, with E_T = E / cosh η at the cell's centre, shape (n,)."""
+        """ΣE_T of each event in GeV, with E_T = E / cosh η at the cell's centre; of showers ΣE."""
         rings = self.images.sum(axis=(1, 3), dtype=np.float64)
-        return np.asarray(rings @ (1.0 / np.cosh(self.grid.eta_centres)))
+        return np.asarray(rings @ self.grid.transverse_shares)
 
 
 def check_card(

@@ -287,6 +287,7 @@ class _Tally:
             n_silent=n_silent,
             silent_places=places,
             census=self._events.census(self._hits),
+            is_transverse=not self._grid.is_shower,
         )
 
 

@@ -200,7 +200,7 @@ class _WeightedSums:
     """Means over the events of a stream, with weights."""
 
     def __init__(self, store: ImageStore) -> None:
-        self._per_energy = 1.0 / np.cosh(store.grid.eta_centres)
+        self._per_energy = store.grid.transverse_shares
         self._n_before = len(store)
         self._n_cells = store.grid.n_eta * store.grid.n_phi
         self._energy, self._filled = np.zeros((2, store.grid.n_layers))

@@ -208,7 +208,7 @@ class _Drawer:
         self._zero_suppression = zero_suppression
         # A cell of the detector is compared as a whole, its energy spread over so many.
         self._limits = (zero_suppression * grid.cell_shares[..., None]).astype(np.float32)
-        self._per_energy = 1.0 / np.cosh(grid.eta_centres)
+        self._per_energy = grid.transverse_shares
         self._mix = np.random.default_rng(1).uniform(0.5, 1.5, (grid.n_layers, grid.n_eta))
 
     def draw(self, span: Span) -> Iterator[Drawn]:

@@ -46,6 +46,8 @@ class IngestSummary:
         Some of the latter.
     census : Census or None
         What the sample is judged by; None in records of earlier versions.
+    is_transverse : bool
+        Whether ``mean_sum_et`` is of E_T; of showers it is of E.
     """
 
     n_events: int
@@ -68,6 +70,7 @@ class IngestSummary:
     n_silent: tuple[int, ...] = ()
     silent_places: tuple[str, ...] = ()
     census: Census | None = None
+    is_transverse: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a stage's record."""

@@ -24,6 +24,7 @@ from pileupgen.files import folder_written_whole, write_whole
 from pileupgen.models.calibration.scaling import CellSpace
 from pileupgen.models.codec import Codec, LatentModel
 from pileupgen.models.networks.autoencoder import Autoencoder
+from pileupgen.models.networks.layers import standardise_conditions
 from pileupgen.models.networks.ratio_calibration import Reliability
 from pileupgen.progress import Advance
 from pileupgen.run import RunDirectory, determining, training_fingerprint
@@ -153,7 +154,11 @@ def train_pipeline(
             trained = train_stage(stage, config.training, seed, accelerator, advance)
         histories[objective.name], seconds[objective.name] = trained.history, trained.seconds
 
+    mus = torch.cat(
+        [torch.from_numpy(store.columns["mu"][store.indices("train")]) for store in stores]
+    )
     autoencoder = new_autoencoder(config, grid, calibration.n_channels)
+    standardise_conditions(autoencoder, mus)
     if isinstance(autoencoder, Autoencoder):
         block = (_divisor(grid.n_eta, 5), _divisor(grid.n_phi, 6))
         reconstruction = Reconstruction(
@@ -192,6 +197,7 @@ def train_pipeline(
     )
     encoding = time.perf_counter() - begun
     denoiser = new_denoiser(config.denoiser, autoencoder, mirror)
+    standardise_conditions(denoiser, mus)
     latents = _latents(sample, autoencoder, seed, accelerator.device)
     denoiser.field.fit(latents, mirror_eta=mirror and autoencoder.field_patch == autoencoder.patch)
     fit(
@@ -215,6 +221,7 @@ def train_pipeline(
         )
         write_whole(run.logs / "denoising.json", json.dumps(curve.to_dict(), indent=2))
     ratio = new_ratio(config.ratio, autoencoder)
+    standardise_conditions(ratio, mus)
     ratio.field.load_state_dict(denoiser.field.state_dict())
     fit(ratio, DensityRatio(autoencoder, scheduler), config.ratio.steps)
 

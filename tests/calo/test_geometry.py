@@ -84,3 +84,13 @@ def test_images_of_another_geometry_are_told_apart(other: Grid, named: str) -> N
     require_same_grid(grid, Grid((-1.0, 0.0, 1.0), 8, name="twin"), "twin", "model")
     with pytest.raises(GeometryError, match=f"sample has {named} = .* but the model"):
         require_same_grid(other, grid, "sample", "the model")
+
+
+@pytest.mark.parametrize("name", ["calochallenge_1", "calochallenge_2", "calochallenge_3"])
+def test_energies_of_showers_are_not_divided_by_cosh_of_a_ring_number(name):
+    grid = PRESETS[name]
+    assert grid.is_shower
+    assert np.array_equal(grid.transverse_shares, np.ones(grid.n_eta))
+    atlas = PRESETS["atlas"]
+    assert not atlas.is_shower
+    np.testing.assert_allclose(atlas.transverse_shares, 1 / np.cosh(atlas.eta_centres))

@@ -67,9 +67,10 @@ def _of_images(summary: IngestSummary, zero_suppression: float) -> dict[str, str
             n_negative = summary.census.n_negative_weights
             rows["events of weight below 0"] = f"{n_negative:,}, {share:.2%} of Σ|w|"
     error = summary.sd_sum_et / max(n_effective, 1) ** 0.5
+    name = "ΣE_T" if summary.is_transverse else "ΣE"
     rows |= {
         "⟨μ⟩ ± sd": "unknown" if summary.mean_mu != summary.mean_mu else mu,
-        "⟨ΣE_T⟩ / GeV": f"{summary.mean_sum_et:.1f} ± {error:.1f}",
+        f"⟨{name}⟩ / GeV": f"{summary.mean_sum_et:.1f} ± {error:.1f}",
     }
     if "em" in summary.layers and total > 0:
         rows["EM fraction"] = f"{summary.energy[summary.layers.index('em')] / total:.4f}"

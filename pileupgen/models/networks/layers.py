@@ -75,6 +75,10 @@ class _Wrapped(torch.autograd.Function):
         return inner, None, None
 
 
+_DECADE = 10.0
+"""Ratio of the 99 % and the 1 % quantile of a condition above which its logarithm enters."""
+
+
 class SinusoidalEmbedding(nn.Module):
     """Sines and cosines of a scalar (Vaswani et al. 1706.03762, sec. 3.5)."""
 
@@ -92,6 +96,10 @@ class SinusoidalEmbedding(nn.Module):
 class ConditionEmbedding(nn.Module):
     """Time, class label and μ in one vector.
 
+    μ, or whatever a sample's condition is, enters standardised by the training's own distribution,
+    as its logarithm where that spans more than a decade. Beyond the training's range it enters as
+    the end of the range, since no network has learned what lies there.
+
     Parameters
     ----------
     width : int
@@ -100,6 +108,14 @@ class ConditionEmbedding(nn.Module):
         Labels, the null label included; 0 leaves the label out.
     has_time : bool
         Whether t is a condition.
+
+    Attributes
+    ----------
+    centre, spread : Tensor, shape ()
+        Mean and standard deviation of μ, or of ln μ, in training.
+    span : Tensor, shape (2,)
+        Smallest and largest μ of training.
+    is_logarithmic : bool Tensor, shape ()
     """
 
     def __init__(self, width: int, n_labels: int = 3, has_time: bool = True) -> None:
@@ -108,11 +124,40 @@ class ConditionEmbedding(nn.Module):
         self.label = nn.Embedding(n_labels, width) if n_labels else None
         self.first = nn.Linear(64 * has_time + 2, width)
         self.second = nn.Linear(width, width)
+        self.centre: Tensor
+        self.spread: Tensor
+        self.span: Tensor
+        self.is_logarithmic: Tensor
+        self.register_buffer("centre", torch.zeros(()))
+        self.register_buffer("spread", torch.ones(()))
+        self.register_buffer("span", torch.tensor([-torch.inf, torch.inf]))
+        self.register_buffer("is_logarithmic", torch.zeros((), dtype=torch.bool))
+
+    @torch.no_grad()
+    def standardise(self, mu: Tensor) -> None:
+        """Take the distribution of μ, (N,), of the training events; NaN is not known."""
+        known = mu[torch.isfinite(mu)].double()
+        if not len(known):
+            return
+        low, high = known.quantile(torch.tensor([0.01, 0.99]).double())
+        is_logarithmic = bool(known.min() > 0) and bool(high > _DECADE * low)
+        self.span.copy_(torch.stack([known.min(), known.max()]))
+        values = known.log() if is_logarithmic else known
+        spread = values.std(correction=0)
+        self.centre.copy_(values.mean())
+        self.spread.copy_(spread if spread > 0 else torch.ones(()))
+        self.is_logarithmic.fill_(is_logarithmic)
+
+    def standardised(self, mu: Tensor) -> Tensor:
+        """μ, (N,), as it enters: within the training's range of mean 0 and variance 1."""
+        inside = torch.minimum(torch.maximum(mu, self.span[0]), self.span[1])
+        value = torch.where(self.is_logarithmic, inside.clamp_min(1e-30).log(), inside)
+        return (value - self.centre) / self.spread
 
     def forward(self, t: Tensor | None, label: Tensor | None, mu: Tensor) -> Tensor:
         """(N,), (N,), (N,) to (N, width); μ may be NaN where it is not known."""
         known = torch.isfinite(mu)
-        scaled = torch.where(known, (mu - 60.0) / 30.0, 0.0)
+        scaled = torch.where(known, self.standardised(mu), 0.0)
         parts = [torch.stack([scaled, known.to(scaled)], dim=1)]
         if self.time is not None and t is not None:
             parts.append(self.time(t))
@@ -120,6 +165,13 @@ class ConditionEmbedding(nn.Module):
         if self.label is not None and label is not None:
             hidden = hidden + self.label(label)
         return self.second(F.silu(hidden))
+
+
+def standardise_conditions(network: nn.Module, mu: Tensor) -> None:
+    """Give all condition embeddings of a network the distribution of the training's μ, (N,)."""
+    for module in network.modules():
+        if isinstance(module, ConditionEmbedding):
+            module.standardise(mu)
 
 
 def kernel_for(height: int, width_phi: int) -> int:
