@@ -107,7 +107,7 @@ def test_negative_energies_are_bounded_too(fitted, energies):
 
 
 @settings(deadline=None, max_examples=15)
-@given(energies=st.lists(st.floats(1e-6, 0.05, width=32), min_size=2, max_size=5, unique=True))
+@given(energies=st.lists(st.floats(2**-20, 2**-5, width=32), min_size=2, max_size=5, unique=True))
 def test_small_energies_are_bounded_where_nothing_is_suppressed(fitted, energies):
     energy = with_cell(sorted(energies), 0)
     ratio = mapped(fitted["no nulls"], energy)[:, 0, *CELL] / energy[:, 0, *CELL]
