@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pileupgen.cli.ui.farm_options import Farm
     from pileupgen.cli.ui.session import Session
     from pileupgen.diffusion.direction import Direction
+    from pileupgen.diffusion.input_range import RangeSummary
     from pileupgen.diffusion.pipeline import Correction, PileupTranslationPipeline
     from pileupgen.diffusion.production import Member
     from pileupgen.diffusion.release import ReleaseChoice, ReleaseScan
@@ -164,7 +165,32 @@ def _translate(
             f"[bold]weights[/] ESS {summary.ess:.3f} of the events, {100 * summary.clipped:.2g} % "
             f"clipped at e^∓{summary.limit:g}"
         )
-    return {"n_events": len(rows) * production.n_copies, "weights": summary.to_dict()}
+    found = _say_range(target, production.n_copies)
+    return {
+        "n_events": len(rows) * production.n_copies,
+        "weights": summary.to_dict(),
+        "range": found.to_dict(),
+    }
+
+
+def _say_range(target: Path, n_copies: int) -> RangeSummary:
+    """Say how many source events lie outside the training's range, or are unlike its events."""
+    from pileupgen.cli.ui.console import console, warn
+    from pileupgen.diffusion.input_range import RangeSummary
+    from pileupgen.samples.store import ImageStore
+
+    columns = ImageStore(target).columns
+    found = RangeSummary.of({name: values[::n_copies] for name, values in columns.items()})
+    for line in found.lines():
+        console.print(f"[bold]range[/]  {line}", soft_wrap=True)
+    console.print(f"[bold]unlike[/] {found.unlike} of the training's", soft_wrap=True)
+    if found.is_unlike:
+        warn(
+            f"{found.unlike}: the sample is unlike the training's, and what is made of it has "
+            "not been tested. Compare thresholds, calibration and selection; the column 'unlike' "
+            "tells the events."
+        )
+    return found
 
 
 def load_pipeline(directory: RunDirectory, device: str) -> PileupTranslationPipeline:

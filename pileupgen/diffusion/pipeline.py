@@ -28,6 +28,7 @@ from pileupgen.models.calibration.scaling import CellSpace
 from pileupgen.models.codec import Codec, EventNoise
 from pileupgen.models.correction.correlations import FieldCorrection
 from pileupgen.models.correction.marginals import MarginalCorrection
+from pileupgen.models.event_check import EventCheck
 from pileupgen.models.networks.autoencoder import Autoencoder
 from pileupgen.models.networks.cell_patches import CellPatches
 from pileupgen.models.networks.denoiser import Denoiser, FieldDenoiser
@@ -61,7 +62,11 @@ class PileupTranslationPipeline(DiffusionPipeline):
     calibrate_before : bool
         Whether mc events are encoded with their own quantiles, which calibrates them, or with those
         of data, which leaves the whole shift to the networks.
+    event_check : EventCheck or None
+        Tells events that are unlike those of training.
     """
+
+    _optional_components = ["event_check"]  # noqa: RUF012 - diffusers' own attribute
 
     def __init__(
         self,
@@ -72,6 +77,7 @@ class PileupTranslationPipeline(DiffusionPipeline):
         scheduler: DDPMScheduler,
         grid: dict[str, Any] | None = None,
         calibrate_before: bool = True,
+        event_check: EventCheck | None = None,
     ) -> None:
         super().__init__()
         self.register_modules(
@@ -80,10 +86,12 @@ class PileupTranslationPipeline(DiffusionPipeline):
             denoiser=denoiser,
             ratio=ratio,
             scheduler=scheduler,
+            event_check=event_check,
         )
         self.register_to_config(grid=grid, calibrate_before=calibrate_before)
-        for module in (calibration, autoencoder, denoiser, ratio):
-            module.eval().requires_grad_(False)
+        for module in (calibration, autoencoder, denoiser, ratio, event_check):
+            if module is not None:
+                module.eval().requires_grad_(False)
 
     @classmethod
     def from_pretrained(cls, path: str | os.PathLike[str], **kwargs: Any) -> Any:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from pileupgen.diffusion.direction import Direction
 from pileupgen.diffusion.events import Translation
+from pileupgen.diffusion.input_range import InputRange, input_range, require_within
 from pileupgen.diffusion.pipeline import Correction, PileupTranslationPipeline
 from pileupgen.diffusion.settings import MICRO_BATCH, Settings
 from pileupgen.diffusion.shard import append_evenly
@@ -83,6 +84,7 @@ class Production:
             # Events of one release time share their network calls: many at once fill them.
             size = max(size, BLOCK_EVENTS)
         for images in self.source.batches(rows, size):
+            found = self._range(images)
             copies = [
                 member.pipeline(
                     images.energy,
@@ -100,9 +102,18 @@ class Production:
                 for draw in range(self.n_draws)
             ]
             energy = np.stack([copy.energy for copy in copies], axis=1)
-            yield energy.reshape(-1, *energy.shape[2:]), self._columns(images, copies)
+            yield energy.reshape(-1, *energy.shape[2:]), self._columns(images, copies, found)
 
-    def _columns(self, images: Images, copies: list[Translation]) -> dict[str, NDArray[Any]]:
+    def _range(self, images: Images) -> InputRange:
+        pipeline, settings = self.members[0].pipeline, self.members[0].settings
+        label = self.direction.source_label
+        found = input_range(images, pipeline.calibration, pipeline.event_check, label)
+        require_within(found, images, settings.out_of_range)
+        return found
+
+    def _columns(
+        self, images: Images, copies: list[Translation], found: InputRange
+    ) -> dict[str, NDArray[Any]]:
         n, k = len(images), self.n_copies
         weights = [images.weight * copy.weight for copy in copies]
         return {
@@ -116,6 +127,7 @@ class Production:
             "t_release": np.stack([copy.t_release for copy in copies], axis=1).ravel(),
             "draw": np.tile(np.tile(np.arange(self.n_draws), len(self.members)), n),
             "member": np.tile(np.repeat(np.arange(len(self.members)), self.n_draws), n),
+            **{name: np.repeat(values, k) for name, values in found.columns().items()},
         }
 
 

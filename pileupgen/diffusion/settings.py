@@ -28,6 +28,7 @@ RatioCriterion = Literal["auc", "ess", "spread"]
 """What the ratio classifier says of noised events."""
 ReleaseBy = Literal["fidelity", "auc", "ess", "spread"]
 Decode = Literal["mean", "sample"]
+OutOfRange = Literal["limited", "allow", "refuse"]
 CorrectionKind = Literal["auto", "correlations", "marginals"]
 UNRELEASED: tuple[Mode, ...] = ("generate", "transport", "calibrate")
 """Modes that release no event at a noise level."""
@@ -140,6 +141,10 @@ class Settings:
         Of ``partial``: share of σ² at the release that is drawn. The event is inverted as far as
         α_i = α / (1 − ``fresh_noise`` σ²)^(1/2) and noised forward from there, so that what is
         released has the density of noised events for any share; 1 noises clean events, 0 inverts.
+    out_of_range : str
+        Events outside the training's range: ``limited`` refuses cells above 1,000 times the largest
+        of their ring, μ outside by a factor of 4, and events with a fifth of their energy below
+        the threshold; ``refuse`` all that lie outside; ``allow`` none.
     network : bool
         Whether the denoiser's network adds to its closed form; off, the Gaussian fields alone
         translate. This and the next two are for comparisons, ``validate --ladder``.
@@ -245,6 +250,12 @@ class Settings:
         ge=0,
         le=1,
         **_WAY,
+    )
+    out_of_range: OutOfRange = setting(
+        "limited",
+        "events outside the training's range in energy or μ: limited refuses those far outside, "
+        "refuse any, allow none",
+        is_operational=True,
     )
     network: bool = True
     switch_class: bool = True

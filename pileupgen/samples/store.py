@@ -59,6 +59,13 @@ COLUMNS: dict[str, tuple[str, str, str]] = {
     "log_ratio": ("f8", "1", "ln r(x_t, t_release), not clipped; 0 where there is no release"),
     "t_release": ("i4", "1", "timestep of the release; -1 where there is none"),
     "draw": ("i4", "1", "which translation of the source event, from 0"),
+    "cells_above": ("i4", "1", "cells above the largest of their ring in training"),
+    "energy_ratio": ("f4", "1", "largest ratio of a cell to that"),
+    "cells_below": ("i4", "1", "hits below the training's threshold, taken for null cells"),
+    "energy_below": ("f4", "1", "their part of the event's energy"),
+    "mu_ratio": ("f4", "1", "factor of mu outside the training's range; 1 inside, NaN unknown"),
+    "distance": ("f4", "1", "distance from the training's events; above 1 is unlike them"),
+    "unlike": ("u1", "1", "1 where the event is unlike the training's; 1 in 1,000 by chance"),
     "member": ("i4", "1", "which model of an ensemble translated it, from 0"),
 }
 

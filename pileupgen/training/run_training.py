@@ -23,6 +23,7 @@ from pileupgen.diffusion.schedule import make_scheduler
 from pileupgen.files import folder_written_whole, write_whole
 from pileupgen.models.calibration.scaling import CellSpace
 from pileupgen.models.codec import Codec, LatentModel
+from pileupgen.models.event_check import EventCheck, totals
 from pileupgen.models.networks.autoencoder import Autoencoder
 from pileupgen.models.networks.layers import standardise_conditions
 from pileupgen.models.networks.ratio_calibration import Reliability
@@ -236,6 +237,7 @@ def train_pipeline(
         scheduler,
         grid.to_dict(),
         config.calibration.before,
+        _event_check(stores, grid),
     )
     release, reliability = calibrate_and_scan(pipeline, held_out, seed)
     parameters = {
@@ -295,6 +297,23 @@ def _calibration(
         calibration.fit(energies, mus, weights if is_weighted else None)
         advance(1)
     return calibration
+
+
+@torch.no_grad()
+def _event_check(stores: tuple[ImageStore, ImageStore], grid: Grid) -> EventCheck:
+    """Distance of events from those of training; held-out ones decide which are flagged."""
+    check, transverse = EventCheck(*grid.shape), torch.from_numpy(grid.transverse_shares)
+    found, mus = [], []
+    for store in stores:
+        rows = np.sort(np.concatenate([store.indices(name) for name in ("train", "validation")]))
+        parts = [
+            (totals(torch.from_numpy(images.energy), transverse), images.mu)
+            for images in store.batches(rows)
+        ]
+        found.append(torch.cat([part for part, _ in parts]))
+        mus.append(np.concatenate([mu for _, mu in parts]))
+    check.fit(found, mus, grid.transverse_shares)
+    return check
 
 
 @torch.no_grad()

@@ -46,6 +46,14 @@ class CorrectionChoice(enum.StrEnum):
     MARGINALS = "marginals"
 
 
+class OutOfRangeChoice(enum.StrEnum):
+    """Which events outside the training's range are refused."""
+
+    LIMITED = "limited"
+    ALLOW = "allow"
+    REFUSE = "refuse"
+
+
 class ScheduleChoice(enum.StrEnum):
     """How w runs over the decoding."""
 
@@ -124,6 +132,14 @@ FreshNoiseOption = Annotated[
         "event's own, by inversion, which keeps the event. (default: the config's)",
         min=0.0,
         max=1.0,
+    ),
+]
+OutOfRangeOption = Annotated[
+    OutOfRangeChoice | None,
+    _option(
+        "--out-of-range",
+        text="Events outside the training's range in energy or μ: limited refuses those far "
+        "outside, refuse any, allow none. (default: the config's)",
     ),
 ]
 AfterOption = Annotated[

@@ -174,6 +174,14 @@ class CellCalibration(ModelMixin, ConfigMixin):
         """Numbers a cell position becomes: its layers' scores."""
         return self.n_layers
 
+    def ring_of(self, n_eta: int) -> NDArray[np.int64]:  # noqa: ARG002 - as SignedLogScaling's
+        """Table ring of each ring of the image, (n_eta,)."""
+        return np.asarray(self.ring.numpy())
+
+    def lowest_hits(self, domain: int) -> NDArray[np.float64]:
+        """Size of a cell, in GeV, below which it is taken for null, of each layer, (L,)."""
+        return np.array([self._lowest(domain, layer) for layer in range(self.n_layers)])
+
     @property
     def score_limits(self) -> Tensor:
         """Lowest and highest score that networks see, (L, 2)."""

@@ -40,6 +40,10 @@ class SignedLogScaling(ModelMixin, ConfigMixin):
         E_0 in GeV: the median |E| of the hits.
     mean, width : float64 Tensors, shape (L,)
         Of the logarithm, over hits.
+    largest : Tensor, shape (2, L, 1)
+        Largest size of a hit of training in GeV, of each domain.
+    mu_range : Tensor, shape (2,)
+        Smallest and largest μ of training; NaN where none is known.
     extremes : Tensor, shape (L, 2)
         Smallest and largest score of training.
     """
@@ -59,12 +63,24 @@ class SignedLogScaling(ModelMixin, ConfigMixin):
         self.register_buffer("mean", torch.zeros(n_layers, dtype=torch.float64))
         self.register_buffer("width", torch.ones(n_layers, dtype=torch.float64))
         self.extremes: Tensor
+        self.largest: Tensor
+        self.mu_range: Tensor
+        self.register_buffer("largest", torch.zeros(2, n_layers, 1))
+        self.register_buffer("mu_range", torch.full((2,), torch.nan))
         self.register_buffer("extremes", torch.tensor([[-SCORE_LIMIT, SCORE_LIMIT]] * n_layers))
 
     @property
     def n_channels(self) -> int:
         """Numbers a cell position becomes, C."""
         return self.n_layers * (2 if self.has_hit_bits else 1)
+
+    def ring_of(self, n_eta: int) -> NDArray[np.int64]:
+        """Ring of ``largest`` for each ring of the image, (n_eta,): one for all."""
+        return np.zeros(n_eta, dtype=np.int64)
+
+    def lowest_hits(self, domain: int) -> NDArray[np.float64]:  # noqa: ARG002 - as CellCalibration's
+        """Size below which a cell is taken for null, (L,): none is."""
+        return np.zeros(self.n_layers)
 
     @property
     def score_limits(self) -> Tensor:
@@ -77,7 +93,7 @@ class SignedLogScaling(ModelMixin, ConfigMixin):
     def fit(
         self,
         energies: Sequence[NDArray[np.float32]],
-        mus: Sequence[NDArray[np.float32]],  # noqa: ARG002 - the same call as CellCalibration's
+        mus: Sequence[NDArray[np.float32]],
         weights: Sequence[NDArray[np.float64]] | None = None,
     ) -> None:
         """Take scales from training events of both domains together.
@@ -87,10 +103,16 @@ class SignedLogScaling(ModelMixin, ConfigMixin):
         energies : two float32 arrays, shape (N, L, n_eta, n_phi)
             GeV, of either sign.
         mus : two float arrays, shape (N,)
-            Not used.
+            Only their range is kept.
         weights : two float64 arrays, shape (N,), optional
             Weights ≥ 0 of the events, which are then repeated in proportion.
         """
+        known = [np.asarray(mu)[np.isfinite(mu)] for mu in mus]
+        if any(map(len, known)):
+            joined = np.concatenate(known)
+            self.mu_range.copy_(torch.tensor([joined.min(), joined.max()]))
+        for domain, energy in enumerate(energies):
+            self.largest[domain, :, 0] = torch.from_numpy(np.abs(energy).max(axis=(0, 2, 3)))
         self.has_hit_bits = any(bool(np.any(energy == 0)) for energy in energies)
         self.register_to_config(has_hit_bits=self.has_hit_bits)
         if weights is not None:
