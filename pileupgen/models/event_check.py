@@ -239,7 +239,7 @@ def _fitted(values: Floats, x: Floats) -> tuple[Floats, Floats, Floats]:
     scores = _scores(residual, knots)
     covariance = np.cov(scores, rowvar=False).reshape(len(scale), len(scale))
     covariance += _RIDGE * np.eye(len(scale))
-    precision: Floats = np.linalg.inv(covariance)
+    precision = np.asarray(np.linalg.inv(covariance), dtype=np.float64)
     return np.asarray(line), np.asarray(knots), precision
 
 
