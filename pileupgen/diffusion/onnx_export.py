@@ -207,7 +207,8 @@ _ORDER = [
     "scores by the knots, per layer and ring; see transport and correct.",
     "Unless mode is calibrate: scores of cells whose encoded score lay beyond limits.visible are "
     "replaced by it; see kept_beyond.",
-    "calibration.decode: scores to energies in GeV with the tables of decode.domain.",
+    "calibration.decode: scores to energies in GeV with the tables of decode.domain; cells whose "
+    "encoded score lay above limits.visible take what the encoded scores are decoded to.",
     "The event's weight is exp(ln r), ln r clipped to -/+ log_weight_limit.",
 ]
 
@@ -320,6 +321,9 @@ def _check(
         kept = None if settings.mode == "generate" else encoded
         corrected = kept_beyond(kept, corrected, limits, n_layers)
     energy = pipeline.calibration.decode(corrected, DATA, mu).numpy()
+    if settings.mode != "generate":
+        own = pipeline.calibration.decode(encoded, DATA, mu).numpy()
+        energy = np.where(encoded.numpy() > SCORE_LIMIT, own, energy)
     np.savez(
         folder / "check.npz",
         energy=events.energy,

@@ -278,7 +278,26 @@ class PileupTranslationPipeline(DiffusionPipeline):
         limits, n_layers = self.calibration.score_limits, self.calibration.n_layers
         kept = kept_beyond(part.source, corrected, limits, n_layers)
         decoded = self.calibration.decode(kept, part.tables, part.mu).numpy()
+        decoded = self._calibrated_beyond(part, decoded)
         return np.where(self.geometry.is_dead, np.float32(0.0), decoded)
+
+    def _calibrated_beyond(self, part: Part, energy: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Energies (n, L, n_eta, n_phi), cells that came from above the limit only calibrated.
+
+        Given the layer before as the networks left it, such a cell would change by their doing.
+        """
+        if part.source is None:
+            return energy
+        n_layers = self.calibration.n_layers
+        highest = self.calibration.score_limits[:n_layers, 1, None, None]
+        above = part.source[:, :n_layers] > highest
+        rows = above.flatten(1).any(dim=1)
+        if not bool(rows.any()):
+            return energy
+        own = self.calibration.decode(part.source[rows], part.tables, part.mu[rows])
+        out = energy.copy()
+        out[rows.numpy()] = np.where(above[rows].numpy(), own.numpy(), energy[rows.numpy()])
+        return out
 
     def log_ratio(self, x_t: Tensor, t: int, mu: Tensor) -> Tensor:
         """Ln p_data(x_t) / p_mc(x_t) at one timestep, shape (N,), from latents (N, C, H, W)."""

@@ -115,7 +115,8 @@ class Translation:
                 x = self._follow(x, phase["steps"], mu, noise)
             scores = self._graph("decoder", latents=x, label=_one(plan["decode"]["label"]), mu=mu)
         corrected = self.correct(scores, encoded)
-        return Result(self.decode(corrected, mu), log_ratio, encoded, scores, corrected)
+        energy = self.decode(corrected, encoded, mu)
+        return Result(energy, log_ratio, encoded, scores, corrected)
 
     def correct(self, scores: Floats, encoded: Floats) -> Floats:
         """Apply the correction, if there is one, sweep by sweep, and keep cells beyond the limits.
@@ -136,9 +137,17 @@ class Translation:
         source = None if self.plan["mode"] == "generate" else encoded
         return kept_beyond(source, scores, self.plan["limits"])
 
-    def decode(self, scores: Floats, mu: Floats) -> Floats:
-        """Corrected scores to energies in GeV, with the tables of the target."""
-        return self._calibration.decode(scores, self.plan["decode"]["domain"], mu)
+    def decode(self, scores: Floats, encoded: Floats, mu: Floats) -> Floats:
+        """Corrected scores to energies in GeV, with the tables of the target.
+
+        Cells whose encoded score lay above the limit are those of the encoded event, calibrated.
+        """
+        domain = self.plan["decode"]["domain"]
+        energy = self._calibration.decode(scores, domain, mu)
+        above = encoded > self.plan["limits"]["visible"][1]
+        if self.plan["mode"] == "generate" or not above.any():
+            return energy
+        return np.where(above, self._calibration.decode(encoded, domain, mu), energy)
 
     def _ratio(self, x: Floats, point: dict[str, Any], mu: Floats) -> Floats:
         t, alpha, sigma = _one(point["t"]), _real(point["alpha"]), _real(point["sigma"])
@@ -499,7 +508,10 @@ def check(folder: Path) -> dict[str, float]:
         known = dict(arrays)
     translation, mu = Translation(folder), known["mu"].astype(np.float32)
     result = translation(known["energy"], mu, known["event_id"], int(known["seed"]))
-    energy, expected = translation.decode(known["corrected"], mu), known["translated"]
+    energy, expected = (
+        translation.decode(known["corrected"], known["encoded"], mu),
+        known["translated"],
+    )
     both = (energy > 0) & (expected > 0)
     found = {
         "encoded score": np.abs(result.encoded - known["encoded"]),
