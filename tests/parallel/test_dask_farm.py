@@ -138,7 +138,9 @@ def check_large_things(executor: DaskFarm, monkeypatch: pytest.MonkeyPatch) -> N
         fetched: list[int] = []
         fetch = dask_farm._Fetch.__call__
 
-        def counted(self: Any, futures: Any, fetch: Any = fetch, fetched: Any = fetched) -> Any:
+        def counted(
+            self: Any, futures: Any, fetch: Any = fetch, fetched: Any = fetched, limit: int = limit
+        ) -> Any:
             fetched.append(len(futures))
             assert self.n_at_a_time <= limit
             return fetch(self, futures)
