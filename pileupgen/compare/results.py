@@ -143,7 +143,7 @@ class Row(Record):
     """Distances of each observable."""
 
 
-class Finding(Record):
+class StatisticalTest(Record):
     """One statistical test."""
 
     family: Literal["observable", "block", "cell", "spectrum", "correlation"]
@@ -165,7 +165,7 @@ class Verdict(Record):
     """Number of tests."""
     n_clear: int
     """Number of tests beyond 3 σ, corrected for the number of all tests."""
-    findings: tuple[Finding, ...]
+    findings: tuple[StatisticalTest, ...]
     """The most extreme tests, most significant first."""
 
 

@@ -16,7 +16,7 @@ from scipy.special import kolmogorov
 from scipy.stats import norm
 
 from pileupgen.calo.geometry import Grid
-from pileupgen.compare.results import CLEAR, SIGMA_LIMIT, Finding, Verdict
+from pileupgen.compare.results import CLEAR, SIGMA_LIMIT, StatisticalTest, Verdict
 from pileupgen.measure.bootstrap import effective_size
 from pileupgen.measure.features import correlations
 from pileupgen.measure.sample import Sample
@@ -53,7 +53,7 @@ def judge(target: Sample, sample: Sample) -> Verdict:
             chance = float(chances[place])
             overall = min(1.0, chance * len(chances) * len(families))
             found.append(
-                Finding(
+                StatisticalTest(
                     family=family,
                     name=names[place],
                     local=in_sigma(chance),

@@ -210,7 +210,7 @@ def measure_store(
     InputError
         See :func:`measure_sample`.
     """
-    source = _Source(store.path.absolute(), str(store.path))
+    source = _WorkerStore(store.path.absolute(), str(store.path))
     tasks = [
         (
             rows[begin : begin + TASK_EVENTS],
@@ -228,7 +228,7 @@ def measure_store(
 
 
 @dataclass
-class _Source:
+class _WorkerStore:
     """A store to be measured, which every worker opens for itself."""
 
     path: Path
@@ -240,7 +240,7 @@ class _Source:
 
 
 def _measure_rows(
-    source: _Source, task: tuple[NDArray[np.int64], Floats | None]
+    source: _WorkerStore, task: tuple[NDArray[np.int64], Floats | None]
 ) -> list[_Accumulator]:
     """Measure each batch by itself: sums of sums would differ in their last bits."""
     rows, weight = task

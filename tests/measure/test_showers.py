@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from pileupgen.calo.geometry import PRESETS, Grid
 from pileupgen.compare.distances import separation_power
 from pileupgen.compare.physics_distance import fpd, kpd
-from pileupgen.compare.results import Comparison
+from pileupgen.compare.results import Comparison, ObservableDistance
 from pileupgen.compare.validation import ComparisonSettings, validate_stores
 from pileupgen.errors import GeometryError
+from pileupgen.measure.bootstrap import Estimate
 from pileupgen.measure.features import kind_of, observables_of
 from pileupgen.measure.observables import ObservableSet
 from pileupgen.measure.showers import ShowerSet, data_set_of
@@ -224,10 +225,13 @@ def test_physics_distances_are_taken_as_the_challenge_takes_them(shower_validati
 
 def test_of_each_family_the_farthest_layer_is_drawn(shower_validation: Any) -> None:
     comparison = shower_validation.comparison
-    drawn = {record.name for record in farthest_records(comparison)}
-    distances = comparison.translated.observables
-    layers = [name for name in distances if name.startswith("sparsity_layer_")]
-    assert max(layers, key=lambda name: distances[name].w1.value) in drawn
+    layers = [name for name in comparison.observables if name.startswith("e_layer_")]
+    row = comparison.translated
+    far = ObservableDistance(w1=Estimate(9.0, 8.0, 10.0), separation=0.5)
+    moved = row.model_copy(update={"observables": {**row.observables, layers[1]: far}})
+    rows = {**comparison.rows, "translated": moved}
+    drawn = [one.name for one in farthest_records(comparison.model_copy(update={"rows": rows}))]
+    assert [name for name in drawn if name in layers] == [layers[1]]
 
 
 def test_the_table_gives_the_largest_fraction_outside_the_edges(shower_validation: Any) -> None:
