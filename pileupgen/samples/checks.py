@@ -51,9 +51,10 @@ _EM_APART = 0.3
 _LOSS_APART = 0.1
 _MUCH_SUPPRESSED = 0.25
 _MUCH_OUTSIDE = 0.98
+_IMAGE_OUTSIDE = 0.005
 _MUCH_NEGATIVE = 0.2
 _MANY_EMPTY = 0.05
-_SILENT_PHI = 1 / 6
+_SILENT_PHI = 1 / 8
 _PER_INTERACTION = (0.05, 500.0)
 """GeV of E_T per interaction and unit of η; at 13 TeV it is about 5."""
 _HIT_ENERGY = (0.01, 300.0)
@@ -493,12 +494,14 @@ def _energies(
             f"{where}: zero suppression took {suppressed / (after + suppressed):.1%} of the energy",
             "Lower preprocess.zero_suppression, or set it to 0.",
         )
-    if outside > _MUCH_OUTSIDE * (after + suppressed + outside):
+    # Images are drawn on a grid of their own, which the card or the format says.
+    bearable = _IMAGE_OUTSIDE if card.format in PLACELESS else _MUCH_OUTSIDE
+    if outside > bearable * (after + suppressed + outside):
         yield Finding(
             "outside",
             f"{where}: {outside / (after + suppressed + outside):.1%} of the energy is outside the "
             "grid",
-            "Correct the geometry, or the card's branches of η and φ.",
+            "Correct the geometry, or the card's branches or edges of η and φ.",
         )
     negative, absolute = sum(census.towers.negative), sum(census.towers.absolute)
     if negative > _MUCH_NEGATIVE * absolute:
@@ -551,7 +554,7 @@ def _silence(census: Census, grid: Grid, where: str) -> Iterator[Finding]:
         )
     sectors = np.sum(census.sector_hits, axis=0)
     run = _longest_silent_run(sectors, is_turn=grid.phi_edges[-1] - grid.phi_edges[0] > 6.2)
-    if run > _SILENT_PHI * grid.n_phi and sectors.mean() >= _FEW_HITS:
+    if run >= _SILENT_PHI * grid.n_phi and sectors.mean() >= _FEW_HITS:
         yield Finding(
             "phi_silent",
             f"{where}: {run} adjacent of {grid.n_phi} φ sectors have no energy in any event",
