@@ -22,7 +22,9 @@ from pileupgen.errors import ConfigError, DependencyError, FarmError, did_you_me
 
 JOB_NAME = "pileupgen"
 QUEUE_SECONDS = 10.0
-"""How often the batch system is asked for its queue."""
+"""How often the batch system is asked for its queue, in the long run."""
+FIRST_SECONDS = 1.0
+"""The same after jobs were submitted; doubled from time to time."""
 COMMAND_SECONDS = 30.0
 """Time for one command of the batch system."""
 MAX_VAIN_JOBS = 3
@@ -234,7 +236,7 @@ class BatchJobs:
         self._queue: dict[str, QueuedJob] = {}
         self._with_worker: set[str] = set()
         self._n_vain = self._n_cancelled = 0
-        self._next_query = 0.0
+        self._next_query = self._pause = 0.0
         self._said = ""
         base = getattr(jobqueue, self._system.cluster)
         try:
@@ -254,7 +256,8 @@ class BatchJobs:
     def ask(self) -> None:
         """Submit as many jobs as there are too few, and look after them soon."""
         self.refill()
-        self._next_query = 0.0
+        self._pause = min(FIRST_SECONDS, QUEUE_SECONDS)
+        self._next_query = time.monotonic() + self._pause
 
     def refill(self) -> None:
         """Submit again what Dask has seen to end."""
@@ -310,7 +313,8 @@ class BatchJobs:
             return
         begun = time.monotonic()
         queue = self._system.queue()
-        self._next_query = time.monotonic() + QUEUE_SECONDS
+        self._pause = min(2 * self._pause, QUEUE_SECONDS)
+        self._next_query = time.monotonic() + self._pause
         if queue is None:
             return
         self._queue = queue
@@ -353,7 +357,6 @@ class BatchJobs:
         self.cluster.sync(self._forget, list(gone))
         self._tell(f"{_jobs(gone.values())} left the queue; asking for as many again")
         self.ask()
-        self._next_query = time.monotonic() + QUEUE_SECONDS
 
     def _give_up_if_vain(self, number: str, has_workers: bool) -> None:
         if has_workers:
