@@ -216,11 +216,12 @@ def find_card(session: Session, domain: str) -> DataCard:
 def _preprocess_domain(session: Session, domain: str, card: DataCard, how: _How) -> IngestSummary:
     from pileupgen.run import fingerprint, versions
     from pileupgen.samples.ingest import IngestSummary, ingest
+    from pileupgen.samples.readers.remote import packages_of
     from pileupgen.samples.store import SCHEMA_VERSION
 
     settings, store = session.config.preprocess, session.run.images(domain)
     grid = find_grid(card, settings.geometry)
-    source = _find_source(session, domain, card)
+    source = _find_source(session, domain, card, how.skip_bad)
     made_of = {
         "card": source.card.to_dict(),
         "inputs": source.key(),
@@ -241,9 +242,9 @@ def _preprocess_domain(session: Session, domain: str, card: DataCard, how: _How)
     if not how.force and session.run.is_current(stage, made_from, [store]):
         say_current(domain, store)
         return IngestSummary.from_dict(session.run.details(stage)["summary"])
-    inputs = source.inputs()
-    files = source.files
+    inputs, files = source.inputs(), source.files
     executor = how.farm.executor
+    executor.require_packages(packages_of(files))
     if executor.is_remote:
         files = [file.absolute() if isinstance(file, Path) else file for file in files]
         executor.require_visible([file for file in files if isinstance(file, Path)])
@@ -324,14 +325,15 @@ def find_grid(card: DataCard, geometry: str | dict[str, Any]) -> Grid:
     return own
 
 
-def _find_source(session: Session, domain: str, card: DataCard) -> _Source:
+def _find_source(session: Session, domain: str, card: DataCard, skip_bad: bool) -> _Source:
     from pileupgen.samples.readers.remote import size_of
 
     if card.generate is not None:
         say_read(f"{domain}: {escape(_shown(card.path))}, a sample to be generated")
         return generate_sample(session, card)
     files = card.input_files()
-    size = sum(map(size_of, files)) / 1e6
+    # A server that cannot be reached is told before anything else is, unless it may be left out.
+    size = sum(size_of(file) if skip_bad else file.stat().st_size for file in files) / 1e6
     what = _shown(files[0]) if len(files) == 1 else f"{len(files):,} files"
     say_read(f"{domain}: {escape(f'{_shown(card.path)}, {what}, {size:,.1f}')} MB")
     return _Source(card, files, "")

@@ -27,7 +27,7 @@ from pileupgen.errors import CardError, ConfigError, MissingInputError, did_you_
 from pileupgen.faults import parse_model
 from pileupgen.samples.readers import FORMATS, InputFile, MuSource, Reader
 from pileupgen.samples.readers.base import WeightSource
-from pileupgen.samples.readers.remote import RemoteFile, is_url, match_url
+from pileupgen.samples.readers.remote import RemoteFile, is_pattern, is_url, match_url
 
 _GEV = {"GeV": 1.0, "MeV": 1e-3, "TeV": 1e3}
 _VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?::-(?P<default>[^}]*))?\}")
@@ -153,7 +153,7 @@ class DataCard(Part):
     def _matches(self, pattern: str) -> Sequence[InputFile]:
         expanded = _expand(pattern, self._path)
         if is_url(expanded):
-            if not _WILD.search(expanded):
+            if not is_pattern(expanded):
                 return [RemoteFile(expanded)]
             hits = match_url(expanded)
             if not hits:

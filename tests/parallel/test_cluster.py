@@ -241,7 +241,8 @@ def test_signals_cancel_all_jobs_and_end_with_their_number(
     if not is_working:
         (slurm.folder / "held").touch()
     command = subprocess.Popen(
-        [sys.executable, "-c", WAITING],
+        # A shell that runs the suite in its background has it ignore Ctrl-C.
+        ["env", "--default-signal", sys.executable, "-c", WAITING],
         cwd=slurm.folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -249,7 +249,7 @@ class Slurm(Daemons):
     def cancel(self, *numbers: str) -> None:
         self.ask("scancel", *numbers)
 
-    def close(self) -> None:
+    def cancel_all(self) -> None:
         numbers = self.ask("squeue", "--noheader", "--format=%i").split()
         if numbers:
             self.ask("scancel", "--full", "--signal=KILL", *numbers)
@@ -257,6 +257,9 @@ class Slurm(Daemons):
             deadline = time.monotonic() + 15
             while self.ask("squeue", "--noheader", "--format=%i") and time.monotonic() < deadline:
                 time.sleep(0.2)
+
+    def close(self) -> None:
+        self.cancel_all()
         super().close()
 
 

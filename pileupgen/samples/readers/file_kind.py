@@ -52,7 +52,7 @@ def unreadable(path: InputFile, wanted: str, said: str, what: str = "") -> Unrea
     part = f" ({what})" if what else ""
     damaged = UnreadableInputError(f"{path} cannot be read{part}: {said.rstrip('.')}.", _DAMAGED)
     if not isinstance(path, Path):
-        return damaged
+        return path.fault(said) or damaged
     if path.is_dir():
         return UnreadableInputError(f"{path} is a folder, not a file.", "Name the files in it.")
     try:

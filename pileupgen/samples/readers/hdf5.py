@@ -28,7 +28,7 @@ from pileupgen.samples.readers.files import (
     Place,
     require_sane_energies,
 )
-from pileupgen.samples.readers.remote import InputFile, for_library
+from pileupgen.samples.readers.remote import InputFile, RemoteFile, for_library
 from pileupgen.samples.readers.root import reading
 
 
@@ -156,6 +156,8 @@ class H5File:
         try:
             return np.asarray(data[begin:end])
         except (OSError, RuntimeError, ValueError) as error:
+            if isinstance(self.path, RemoteFile) and (fault := self.path.fault(str(error))):
+                raise fault from error
             raise UnreadableInputError(
                 f"{self.path}: '{data.name}' cannot be read from event {begin}: {error}.",
                 "The file is truncated or damaged, or takes a filter that is not installed.",

@@ -18,7 +18,7 @@ from pileupgen.errors import (
     did_you_mean,
 )
 from pileupgen.samples.readers.file_kind import unreadable
-from pileupgen.samples.readers.remote import InputFile, for_uproot
+from pileupgen.samples.readers.remote import InputFile, for_uproot, uproot_options
 
 _READ_BYTES = 1 << 20
 
@@ -66,7 +66,12 @@ class RootTree:
         self.path = path
         with reading(path):
             # As a mapping: a colon in the path is a colon, not the beginning of a tree's name.
-            self._file = uproot.open({for_uproot(path): None}, array_cache=None, object_cache=None)
+            self._file = uproot.open(
+                {for_uproot(path): None},
+                array_cache=None,
+                object_cache=None,
+                **uproot_options(path),
+            )
         try:
             self._tree = self._find(name)
             with reading(path, f"tree '{name}'"):
