@@ -198,7 +198,6 @@ def test_a_server_that_does_not_come_back_is_named(
             file.create_dataset("pt", data=np.random.default_rng(1).random(200_000), chunks=(1000,))
         options = {"features": {"pt": {"column": "pt", "unit": "GeV"}}}
         values |= {"format": "features", "options": options}
-        values.pop("detector")
     card = write_card(tmp_path, values, f"{server.url}//{name}")
     with pytest.raises(UnreadableInputError) as error:
         read(card, server.stop)
