@@ -323,13 +323,14 @@ class DaskFarm(Executor):
     def _dashboard(self) -> str:
         """Where the scheduler's dashboard can be seen from here; empty if it cannot."""
         import socket
-        from importlib.metadata import version
+        from importlib.util import find_spec
         from urllib.parse import urlsplit
 
         link = self._jobs.dashboard if self._jobs is not None else self._client.dashboard_link
         try:
             # Without bokeh there is a page, which says that there is none.
-            self._client.run_on_scheduler(version, "bokeh")
+            if self._client.run_on_scheduler(find_spec, "bokeh") is None:
+                return ""
             parts = urlsplit(link)
             with socket.create_connection((parts.hostname, parts.port), timeout=2.0):
                 return str(link)

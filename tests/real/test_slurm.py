@@ -273,12 +273,13 @@ def test_the_documented_script_keeps_the_exit_status(
     with contextlib.chdir(folder):
         number = slurm.ask("sbatch", "--parsable", f"--output={output}", str(script))
     over = ("COMPLETED", "FAILED")
-    await_that(lambda: slurm.job(number)["JobState"] in over, 120)
+    await_that(lambda: slurm.job(number)["JobState"] in over, 240)
     job = slurm.job(number)
     said = output.read_text()
     assert job["JobState"] == ("COMPLETED" if is_good else "FAILED"), said
     assert job["ExitCode"] == ("0:0" if is_good else "2:0")
     assert not list((folder / run / "logs").glob("scheduler-*.json"))
+    assert "Traceback" not in said
     if is_good:
         assert "1 worker" in said
         name = "translated/mc_to_data.h5"
