@@ -292,7 +292,7 @@ FAULTS: dict[str, Fault] = {
     "too narrow a range in eta": Fault(
         _settings("options", eta_range=[-1.0, 1.0]), ("rings_silent",), _IMAGES
     ),
-    "axes exchanged": Fault(_settings("options", axes="phi_eta"), ("rings_silent",), _IMAGES),
+    "axes exchanged": Fault(_settings("options", axes="phi_eta"), ("regridded",), _IMAGES),
     "channels last for first": Fault(_settings("options", channels="last"), kinds=("hdf5_first",)),
     "mu that is not there": Fault(_settings("card", mu="npv")),
     "energies in double precision": Fault(_change("em", lambda x: x.astype(np.float64))),

@@ -51,6 +51,7 @@ _EM_APART = 0.3
 _LOSS_APART = 0.1
 _MUCH_SUPPRESSED = 0.25
 _MUCH_OUTSIDE = 0.98
+_FEW_SHARED = 0.01
 _IMAGE_OUTSIDE = 0.005
 _MUCH_NEGATIVE = 0.2
 _MANY_EMPTY = 0.05
@@ -502,6 +503,13 @@ def _energies(
             f"{where}: {outside / (after + suppressed + outside):.1%} of the energy is outside the "
             "grid",
             "Correct the geometry, or the card's branches or edges of η and φ.",
+        )
+    if card.format == "hdf5" and summary.n_shared > _FEW_SHARED * summary.n_towers:
+        yield Finding(
+            "regridded",
+            f"{where}: {summary.n_shared / summary.n_towers:.1%} of the images' cells are no cells "
+            "of the geometry; their energy is shared by area",
+            "Correct the card's axes and edges, or the geometry, unless another grid is meant.",
         )
     negative, absolute = sum(census.towers.negative), sum(census.towers.absolute)
     if negative > _MUCH_NEGATIVE * absolute:

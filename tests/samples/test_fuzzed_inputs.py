@@ -23,6 +23,12 @@ def test_a_doctored_sample_is_refused_right_or_named(
     assert outcome.is_pass, f"{outcome.verdict}, ratio {outcome.ratio}\n{outcome.said}"
 
 
+def test_images_on_another_grid_are_said_to_be(tmp_path: Path) -> None:
+    outcome = run_case("axes exchanged", "hdf5", 1, tmp_path)
+    assert outcome.exit_code == 0
+    assert "regridded" in outcome.warnings
+
+
 @pytest.mark.parametrize("kind", ["root", "delphes", "hdf5", "hdf5_first"])
 def test_a_sound_sample_is_read_right_and_without_a_warning(kind: str, tmp_path: Path) -> None:
     outcome = run_case("nothing", kind, 3, tmp_path)
