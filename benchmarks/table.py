@@ -1,6 +1,6 @@
 """One table of all methods: quality and cost on the same held-out events.
 
-pileupgen benchmark [--run RUN] [--rows NAME,…] [--quick]
+python -m benchmarks [--run RUN] [--rows NAME,…] [--quick]
 
 Every row is measured in a process of its own and kept in ``<run>/benchmark``; a row that is there
 is not measured again.

@@ -11,12 +11,28 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+    from pileupgen.diffusion.settings import Settings
+    from pileupgen.parallel.farm import Farm
+    from pileupgen.progress import Listener
     from pileupgen.samples.store import ImageStore
+    from pileupgen.workflow.run import Run
 
 __version__ = "0.1.0"
-__all__ = ["ImageStore", "PileupTranslationPipeline", "__version__"]
+__all__ = [
+    "Farm",
+    "ImageStore",
+    "Listener",
+    "PileupTranslationPipeline",
+    "Run",
+    "Settings",
+    "__version__",
+]
 
 _LAZY = {
+    "Farm": "pileupgen.parallel.farm",
+    "Listener": "pileupgen.progress",
+    "Run": "pileupgen.workflow.run",
+    "Settings": "pileupgen.diffusion.settings",
     "PileupTranslationPipeline": "pileupgen.diffusion.pipeline",
     "ImageStore": "pileupgen.samples.store",
 }

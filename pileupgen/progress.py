@@ -8,12 +8,18 @@ or a notebook sees them without a listener.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Protocol
 
 _log = logging.getLogger("pileupgen")
+
+
+def is_main_process() -> bool:
+    """Whether this is the first of the processes that a launcher has started, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 class Advance(Protocol):

@@ -15,7 +15,6 @@ import torch
 from hypothesis import settings
 from numpy.typing import NDArray
 
-from pileupgen.calo.geometry import Grid
 from pileupgen.cli.main import main
 from pileupgen.samples.store import ImageStore, assign_splits, create_store
 from tests.fixtures import (  # noqa: F401
@@ -26,15 +25,14 @@ from tests.fixtures import (  # noqa: F401
     mc_card,
     shared_data,
 )
-from tests.toys import toy, toy_stores  # noqa: F401
+from tests.tiny import command, tiny_run  # noqa: F401
+from tests.toys import SMALL_GRID, toy, toy_stores  # noqa: F401
 
 torch.set_num_threads(1)
 
 # The suite tries the same examples every time; HYPOTHESIS_PROFILE=default searches at random.
 settings.register_profile("suite", derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
-
-SMALL_GRID = Grid(tuple(np.round(np.linspace(-0.8, 0.8, 9), 3)), 12, name="small")
 
 
 def make_energies(

@@ -12,6 +12,7 @@ from pileupgen.calo.geometry import Grid
 from pileupgen.samples.store import Images, ImageStore, assign_splits, create_store
 
 TOY_GRID = Grid(tuple(np.round(np.linspace(-1.0, 1.0, 11), 3)), 12, name="toy")
+SMALL_GRID = Grid(tuple(np.round(np.linspace(-0.8, 0.8, 9), 3)), 12, name="small")
 
 
 class Toy:

@@ -8,13 +8,14 @@ from dataclasses import replace
 import numpy as np
 
 from benchmarks.baselines.contract import Output, Problem
-from pileupgen.cli.translation_job import REAL_PER_CORRECTION_EVENT, with_release
-from pileupgen.cli.ui.translation_options import model_identity
 from pileupgen.config import Config, load_config
 from pileupgen.diffusion.pipeline import PileupTranslationPipeline
 from pileupgen.diffusion.settings import Settings
 from pileupgen.run import RunDirectory
 from pileupgen.samples.store import Images
+from pileupgen.workflow.correction import REAL_PER_CORRECTION_EVENT
+from pileupgen.workflow.model import model_identity
+from pileupgen.workflow.translate import with_release
 
 
 class Ours:

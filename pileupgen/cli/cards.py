@@ -8,21 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pileupgen.cli.ui.console import console, progress, say_next, say_read, say_wrote, warn
+from pileupgen.cli.ui.card_tables import card_table, feature_table
+from pileupgen.cli.ui.console import console, terminal
 from pileupgen.cli.ui.library_log import warnings_on_console
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from pileupgen.samples.cards import DataCard
-    from pileupgen.samples.check import CardCheck
-    from pileupgen.samples.readers import InputFile
+    pass
 
 CardArgument = Annotated[str, typer.Argument(help="A card's name, or the path of its file.")]
 
 _WHERE = "data_cards"
-CHECKED_EVENTS = 200
-"""Events of the first file that the checks of preprocess see."""
 
 
 def list_cards() -> None:
@@ -37,10 +32,11 @@ def list_cards() -> None:
 
     from pileupgen.errors import PileupgenError
     from pileupgen.samples.cards import load_card
+    from pileupgen.workflow.cards import card_files, state_of
 
     table = Table("card", "domain", "format", "files", "what")
     faults = []
-    for path in _card_files():
+    for path in card_files():
         try:
             card = load_card(path)
         except PileupgenError as error:
@@ -51,13 +47,13 @@ def list_cards() -> None:
             escape(card.name if card.name == path.stem else path.stem),
             card.domain,
             card.format,
-            _state(card),
+            _coloured(state_of(card)),
             escape(card.what),
         )
     console.print(table)
     for fault in faults:
-        warn(escape(str(fault)))
-    say_next("pileupgen cards show NAME")
+        terminal.warn(str(fault))
+    terminal.next("pileupgen cards show NAME")
 
 
 def show_card(name: CardArgument) -> None:
@@ -73,9 +69,10 @@ def show_card(name: CardArgument) -> None:
 
     from pileupgen.errors import PileupgenError
     from pileupgen.samples.readers.remote import size_of
+    from pileupgen.workflow.cards import load_named
 
-    card = _load(name)
-    say_read(escape(str(card.path)))
+    card = load_named(name)
+    terminal.read(str(card.path))
     values = card.model_dump(mode="json", exclude_unset=True)
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=96)
     console.print(escape(text.rstrip()), soft_wrap=True)
@@ -84,8 +81,8 @@ def show_card(name: CardArgument) -> None:
             for path in card.input_files():
                 console.print(f"{escape(str(path))}  [dim]{size_of(path) / 1e6:,.1f} MB[/]")
         except PileupgenError as error:
-            warn(escape(str(error)))
-    say_next(f"pileupgen cards check {name}")
+            terminal.warn(str(error))
+    terminal.next(f"pileupgen cards check {name}")
 
 
 def check_card(
@@ -129,44 +126,30 @@ def check_card(
       pileupgen cards check delphes_mc
       pileupgen cards check my_card.yaml --events 5 --geometry atlas_barrel
     """
-    from rich.markup import escape
-
     from pileupgen.calo.geometry import get_grid
-    from pileupgen.samples import check, check_features
-    from pileupgen.samples.checks import check_sample, judge, require_known
-    from pileupgen.samples.ingest import describe_inputs, examine
+    from pileupgen.samples.check import draw_events
+    from pileupgen.samples.check_features import N_EVENTS, draw_features
+    from pileupgen.workflow.cards import check_files, load_named, write_png
 
-    require_known(allow or ())
-    card = _load(name)
-    say_read(escape(str(card.path)))
+    card = load_named(name)
+    terminal.read(str(card.path))
     grid = card.grid or get_grid(geometry or card.detector.grid or "atlas")
-    if card.generate is not None:
-        made = _generated(card)
-        if made is None:
-            console.print("settings of the generated sample are valid; it is not made yet")
-            say_next("pileupgen preprocess")
-            return
-        files: list[InputFile] = [made]
-    else:
-        files = card.input_files()
-        inputs = describe_inputs(card, files)
-        n_sums = sum(entry["name"] in card.checksum for entry in inputs)
-        console.print(f"{len(files):,} files are there, {n_sums:,} fit their checksum")
-    with warnings_on_console(), progress(f"read {card.name}", len(files), "files") as advance:
-        n_read = check_features.N_EVENTS if grid.is_feature_table else n_events
-        found = check.check_card(card, files, grid, n_read, advance)
-        first = examine(card.open(files[:1]), grid, CHECKED_EVENTS)
-    for finding in judge(check_sample(first, card, grid), allow or ()):
-        warn(escape(str(finding)))
+    n_read = N_EVENTS if grid.is_feature_table else n_events
+    with warnings_on_console():
+        found = check_files(card, grid, n_read, allow or (), terminal)
+    if found is None:
+        terminal.next("pileupgen preprocess")
+        return
     path = figure or Path("runs") / "cards" / f"{card.name}.png"
     if grid.is_feature_table:
-        _report_features(found)
-        _write_figure(check_features.draw_features(found, card.name), path)
+        console.print(f"{found.n_events:,} events in all files, about")
+        console.print(feature_table(found))
+        write_png(draw_features(found, card.name), path)
     else:
-        _report(found)
-        _write_figure(check.draw_events(found, f"{card.name} on {grid.name}"), path)
-    say_wrote(path, f"{len(found.images)} events")
-    say_next(f"pileupgen preprocess, with samples.{card.domain}: {card.name} in the config")
+        console.print(card_table(found))
+        write_png(draw_events(found, f"{card.name} on {grid.name}"), path)
+    terminal.wrote(path, f"{len(found.images)} events")
+    terminal.next(f"pileupgen preprocess, with samples.{card.domain}: {card.name} in the config")
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -176,85 +159,5 @@ COMMANDS: dict[str, Callable[..., None]] = {
 }
 
 
-def _card_files() -> list[Path]:
-    """Collect local cards, then shipped ones of other names."""
-    from pileupgen.resources import resource_folder
-
-    found: dict[str, Path] = {}
-    for folder in (Path(_WHERE), resource_folder(_WHERE)):
-        for path in sorted(folder.glob("*.yaml")):
-            found.setdefault(path.stem, path)
-    return list(found.values())
-
-
-def _load(name: str) -> DataCard:
-    from pileupgen.resources import find_file
-    from pileupgen.samples.cards import load_card
-
-    return load_card(find_file(name, _WHERE))
-
-
-def _state(card: DataCard) -> str:
-    from pileupgen.errors import PileupgenError
-
-    if card.generate is not None:
-        return "generated"
-    try:
-        return f"{len(card.input_files()):,} found"
-    except PileupgenError:
-        return "[yellow]missing[/]"
-
-
-def _generated(card: DataCard) -> Path | None:
-    """Check the settings of a generated sample; its file, if the default cache has it."""
-    from pileupgen.workflow.generated import is_current, parse_spec, suffix
-
-    spec = parse_spec(card.generate or {}, f"{card.path}: generate", folder=card.path.parent)
-    path = Path("runs") / "cache" / f"{spec.fingerprint()}{suffix(spec)}"
-    return path if is_current(spec, path) else None
-
-
-def _report(found: CardCheck) -> None:
-    import numpy as np
-    from rich.table import Table
-
-    n = len(found.images)
-    table = Table(title=f"the first {n} events", title_justify="left", show_header=False)
-    table.add_row("events in all files, about", f"{found.n_events:,}")
-    known = found.mu[np.isfinite(found.mu)]
-    table.add_row("⟨μ⟩", f"{known.mean():.1f}" if len(known) else "unknown")
-    total = "ΣE" if found.grid.is_shower else "ΣE_T"
-    table.add_row(f"⟨{total}⟩ / GeV", f"{found.sum_et.mean():.1f}")
-    table.add_row("towers an event", f"{found.n_towers / n:.0f}")
-    table.add_row("towers shared by cells", f"{found.n_shared / max(found.n_towers, 1):.1%}")
-    for layer, image in zip(found.grid.layers, found.images.swapaxes(0, 1), strict=True):
-        table.add_row(f"occupancy {layer}", f"{np.count_nonzero(image) / image.size:.4f}")
-    table.add_row("energy outside the grid", f"{found.energy_outside:.1%}")
-    console.print(table)
-
-
-def _report_features(found: CardCheck) -> None:
-    from rich.markup import escape
-    from rich.table import Table
-
-    from pileupgen.samples.check_features import feature_label
-
-    grid, values = found.grid, found.images[:, :, 0, 0].astype("float64")
-    table = Table(title=f"the first {len(values):,} events", title_justify="left")
-    for column in ("feature", "mean", "sd", "min", "max"):
-        table.add_column(column, justify="left" if column == "feature" else "right")
-    for name, unit, column in zip(grid.layers, grid.units or (), values.T, strict=True):
-        numbers = (column.mean(), column.std(), column.min(), column.max())
-        table.add_row(escape(feature_label(name, unit)), *(f"{number:.4g}" for number in numbers))
-    console.print(f"{found.n_events:,} events in all files, about")
-    console.print(table)
-
-
-def _write_figure(figure: Figure, path: Path) -> None:
-    import io
-
-    from pileupgen.files import write_whole
-
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
-    write_whole(path, buffer.getvalue())
+def _coloured(state: str) -> str:
+    return f"[yellow]{state}[/]" if state == "missing" else state

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from pileupgen.cli.ui.session import DeviceOption, SeedOption
-
-if TYPE_CHECKING:
-    from pileupgen.jets.emergence import PathFigure
+from pileupgen.cli.ui.common import DeviceOption, SeedOption
+from pileupgen.cli.ui.console import console, terminal
+from pileupgen.cli.ui.jet_table import distance_rows, distance_table
 
 
 def jetnet(
@@ -86,78 +85,34 @@ def _show_ways(folder: Path, n_jets: int) -> None:
     """Draw the figure, and tell how near the jets come."""
     import json
 
-    from pileupgen.cli.ui.console import progress, say_current, say_next, say_wrote
-    from pileupgen.cli.ui.session import open_session
     from pileupgen.errors import ConfigError
     from pileupgen.files import write_whole
     from pileupgen.jets import figure_data as demo_figure
     from pileupgen.run import fingerprint
+    from pileupgen.workflow.run import Run
 
-    session = open_session(None, folder)
-    directory, t_release = session.run, session.config.translate.t_release
+    opened = Run.open(folder, listener=terminal)
+    directory, t_release = opened.directory, opened.config.translate.t_release
     if not isinstance(t_release, int):
         raise ConfigError(f"The demonstration takes a timestep as t_release, not '{t_release}'.")
-    table, seed = directory.validation / "jetnet.json", session.config.seed
+    table, seed = directory.validation / "jetnet.json", opened.config.seed
     made_from = fingerprint([directory.details("train")["made_from"], n_jets, t_release, seed])
     figures = directory.validation / "figures"
     if directory.is_current("demo", made_from, [table]):
-        say_current("demo", table)
-        _show_table(json.loads(table.read_text(encoding="utf-8")))
+        terminal.current("demo", table)
+        console.print(distance_table(json.loads(table.read_text(encoding="utf-8"))))
     else:
         total = demo_figure.n_steps(directory, t_release)
-        with progress("follow jets ", total, "steps") as advance:
+        with terminal.progress("follow jets ", total, "steps") as advance:
             found = demo_figure.compute(directory, n_jets, t_release, seed, advance)
         for path in demo_figure.draw(found, figures):
-            say_wrote(path)
-        rows = _rows(found)
+            terminal.wrote(path)
+        rows = distance_rows(found)
         write_whole(table, json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
         directory.finish("demo", made_from, {"n_jets": n_jets, "t_release": t_release})
-        _show_table(rows)
-    say_next(f"look at {figures / 'denoising_mass.png'} and {directory.validation / 'report.html'}")
-
-
-def _rows(figures: dict[str, PathFigure]) -> list[dict[str, str | float]]:
-    return [
-        {
-            "variable": figure.label,
-            "unit": figure.unit,
-            "class": pane.title,
-            "noise": pane.noise_distance,
-            "emulated": pane.distance,
-            "switched": pane.switched_distance,
-            "unchanged": pane.source_distance,
-            "reference": pane.reference,
-        }
-        for figure in figures.values()
-        for pane in figure.panes
-    ]
-
-
-def _show_table(rows: list[dict[str, str | float]]) -> None:
-    from rich.table import Table
-
-    from pileupgen.cli.ui.console import console
-
-    table = Table(title="1D Wasserstein distances to real jets", title_justify="left")
-    columns = {
-        "variable": "",
-        "class": "",
-        "noise": "noised real to Gaussian",
-        "unchanged": "other class as it is",
-        "switched": "other class, switched",
-        "emulated": "emulated from noise",
-        "reference": "reference",
-    }
-    for key, heading in columns.items():
-        table.add_column(heading or key, justify="left" if not heading else "right")
-    for row in rows:
-        unit = f" {row['unit']}" if row["unit"] else ""
-        cells = [
-            f"{row[key]:.3g}{unit if key != 'noise' else ''}" if columns[key] else str(row[key])
-            for key in columns
-        ]
-        table.add_row(*cells)
-    console.print(table)
+        console.print(distance_table(rows))
+    page = directory.validation / "report.html"
+    terminal.next(f"look at {figures / 'denoising_mass.png'} and {page}")
 
 
 COMMANDS = {"jetnet": jetnet}

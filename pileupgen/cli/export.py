@@ -1,38 +1,17 @@
-"""`pileupgen export`: image stores for other people's software."""
+"""`pileupgen export`: image stores, or the translation itself, for other software."""
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from pileupgen.cli.ui.console import progress, say_next, say_read, say_wrote
-from pileupgen.cli.ui.session import ConfigOption, RunOption, SeedOption, open_session, open_store
+from pileupgen.cli.ui.common import ConfigOption, RunOption, SeedOption
+from pileupgen.cli.ui.console import terminal
+from pileupgen.errors import ConfigError
 
-
-class ExportFormat(StrEnum):
-    """What to write."""
-
-    root = "root"
-    npz = "npz"
-    parquet = "parquet"
-    overlay = "overlay"
-
-
-_SUFFIX = {"root": ".root", "npz": ".npz", "parquet": ".parquet", "overlay": ".overlay.h5"}
-_NEXT = {
-    "root": "pileupgen cards check CARD, with format: delphes and this file, or any Delphes reader",
-    "npz": "numpy.load",
-    "parquet": "pyarrow.parquet.read_table or awkward.from_parquet",
-    "overlay": "pileupgen.samples.overlay_library.OverlayLibrary",
-}
-_NEXT_OF_TABLE = {
-    **_NEXT,
-    "root": "uproot.open(…)['features'], or a card with format: features and tree: features",
-    "parquet": "pyarrow.parquet.read_table, or a card with format: features",
-}
+Format = Literal["root", "npz", "parquet", "overlay"]
 
 
 def export(
@@ -46,8 +25,8 @@ def export(
         ),
     ] = None,
     output_format: Annotated[
-        ExportFormat, typer.Option("--format", "-f", help="What to write.")
-    ] = ExportFormat.root,
+        Format, typer.Option("--format", "-f", help="What to write.")
+    ] = "root",
     output: Annotated[
         Path | None,
         typer.Option(
@@ -85,46 +64,18 @@ def export(
       pileupgen export --store runs/demo/data/mc.h5 --format npz --split test
       pileupgen export --onnx runs/demo/onnx
     """
-    from rich.markup import escape
+    from pileupgen.workflow.run import choose_run
 
-    from pileupgen.errors import ConfigError, OutputError, StoreError
-    from pileupgen.samples import export as library
-    from pileupgen.samples import export_features as features
-    from pileupgen.samples.overlay_library import export_overlay
-
-    session = open_session(config, run, seed)
-    path = store or session.run.translated
-    source = open_store(path, f"pileupgen translate{session.arguments}")
+    opened = choose_run(config, run, seed, terminal)
     if onnx is not None:
-        from pileupgen.cli.export_onnx import export_onnx
-
         if output is not None:
             raise ConfigError("--onnx names its folder itself; --output does not go with it.")
-        export_onnx(session, source, onnx)
+        opened.export_onnx(onnx, store=store)
         return
-    rows = source.indices(split, max_events)
-    kind = output_format.value
-    target = output or path.with_name(path.stem + _SUFFIX[kind])
-    is_table = source.grid.is_feature_table
-    if is_table and kind == "overlay":
-        raise StoreError(
-            f"{path} is a table of features: it has no towers for --format {kind}.",
-            "Choose --format root, npz or parquet.",
-        )
-    if not len(rows):
-        raise StoreError(f"{path} has no events in split '{split}'.", "Choose another --split.")
-    if target.resolve() == path.resolve():
-        raise OutputError(f"{target} is the store itself.", "Choose another --output.")
-    say_read(f"{escape(str(path))}, {len(rows):,} of {len(source):,} events")
-    with progress(f"export to {kind}", len(rows)) as advance:
-        if kind == "overlay":
-            export_overlay(source, rows, target, session.config.seed, advance)
-        else:
-            write = {
-                "root": features.export_root_features if is_table else library.export_root,
-                "npz": library.export_npz,
-                "parquet": features.export_parquet_features if is_table else library.export_parquet,
-            }[kind]
-            write(source, rows, target, advance)
-    say_wrote(target, f"{len(rows):,} events, {target.stat().st_size / 1e6:.1f} MB")
-    say_next((_NEXT_OF_TABLE if is_table else _NEXT)[kind])
+    opened.export(
+        output_format,
+        store=store,
+        output=output,
+        split=split,
+        max_events=max_events,
+    )

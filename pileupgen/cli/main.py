@@ -6,16 +6,16 @@ import errno
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import typer
 
 from pileupgen import __version__
-from pileupgen.cli import cards, demo
-from pileupgen.cli.benchmark import benchmark
+from pileupgen.cli import cards, config, demo
 from pileupgen.cli.compare import compare
 from pileupgen.cli.export import export
+from pileupgen.cli.init import init
 from pileupgen.cli.merge import merge
 from pileupgen.cli.preprocess import preprocess
 from pileupgen.cli.scan import scan
@@ -67,6 +67,7 @@ def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
 
 
 for _command in (
+    init,
     simulate,
     preprocess,
     train,
@@ -76,35 +77,27 @@ for _command in (
     validate,
     compare,
     export,
-    benchmark,
 ):
     app.command()(_interruptible(_command))
 
-_cards = typer.Typer(
-    help="Data cards: list them, show one, check one against its files.",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-)
-for _name, _command in cards.COMMANDS.items():
-    _cards.command(_name)(_interruptible(_command))
-app.add_typer(_cards, name="cards")
-
-_demos = typer.Typer(
-    help="Demonstrations, each in one command.",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-)
-for _name, _demo in demo.COMMANDS.items():
-    _demos.command(_name)(_interruptible(_demo))
-# A single command would be taken for the group itself.
-_demos.callback()(lambda: None)
-app.add_typer(_demos, name="demo")
+_GROUPS: dict[str, tuple[str, Mapping[str, Callable[..., None]]]] = {
+    "cards": ("Data cards: list them, show one, check one against its files.", cards.COMMANDS),
+    "config": ("Configs: what they may hold.", config.COMMANDS),
+    "demo": ("Demonstrations, each in one command.", demo.COMMANDS),
+}
+for _name, (_help, _commands) in _GROUPS.items():
+    _group = typer.Typer(help=_help, no_args_is_help=True, rich_markup_mode="rich")
+    for _inner, _command in _commands.items():
+        _group.command(_inner)(_interruptible(_command))
+    # A single command would be taken for the group itself.
+    _group.callback()(lambda: None)
+    app.add_typer(_group, name=_name)
 
 
-def main() -> None:
-    """Run the command line; a foreseen error becomes one message and an exit code."""
+def main(program: Callable[[], object] = app) -> None:
+    """Run a command line; a foreseen error becomes one message and an exit code."""
     try:
-        app()
+        program()
     except PileupgenError as error:
         sys.exit(_report(error))
     except OSError as error:

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from pileupgen.cli.ui.session import ConfigOption, RunOption
+from pileupgen.cli.ui.common import ConfigOption, RunOption
+from pileupgen.cli.ui.console import terminal
 
 
 def merge(
@@ -38,26 +39,6 @@ def merge(
       pileupgen merge --run runs/atlas
       pileupgen merge out.shard-1-of-2.h5 out.shard-2-of-2.h5 -o out.h5
     """
-    from pileupgen.cli.ui.console import say_next, say_read, say_wrote
-    from pileupgen.cli.ui.session import open_session
-    from pileupgen.cli.ui.translation_options import next_command
-    from pileupgen.diffusion.shard import merge_shards
-    from pileupgen.errors import ConfigError, MissingInputError
-    from pileupgen.samples.store import ImageStore
+    from pileupgen.workflow.run import choose_run
 
-    session = open_session(config, run)
-    whole = session.run.translated
-    if shards and output is None:
-        raise ConfigError("Shards are given, but not where to write.", "Add --output FILE.")
-    paths = shards or sorted(whole.parent.glob(f"{whole.stem}.shard-*{whole.suffix}"))
-    if not paths:
-        raise MissingInputError(
-            f"No shards in {whole.parent}.",
-            f"Run 'pileupgen translate{session.arguments} --shard 1/2' and so on first.",
-        )
-    for path in paths:
-        say_read(path)
-    target = output or whole
-    n = merge_shards(paths, target)
-    say_wrote(target, f"{n:,} events")
-    say_next(next_command(session, ImageStore(target).domain, target))
+    choose_run(config, run, listener=terminal).merge(shards, output)

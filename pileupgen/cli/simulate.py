@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from pileupgen.cli.ui.session import ConfigOption, DeviceOption, RunOption
-
-if TYPE_CHECKING:
-    from pileupgen.jets.produce import JetSummary
-    from pileupgen.jets.spec import JetSpec
-    from pileupgen.simulate.produce import SampleSummary
-    from pileupgen.workflow.generated import Spec
-
-DEFAULT_NAME = "simulated"
+from pileupgen.cli.ui.common import ConfigOption, DeviceOption, RunOption
+from pileupgen.cli.ui.console import terminal
 
 
 def simulate(
@@ -115,9 +108,7 @@ def simulate(
       pileupgen simulate --card demo_mc
       pileupgen simulate --config demo
     """
-    from pileupgen.cli.ui.console import console, progress, say_current, say_next
-    from pileupgen.simulate.produce import default_cache
-    from pileupgen.workflow.generated import is_current, make, n_units, suffix
+    from pileupgen.workflow.generated import parse_spec, simulate_to, spec_of_card
 
     options: dict[str, Any] = {
         "n_events": n_events,
@@ -136,109 +127,28 @@ def simulate(
     if config is not None or run is not None:
         _samples_of_a_config(config, run, [*given, *(["card"] if card else [])])
         return
-    spec = _from_card(card, given) if card is not None else _from_options(given)
-    path = output or Path(f"{_default_name(card, spec)}{suffix(spec)}")
-    console.print(f"[bold]make[/]   {describe(spec)}", soft_wrap=True)
-    if not force and is_current(spec, path):
-        say_current("simulate", path)
-    else:
-        with progress("simulate", n_units(spec)) as advance:
-            summary = make(spec, path, advance, cache=default_cache(), workers=workers)
-        _say_made(summary)
-    say_next(
+    made = "pileupgen simulate"
+    spec = parse_spec(given, made) if card is None else spec_of_card(card, given)
+    name = None if card is None else Path(card).stem
+    path = simulate_to(spec, output, name, force=force, workers=workers, listener=terminal)
+    terminal.next(
         "pileupgen preprocess"
         if card is not None
         else f"name {path} under 'files' in a data card, then pileupgen preprocess"
     )
 
 
-def _default_name(card: str | None, spec: Spec) -> str:
-    from pileupgen.jets.spec import JetSpec
-
-    if card is not None:
-        return Path(card).stem
-    return spec.process if isinstance(spec, JetSpec) else DEFAULT_NAME
-
-
-def _say_made(summary: SampleSummary | JetSummary) -> None:
-    from pileupgen.cli.ui.console import say_read, say_wrote
-    from pileupgen.simulate.produce import SampleSummary
-
-    if isinstance(summary, SampleSummary) and summary.pool is not None:
-        if summary.pool_was_cached:
-            say_read(f"{summary.pool} (minimum-bias pool)")
-        else:
-            say_wrote(summary.pool, "minimum-bias pool, kept for the next sample")
-    say_wrote(summary.path, summary.note)
-
-
 def _samples_of_a_config(config: Path | None, run: Path | None, others: list[str]) -> None:
     """Make the samples that a config's cards ask for, where `preprocess` looks for them."""
-    from pileupgen.cli.preprocess import find_card, generate_sample
-    from pileupgen.cli.ui.console import say_next, say_read
-    from pileupgen.cli.ui.sample_table import DOMAINS
-    from pileupgen.cli.ui.session import open_session
     from pileupgen.errors import ConfigError
+    from pileupgen.workflow.preprocess import generate_samples
+    from pileupgen.workflow.run import choose_run
 
     if others:
         raise ConfigError(
             f"--config takes its samples from cards; it does not go with {', '.join(others)}.",
             "Change the card, or leave --config and --run out.",
         )
-    session = open_session(config, run)
-    for domain in DOMAINS:
-        card = find_card(session, domain)
-        if card.generate is None:
-            say_read(f"{domain}: card '{card.name}' names files, there is nothing to make")
-        else:
-            generate_sample(session, card)
-    say_next(f"pileupgen preprocess{session.arguments}")
-
-
-def describe(spec: Spec) -> str:
-    """One line that says what will be made."""
-    from pileupgen.jets.spec import JetSpec
-    from pileupgen.simulate.generators import UNTUNED
-
-    if isinstance(spec, JetSpec):
-        return _describe_jets(spec)
-    tune = "" if spec.tune is None else f" tune {spec.tune}"
-    if spec.generator == "pythia6":
-        tune = f" ({UNTUNED})"
-    mu = f"⟨μ⟩ = {spec.mu:g}" if spec.mu_profile is None else "a given μ profile"
-    return (
-        f"{spec.n_events} events, {mu}, {spec.generator}{tune} {spec.process} at "
-        f"{spec.sqrt_s / 1000:g} TeV, pool of {spec.pool_size}, response '{spec.response}', "
-        f"seed {spec.seed}"
-    )
-
-
-def _describe_jets(spec: JetSpec) -> str:
-    return (
-        f"{spec.n_events} {spec.process} jets of p_T near {spec.pt:g} GeV, {spec.generator} tune "
-        f"{spec.tune} at {spec.sqrt_s / 1000:g} TeV, anti-k_t R = {spec.radius:g}, "
-        f"{spec.n_constituents} leading particles, seed {spec.seed}"
-    )
-
-
-def _from_options(given: dict[str, Any]) -> Spec:
-    from pileupgen.workflow.generated import parse_spec
-
-    return parse_spec(given, "pileupgen simulate")
-
-
-def _from_card(name: str, given: dict[str, Any]) -> Spec:
-    from pileupgen.errors import CardError
-    from pileupgen.resources import find_file
-    from pileupgen.samples.cards import load_card
-    from pileupgen.workflow.generated import parse_spec
-
-    card = load_card(find_file(name, "data_cards"))
-    if card.generate is None:
-        raise CardError(
-            f"Card '{card.name}' ({card.path}) names files; it has no 'generate'.",
-            "Take a card of a generated sample, or give the options yourself.",
-        )
-    return parse_spec(
-        {**card.generate, **given}, f"'generate' in {card.path}", folder=card.path.parent
-    )
+    opened = choose_run(config, run, listener=terminal)
+    generate_samples(opened)
+    terminal.next(f"pileupgen preprocess{opened.arguments}")

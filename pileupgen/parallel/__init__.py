@@ -5,5 +5,6 @@ put together in the order of the tasks.
 """
 
 from pileupgen.parallel.executor import Executor, Processes, Serial, local_executor
+from pileupgen.parallel.farm import Farm
 
-__all__ = ["Executor", "Processes", "Serial", "local_executor"]
+__all__ = ["Executor", "Farm", "Processes", "Serial", "local_executor"]

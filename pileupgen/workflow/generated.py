@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pileupgen.errors import CardError
 from pileupgen.jets import produce as produce_jets
 from pileupgen.jets.spec import JetSpec
-from pileupgen.progress import Advance
+from pileupgen.progress import SILENT, Advance, Listener
+from pileupgen.resources import find_file
+from pileupgen.samples.cards import load_card
 from pileupgen.simulate import produce
-from pileupgen.simulate.generators import JET_PROCESSES
+from pileupgen.simulate.generators import JET_PROCESSES, UNTUNED
 from pileupgen.simulate.spec import SampleSpec
 
 Spec = SampleSpec | JetSpec
@@ -63,3 +66,91 @@ def make(
     if isinstance(spec, JetSpec):
         return produce_jets.make_jets(spec, path, advance, workers=workers)
     return produce.make_sample(spec, path, advance, cache=cache, workers=workers)
+
+
+def describe(spec: Spec) -> str:
+    """One line that says what will be made."""
+    if isinstance(spec, JetSpec):
+        return _describe_jets(spec)
+    tune = "" if spec.tune is None else f" tune {spec.tune}"
+    if spec.generator == "pythia6":
+        tune = f" ({UNTUNED})"
+    mu = f"⟨μ⟩ = {spec.mu:g}" if spec.mu_profile is None else "a given μ profile"
+    return (
+        f"{spec.n_events} events, {mu}, {spec.generator}{tune} {spec.process} at "
+        f"{spec.sqrt_s / 1000:g} TeV, pool of {spec.pool_size}, response '{spec.response}', "
+        f"seed {spec.seed}"
+    )
+
+
+def _describe_jets(spec: JetSpec) -> str:
+    return (
+        f"{spec.n_events} {spec.process} jets of p_T near {spec.pt:g} GeV, {spec.generator} tune "
+        f"{spec.tune} at {spec.sqrt_s / 1000:g} TeV, anti-k_t R = {spec.radius:g}, "
+        f"{spec.n_constituents} leading particles, seed {spec.seed}"
+    )
+
+
+def spec_of_card(name: str, given: Mapping[str, Any]) -> Spec:
+    """Read what a card asks to be generated, with other values in place of its own.
+
+    Raises
+    ------
+    CardError
+        If the card names files, or a value does not fit.
+    """
+    card = load_card(find_file(name, "data_cards"))
+    if card.generate is None:
+        raise CardError(
+            f"Card '{card.name}' ({card.path}) names files; it has no 'generate'.",
+            "Take a card of a generated sample, or give the options yourself.",
+        )
+    return parse_spec(
+        {**card.generate, **given}, f"'generate' in {card.path}", folder=card.path.parent
+    )
+
+
+def simulate_to(
+    spec: Spec,
+    output: Path | None = None,
+    name: str | None = None,
+    *,
+    force: bool = False,
+    workers: int | None = None,
+    listener: Listener = SILENT,
+) -> Path:
+    """Make a sample and write it, unless the file holds it already.
+
+    Parameters
+    ----------
+    spec : SampleSpec or JetSpec
+    output : Path, optional
+        The file; named after ``name``, the jets' process or ``simulated`` if not given.
+    name : str, optional
+        Of the file.
+    force : bool
+        Also where the file is current.
+    workers : int, optional
+        Processes; all cores if not given.
+    listener : Listener
+
+    Returns
+    -------
+    Path
+        The file.
+    """
+    default = spec.process if isinstance(spec, JetSpec) else "simulated"
+    path = output or Path(f"{name or default}{suffix(spec)}")
+    listener.tell("make", describe(spec))
+    if not force and is_current(spec, path):
+        listener.current("simulate", path)
+        return path
+    with listener.progress("simulate", n_units(spec)) as advance:
+        summary = make(spec, path, advance, cache=produce.default_cache(), workers=workers)
+    if isinstance(summary, produce.SampleSummary) and summary.pool is not None:
+        if summary.pool_was_cached:
+            listener.read(f"{summary.pool} (minimum-bias pool)")
+        else:
+            listener.wrote(summary.pool, "minimum-bias pool, kept for the next sample")
+    listener.wrote(summary.path, summary.note)
+    return path

@@ -12,14 +12,20 @@ from numpy.typing import NDArray
 from pileupgen.compare.ladder import AS_ASKED, Variant, compare_variants
 from pileupgen.compare.resampling import Samples
 from pileupgen.compare.results import Ladder
+from pileupgen.compare.selection import rows_of_events
+from pileupgen.compare.validation import ComparisonSettings
 from pileupgen.diffusion.direction import Direction
 from pileupgen.diffusion.events import EventKeys, Events
 from pileupgen.diffusion.pipeline import PileupTranslationPipeline
 from pileupgen.diffusion.settings import WITHOUT_NETWORK, Settings
 from pileupgen.diffusion.weights import clipped_weights
+from pileupgen.errors import PileupgenError
 from pileupgen.measure.sample import Sample, measure_sample
 from pileupgen.parallel.threads import torch_threads
-from pileupgen.samples.store import Images
+from pileupgen.progress import SILENT, Listener
+from pileupgen.run import RunDirectory
+from pileupgen.samples.store import Images, ImageStore
+from pileupgen.workflow.model import load_pipeline, model_identity
 
 MAX_EVENTS = 2000
 """Source events that a ladder takes at most."""
@@ -182,3 +188,59 @@ def _measured(images: Images, label: str) -> Sample:
 
 def _batches(images: Images) -> Iterator[Images]:
     yield images
+
+
+def is_ours(directory: RunDirectory, translated: ImageStore) -> bool:
+    """Whether a store was translated from mc to data by the run's model, and by it alone."""
+    provenance = translated.provenance
+    try:
+        identity = model_identity(directory)
+    except PileupgenError:
+        return False
+    way = provenance.get("direction") == {"source": "mc", "target": "data"}
+    return way and provenance.get("ensemble") == [identity]
+
+
+def ladder_of(
+    directory: RunDirectory,
+    source: ImageStore,
+    translated: ImageStore,
+    samples: Samples,
+    settings: ComparisonSettings,
+    listener: Listener = SILENT,
+) -> Ladder:
+    """Make and compare the variants of a translation; its settings are those of the store.
+
+    Parameters
+    ----------
+    directory : RunDirectory
+        Of the model.
+    source, translated : ImageStore
+        The latter passes :func:`is_ours`.
+    samples : Samples
+        As they were validated.
+    settings : ComparisonSettings
+        Of the validation.
+    listener : Listener
+        Shown the progress.
+    """
+    provenance = translated.provenance
+    way = Settings.from_dict(provenance)
+    kept = np.arange(min(len(samples.source), MAX_EVENTS))
+    first = samples.source.take(kept)
+    rows = rows_of_events(source, first.event_id)
+    training = source.read(source.indices("train", way.n_correction_events))
+    pipeline = load_pipeline(directory, settings.device)
+    total = n_translated(pipeline, way, len(rows), len(training))
+    with listener.progress("ladder      ", total) as advance:
+        return climb(
+            pipeline,
+            source.read(rows),
+            training,
+            replace(samples, source=first, translated=first),
+            way,
+            seed=int(provenance["seed"]),
+            n_bootstrap=settings.n_bootstrap,
+            n_seeds=settings.n_seeds,
+            advance=advance,
+        )

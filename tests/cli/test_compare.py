@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from pileupgen.cli.compare import differences, headline_lines, run_names, to_markdown
 from pileupgen.cli.main import app
 from pileupgen.compare.results import Comparison
 from pileupgen.errors import ConfigError, MissingInputError, UnreadableInputError
+from pileupgen.report.side_by_side import differences, headline_lines, run_names, to_markdown
 
 ROWS = ("reference", "source", "translated")
 

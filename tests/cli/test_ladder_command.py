@@ -43,7 +43,7 @@ def test_events_of_another_model_have_no_ladder(tiny_run, command, tmp_path, mon
     store = tmp_path / "calibrated.h5"
     options = ("--device", "cpu", "--mode", "calibrate", "-o", store)
     command("translate", "--run", tiny_run, *options)
-    monkeypatch.setattr("pileupgen.cli.ladder.is_ours", lambda *_: False)
+    monkeypatch.setattr("pileupgen.workflow.ladder.is_ours", lambda *_: False)
     said = command("validate", "--run", tiny_run, "--input", store, "--ladder")
     assert "no ladder" in said
     folder = Path(tiny_run) / "validation" / "calibrated"

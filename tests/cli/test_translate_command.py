@@ -252,7 +252,7 @@ def test_controls_are_kept_apart_and_resume_as_any(tiny_run, command, plain):
         (("--shard", "0/4"), "outside 1/4"),
         (("--shard", "half"), "i/n"),
         (("--shard", "1/1000"), "cannot be divided"),
-        (("--guidance-interval", "50"), "two timesteps"),
+        (("--guidance-interval", "50"), "takes LO,HI"),
         (("--guidance-interval", "500,50"), "not within 0,999"),
         (("--mode", "invert+sde", "--sampler", "ddim"), "no noise"),
         (("--mode", "invert", "--release", "per-event"), "goes with mode partial"),
@@ -261,7 +261,7 @@ def test_controls_are_kept_apart_and_resume_as_any(tiny_run, command, plain):
             "never falls to 0.0001",
         ),
         (("--weight-limit", "-1"), "log_weight_limit"),
-        (("--timesteps", "300,half"), "whole numbers"),
+        (("--timesteps", "300,half"), "takes T,T"),
         (("--timesteps", "300,100", "--steps", "3"), "exclude each other"),
         (("--timesteps", "300,100", "--t-release", "400"), "begin at 300, the decoding at 400"),
         (("--timesteps", "100,300"), "not descending"),
@@ -275,9 +275,9 @@ def test_bad_requests_are_named(tiny_run, command, options, words):
 def test_the_operating_point_is_the_default_until_something_overrides_it(
     tiny_run, command, tmp_path
 ):
-    from pileupgen.cli.ui.translation_options import model_identity
     from pileupgen.diffusion.settings import Settings
     from pileupgen.run import RunDirectory
+    from pileupgen.workflow.model import model_identity
 
     settings = Settings("invert", 200, 0.0, 4).to_dict()
     model = model_identity(RunDirectory(tiny_run))

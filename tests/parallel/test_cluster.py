@@ -210,18 +210,18 @@ def test_dask_s_own_configuration_is_kept(slurm: StandIn) -> None:
 WAITING = """
 import sys
 from pathlib import Path
-from pileupgen.cli.ui.farm_options import ClusterChoice, Farm
+from pileupgen.cli.ui.farm import with_farm
 from pileupgen.cli.main import _interruptible, _report
 from pileupgen.errors import PileupgenError
 from tests.parallel import work
 
-def command():
-    with Farm(None, None, ClusterChoice.slurm, 2, ["interface=lo"], logs=Path("logs")) as farm:
-        for n in farm.executor.map(work.square_slowly, Path("."), range(1000)):
-            print("done", n, flush=True)
+@with_farm
+def command(farm=None):
+    for n in farm.open(logs=Path("logs")).map(work.square_slowly, Path("."), range(1000)):
+        print("done", n, flush=True)
 
 try:
-    _interruptible(command)()
+    _interruptible(command)(workers=2, cluster="slurm", job=["interface=lo"])
 except PileupgenError as error:
     sys.exit(_report(error))
 """

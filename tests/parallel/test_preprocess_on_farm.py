@@ -10,7 +10,7 @@ pytest.importorskip("distributed", reason="needs the extra 'cluster'")
 
 from pileupgen.calo.geometry import get_grid
 from pileupgen.cli import preprocess as command
-from pileupgen.cli.ui.farm_options import ClusterChoice, ExecutorChoice, Farm
+from pileupgen.cli.ui.farm import farm_of
 from pileupgen.errors import ConfigError
 from pileupgen.parallel import Executor, Serial
 from pileupgen.parallel.dask_farm import connect
@@ -84,9 +84,9 @@ def test_a_store_made_on_a_farm_has_the_same_bytes(
     config = {"name": "trial", "samples": {"mc": "sample.yaml", "data": "sample.yaml"}}
     (tmp_path / "trial.yaml").write_text(yaml.safe_dump(config))
     monkeypatch.chdir(tmp_path)
-    command.preprocess(Path("trial.yaml"), Path("local"))
+    command.preprocess(config=Path("trial.yaml"), run=Path("local"))
     assert "farm" not in capsys.readouterr().out
-    command.preprocess(Path("trial.yaml"), Path("dask"), scheduler=farm.address)
+    command.preprocess(config=Path("trial.yaml"), run=Path("dask"), scheduler=farm.address)
     assert f"farm   {farm.address}, 1 worker" in capsys.readouterr().out
     for name in ("data/mc.h5", "data/data.h5", "stages/preprocess.json"):
         assert Path("local", name).read_bytes() == Path("dask", name).read_bytes()
@@ -95,10 +95,10 @@ def test_a_store_made_on_a_farm_has_the_same_bytes(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"executor": ExecutorChoice.dask}, "where the workers are"),
-        ({"scheduler": "tcp://h:9", "cluster": ClusterChoice.slurm}, "exclude each other"),
-        ({"executor": ExecutorChoice.local, "scheduler": "tcp://h:9"}, "goes with neither"),
-        ({"cluster": ClusterChoice.slurm, "job": ["memory"]}, "KEY=VALUE, not 'memory'"),
+        ({"executor": "dask"}, "where the workers are"),
+        ({"scheduler": "tcp://h:9", "cluster": "slurm"}, "exclude each other"),
+        ({"executor": "local", "scheduler": "tcp://h:9"}, "goes with neither"),
+        ({"cluster": "slurm", "job": ["memory"]}, "KEY=VALUE, not 'memory'"),
         ({"job": ["memory=4GB"]}, "--job goes with --cluster"),
     ],
 )
@@ -106,5 +106,6 @@ def test_options_that_contradict_each_other_are_refused(
     options: dict[str, Any], words: str
 ) -> None:
     nothing: dict[str, Any] = {"executor": None, "scheduler": None, "cluster": None, "workers": 1}
+    nothing["job"] = None
     with pytest.raises(ConfigError, match=words):
-        Farm(**{**nothing, **options})
+        farm_of({**nothing, **options})

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,32 @@ def test_measuring_and_comparing_are_given_to_the_executor(stores: list[ImageSto
     validate_stores(*stores, SETTINGS, executor=Watched())
     for work in ("sample._measure_rows", "distance_table._measure", "rows._test"):
         assert any(name.endswith(work) for name in given), work
+
+
+class Recording(Serial):
+    """Keeps the modules of the functions that it maps."""
+
+    def __init__(self) -> None:
+        self.modules: set[str] = set()
+
+    def map(
+        self,
+        function: Callable[[Any, Any], Any],
+        shared: object,
+        tasks: Iterable[Any],
+        *,
+        ordered: bool = True,
+    ) -> Iterator[Any]:
+        self.modules.add(function.__module__)
+        return super().map(function, shared, tasks, ordered=ordered)
+
+
+def test_measuring_and_comparing_are_both_spread(stores: list[ImageStore]) -> None:
+    executor = Recording()
+    validate_stores(*stores, SETTINGS, executor=executor)
+    rooms = {module.split(".")[1] for module in executor.modules}
+    assert rooms == {"measure", "compare"}
+    assert len({module for module in executor.modules if ".compare." in module}) == 2
 
 
 def test_processes_do_not_show(stores: list[ImageStore]) -> None:

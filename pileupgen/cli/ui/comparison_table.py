@@ -7,6 +7,7 @@ import math
 from rich.markup import escape
 from rich.table import Table
 
+from pileupgen.cli.ui.console import console, terminal
 from pileupgen.compare.results import CLEAR, ROWS, Comparison
 from pileupgen.measure.bootstrap import Estimate
 from pileupgen.report.ladder import ladder_cells
@@ -106,3 +107,30 @@ def _distances(found: list[Estimate]) -> list[str]:
     texts = [estimate_text(one) if math.isfinite(one.value) else NONE for one in found]
     texts[2] = f"[{COLOURS[standing(*found[:3])]}]{texts[2]}[/]"
     return texts
+
+
+def print_comparison(comparison: Comparison) -> None:
+    """Print the tables of a comparison, its findings and its notes."""
+    from pileupgen.report.ladder import sentences
+
+    console.print(comparison_table(comparison))
+    if comparison.pileup:
+        console.print(pileup_table(comparison))
+    if comparison.ladder is not None:
+        console.print(ladder_table(comparison))
+        for text in sentences(comparison):
+            terminal.tell("ladder", text)
+    for text in findings(comparison):
+        console.print(text, soft_wrap=True)
+    for note in comparison.notes:
+        terminal.warn(note)
+
+
+def next_step(comparison: Comparison) -> str:
+    """Say what to do after a comparison."""
+    removed = comparison.headline.get("shift_removed")
+    if removed is not None and removed < 0.5:
+        return "pileupgen translate --t-release auto, then pileupgen validate"
+    if comparison.kind != "features" and "auc_cells" not in comparison.headline:
+        return "pileupgen validate --cells, for the test on cells; and look at the report"
+    return "look at the report; pileupgen compare RUN… puts runs side by side"

@@ -1,14 +1,14 @@
-"""What every command shares on the terminal: console, progress bars, closing lines."""
+"""What every command shares on the terminal: console, progress bars, messages."""
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -21,13 +21,71 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from pileupgen.progress import Advance
+from pileupgen.progress import Advance, Listener, is_main_process
 
 _LOG_WIDTH = 120
 """Columns where the output is no terminal: a batch farm's log."""
+_LABEL_WIDTH = 7
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else _LOG_WIDTH)
 error_console = Console(stderr=True, highlight=False)
+
+
+class Terminal(Listener):
+    """Shows progress and messages on the terminal, warnings on standard error."""
+
+    def progress(
+        self, description: str, total: int | None, unit: str = "events"
+    ) -> AbstractContextManager[Advance]:
+        """Open a bar with count, rate, elapsed and remaining time.
+
+        Where the output is no terminal (a batch farm's log) one closing line is printed instead.
+        """
+        return _bar(description, total, unit)
+
+    def stage(self, name: str, total: int) -> AbstractContextManager[Advance]:
+        """Open a live line with losses; where the output is no terminal, a few plain ones."""
+        from pileupgen.cli.ui.training_view import live_stage
+
+        return live_stage(name, total)
+
+    def read(self, what: object, note: str = "") -> None:
+        """Tell what a command reads."""
+        _say("bold", "read", what, note)
+
+    def wrote(self, path: Path, note: str = "") -> None:
+        """Tell what a command wrote."""
+        _say("bold green", "wrote", path, note)
+
+    def current(self, stage: str, path: Path) -> None:
+        """Tell that nothing had to be done."""
+        _say("bold cyan", "as is", f"{stage}: inputs unchanged, {path} is current")
+
+    def tell(self, label: str, text: str) -> None:
+        """Tell a fact found on the way."""
+        _say("bold", label, text)
+
+    def next(self, command: str) -> None:
+        """Tell what to run next."""
+        _say("bold", "next", command)
+
+    def warn(self, message: str) -> None:
+        """Warn on standard error."""
+        error_console.print(f"[bold yellow]warning[/] {escape(message)}", soft_wrap=True)
+
+
+terminal = Terminal()
+
+
+def quiet_unless_main() -> None:
+    """Leave telling, other than of errors, to the first of several processes."""
+    console.quiet = not is_main_process()
+
+
+def _say(style: str, label: str, what: object, note: str = "") -> None:
+    extra = f"  [dim]{escape(note)}[/]" if note else ""
+    space = " " * max(1, _LABEL_WIDTH - len(label))
+    console.print(f"[{style}]{label}[/]{space}{escape(str(what))}{extra}", soft_wrap=True)
 
 
 class RateColumn(ProgressColumn):
@@ -45,11 +103,7 @@ class RateColumn(ProgressColumn):
 
 
 @contextmanager
-def progress(description: str, total: int | None, unit: str = "events") -> Iterator[Advance]:
-    """A bar with count, rate, elapsed and remaining time; yields its ``advance``.
-
-    Where the output is no terminal (a batch farm's log) one closing line is printed instead.
-    """
+def _bar(description: str, total: int | None, unit: str) -> Iterator[Advance]:
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
@@ -70,42 +124,3 @@ def progress(description: str, total: int | None, unit: str = "events") -> Itera
                 bar.update(task, advance=n)
 
         yield advance
-
-
-def is_main_process() -> bool:
-    """Whether this is the first of the processes that a launcher has started, or the only one."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def quiet_unless_main() -> None:
-    """Leave telling, other than of errors, to the first of several processes."""
-    console.quiet = not is_main_process()
-
-
-def say_read(what: object) -> None:
-    """Tell what a command reads."""
-    console.print(f"[bold]read[/]   {what}", soft_wrap=True)
-
-
-def say_wrote(path: Path, note: str = "") -> None:
-    """Tell what a command wrote."""
-    console.print(
-        f"[bold green]wrote[/]  {path}{f'  [dim]{note}[/]' if note else ''}", soft_wrap=True
-    )
-
-
-def say_current(stage: str, path: Path) -> None:
-    """Tell that nothing had to be done."""
-    console.print(
-        f"[bold cyan]as is[/]  {stage}: inputs unchanged, {path} is current", soft_wrap=True
-    )
-
-
-def say_next(command: str) -> None:
-    """Tell what to run next."""
-    console.print(f"[bold]next[/]   {command}", soft_wrap=True)
-
-
-def warn(message: str) -> None:
-    """A warning on standard error."""
-    error_console.print(f"[bold yellow]warning[/] {message}", soft_wrap=True)

@@ -6,16 +6,15 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pileupgen.cli.ui.console import is_main_process, warn
+from pileupgen.cli.ui.console import terminal
+from pileupgen.progress import is_main_process
 
 
 class _ConsoleHandler(logging.Handler):
     """Hands the library's warnings to the console."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        from rich.markup import escape
-
-        warn(escape(record.getMessage()))
+        terminal.warn(record.getMessage())
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.progress import (
     BarColumn,
@@ -21,6 +21,11 @@ from rich.text import Text
 
 from pileupgen.cli.ui.console import console
 from pileupgen.progress import Advance
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from pileupgen.training.run_training import TrainingSummary
 
 _N_LINES = 5
 """Lines a stage prints where there is no terminal."""
@@ -118,3 +123,36 @@ def clock(seconds: float) -> str:
     """
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
+def training_tables(summary: TrainingSummary) -> tuple[Table, Table]:
+    """Show what was trained, and how separable the domains are over the diffusion time."""
+    from rich.table import Table
+
+    table = Table(title=f"Trained on {summary.n_train[0]} mc and {summary.n_train[1]} data events")
+    for column in ("network", "parameters", "steps", "loss", "held-out loss", "time"):
+        table.add_column(column, justify="left" if column == "network" else "right")
+    for name, history in summary.histories.items():
+        last = (
+            history[-1] if history else {"step": 0, "loss": float("nan"), "held_out": float("nan")}
+        )
+        table.add_row(
+            name,
+            f"{summary.parameters[name]:,}",
+            f"{last['step']:.0f}",
+            f"{last['loss']:.4f}",
+            f"{last['held_out']:.4f}",
+            clock(summary.seconds[name]),
+        )
+    release = summary.release
+    low = Table(title=f"Separability on {release.n_mc} + {release.n_data} held-out events")
+    for column in ("t", "AUC of ln r [68 %]", "ESS"):
+        low.add_column(column, justify="right")
+    for index in range(0, len(release.t), max(len(release.t) // 8, 1)):
+        interval = f"\\[{release.auc_low[index]:.3f}, {release.auc_high[index]:.3f}]"
+        low.add_row(
+            str(release.t[index]),
+            f"{release.auc[index]:.3f} {interval}",
+            f"{release.ess[index]:.2f}",
+        )
+    return table, low

@@ -1,14 +1,14 @@
-"""The way of the event that a validation shows, from a run and its translated store."""
+"""The path of the event that a validation shows, from a run and its translated store."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from pileupgen.cli.event_strip import event_path
 from pileupgen.compare.display import Display
 from pileupgen.run import RunDirectory
 from pileupgen.samples.store import ImageStore
+from pileupgen.workflow.event_path import event_path
 
 WAYS = {
     "partial": ("--t-release", "300", "--w", "0"),
@@ -37,10 +37,10 @@ def test_it_is_found_where_there_is_one(tiny_run, command, tmp_path, way):
     assert event_path(RunDirectory(run), source, store, None) is None
 
 
-def test_a_store_of_another_model_has_none(tiny_run, foreign_store, capsys):
+def test_a_store_of_another_model_has_none(tiny_run, foreign_store, caplog):
     found = event_path(RunDirectory(tiny_run), *foreign_store)
     assert found is None
-    assert "another model" in capsys.readouterr().err.replace("\n", " ")
+    assert "another model" in caplog.text
 
 
 @pytest.fixture

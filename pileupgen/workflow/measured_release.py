@@ -10,10 +10,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from pileupgen.compare.pareto import recommend
+from pileupgen.diffusion.settings import Mode, Settings
+from pileupgen.progress import SILENT, Listener
+from pileupgen.run import RunDirectory
+from pileupgen.workflow.scan import measure_ways
+
 if TYPE_CHECKING:
     from pileupgen.diffusion.pipeline import PileupTranslationPipeline
-    from pileupgen.diffusion.settings import Settings
-    from pileupgen.run import RunDirectory
 
 FRACTIONS = (0.1, 0.2, 0.3, 0.45, 0.6, 0.8)
 """Release times tried, over the number of timesteps."""
@@ -29,6 +33,7 @@ def measured_release(
     pipeline: PileupTranslationPipeline,
     settings: Settings,
     seed: int,
+    listener: Listener = SILENT,
 ) -> Settings:
     """Settings with the measured release, or without diffusion where that is no worse.
 
@@ -42,24 +47,24 @@ def measured_release(
     settings : Settings
         With ``t_release`` "auto".
     seed : int
+    listener : Listener
+        Told what is chosen and why.
     """
-    from pileupgen.cli.scan import measure_ways
-    from pileupgen.cli.ui.console import console
-    from pileupgen.compare.pareto import recommend
-    from pileupgen.diffusion.settings import Settings as Way
-
     tolerance = settings.tolerance
     lowest = MIN_SOURCE_CORRELATION if tolerance is None else tolerance
     times = sorted({round(part * pipeline.num_train_timesteps) for part in FRACTIONS})
     tried = [replace(settings, t_release=t, tolerance=None, timesteps=None) for t in times]
+    without: tuple[Mode, ...] = ("calibrate", "transport")
     plain = [
-        replace(Way(mode=mode), t_release=0, n_correction_events=settings.n_correction_events)
-        for mode in ("calibrate", "transport")
+        replace(Settings(mode=mode), t_release=0, n_correction_events=settings.n_correction_events)
+        for mode in without
     ]
     ways = [*plain, *tried]
-    points, _ = measure_ways(directory, model, pipeline, ways, N_EVENTS, seed, "release     ")
+    points, _ = measure_ways(
+        directory, model, pipeline, ways, N_EVENTS, seed, "release     ", listener
+    )
     best, rule = recommend(points, lowest)
-    console.print(f"[bold]release[/] {best.label}: {rule}", soft_wrap=True)
+    listener.tell("release", f"{best.label}: {rule}")
     chosen = ways[points.index(best)]
     return replace(
         chosen,

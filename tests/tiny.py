@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import typer
 import yaml
 from typer.testing import CliRunner
 
 from pileupgen.errors import PileupgenError
-from tests.conftest import SMALL_GRID, write_sample
+from tests.toys import SMALL_GRID
 
 CONFIG = {
     "name": "tiny",
@@ -32,8 +33,12 @@ def command() -> Command:
     """Run a command; what it said, or the error it ended with."""
     from pileupgen.cli.main import app
 
-    def run(*arguments: str | Path, error: type[PileupgenError] | None = None) -> str:
-        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    def run(
+        *arguments: str | Path,
+        error: type[PileupgenError] | None = None,
+        program: typer.Typer = app,
+    ) -> str:
+        result = CliRunner().invoke(program, [str(argument) for argument in arguments])
         if error is not None:
             assert isinstance(result.exception, error), result.exception or result.output
             return f"{result.exception.message} {result.exception.hint}"
@@ -47,6 +52,8 @@ def command() -> Command:
 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory, command: Command) -> Path:
+    from tests.conftest import write_sample
+
     folder = tmp_path_factory.mktemp("tiny")
     run, config = folder / "run", folder / "tiny.yaml"
     config.write_text(yaml.safe_dump(CONFIG))

@@ -1,8 +1,13 @@
-"""The way of the event that `validate` shows, through the model that translated it."""
+"""The path of the event that a validation shows, through the model that translated it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pileupgen.progress import SILENT, Listener
+from pileupgen.workflow.model import load_pipeline, model_identity
 
 if TYPE_CHECKING:
     from pileupgen.compare.display import Display
@@ -12,36 +17,36 @@ if TYPE_CHECKING:
 
 
 def event_path(
-    run: RunDirectory, source: ImageStore, translated: ImageStore, display: Display | None
+    directory: RunDirectory,
+    source: ImageStore,
+    translated: ImageStore,
+    display: Display | None,
+    listener: Listener = SILENT,
 ) -> EventPath | None:
     """Follow the displayed event as it was translated.
 
     Parameters
     ----------
-    run : RunDirectory
+    directory : RunDirectory
         Of the model.
     source, translated : ImageStore
     display : Display or None
         The event.
+    listener : Listener
+        Warned where the store is of another model.
 
     Returns
     -------
     EventPath or None
-        None where there is no way to show: no images or model, or another one's; no release.
+        None where there is no path to show: no images or model, or another one's; no release.
     """
-    import numpy as np
-
-    from pileupgen.cli.ui.console import warn
-    from pileupgen.cli.ui.translation_options import model_identity
-
-    made_by = translated.provenance
-    if display is None or "model" not in made_by or not (run.model / "model_index.json").is_file():
+    made_by, model = translated.provenance, directory.model
+    if display is None or "model" not in made_by or not (model / "model_index.json").is_file():
         return None
-    if model_identity(run) != made_by["model"]:
-        warn(f"{translated.path} is of another model than {run.model}: no event's way is drawn")
+    if model_identity(directory) != made_by["model"]:
+        listener.warn(f"{translated.path} is of another model than {model}: no path is drawn")
         return None
 
-    from pileupgen.cli.translation_job import load_pipeline
     from pileupgen.compare.selection import rows_of_events
     from pileupgen.diffusion.direction import Direction
     from pileupgen.diffusion.event_path import follow_event, has_path
@@ -50,18 +55,17 @@ def event_path(
     settings = Settings.from_dict(made_by)
     if settings.release == "per-event":
         place = int(np.argmax(translated.columns["source_event"] == display.source_event))
-        own = int(translated.columns["t_release"][place])
-        settings = settings.at(own)
+        settings = settings.at(int(translated.columns["t_release"][place]))
     if not has_path(settings):
         return None
     row = rows_of_events(source, np.array([display.source_event]))
     event = source.read(row)
     return follow_event(
-        load_pipeline(run, "cpu"),
+        load_pipeline(directory, "cpu"),
         event.energy[0],
         float(event.mu[0]),
         display.source_event,
         int(made_by["seed"]),
         settings,
-        Direction(**made_by["direction"]) if "direction" in made_by else None,
+        Direction(**made_by["direction"]),
     )

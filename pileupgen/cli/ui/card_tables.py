@@ -1,0 +1,45 @@
+"""What the files of a data card hold, as tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from pileupgen.samples.check import CardCheck
+
+
+def card_table(found: CardCheck) -> Table:
+    """Show the first events of a card's files."""
+    import numpy as np
+
+    n = len(found.images)
+    table = Table(title=f"the first {n} events", title_justify="left", show_header=False)
+    table.add_row("events in all files, about", f"{found.n_events:,}")
+    known = found.mu[np.isfinite(found.mu)]
+    table.add_row("⟨μ⟩", f"{known.mean():.1f}" if len(known) else "unknown")
+    total = "ΣE" if found.grid.is_shower else "ΣE_T"
+    table.add_row(f"⟨{total}⟩ / GeV", f"{found.sum_et.mean():.1f}")
+    table.add_row("towers an event", f"{found.n_towers / n:.0f}")
+    table.add_row("towers shared by cells", f"{found.n_shared / max(found.n_towers, 1):.1%}")
+    for layer, image in zip(found.grid.layers, found.images.swapaxes(0, 1), strict=True):
+        table.add_row(f"occupancy {layer}", f"{np.count_nonzero(image) / image.size:.4f}")
+    table.add_row("energy outside the grid", f"{found.energy_outside:.1%}")
+    return table
+
+
+def feature_table(found: CardCheck) -> Table:
+    """Show the features of a card's table."""
+    from rich.markup import escape
+
+    from pileupgen.samples.check_features import feature_label
+
+    grid, values = found.grid, found.images[:, :, 0, 0].astype("float64")
+    table = Table(title=f"the first {len(values):,} events", title_justify="left")
+    for column in ("feature", "mean", "sd", "min", "max"):
+        table.add_column(column, justify="left" if column == "feature" else "right")
+    for name, unit, column in zip(grid.layers, grid.units or (), values.T, strict=True):
+        numbers = (column.mean(), column.std(), column.min(), column.max())
+        table.add_row(escape(feature_label(name, unit)), *(f"{number:.4g}" for number in numbers))
+    return table

@@ -1,0 +1,92 @@
+"""The calibration after the decode, fitted once for a model and settings and kept with the run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pileupgen.diffusion.direction import Direction
+from pileupgen.diffusion.production import Member
+from pileupgen.files import folder_written_whole
+from pileupgen.models.correction.correlations import FieldCorrection
+from pileupgen.models.correction.marginals import MarginalCorrection
+from pileupgen.progress import SILENT, Listener
+from pileupgen.run import RunDirectory, fingerprint
+from pileupgen.samples.store import ImageStore
+
+if TYPE_CHECKING:
+    from pileupgen.diffusion.pipeline import Correction, PileupTranslationPipeline
+    from pileupgen.diffusion.settings import Settings
+
+REAL_PER_CORRECTION_EVENT = 4
+"""Real training events read for each translated one: they need no network."""
+
+
+def ready_member(
+    directory: RunDirectory,
+    model: str,
+    pipeline: PileupTranslationPipeline,
+    settings: Settings,
+    seed: int,
+    direction: Direction | None = None,
+    listener: Listener = SILENT,
+) -> Member:
+    """Give a pipeline its calibration after the decode, fitted once and kept with the run.
+
+    Parameters
+    ----------
+    directory : RunDirectory
+        Of the pipeline; its training events fit the calibration.
+    model : str
+        Identity of the model.
+    pipeline : PileupTranslationPipeline
+    settings : Settings
+    seed : int
+    direction : Direction, optional
+        mc to data, if not given.
+    listener : Listener
+        Shown the progress of the fit.
+    """
+    if not settings.corrects:
+        return Member(pipeline, settings)
+    way = direction or Direction()
+    # Neither weights nor further draws enter the scores that the correction is fitted on.
+    others = ("log_weight_limit", "n_draws")
+    relevant = {key: v for key, v in settings.provenance().items() if key not in others}
+    folder = directory.path / "correction" / fingerprint([relevant, seed, model, way.to_dict()])
+    kind = FieldCorrection if settings.corrects_correlations else MarginalCorrection
+    if (folder / "config.json").is_file():
+        return Member(pipeline, settings, kind.from_pretrained(folder))
+    correction = _fit(directory, pipeline, settings, seed, way, listener)
+    with folder_written_whole(folder) as aside:
+        correction.save_pretrained(aside)
+    return Member(pipeline, settings, correction)
+
+
+def _fit(
+    directory: RunDirectory,
+    pipeline: PileupTranslationPipeline,
+    settings: Settings,
+    seed: int,
+    direction: Direction,
+    listener: Listener,
+) -> Correction:
+    n_events = settings.n_correction_events
+    own = ImageStore(directory.images(direction.source))
+    images = own.read(own.indices_by_weight("train", n_events))
+    real = None
+    if settings.corrects_correlations:
+        target = ImageStore(directory.images(direction.target))
+        real = target.read(target.indices_by_weight("train", REAL_PER_CORRECTION_EVENT * n_events))
+    with listener.progress("correction     ", len(images)) as advance:
+        return pipeline.fit_correction(
+            images.energy,
+            images.mu,
+            np.asarray(images.event_id),
+            seed,
+            settings,
+            advance,
+            **direction.to_dict(),
+            real=real,
+        )

@@ -1,0 +1,112 @@
+"""Image stores for other software."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pileupgen.errors import OutputError, StoreError
+from pileupgen.workflow.run import Run, open_store
+
+Format = Literal["root", "npz", "parquet", "overlay"]
+_SUFFIX: dict[Format, str] = {
+    "root": ".root",
+    "npz": ".npz",
+    "parquet": ".parquet",
+    "overlay": ".overlay.h5",
+}
+_NEXT: dict[Format, str] = {
+    "root": "pileupgen cards check CARD, with format: delphes and this file, or any Delphes reader",
+    "npz": "numpy.load",
+    "parquet": "pyarrow.parquet.read_table or awkward.from_parquet",
+    "overlay": "pileupgen.samples.overlay_library.OverlayLibrary",
+}
+_NEXT_OF_TABLE: dict[Format, str] = {
+    **_NEXT,
+    "root": "uproot.open(…)['features'], or a card with format: features and tree: features",
+    "parquet": "pyarrow.parquet.read_table, or a card with format: features",
+}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file for other software.
+
+    Attributes
+    ----------
+    path : Path
+    n_events : int
+    """
+
+    path: Path
+    n_events: int
+
+
+def export(
+    run: Run,
+    kind: Format = "root",
+    *,
+    store: Path | None = None,
+    output: Path | None = None,
+    split: str = "all",
+    max_events: int | None = None,
+) -> Exported:
+    """Write events of a store for other software.
+
+    Parameters
+    ----------
+    run : Run
+    kind : str
+        ``root``: a Delphes-like file, or of a table of features a tree of flat branches; ``npz``;
+        ``parquet``; ``overlay``: a library of pileup events in a fixed order.
+    store : Path, optional
+        The run's translated store if not given.
+    output : Path, optional
+        File to write; beside the store if not given.
+    split : str
+        ``train``, ``validation``, ``test``, or ``all``.
+    max_events : int, optional
+
+    Raises
+    ------
+    MissingInputError
+        If there is no such store.
+    StoreError
+        If it has no events in the split, or nothing that the format holds.
+    OutputError
+        If the file cannot be written.
+    """
+    from pileupgen.samples import export as library
+    from pileupgen.samples import export_features as features
+    from pileupgen.samples.overlay_library import export_overlay
+
+    path = store or run.directory.translated
+    source = open_store(path, f"pileupgen translate{run.arguments}")
+    rows = source.indices(split, max_events)
+    target = output or path.with_name(path.stem + _SUFFIX[kind])
+    is_table = source.grid.is_feature_table
+    if is_table and kind == "overlay":
+        raise StoreError(
+            f"{path} is a table of features: it has no towers for --format {kind}.",
+            "Choose --format root, npz or parquet.",
+        )
+    if not len(rows):
+        raise StoreError(f"{path} has no events in split '{split}'.", "Choose another --split.")
+    if target.resolve() == path.resolve():
+        raise OutputError(f"{target} is the store itself.", "Choose another --output.")
+    run.listener.read(f"{path}, {len(rows):,} of {len(source):,} events")
+    with run.listener.progress(f"export to {kind}", len(rows)) as advance:
+        if kind == "overlay":
+            export_overlay(source, rows, target, run.config.seed, advance)
+        else:
+            write = {
+                "root": features.export_root_features if is_table else library.export_root,
+                "npz": library.export_npz,
+                "parquet": features.export_parquet_features if is_table else library.export_parquet,
+            }[kind]
+            write(source, rows, target, advance)
+    size = target.stat().st_size / 1e6
+    run.listener.wrote(target, f"{len(rows):,} events, {size:.1f} MB")
+    run.listener.next((_NEXT_OF_TABLE if is_table else _NEXT)[kind])
+    return Exported(target, len(rows))

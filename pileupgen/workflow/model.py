@@ -1,0 +1,81 @@
+"""A run's trained model: its identity, its pipeline, its release scan."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from pileupgen.errors import ConfigError, RunError
+from pileupgen.run import RunDirectory, fingerprint, hash_file
+
+if TYPE_CHECKING:
+    from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+    from pileupgen.diffusion.release import ReleaseScan
+
+
+def model_identity(directory: RunDirectory) -> str:
+    """Fingerprint of a trained model: what it was made from, and its weights.
+
+    Raises
+    ------
+    RunError
+        If the run has no trained model.
+    """
+    made_from = directory.details("train")["made_from"]
+    weights = sorted(directory.model.rglob("*.safetensors"))
+    return fingerprint([made_from, {str(p.parent.name): hash_file(p) for p in weights}])
+
+
+def load_pipeline(directory: RunDirectory, device: str) -> PileupTranslationPipeline:
+    """Load a run's pipeline, its networks on a device.
+
+    Raises
+    ------
+    RunError
+        If there is none, or it is damaged.
+    """
+    from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+
+    pipeline: PileupTranslationPipeline = PileupTranslationPipeline.from_pretrained(directory.model)
+    for network in (pipeline.autoencoder, pipeline.denoiser, pipeline.ratio):
+        network.to(device)
+    return pipeline
+
+
+def choose_device(device: str | None) -> str:
+    """Give the device asked for, or CUDA, MPS, CPU in this order.
+
+    Raises
+    ------
+    ConfigError
+        If the device does not exist here.
+    """
+    import torch
+
+    if device is None:
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(
+            f"Device '{device}' cannot be used: {str(error).splitlines()[0]}", "Try --device cpu."
+        ) from error
+    return device
+
+
+def read_release_scan(directory: RunDirectory) -> ReleaseScan:
+    """Read the release scan of a trained run.
+
+    Raises
+    ------
+    RunError
+        If there is none, or it is damaged.
+    """
+    from pileupgen.diffusion.release import ReleaseScan
+
+    try:
+        return ReleaseScan.from_dict(json.loads((directory.model / "release.json").read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise RunError(f"No release scan in {directory.model}: {error}.", "Train anew.") from error

@@ -1,0 +1,269 @@
+"""Fidelity and source correlation over ways to translate, and the one to recommend."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from io import StringIO
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pileupgen.compare.pareto import Judge, ScanPoint, recommend
+from pileupgen.diffusion.production import Production, Rows
+from pileupgen.diffusion.settings import UNRELEASED, WITHOUT_NETWORK, Settings
+from pileupgen.diffusion.weights import WeightSummary
+from pileupgen.files import write_whole
+from pileupgen.progress import SILENT, Listener
+from pileupgen.run import RunDirectory, fingerprint
+from pileupgen.samples.store import Images, ImageStore, usable_weights
+from pileupgen.workflow.correction import ready_member
+from pileupgen.workflow.model import choose_device, load_pipeline, model_identity
+from pileupgen.workflow.operating_point import write_operating_point
+from pileupgen.workflow.run import Run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+    from pileupgen.measure.bootstrap import Estimate
+
+T_RELEASE = (150, 300, 600, 995)
+W = (0.0, 2.0)
+MODES = ("calibrate", "transport", "partial", "invert")
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """What a scan found.
+
+    Attributes
+    ----------
+    points : tuple of ScanPoint
+        Every way, measured.
+    best : ScanPoint
+        The recommended one.
+    rule : str
+        How it was chosen, in words.
+    references : dict of Estimate
+        Mean W1/σ of ``reference`` and ``source``.
+    """
+
+    points: tuple[ScanPoint, ...]
+    best: ScanPoint
+    rule: str
+    references: dict[str, Estimate]
+
+    def figures(self) -> dict[str, Figure]:
+        """Draw fidelity against source correlation, and against cost where that differs."""
+        from pileupgen.report.figures.pareto import cost_figure, pareto_figure
+
+        reference = self.references["reference"]
+        figures = {"front": pareto_figure(self.points, reference, self.best)}
+        if len({point.n_evaluations for point in self.points if point.n_evaluations}) > 1:
+            figures["cost"] = cost_figure(self.points, reference)
+        return figures
+
+    def to_csv(self) -> str:
+        """Write one line a point: its settings, then its numbers."""
+        keys = list(self.points[0].settings)
+        numbers = ("w1", "w1_low", "w1_high", "block", "block_low", "block_high", "auc", "ess")
+        lines: list[list[Any]] = [[*keys, "n_evaluations", "n_events", *numbers]]
+        for point in self.points:
+            values = [point.settings[key] for key in keys]
+            values += [point.n_evaluations, point.n_events]
+            values += [point.w1.value, point.w1.low, point.w1.high]
+            values += [point.block.value, point.block.low, point.block.high, point.auc, point.ess]
+            lines.append([f"{v:.6g}" if isinstance(v, float) else v for v in values])
+        text = StringIO()
+        csv.writer(text, lineterminator="\n").writerows(lines)
+        return text.getvalue()
+
+
+def scan(
+    run: Run,
+    *,
+    t_release: Sequence[int] = T_RELEASE,
+    w: Sequence[float] = W,
+    modes: Sequence[str] = MODES,
+    steps: Sequence[int] | None = None,
+    samplers: Sequence[str] | None = None,
+    n_events: int = 300,
+    min_source_correlation: float = 0.8,
+    seed: int | None = None,
+    device: str | None = None,
+) -> Scanned:
+    """Measure ways to translate on validation events, and recommend one.
+
+    A point once measured is kept. The recommendation is what a translation takes by default.
+
+    Parameters
+    ----------
+    run : Run
+        Trained.
+    t_release, w, modes, steps, samplers : sequence
+        Values of which all combinations are measured; of the last two the config's if not given.
+        All other settings are the config's.
+    n_events : int
+        Validation events of mc and of data at most.
+    min_source_correlation : float
+        Block source correlation to recommend at least.
+    seed : int, optional
+        The config's if not given.
+    device : str, optional
+
+    Raises
+    ------
+    ConfigError
+        If a value does not fit.
+    RunError
+        If there is no trained model.
+    """
+    directory, listener = run.directory, run.listener
+    settings = run.config.translate
+    ways = list(
+        _ways(
+            settings,
+            {
+                "mode": modes,
+                "t_release": t_release,
+                "w": w,
+                "num_inference_steps": steps or [settings.num_inference_steps],
+                "sampler": samplers or [settings.sampler],
+            },
+        )
+    )
+    model = model_identity(directory)
+    run.adopt()
+    for part in (run.store("mc").path, run.store("data").path, directory.model):
+        listener.read(part)
+    pipeline = load_pipeline(directory, choose_device(device))
+    for way in ways:
+        pipeline.check(way)
+    chosen = run.config.seed if seed is None else seed
+    points, references = measure_ways(
+        directory, model, pipeline, ways, n_events, chosen, "scan        ", listener
+    )
+    best, rule = recommend(points, min_source_correlation)
+    found = Scanned(tuple(points), best, rule, references)
+    _write(run, found)
+    write_operating_point(run, model, best.to_dict(), rule)
+    listener.tell("point", f"{best.label}: {rule}")
+    return found
+
+
+def _ways(settings: Settings, axes: dict[str, Sequence[Any]]) -> Iterator[Settings]:
+    """Every combination that differs in something that matters."""
+    base = {**settings.to_dict(), "timesteps": None}
+    seen = set()
+    for values in itertools.product(*axes.values()):
+        fields = {**base, **dict(zip(axes, values, strict=True))}
+        if fields["mode"] in UNRELEASED:
+            fields["t_release"] = 0
+        if fields["mode"] in WITHOUT_NETWORK:
+            fields |= {"w": 0.0, "num_inference_steps": 1, "sampler": "dpmsolver++"}
+        way = Settings.from_dict(fields)
+        if way.mode == "invert":
+            way = Settings.from_dict({**fields, "sampler": way.inversion_sampler})
+        if way not in seen:
+            seen.add(way)
+            yield way
+
+
+def measure_ways(
+    directory: RunDirectory,
+    model: str,
+    pipeline: PileupTranslationPipeline,
+    ways: Sequence[Settings],
+    n_events: int,
+    seed: int,
+    title: str,
+    listener: Listener = SILENT,
+) -> tuple[list[ScanPoint], dict[str, Estimate]]:
+    """Translate validation events in some ways and measure them; what is known is kept.
+
+    Parameters
+    ----------
+    directory : RunDirectory
+    model : str
+        Identity of the model.
+    pipeline : PileupTranslationPipeline
+    ways : sequence of Settings
+    n_events : int
+        Validation events of mc and of data at most.
+    seed : int
+    title : str
+        Of the progress bar.
+    listener : Listener
+
+    Returns
+    -------
+    points : list of ScanPoint
+        One for each way.
+    references : dict of Estimate
+        Mean W1/σ of reference and source.
+    """
+    mc, data = (ImageStore(directory.images(domain)) for domain in ("mc", "data"))
+    rows = mc.indices("validation", n_events)
+    judge = _judge(mc, data, n_events, seed)
+    common = [model, mc.provenance, data.provenance, n_events, seed]
+    points: list[ScanPoint] = []
+    with listener.progress(title, len(ways), "points") as advance:
+        for way in ways:
+            name = f"{fingerprint([way.provenance(), common])}.json"
+            path = directory.path / "scan" / "points" / name
+            if path.is_file():
+                points.append(ScanPoint.from_dict(json.loads(path.read_text(encoding="utf-8"))))
+                advance(1, f"{way.describe()} (kept)")
+                continue
+            point = _measure(directory, pipeline, model, way, mc, rows, judge, seed)
+            write_whole(path, json.dumps(point.to_dict(), indent=2, ensure_ascii=False))
+            points.append(point)
+            advance(1, way.describe())
+    return points, judge.references()
+
+
+def _judge(mc: ImageStore, data: ImageStore, n_events: int, seed: int) -> Judge:
+    source = mc.indices("validation", n_events)
+    target = data.indices("validation", n_events)
+    others = data.indices("train")
+    n = min(len(source), len(others))
+    reference = np.sort(np.random.default_rng([seed, 5]).permutation(others)[:n])
+    return Judge.of(
+        data.batches(target), data.batches(reference), mc.batches(source), data.grid, seed
+    )
+
+
+def _measure(
+    directory: RunDirectory,
+    pipeline: PileupTranslationPipeline,
+    model: str,
+    settings: Settings,
+    mc: ImageStore,
+    rows: Rows,
+    judge: Judge,
+    seed: int,
+) -> ScanPoint:
+    member = ready_member(directory, model, pipeline, settings, seed)
+    # Translated events carry the weights of their sources.
+    parts = list(Production(mc, rows, [member], seed).translate(rows))
+    columns = {key: np.concatenate([part[1][key] for part in parts]) for key in parts[0][1]}
+    columns["weight"] = usable_weights(mc.columns)[rows]
+    images = Images(np.concatenate([part[0] for part in parts]), mc.grid, columns)
+    ess = WeightSummary.of(columns["log_ratio"], settings.log_weight_limit).ess
+    way, label = settings.way(), settings.describe()
+    return judge.measure([images], way, label, settings.n_evaluations, ess)
+
+
+def _write(run: Run, found: Scanned) -> None:
+    from pileupgen.report.figures import write_figure
+
+    folder = run.directory.path / "scan"
+    write_whole(folder / "front.csv", found.to_csv())
+    run.listener.wrote(folder / "front.csv", f"{len(found.points)} points")
+    for name, figure in found.figures().items():
+        for written in write_figure(figure, folder, name):
+            run.listener.wrote(written)

@@ -1,0 +1,306 @@
+"""How near translated events come to real ones: the comparison, its page and its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pileupgen import __version__
+from pileupgen.compare.results import SCHEMA_VERSION, Comparison, InputFile
+from pileupgen.compare.validation import ComparisonSettings, validate_stores
+from pileupgen.errors import InputError, MissingInputError
+from pileupgen.files import write_whole
+from pileupgen.report.metrics_file import read_metrics
+from pileupgen.report.page import NAME, write_report
+from pileupgen.report.release_curve import read_release_curve
+from pileupgen.run import fingerprint, hash_file, versions
+from pileupgen.samples.store import ImageStore
+from pileupgen.workflow.event_path import event_path
+from pileupgen.workflow.model import choose_device
+from pileupgen.workflow.run import Run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from matplotlib.figure import Figure
+
+    from pileupgen.compare.validation import Validation
+    from pileupgen.parallel import Executor
+    from pileupgen.parallel.farm import Farm
+
+PRELOAD = ("pileupgen.compare.validation", "sklearn.ensemble")
+"""Modules that processes which measure and compare load once for all."""
+_CONTROL = "control"
+"""Role of controls' stores, before their number."""
+
+
+@dataclass(frozen=True)
+class Validated:
+    """A comparison of translated with real events.
+
+    Attributes
+    ----------
+    comparison : Comparison
+        All numbers, as ``metrics.json`` holds them.
+    folder : Path
+        Holds ``report.html``, ``metrics.json`` and the figures.
+    is_new : bool
+        Whether it was made by this call.
+    """
+
+    comparison: Comparison
+    folder: Path
+    is_new: bool
+    comparing: _Comparing
+
+    @property
+    def headline(self) -> dict[str, float]:
+        """The headline numbers by name, such as ``mean_w1`` and ``shift_removed``."""
+        return self.comparison.headline
+
+    @property
+    def report(self) -> Path:
+        """The page with verdict, tables and figures."""
+        return self.folder / NAME
+
+    @property
+    def validation(self) -> Validation:
+        """The comparison with the samples that it was made from; measured anew if it was kept."""
+        return self.comparing.validation
+
+    def figures(self) -> dict[str, Figure]:
+        """Draw all figures of the report; of a comparison that was kept it is measured anew."""
+        return {name: draw() for name, draw in self.comparing.drawings()}
+
+
+@dataclass(frozen=True)
+class _Comparing:
+    """Stores and settings of a comparison, made when first asked for."""
+
+    run: Run
+    stores: dict[str, ImageStore]
+    settings: ComparisonSettings
+    has_ladder: bool
+    farm: Farm | None
+
+    @cached_property
+    def validation(self) -> Validation:
+        """The comparison."""
+        executor: Executor | None = None
+        if self.farm is not None:
+            executor = self.farm.open(*PRELOAD, logs=self.run.directory.logs)
+            executor.require_visible([store.path.absolute() for store in self.stores.values()])
+        stores = self.stores
+        found = validate_stores(
+            stores["target"],
+            stores["source"],
+            stores["translated"],
+            self.settings,
+            truth=stores.get("truth"),
+            controls=[store for role, store in stores.items() if role.startswith(_CONTROL)],
+            progress=self.run.listener.progress,
+            executor=executor,
+        )
+        if executor is not None:
+            executor.release()
+        return found
+
+    def drawings(self) -> Iterator[tuple[str, Callable[[], Figure]]]:
+        """Yield the names of figures and what draws them."""
+        from pileupgen.report.figures import validation_figures
+
+        source, translated = self.stores["source"], self.stores["translated"]
+        display, directory = self.validation.display, self.run.directory
+        path = event_path(directory, source, translated, display, self.run.listener)
+        curve = read_release_curve(directory.model / "release.json")
+        t_release = translated.provenance.get("t_release")
+        marked = t_release if isinstance(t_release, int) else None
+        return validation_figures(self.validation, curve, marked, path)
+
+
+def validate(
+    run: Run,
+    *,
+    translated: Path | str | None = None,
+    truth: Path | str | None = None,
+    controls: Sequence[Path | str] = (),
+    weighted: bool | None = None,
+    cells: bool | None = None,
+    jets: bool | None = None,
+    ladder: bool | None = None,
+    quick: bool = False,
+    seed: int | None = None,
+    device: str | None = None,
+    farm: Farm | None = None,
+) -> Validated:
+    """Compare translated with real events, unless the same comparison is there.
+
+    Only events that no stage was trained on enter. The reference is real against other real
+    events, the source is simulation as it is.
+
+    Parameters
+    ----------
+    run : Run
+    translated : path, optional
+        Translated store; the run's own if not given.
+    truth : path, optional
+        Store of the same interactions in the data's detector, event by event with the mc store.
+    controls : sequence of path
+        Stores translated from data to data, or from mc to mc.
+    weighted, cells, jets, ladder : bool, optional
+        Use the translated events' weights; make the two-sample test on cells; find pileup jets;
+        compare with variants of the translation that have one part left out each. The config's if
+        not given.
+    quick : bool
+        No two-sample tests.
+    seed : int, optional
+        The config's if not given.
+    device : str, optional
+        Of the test on cells.
+    farm : Farm, optional
+        Where events are measured and compared; the numbers do not depend on it.
+
+    Raises
+    ------
+    MissingInputError
+        If a store is missing; names the command that makes it.
+    StoreError
+        If stores do not belong together.
+    """
+    run = run.with_changes(
+        validate={"weighted": weighted, "cells": cells, "jets": jets, "ladder": ladder}
+    )
+    stores = _open_stores(run, translated, truth, controls)
+    run.adopt()
+    directory, chosen = run.directory, run.config.validate_
+    is_default = stores["translated"].path == directory.translated
+    name = stores["translated"].path.stem
+    folder = directory.validation if is_default else directory.validation / name
+    stage = "validate" if is_default else f"validate-{name}"
+    on_cells = chosen.cells and not quick
+    settings = ComparisonSettings(
+        n_bootstrap=chosen.n_bootstrap,
+        n_seeds=0 if quick else chosen.n_seeds,
+        n_mu_bins=chosen.n_mu_bins,
+        cells=on_cells,
+        jets=chosen.jets,
+        weighted=chosen.weighted,
+        seed=run.config.seed if seed is None else seed,
+        device=choose_device(device) if device or on_cells else "cpu",
+    )
+    has_ladder = chosen.ladder and not quick and _can_climb(run, stores)
+    comparing = _Comparing(run, stores, settings, has_ladder, farm)
+    hashes = {role: hash_file(store.path) for role, store in stores.items()}
+    release = directory.model / "release.json"
+    made_from = fingerprint(
+        {
+            "inputs": hashes,
+            "settings": vars(settings),
+            "ladder": has_ladder,
+            "release": hash_file(release) if release.is_file() else None,
+            "schema": [__version__, SCHEMA_VERSION],
+        }
+    )
+    path = folder / "metrics.json"
+    # What was compared before and is whole is not compared again.
+    if directory.is_current(stage, made_from, [path, folder / "figures"]):
+        with suppress(InputError):
+            comparison = read_metrics(path)
+            if all((folder / figure).is_file() for figure in comparison.figures):
+                _report(run, comparison, folder, anew=False)
+                run.listener.current(stage, path)
+                return Validated(comparison, folder, False, comparing)
+    comparison = _write(comparing, hashes, folder)
+    directory.finish(stage, made_from, {"inputs": hashes, "outputs": [str(path)]})
+    return Validated(comparison, folder, True, comparing)
+
+
+def _can_climb(run: Run, stores: dict[str, ImageStore]) -> bool:
+    """Whether the translation can be made anew with parts left out; a warning says so if not."""
+    from pileupgen.workflow import ladder
+
+    if ladder.is_ours(run.directory, stores["translated"]):
+        return True
+    run.listener.warn("no ladder: the store was not translated by this run's model from mc to data")
+    return False
+
+
+def _open_stores(
+    run: Run,
+    translated: Path | str | None,
+    truth: Path | str | None,
+    controls: Sequence[Path | str],
+) -> dict[str, ImageStore]:
+    images, path = run.directory.images, Path(translated or run.directory.translated)
+    needed = [
+        ("target", images("data"), "preprocess"),
+        ("source", images("mc"), "preprocess"),
+        ("translated", path, "translate"),
+    ]
+    stores = {}
+    for role, place, command in needed:
+        if not place.is_file():
+            raise MissingInputError(
+                f"No image store at {place}.", f"Run 'pileupgen {command}{run.arguments}' first."
+            )
+        stores[role] = ImageStore(place)
+    if truth is not None:
+        stores["truth"] = ImageStore(Path(truth))
+    for number, control in enumerate(controls, 1):
+        stores[f"{_CONTROL} {number}"] = ImageStore(Path(control))
+    for role, store in stores.items():
+        run.listener.read(store.path, f"{role}, {len(store):,} events")
+    return stores
+
+
+def _write(comparing: _Comparing, hashes: dict[str, str], folder: Path) -> Comparison:
+    """Compare, draw, and write metrics and page."""
+    from pileupgen.report.figures import write_figure
+    from pileupgen.workflow.ladder import ladder_of
+
+    run, stores, listener = comparing.run, comparing.stores, comparing.run.listener
+    validation, ladder = comparing.validation, None
+    source, translated = stores["source"], stores["translated"]
+    if comparing.has_ladder:
+        ladder = ladder_of(
+            run.directory, source, translated, validation.samples, comparing.settings, listener
+        )
+    drawings = list(comparing.drawings())
+    figures: list[Path] = []
+    with listener.progress("draw", len(drawings), "figures") as advance:
+        for name, draw in drawings:
+            figures += write_figure(draw(), folder / "figures", name)
+            advance(1, name)
+    provenance = translated.provenance
+    comparison = validation.comparison.model_copy(
+        update={
+            "inputs": {
+                role: InputFile(path=str(store.path), sha256=hashes[role], n_events=len(store))
+                for role, store in stores.items()
+            },
+            "translation": {
+                key: provenance[key]
+                for key in ("t_release", "w", "mode", "num_inference_steps")
+                if key in provenance
+            },
+            "ladder": ladder,
+            "versions": versions("numpy", "scipy", "scikit-learn"),
+            "figures": tuple(str(path.relative_to(folder)) for path in figures),
+        }
+    )
+    place = folder / "metrics.json"
+    write_whole(place, comparison.to_json())
+    listener.wrote(place)
+    listener.wrote(folder / "figures", f"{len(figures) // 2} figures, PNG and PDF")
+    _report(run, comparison, folder, anew=True)
+    return comparison
+
+
+def _report(run: Run, comparison: Comparison, folder: Path, *, anew: bool) -> None:
+    """Write the page, unless it is there and nothing is new."""
+    if anew or not (folder / NAME).is_file():
+        run.listener.wrote(write_report(comparison, folder), "open it in a browser")
