@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pileupgen.cli.ui.card_tables import card_table, feature_table
+from pileupgen.cli.ui.common import AllowOption
 from pileupgen.cli.ui.console import console, terminal
 from pileupgen.cli.ui.library_log import warnings_on_console
 
@@ -27,29 +28,9 @@ def list_cards() -> None:
     Examples:
       pileupgen cards list
     """
-    from rich.markup import escape
-    from rich.table import Table
+    from pileupgen.cli.ui.card_tables import list_table
 
-    from pileupgen.errors import PileupgenError
-    from pileupgen.samples.cards import load_card
-    from pileupgen.workflow.cards import card_files, state_of
-
-    table = Table("card", "domain", "format", "files", "what")
-    faults = []
-    for path in card_files():
-        try:
-            card = load_card(path)
-        except PileupgenError as error:
-            faults.append(error)
-            table.add_row(escape(path.stem), "", "", "[red]malformed[/]", "")
-            continue
-        table.add_row(
-            escape(card.name if card.name == path.stem else path.stem),
-            card.domain,
-            card.format,
-            _coloured(state_of(card)),
-            escape(card.what),
-        )
+    table, faults = list_table()
     console.print(table)
     for fault in faults:
         terminal.warn(str(fault))
@@ -105,12 +86,7 @@ def check_card(
             "--figure", help="PNG to write. (default: runs/cards/<card>.png)", show_default=False
         ),
     ] = None,
-    allow: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--allow", help="A check whose findings are no errors; may be repeated.", metavar="NAME"
-        ),
-    ] = None,
+    allow: AllowOption = None,
 ) -> None:
     """Check one data card against its files, and draw a few events.
 
@@ -157,7 +133,3 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "show": show_card,
     "check": check_card,
 }
-
-
-def _coloured(state: str) -> str:
-    return f"[yellow]{state}[/]" if state == "missing" else state

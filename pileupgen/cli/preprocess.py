@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from pileupgen.cli.ui.common import (
+    AllowOption,
     ConfigOption,
     DeviceOption,
     DryRunOption,
@@ -52,12 +53,7 @@ def preprocess(
             show_default=False,
         ),
     ] = None,
-    allow: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--allow", help="A check whose findings are no errors; may be repeated.", metavar="NAME"
-        ),
-    ] = None,
+    allow: AllowOption = None,
     dry_run: DryRunOption = False,
 ) -> None:
     """Turn the towers of two samples into images.

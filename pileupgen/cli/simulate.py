@@ -131,11 +131,8 @@ def simulate(
     spec = parse_spec(given, made) if card is None else spec_of_card(card, given)
     name = None if card is None else Path(card).stem
     path = simulate_to(spec, output, name, force=force, workers=workers, listener=terminal)
-    terminal.next(
-        "pileupgen preprocess"
-        if card is not None
-        else f"name {path} under 'files' in a data card, then pileupgen preprocess"
-    )
+    before = "" if card is not None else f"name {path} under 'files' in a data card, then "
+    terminal.next(f"{before}pileupgen preprocess")
 
 
 def _samples_of_a_config(config: Path | None, run: Path | None, others: list[str]) -> None:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from pileupgen.errors import PileupgenError
+
 if TYPE_CHECKING:
     from pileupgen.samples.check import CardCheck
 
@@ -43,3 +45,30 @@ def feature_table(found: CardCheck) -> Table:
         numbers = (column.mean(), column.std(), column.min(), column.max())
         table.add_row(escape(feature_label(name, unit)), *(f"{number:.4g}" for number in numbers))
     return table
+
+
+def list_table() -> tuple[Table, list[PileupgenError]]:
+    """List the cards that are found, and the faults of those that are malformed."""
+    from rich.markup import escape
+
+    from pileupgen.samples.cards import load_card
+    from pileupgen.workflow.cards import card_files, state_of
+
+    table = Table("card", "domain", "format", "files", "what")
+    faults = []
+    for path in card_files():
+        try:
+            card = load_card(path)
+        except PileupgenError as error:
+            faults.append(error)
+            table.add_row(escape(path.stem), "", "", "[red]malformed[/]", "")
+            continue
+        state = state_of(card)
+        table.add_row(
+            escape(card.name if card.name == path.stem else path.stem),
+            card.domain,
+            card.format,
+            f"[yellow]{state}[/]" if state == "missing" else state,
+            escape(card.what),
+        )
+    return table, faults

@@ -43,6 +43,12 @@ DryRunOption = Annotated[
     bool,
     typer.Option("--dry-run", help="Tell what would be done and how long it may take; do nothing."),
 ]
+AllowOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow", help="A check whose findings are no errors; may be repeated.", metavar="NAME"
+    ),
+]
 ForceOption = Annotated[bool, typer.Option("--force", help="Do it again, also where current.")]
 
 
