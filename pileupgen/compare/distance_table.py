@@ -107,7 +107,7 @@ def resampled_distances(
     rows : mapping of tuples of Sample
         Samples that each row is the mean over.
     counts : mapping of tuples of float64 arrays, shape (m, 1 + B)
-        Of their events.
+        Counts of their events.
     over : Map
         Over observables.
     """

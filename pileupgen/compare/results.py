@@ -317,7 +317,7 @@ class Rung(Record):
     block: Estimate
     """Source correlation in blocks."""
     significance: float
-    """Of the most significant test, in σ."""
+    """Significance of the most significant test, in σ."""
     finding: str
     """Which test that is."""
     removed: dict[str, Estimate]
@@ -342,7 +342,7 @@ class Ladder(Record):
     n_events: NonNegativeInt
     """Source events of each variant."""
     settings: dict[str, Any]
-    """Of the variant as asked."""
+    """Settings of the variant as asked."""
 
     def __getitem__(self, name: str) -> Rung:
         """The rung of a name."""

@@ -30,7 +30,7 @@ class Translation:
     t_release : int64 array, shape (N,)
         Where each event was released; −1 where it was not (calibrate, generate).
     log_weight_limit : float
-        Of the clipping.
+        Limit of the clipping.
     """
 
     energy: NDArray[np.float32]
@@ -112,7 +112,7 @@ class MicroBatch:
     Attributes
     ----------
     rows : int64 array, shape (n,)
-        Of at most ``settings.micro_batch`` events.
+        Rows of at most ``settings.micro_batch`` events.
     filled : int64 array, shape (settings.micro_batch,)
         The same, again and again until the batch is full.
     settings : Settings

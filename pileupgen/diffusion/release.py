@@ -1,4 +1,4 @@
-"""Where to let go: how separable the domains are at each noise level.
+"""Choice of the release: how separable the domains are at each noise level.
 
 E_MC[r] = 1 at every t, so the mean ratio says nothing; the spread of r does. AUC(t) is that of
 held-out mc against data events, ESS(t) = (Σr)² / (N Σr²) and std(ln r) are over mc events. For two
@@ -78,7 +78,7 @@ class ReleaseScan:
     spread, spread_low, spread_high : list of float
         Standard deviation of ln r over mc events.
     accuracy, cross_entropy : list of float
-        Of s = r / (1 + r) as a classifier.
+        Accuracy and cross-entropy of s = r / (1 + r) as a classifier.
     n_mc, n_data : int
         Held-out events.
     """
@@ -195,7 +195,7 @@ def scan_release(
     log_ratios : list of (mc, data) arrays, shapes (N,) and (M,)
         ln r(x_t, t) of mc and of data events.
     seed : int
-        Of the bootstrap.
+        Seed of the bootstrap.
     n_bootstrap : int
     """
     rng = np.random.default_rng([seed, 4])

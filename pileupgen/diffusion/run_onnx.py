@@ -67,7 +67,7 @@ class Translation:
     folder : Path
         With ``translation.json`` and the files it names.
     n_threads : int
-        Of ONNX Runtime; 0 leaves it to it.
+        Threads of ONNX Runtime; 0 takes its default.
     """
 
     def __init__(self, folder: Path, n_threads: int = 0) -> None:

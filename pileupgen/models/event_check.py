@@ -30,8 +30,8 @@ _RIDGE = 1e-3
 def totals(energy: Tensor, transverse: Tensor) -> Tensor:
     """Compute a few numbers that say what an event is like.
 
-    Of each layer, or of all together where there are more than four: its energy, occupancy, leading
-    cell, mean and width of ln E of the hits. Of the event: the leading window of 4 × 4 towers and
+    Each layer, or all together where there are more than four, has energy, occupancy, leading cell,
+    mean and width of ln E of the hits. The event has the leading window of 4 × 4 towers and
     the central half's part of the energy; with more than four layers also the mean layer and its
     spread. Energies enter as inverse hyperbolic sines, features of a table as they are.
 

@@ -271,7 +271,7 @@ class StationaryField(ModelMixin, ConfigMixin):
         Returns
         -------
         Tensor, shape (N,)
-            Of the latents' precision.
+            In the latents' precision.
         """
         coordinates = self._to_basis(unpatchify(x_t, self.patch).double())
         a, s = alpha[None, :, None].double(), sigma[None, :, None].double()

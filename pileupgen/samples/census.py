@@ -122,7 +122,7 @@ class Census:
     Attributes
     ----------
     towers : TowerCensus
-        Of the towers as they were read.
+        Census of the towers as they were read.
     n_events : int
         Events.
     n_empty : int

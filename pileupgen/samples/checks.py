@@ -78,7 +78,7 @@ class Finding:
     Attributes
     ----------
     name : str
-        Of the check, as it is allowed by.
+        Name of the check, by which it is allowed.
     message, hint : str
         What and where, with numbers; how to correct it.
     is_error : bool
@@ -124,7 +124,7 @@ def judge(findings: Sequence[Finding], allow: Collection[str] = ()) -> list[Find
     Raises
     ------
     ImplausibleInputError
-        Of all errors that are not allowed.
+        Names all errors that are not allowed.
     """
     errors = [found for found in findings if found.is_error and found.name not in allow]
     if errors:
@@ -143,7 +143,7 @@ def check_sample(
     Parameters
     ----------
     summary : IngestSummary
-        Of the sample; without a census nothing is found.
+        Summary of the sample; without a census nothing is found.
     card : DataCard
         How it was read.
     grid : Grid
@@ -186,7 +186,7 @@ def check_pair(mc: IngestSummary, data: IngestSummary, grid: Grid) -> list[Findi
     Parameters
     ----------
     mc, data : IngestSummary
-        Of the two domains.
+        Summaries of the two domains.
     grid : Grid
         What both were drawn on.
 
@@ -227,7 +227,7 @@ def check_profiles(
     Parameters
     ----------
     mc, data : IngestSummary
-        Of the two domains.
+        Summaries of the two domains.
     mc_mu, data_mu : float arrays, shapes (N,) and (M,)
         μ of their events; NaN where unknown.
 

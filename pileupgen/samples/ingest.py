@@ -102,7 +102,7 @@ def ingest(
     fractions : three floats
         Train, validation and test.
     seed : int
-        Of the split.
+        Seed of the split.
     max_events : int or None
         Stop after so many.
     executor : Executor, optional

@@ -46,7 +46,7 @@ class Drawn:
     signature : float64 array, shape (n,)
         A number that only events with the same energy in every ring share; 0 of empty ones.
     census : TowerCensus
-        Of the towers.
+        Census of the towers.
     n_before : int64 array, shape (L,)
         Cells with energy before the zero suppression.
     hits : int64 array, shape (L, n_eta, n_phi)

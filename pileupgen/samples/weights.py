@@ -23,7 +23,7 @@ def share_out_negative(weight: Floats, features: Floats, group: NDArray[np.integ
     Parameters
     ----------
     weight : float64 array, shape (N,)
-        Of either sign.
+        Weights of either sign.
     features : float64 array, shape (N, F)
         What events are alike in; each is divided by its standard deviation.
     group : integer array, shape (N,)

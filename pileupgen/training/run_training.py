@@ -66,7 +66,7 @@ class TrainingSummary:
         Parameter count of each network.
     release : ReleaseScan
     reliability : Reliability
-        Of the calibrated ratio.
+        Reliability of the calibrated ratio.
     n_train : (int, int)
         Training events of mc and data.
     denoising : DenoisingCurve or None

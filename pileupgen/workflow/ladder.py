@@ -93,7 +93,7 @@ def climb(
     settings : Settings
         As asked.
     seed : int
-        Of the events' random numbers and of the comparison.
+        Seed of the events' random numbers and of the comparison.
     n_bootstrap, n_seeds : int
         As :func:`compare_variants` takes them.
     advance : callable

@@ -55,7 +55,7 @@ def continued(null_mass: Tensor, mu: Tensor, centres: Tensor, rate: Tensor) -> T
     Parameters
     ----------
     null_mass : Tensor, shape (N, n_eta, n_phi)
-        Of the tables, interpolated between the centres and constant beyond.
+        Null masses of the tables, interpolated between the centres and constant beyond.
     mu : Tensor, shape (N, 1, 1)
         Finite.
     centres : Tensor, shape (M,)

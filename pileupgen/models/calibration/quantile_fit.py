@@ -85,7 +85,7 @@ def condition_bins(
     Parameters
     ----------
     values : float32 array
-        Of one layer.
+        Values of one layer.
     n_parts : int
         Bins of equal mass for the hits.
     has_ties : bool

@@ -32,7 +32,7 @@ class Negatives:
     Attributes
     ----------
     tables : QuantileTables
-        Of ln(|E| / GeV).
+        Tables of ln(|E| / GeV).
     mass : float64 Tensor
         Probability of a negative hit in each cell.
     """
@@ -48,7 +48,7 @@ class CellRanks:
     Attributes
     ----------
     tables : QuantileTables
-        Of ln(E / GeV) of positive hits, with the mass of null cells.
+        Tables of ln(E / GeV) of positive hits, with the mass of null cells.
     is_alive : bool Tensor, shape (n_eta, n_phi)
         A dead cell takes any rank when encoded, and is null when decoded.
     negatives : Negatives or None

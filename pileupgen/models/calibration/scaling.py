@@ -29,7 +29,7 @@ class SignedLogScaling(ModelMixin, ConfigMixin):
     Parameters
     ----------
     n_layers : int
-        Of the images.
+        Layers of the images.
     has_hit_bits : bool
         Whether a bit a cell tells hits from null cells; :meth:`fit` finds out whether there are
         null cells.
@@ -39,7 +39,7 @@ class SignedLogScaling(ModelMixin, ConfigMixin):
     energy_scale : float64 Tensor, shape (L,)
         E_0 in GeV: the median |E| of the hits.
     mean, width : float64 Tensors, shape (L,)
-        Of the logarithm, over hits.
+        Mean and width of the logarithm, over hits.
     largest : Tensor, shape (2, L, 1)
         Largest size of a hit of training in GeV, of each domain.
     mu_range : Tensor, shape (2,)

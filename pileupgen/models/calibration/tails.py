@@ -123,7 +123,7 @@ class Tail:
     Attributes
     ----------
     tables : QuantileTables
-        Of ln|E| of the hits at that end.
+        Tables of ln|E| of the hits at that end.
     lines : float64 Tensor, shape (n_tables, 3)
         From :func:`fit_upper` or :func:`fit_lower`.
     mass : float64 Tensor
