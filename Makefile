@@ -44,4 +44,4 @@ format: setup
 	ruff check --fix .
 
 clean:
-	rm -rf runs docs/_build docs/reference/generated .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf runs docs/_build docs/generated docs/reference/generated .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

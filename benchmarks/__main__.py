@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: a trained run beside what one could do instead, in one table.
+"""`python -m benchmarks`: a trained run beside the baselines, in one table.
 
 The baselines are no part of the package, so that nothing of it depends on theirs; this is run at
 the root of the repository.
@@ -43,7 +43,7 @@ def benchmark(
         typer.Option("--quick", help="200 events and seconds of training a row: a rough table."),
     ] = False,
 ) -> None:
-    """Compare a trained run with what one could do instead: quality and cost in one table.
+    """Compare a trained run with the baselines: quality and cost in one table.
 
     Nothing at all, quantile morphing, the Gaussian-copula map by itself and as mode transport,
     reweighting, a normalizing flow, diffusion on pixels (judged on 100 events, for which it takes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -22,10 +23,19 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
+    "sphinx_gallery.gen_gallery",
     "generated_reference",
     "mathml",
 ]
-exclude_patterns = ["_build", "_ext", "_static"]
+exclude_patterns = [
+    "_build",
+    "_ext",
+    "_static",
+    "tutorial/*.rst",
+    "generated/index.rst",
+    "sg_execution_times.rst",
+    "generated/sg_execution_times.rst",
+]
 # Options begin with two hyphens, which are no dash.
 smartquotes = False
 html_math_renderer = "mathml"
@@ -38,6 +48,26 @@ autodoc_member_order = "bysource"
 napoleon_google_docstring = False
 napoleon_use_rtype = False
 napoleon_use_ivar = True
+
+# The tutorial's warnings of few events, and matplotlib's of fonts, are no faults of the pages.
+for logger in ("matplotlib", "pileupgen"):
+    logging.getLogger(logger).setLevel(logging.ERROR)
+
+sphinx_gallery_conf = {
+    "examples_dirs": "tutorial",
+    "gallery_dirs": "generated",
+    "filename_pattern": r"/\d+_",
+    "ignore_pattern": r"conf\.py",
+    "abort_on_example_error": True,
+    "download_all_examples": False,
+    "reset_modules": (),
+    "min_reported_time": 1e9,
+    "remove_config_comments": True,
+    "show_memory": False,
+    "show_signature": False,
+    "image_scrapers": ("gallery_figures.scrape",),
+    "within_subsection_order": "FileNameSortKey",
+}
 
 html_theme = "furo"
 html_title = f"pileupgen {release}"

@@ -1,4 +1,4 @@
-"""What work tells while it goes on: progress, what is read and written, what comes next.
+"""Messages of the work in progress: bars, files read and written, the command to run next.
 
 Nothing below the command line prints. Work is given a :class:`Listener`, which is silent; the
 command line's draws bars and prints messages. The library's warnings are logged, so that a script

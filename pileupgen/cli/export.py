@@ -35,7 +35,8 @@ def export(
     ] = None,
     split: Annotated[str, typer.Option("--split", help="train, validation, test, or all.")] = "all",
     max_events: Annotated[
-        int | None, typer.Option("--max-events", "-n", min=1, help="Stop after so many.")
+        int | None,
+        typer.Option("--max-events", "-n", min=1, help="Largest number of events to write."),
     ] = None,
     onnx: Annotated[
         Path | None,

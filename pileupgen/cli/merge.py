@@ -29,9 +29,10 @@ def merge(
         ),
     ] = None,
 ) -> None:
-    """Join the shards of one translation: the very bytes that it would have written at once.
+    """Join the shards of one translation into the bytes that one process would have written.
 
-    Shards may be given in any order. Missing, doubled and foreign ones are named.
+    Shards may be given in any order. Missing shards, duplicates and shards of other
+    translations are errors that name them.
 
     \b
     Examples:

@@ -59,7 +59,8 @@ def scan(
     """Measure fidelity and source correlation over ways to translate, and recommend one.
 
     Takes validation events, so that test events stay unseen. Other settings are the config's. A
-    point once measured is kept: interrupted, or given more values, it goes on.
+    measured point is kept: after an interruption, or with more values, only missing points are
+    measured.
     Writes scan/front.csv, figures, and operating_point.json, which translate takes by default.
 
     \b

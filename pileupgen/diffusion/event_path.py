@@ -71,12 +71,12 @@ def follow_event(
     Raises
     ------
     ConfigError
-        If these settings have no way up and down, or do not fit the model.
+        If these settings have no release, or do not fit the model.
     """
     pipeline.check(settings)
     if not has_path(settings):
         raise ConfigError(
-            f"Mode {settings.mode} at t = {settings.t_release} has no way up and down again.",
+            f"Mode {settings.mode} at t = {settings.t_release} releases no event: no path to show.",
             "Choose partial or invert, and one release above 0 for all.",
         )
     way = direction or Direction()

@@ -82,7 +82,7 @@ class Events:
 
 @dataclass
 class Trace:
-    """Latents (N, C, H, W) on the way up to the release and on the way down, with their t."""
+    """Latents (N, C, H, W) while noised up to the release and while denoised, with their t."""
 
     up: list[tuple[int, Tensor]] = field(default_factory=list)
     down: list[tuple[int, Tensor]] = field(default_factory=list)

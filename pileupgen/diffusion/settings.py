@@ -64,7 +64,7 @@ def timesteps_between(t_release: int, num_inference_steps: int) -> list[int]:
 
 
 def is_stochastic(sampler: Sampler, eta: float = 0.0) -> bool:
-    """Whether a sampler adds noise on its way down."""
+    """Whether a sampler adds noise while it denoises."""
     return sampler in ("ancestral", "sde-dpmsolver++") or (sampler == "ddim" and eta > 0)
 
 
@@ -128,7 +128,7 @@ class Settings:
     n_draws : int
         Translations of each event, with random numbers of their own.
     timesteps : tuple of int or None
-        Where the network is asked on the way down, descending from ``t_release`` (``generate``:
+        Timesteps of the network evaluations, descending from ``t_release`` (``generate``:
         from T − 1), the clean end left out; in place of ``num_inference_steps`` even ones.
         Inversion takes them upwards.
     batch_size : int
@@ -228,8 +228,8 @@ class Settings:
     )
     timesteps: tuple[int, ...] | None = setting(
         None,
-        "where the network is asked, descending from t_release, in place of num_inference_steps "
-        "even ones",
+        "timesteps of the network evaluations, descending from t_release, in place of "
+        "num_inference_steps even ones",
         metavar="T,T,…",
         example="300,200,100,40,10",
         **_WAY,

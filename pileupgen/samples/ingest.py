@@ -104,7 +104,7 @@ def ingest(
     seed : int
         Seed of the split.
     max_events : int or None
-        Stop after so many.
+        Largest number of events to read.
     executor : Executor, optional
         Where towers are read and drawn; the store does not depend on it.
     skip_bad : bool

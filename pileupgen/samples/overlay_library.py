@@ -32,7 +32,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "event_id": ("i8", "position of the event in its sample"),
     "source_event": ("i8", "event_id of the event it was translated from; -1 for none"),
     "seed": ("i8", "seed that, with source_event, fixes the event's noise; -1 for none"),
-    "t_release": ("f8", "timestep at which the translation let go; NaN for none"),
+    "t_release": ("f8", "timestep of the release; NaN for none"),
     "draw": ("i4", "which translation of the source event, from 0; -1 for none"),
     "member": ("i4", "which model of an ensemble translated it, from 0; -1 for none"),
 }

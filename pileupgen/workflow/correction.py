@@ -37,7 +37,7 @@ def ready_member(
     Parameters
     ----------
     directory : RunDirectory
-        Of the pipeline; its training events fit the calibration.
+        Run of the pipeline; its training events fit the calibration.
     model : str
         Identity of the model.
     pipeline : PileupTranslationPipeline

@@ -28,7 +28,7 @@ def event_path(
     Parameters
     ----------
     directory : RunDirectory
-        Of the model.
+        Run of the model.
     source, translated : ImageStore
     display : Display or None
         The event.

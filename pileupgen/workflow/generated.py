@@ -127,7 +127,7 @@ def simulate_to(
     output : Path, optional
         The file; named after ``name``, the jets' process or ``simulated`` if not given.
     name : str, optional
-        Of the file.
+        Name of the file.
     force : bool
         Also where the file is current.
     workers : int, optional

@@ -64,7 +64,7 @@ def write_start(
     folder : Path
         Made if it is not there.
     name : str
-        Of the config and its run directory.
+        Name of the config and of its run directory.
     generate : bool
         Whether the cards ask for small samples to be generated, or name files.
     listener : Listener

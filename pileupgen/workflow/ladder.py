@@ -214,13 +214,13 @@ def ladder_of(
     Parameters
     ----------
     directory : RunDirectory
-        Of the model.
+        Run of the model.
     source, translated : ImageStore
         The latter passes :func:`is_ours`.
     samples : Samples
         As they were validated.
     settings : ComparisonSettings
-        Of the validation.
+        Settings of the validation.
     listener : Listener
         Shown the progress.
     """

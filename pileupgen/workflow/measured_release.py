@@ -24,7 +24,7 @@ FRACTIONS = (0.1, 0.2, 0.3, 0.45, 0.6, 0.8)
 N_EVENTS = 300
 """Validation events of mc and of data at most."""
 MIN_SOURCE_CORRELATION = 0.9
-"""Of blocks, for what is recommended, where no tolerance is given."""
+"""Least source correlation of blocks of a recommended release, if no tolerance is given."""
 
 
 def measured_release(

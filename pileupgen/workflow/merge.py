@@ -11,7 +11,7 @@ from pileupgen.workflow.translate import Translated, next_command
 
 
 def merge(run: Run, shards: Sequence[Path] | None = None, output: Path | None = None) -> Translated:
-    """Join the shards of one translation: the very bytes that it would have written at once.
+    """Join the shards of one translation into the bytes that one process would have written.
 
     Parameters
     ----------

@@ -196,7 +196,7 @@ def measure_ways(
         Validation events of mc and of data at most.
     seed : int
     title : str
-        Of the progress bar.
+        Title of the progress bar.
     listener : Listener
 
     Returns

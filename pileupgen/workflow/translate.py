@@ -377,7 +377,7 @@ def with_release(
     ----------
     settings : Settings
     directory : RunDirectory
-        Of the model.
+        Run of the model.
     target : Path
         Store to be written; a figure of the choice is drawn beside it.
     model : str

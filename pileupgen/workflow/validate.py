@@ -160,7 +160,7 @@ def validate(
     seed : int, optional
         The config's if not given.
     device : str, optional
-        Of the test on cells.
+        Device of the test on cells.
     farm : Farm, optional
         Where events are measured and compared; the numbers do not depend on it.
 

@@ -78,7 +78,7 @@ def test_at_the_release_only_the_reading_differs(pipeline, events):
 def test_where_there_is_no_way_it_is_said(pipeline, events, settings):
     energy, mu, event_id = (part[0] for part in events)
     assert not has_path(settings)
-    with pytest.raises(ConfigError, match="no way up and down"):
+    with pytest.raises(ConfigError, match="no path to show"):
         follow_event(pipeline, energy, float(mu), int(event_id), 1, settings)
 
 

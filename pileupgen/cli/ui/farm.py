@@ -36,7 +36,7 @@ OPTIONS = (
         None,
         "--scheduler",
         metavar="ADDRESS|FILE",
-        text="Of a Dask scheduler with workers: tcp://HOST:8786, or the file that 'dask scheduler "
+        text="Address of a Dask scheduler, tcp://HOST:8786, or the file that 'dask scheduler "
         "--scheduler-file FILE' writes.",
         **_PANEL,
     ),

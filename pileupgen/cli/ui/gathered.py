@@ -24,7 +24,7 @@ def option(kind: Any, default: Any, *names: str, text: str, **more: Any) -> insp
     Parameters
     ----------
     kind : type
-        Of its value.
+        Type of its value.
     default : object
     *names : str
         The option's names, the first giving the parameter's.
@@ -54,7 +54,7 @@ def gathered(
     Parameters
     ----------
     argument : str
-        Of the command.
+        Argument of the command.
     options : sequence of Parameter
     gather : callable
         From the values of the options to a context that gives the argument.

@@ -1,4 +1,4 @@
-"""How the probability of a null cell goes on beyond the bins of μ that training fills.
+"""Extrapolation of the probability of a null cell beyond the bins of μ that training fills.
 
 A cell is null if none of μ independent interactions leaves energy in it, which happens with a
 probability that falls as exp(−p μ), and is not above 1 at μ = 0. The law is fitted to the bins of
