@@ -247,7 +247,8 @@ def _spread(
     n_threads = None
     if not executor.is_remote:
         n_threads = max(1, torch.get_num_threads() // executor.n_workers)
-    work = _Work(replace(production, source=source), n_threads)
+    # Each task has its own rows: those of all, 8 bytes an event, need not go to every worker.
+    work = _Work(replace(production, source=source, rows=production.rows[:0]), n_threads)
     tasks = [(folder / path.name, rows) for path, rows in blocks]
     for n in executor.map(_translate_block, work, tasks, ordered=False):
         advance(n * production.n_copies)

@@ -29,6 +29,9 @@ COMMAND_SECONDS = 30.0
 """Time for one command of the batch system."""
 MAX_VAIN_JOBS = 3
 """Jobs in a row that may end before their worker comes."""
+LOG_LENGTH = 20
+"""Messages to each worker that the scheduler keeps for debugging; Dask's own 1,000 hold about 3 kB
+a task, 3 GB with a thousand workers."""
 _GRACE_SECONDS = 2.0
 """A queue that was asked so soon after a submission need not know the job."""
 _LOOPBACK = "127.0.0.1"
@@ -238,6 +241,9 @@ class BatchJobs:
         self._n_vain = self._n_cancelled = 0
         self._next_query = self._pause = 0.0
         self._said = ""
+        dask = load("dask")
+        # Read whenever a worker comes.
+        dask.config.set({"distributed.admin.low-level-log-length": LOG_LENGTH})
         base = getattr(jobqueue, self._system.cluster)
         try:
             self.cluster = base(

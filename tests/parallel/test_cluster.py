@@ -88,6 +88,9 @@ def test_jobs_cancelled_while_pending_are_replaced(slurm: StandIn) -> None:
 
     with start_cluster("slurm", 2, LOOPBACK, 60, tell=tell) as farm:
         assert list(farm.map(work.square, 0, range(5))) == [0, 1, 4, 9, 16]
+        assert isinstance(farm._jobs, BatchJobs)
+        for stream in farm._jobs.cluster.scheduler.stream_comms.values():
+            assert stream.recent_message_log.maxlen == batch_jobs.LOG_LENGTH
     first = slurm.listed("pending")
     assert len(first) == 2
     assert len(slurm.listed("submitted")) == 2
