@@ -70,7 +70,9 @@ def export(
     opened = choose_run(config, run, seed, terminal)
     if onnx is not None:
         if output is not None:
-            raise ConfigError("--onnx names its folder itself; --output does not go with it.")
+            raise ConfigError(
+                "--onnx names the folder to write, so that --output cannot be given with it."
+            )
         opened.export_onnx(onnx, store=store)
         return
     opened.export(

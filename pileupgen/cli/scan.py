@@ -93,7 +93,7 @@ def _values(option: str, text: str, kind: Callable[[str], T]) -> list[T]:
         found = [kind(part.strip()) for part in text.split(",")]
     except ValueError:
         raise ConfigError(
-            f"{option} takes values with commas between, not '{text}'.", f"Try {option} 1,2."
+            f"{option} takes values separated by commas, not '{text}'.", f"Try {option} 1,2."
         ) from None
     return list(dict.fromkeys(found))
 

@@ -44,7 +44,7 @@ def event_path(
     if display is None or "model" not in made_by or not (model / "model_index.json").is_file():
         return None
     if model_identity(directory) != made_by["model"]:
-        listener.warn(f"{translated.path} is of another model than {model}: no path is drawn")
+        listener.warn(f"{translated.path} was made by another model than {model}: no path is drawn")
         return None
 
     from pileupgen.compare.selection import rows_of_events

@@ -96,7 +96,9 @@ def _settings_of(store: ImageStore) -> Settings:
     if store.domain != "mc_to_data":
         raise StoreError(f"{store.path} holds {store.domain}.", "Only mc to data can be exported.")
     if len(made_by.get("ensemble", [])) > 1:
-        raise StoreError(f"{store.path} is of an ensemble.", "Export its members one by one.")
+        raise StoreError(
+            f"{store.path} was translated by an ensemble.", "Export its members one by one."
+        )
     return Settings.from_dict(made_by)
 
 

@@ -51,7 +51,9 @@ def read_operating_point(run: Run, given: Collection[str]) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path} cannot be read: {error}.", "Delete it, or scan again.") from error
     if model != model_identity(run.directory):
-        run.listener.warn(f"{path} is of another model and not used; run 'pileupgen scan' again.")
+        run.listener.warn(
+            f"{path} was measured with another model and is not used; run 'pileupgen scan' again."
+        )
         return {}
     way = {key: found[key] for key in found.keys() & WAY}
     run.listener.tell("point", f"{path}: {Settings.from_dict(way).describe()}")

@@ -182,7 +182,8 @@ def _judge(run: Run, grid: Any) -> Judge:
         )
         if test.is_limit:
             run.listener.warn(
-                f"The codec alone tells {domain} events from themselves; no denoiser undoes that. "
+                f"Events of {domain} reconstructed by the codec can be told from the events "
+                "themselves, which no denoiser can correct. "
                 "Train the autoencoder longer, give it more latent_channels, or set codec: cells."
             )
         return test
