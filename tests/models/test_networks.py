@@ -150,9 +150,11 @@ def test_a_local_denoiser_mirrors_where_the_detector_does_and_works_on_cells():
 
         out = residual(fine)
         rolled = residual(fine.roll(1, 3))
-        torch.testing.assert_close(rolled, out.roll(1, 3), atol=1e-4, rtol=1e-3)
+        # Single precision rounds relative to the largest sums, not to each result.
+        rounding = 1e-4 * float(out.std())
+        torch.testing.assert_close(rolled, out.roll(1, 3), atol=rounding, rtol=0)
         mirrored = residual(fine.flip(2)).flip(2)
-        assert bool(torch.allclose(mirrored, out, atol=1e-4)) is mirror
+        assert bool(torch.allclose(mirrored, out, atol=rounding, rtol=0)) is mirror
 
 
 def test_attention_sees_distances_around_the_ring_and_not_places():

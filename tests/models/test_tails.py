@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -35,6 +37,14 @@ def unsuppressed(domain: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return energy.astype(np.float32), rng.poisson(60, 400).astype(np.float32)
 
 
+def uncovered(domain: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Nothing is suppressed, but a layer does not cover the outer rings and has a dead cell."""
+    energy, mu = unsuppressed(domain, seed)
+    energy[:, 0, [0, -1]] = 0
+    energy[:, 0, 5, 6] = 0
+    return energy, mu
+
+
 def far_apart(domain: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     energy, mu = make_energies(400, domain, seed)
     return energy * np.float32(50 if domain else 1), mu
@@ -49,7 +59,12 @@ def fit(make) -> CellCalibration:
 
 @pytest.fixture(scope="module")
 def fitted() -> dict[str, CellCalibration]:
-    kinds = {"plain": steeper, "signed": noisy, "no nulls": unsuppressed}
+    kinds = {
+        "plain": steeper,
+        "signed": noisy,
+        "no nulls": unsuppressed,
+        "uncovered rings": uncovered,
+    }
     return {name: fit(make) for name, make in kinds.items()}
 
 
@@ -106,27 +121,72 @@ def test_negative_energies_are_bounded_too(fitted, energies):
     torch.testing.assert_close(back, energy[:, 1, *CELL], rtol=2e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["no nulls", "uncovered rings"])
 @settings(deadline=None, max_examples=15)
-@given(energies=st.lists(st.floats(2**-20, 2**-5, width=32), min_size=2, max_size=5, unique=True))
-def test_small_energies_are_bounded_where_nothing_is_suppressed(fitted, energies):
+@given(
+    energies=st.lists(st.floats(2**-20, 2**-5, width=32), min_size=2, max_size=5, unique=True),
+    source=st.integers(0, 1),
+)
+def test_small_energies_are_bounded_where_nothing_is_suppressed(fitted, kind, energies, source):
     energy = with_cell(sorted(energies), 0)
-    ratio = mapped(fitted["no nulls"], energy)[:, 0, *CELL] / energy[:, 0, *CELL]
+    ratio = mapped(fitted[kind], energy, source, 1 - source)[:, 0, *CELL] / energy[:, 0, *CELL]
     assert bool((ratio > 0.9 / MAX_RATIO).all())
     assert bool((ratio < 1.1 * MAX_RATIO).all())
-    back = mapped(fitted["no nulls"], energy, 0, 0)[:, 0, *CELL]
+    back = mapped(fitted[kind], energy, source, source)[:, 0, *CELL]
     torch.testing.assert_close(back, energy[:, 0, *CELL], rtol=1e-4, atol=0)
 
 
-def test_the_ratio_is_that_of_the_outermost_quantiles_of_the_two_domains():
-    calibration = fit(lambda domain, seed: make_energies(4000, domain, seed))
-    plain = CellCalibration(2, 8, 12, n_knots=128, n_mu_bins=1, n_layer_bins=1)
+@pytest.mark.parametrize("kind", ["no nulls", "uncovered rings"])
+@pytest.mark.parametrize("source", [0, 1])
+def test_energies_keep_their_order_from_the_smallest_to_the_largest(fitted, kind, source):
+    ladder = with_cell(torch.logspace(-6, 6, 600).tolist(), 0)
+    out = mapped(fitted[kind], ladder, source, 1 - source)[:, 0, *CELL]
+    assert bool((out.diff() > 0).all())
+
+
+def test_an_excluded_cell_makes_no_null_cell_of_the_next_layer_where_nothing_is_suppressed():
+    samples = [unsuppressed(domain, 3) for domain in (0, 1)]
+    calibration = CellCalibration(2, 8, 12, n_knots=128, n_mu_bins=2, n_layer_bins=4)
+    dead = np.zeros((2, 8, 12), dtype=bool)
+    dead[1, *CELL] = True
+    calibration.exclude(dead)
+    calibration.fit([energy for energy, _ in samples], [mu for _, mu in samples])
+    mc, mu = (torch.from_numpy(part) for part in samples[0])
+    scores = calibration.encode(mc, 0, mu, torch.full_like(mc, 0.5))
+    moved = calibration.decode(scores, 1, mu)
+    assert not bool(moved[:, 1, *CELL].any())
+    out = moved[:, 0]
+    # The ring's own quantiles hold: those of data's lognormal distribution.
+    assert float(out[:, *CELL].log().mean()) == pytest.approx(0.2, abs=0.15)
+    assert float(out[:, *CELL].log().std()) == pytest.approx(1.0, abs=0.12)
+    assert bool((out > 0).all())
+
+
+def third_largest(energy: np.ndarray, mu: np.ndarray, low: float, high: float) -> float:
+    """Energy above which three cells of the ring of ``CELL`` in layer 1 are left."""
+    inside = (mu >= low) & (mu < high)
+    cells = energy[inside][:, 1, [CELL[0], 7 - CELL[0]]]
+    return float(np.quantile(cells, 1 - 3 / cells.size))
+
+
+def test_the_ratio_is_that_of_the_energies_beyond_which_three_hits_are_left():
     samples = [make_energies(4000, domain, 3) for domain in (0, 1)]
-    plain.fit([energy for energy, _ in samples], [mu for _, mu in samples])
-    for fitted_, tolerance in ((plain, 0.1), (calibration, 0.3)):
-        out = mapped(fitted_, with_cell([800.0], 1))[0, 1, *CELL]
-        rows = [CELL[0], 7 - CELL[0]]
-        q = [np.quantile(e[:, 1, rows][e[:, 1, rows] > 0], 0.9995) for e, _ in samples]
-        assert float(out) / 800 == pytest.approx(q[1] / q[0], rel=tolerance)
+    edge = float(np.median(np.concatenate([mu for _, mu in samples])))
+    for edges in ([0, 999], [0, edge, 999]):
+        n_bins = len(edges) - 1
+        calibration = CellCalibration(2, 8, 12, n_knots=128, n_mu_bins=n_bins, n_layer_bins=4)
+        calibration.fit([energy for energy, _ in samples], [mu for _, mu in samples])
+        bins = list(itertools.pairwise(edges))
+        ends = [[third_largest(*sample, *part) for part in bins] for sample in samples]
+        means = [
+            np.mean(np.concatenate([mu[(mu >= low) & (mu < high)] for _, mu in samples]))
+            for low, high in bins
+        ]
+        # Between the bins of μ the tables of ln E are interpolated.
+        expected = np.exp(np.interp(float(MU), means, np.log(ends[1]) - np.log(ends[0])))
+        out = mapped(calibration, with_cell([800.0], 1))[0, 1, *CELL]
+        # Between two knots, ln E rises by 0.05, and is interpolated.
+        assert float(out) / 800 == pytest.approx(expected, rel=0.025)
 
 
 def test_a_ratio_beyond_the_limit_is_brought_back_to_it():

@@ -51,7 +51,8 @@ _MIN_MASS = 1e-6
 SLACK = 0.98
 """A cell is null below so much of the smallest hit of training, which lies above the threshold."""
 _SUPPRESSED = 0.01
-"""A layer with at least this fraction of null cells has a threshold, if its smallest hits show one.
+"""A layer with more than this fraction of null cells, among the cells that ever have energy, has a
+threshold, if its smallest hits show one.
 """
 
 
@@ -249,7 +250,11 @@ class CellCalibration(ModelMixin, ConfigMixin):
         for layer in range(self.n_layers):
             cells = energy[:, layer]
             is_discrete = self.n_ties > 0 and bool(torch.isfinite(self.ties[domain, layer]).any())
-            if np.mean(cells == 0) > _SUPPRESSED and not is_discrete:
+            n_hits = np.count_nonzero(cells, axis=0)
+            # Cells that the layer does not cover, or that are dead, show no suppression.
+            n_hits = n_hits[n_hits > 0]
+            is_suppressed = n_hits.sum() < (1 - _SUPPRESSED) * n_hits.size * len(cells)
+            if is_suppressed and not is_discrete:
                 lowest = find_threshold(cells)
                 self.threshold[domain, layer] = lowest if lowest > NO_THRESHOLD else 0.0
             for row, table_ring in enumerate(self.ring.tolist()):
@@ -278,7 +283,7 @@ class CellCalibration(ModelMixin, ConfigMixin):
             lower = no_lines(len(upper))
             if self.is_signed:
                 lower = fit_upper((spectrum(0, layer, -1), spectrum(1, layer, -1)))
-            elif not tables[1][:, layer].any():
+            elif not tables[1][:, layer][self._n_hits[0, :, layer] > 0].any():
                 lower = fit_lower((spectrum(0, layer, 1), spectrum(1, layer, 1)))
             for buffer, lines in ((self.upper_lines, upper), (self.lower_lines, lower)):
                 shaped = lines.reshape(buffer[layer].shape)
@@ -319,8 +324,9 @@ class CellCalibration(ModelMixin, ConfigMixin):
                     values = cells[:, layer]
                     for part in range(self.n_layer_bins):
                         chosen = values[(condition == part) & used[:, layer]]
-                        if not np.any(chosen != 0) and part:
-                            # Too rare to have a table: as all cells of the ring.
+                        if not len(chosen) or (part and not np.any(chosen != 0)):
+                            # Too rare to have a table, or, where the layer before is never null,
+                            # of no cell at all: as all cells of the ring.
                             chosen = values[used[:, layer]]
                         index = (domain, layer, table_ring, mu, part)
                         self._fit_table(index, chosen, values[used[:, layer]])
