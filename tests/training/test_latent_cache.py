@@ -83,7 +83,8 @@ def test_a_cached_batch_is_what_encoding_the_same_draws_gives(sample, cached):
                     z = autoencoder.encode(
                         rolled[None], batch.label[[event]], batch.mu[[event]]
                     ).squeeze(0)
-                    if torch.allclose(z, batch.scores[event].float(), atol=5e-3):
+                    # Half precision rounds to one part in 2,000.
+                    if torch.allclose(z, batch.scores[event].float(), rtol=1e-3, atol=5e-3):
                         found.append((draw, mirror, rolled))
         assert len(found) == 1
         draws.add(found[0][0])
