@@ -147,7 +147,7 @@ def test_poor_weights_are_said(toy, tmp_path, toy_stores):
     weight = np.where(np.arange(len(rows)) < 3, 1.0, 1e-6)
     translated = toy.translated(tmp_path / "t.h5", source, source.read(rows).energy, weight=weight)
     result = validate_stores(toy_stores["target"], source, translated, QUICK).comparison
-    assert any("weights leave" in note for note in result.notes)
+    assert any("effective sample size of the release weights" in note for note in result.notes)
 
 
 def test_true_pairs_set_the_measure(toy, tmp_path, toy_stores):

@@ -15,6 +15,7 @@ from pileupgen.models.networks.layers import (
     patchify,
     rotary_angles,
     rotate,
+    standardise_conditions,
     unpatchify,
     wrapped,
 )
@@ -141,6 +142,7 @@ def test_a_local_denoiser_mirrors_where_the_detector_does_and_works_on_cells():
     for mirror in (True, False):
         network = LocalDenoiser(8, 4, 6, width=16, n_blocks=2, patch=(2, 2), mirror=mirror)
         scramble(network)
+        standardise_conditions(network, torch.tensor([52.0, 60.0, 68.0]))
         fine = torch.randn(3, 4, 8, 12, generator=torch.Generator().manual_seed(1))
         t, label, mu = torch.full((3,), 40), torch.tensor([0, 1, 2]), torch.full((3,), 60.0)
 

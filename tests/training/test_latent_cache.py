@@ -15,6 +15,7 @@ from pileupgen.diffusion.schedule import make_scheduler
 from pileupgen.errors import OutputError, TrainingError
 from pileupgen.models.networks.autoencoder import Autoencoder
 from pileupgen.models.networks.denoiser import Denoiser
+from pileupgen.models.networks.layers import standardise_conditions
 from pileupgen.training import latent_cache
 from pileupgen.training.data import Augmentation, Batch
 from pileupgen.training.encoded import EncodedHeldOut, LatentSample
@@ -36,6 +37,7 @@ def new_autoencoder(seed: int = 0) -> Autoencoder:
     network = Autoencoder(2, 8, 12, width=8, n_blocks=1, n_heads=2).requires_grad_(False)
     for parameter in network.parameters():
         parameter.add_(0.1 * torch.randn_like(parameter))
+    standardise_conditions(network, torch.tensor([52.0, 60.0, 68.0]))
     return network
 
 

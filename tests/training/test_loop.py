@@ -19,6 +19,7 @@ from pileupgen.diffusion.schedule import make_scheduler
 from pileupgen.errors import OutputError, RunError, TrainingError
 from pileupgen.models.networks.autoencoder import Autoencoder
 from pileupgen.models.networks.denoiser import Denoiser
+from pileupgen.models.networks.layers import standardise_conditions
 from pileupgen.models.networks.ratio import RatioClassifier
 from pileupgen.training import checkpoints
 from pileupgen.training.checkpoints import Making
@@ -49,12 +50,15 @@ def accelerator() -> Accelerator:
 @pytest.fixture(scope="module")
 def autoencoder() -> Autoencoder:
     torch.manual_seed(0)
-    return Autoencoder(2, 8, 12, width=8, n_blocks=1, n_heads=2).requires_grad_(False)
+    network = Autoencoder(2, 8, 12, width=8, n_blocks=1, n_heads=2).requires_grad_(False)
+    standardise_conditions(network, torch.tensor([52.0, 60.0, 68.0]))
+    return network
 
 
 def denoiser_stage(autoencoder, sample, held_out, folder, steps=10, width=8) -> Stage:
     torch.manual_seed(1)
     network = Denoiser(8, 4, 6, width=width, n_blocks=1, patch=(2, 2))
+    standardise_conditions(network, torch.tensor([52.0, 60.0, 68.0]))
     objective = Denoising(autoencoder, make_scheduler(1000), 0.2, 0.5, "v_prediction")
     return Stage(
         network,
