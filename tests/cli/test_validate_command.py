@@ -124,7 +124,8 @@ def test_what_is_missing_names_the_command_that_makes_it(run_folder, missing, co
     (run_folder / missing).unlink()
     error = call(run_folder).exception
     assert isinstance(error, MissingInputError)
-    assert f"pileupgen {command} --run {run_folder}" in error.hint
+    assert f"pileupgen {command} " in error.hint
+    assert f"--run {run_folder}' first" in error.hint
     assert not (run_folder / "config.yaml").exists()
 
 

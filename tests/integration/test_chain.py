@@ -252,7 +252,8 @@ def test_images_of_another_geometry_are_refused(chain, tmp_path):
     from tests.conftest import write_sample
 
     store = write_sample(tmp_path / "other.h5", 20, 0)
-    out = pileupgen(chain, "translate", "--config", "small.yaml", "--input", str(store.path))
+    options = ("--input", str(store.path), "--out-of-range", "allow")
+    out = pileupgen(chain, "translate", "--config", "small.yaml", *options)
     assert "wrote" in out  # the same edges under another name are the same grid
     shifted = _shifted_store(tmp_path / "shifted.h5")
     out = pileupgen(chain, "translate", "--config", "small.yaml", "--input", str(shifted), code=4)

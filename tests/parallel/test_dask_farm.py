@@ -178,11 +178,10 @@ def test_other_software_is_refused() -> None:
 def test_workers_of_another_code_are_refused(farm: FarmProcesses, tmp_path: Path) -> None:
     package = tmp_path / "other" / "pileupgen"
     package.mkdir(parents=True)
-    source = Path(work.__file__).parents[2]
-    for folder in ("parallel",):
-        (package / folder).symlink_to(source / "pileupgen" / folder)
-    for name in ("__init__.py", "errors.py", "run.py"):
-        (package / name).write_text((source / "pileupgen" / name).read_text())
+    source = Path(work.__file__).parents[2] / "pileupgen"
+    (package / "parallel").symlink_to(source / "parallel")
+    for path in source.glob("*.py"):
+        (package / path.name).write_text(path.read_text())
     farm.add_worker(PYTHONPATH=str(package.parent))
     with pytest.raises(FarmError, match="other software: pileupgen code"):
         connect(farm.address, 60)
