@@ -92,7 +92,8 @@ def measure(config: Config) -> list[Size]:
         objective = Reconstruction(codec.latent_shape, config.autoencoder.latent_noise, (1, 1))
         sizes.append(count(codec, objective, config.autoencoder.steps, image))
     codec.requires_grad_(False)
-    sizes.append(count(new_denoiser(settings, codec, mirror=True), denoising, settings.steps, image))
+    denoiser = new_denoiser(settings, codec, mirror=True)
+    sizes.append(count(denoiser, denoising, settings.steps, image))
     ratio = new_ratio(config.ratio, codec)
     sizes.append(count(ratio, DensityRatio(codec, scheduler), config.ratio.steps, image))
     return sizes
