@@ -16,21 +16,14 @@ _KEYS = ("layer", "eta", "phi")
 
 @dataclass(frozen=True)
 class DeadRegion:
-    """A rectangle whose cells are dead or missing.
-
-    Attributes
-    ----------
-    eta : (float, float)
-        Its two ends in pseudorapidity.
-    phi : (float, float) or None
-        Its two ends in rad, in the grid's convention; None for all φ.
-    layer : str or None
-        None for all layers.
-    """
+    """A rectangle whose cells are dead or missing."""
 
     eta: tuple[float, float]
+    """Its two ends in pseudorapidity."""
     phi: tuple[float, float] | None = None
+    """Its two ends in rad, in the grid's convention; None for all φ."""
     layer: str | None = None
+    """None for all layers."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; what is None is left out."""

@@ -10,34 +10,23 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Towers:
-    """Towers of N events.
-
-    Attributes
-    ----------
-    offsets : int64 array, shape (N + 1,)
-        Event i owns towers ``offsets[i]:offsets[i + 1]``.
-    edges : float64 or float32 array, shape (n_towers, 4)
-        ``eta_min, eta_max, phi_min, phi_max`` of each tower, φ in rad and in any convention. A
-        tower that is only known by its centre has zero width.
-    energy : float32 array, shape (n_towers, L)
-        Energy per layer in GeV, in the order of ``layers``.
-    layers : tuple of str
-        Layer names, such as ``("em", "had")``.
-    mu : float32 array, shape (N,)
-        Number of pileup interactions; NaN where it is not known.
-    event_id : int64 array, shape (N,)
-        Position of the event in its sample, from 0.
-    weight : float64 array, shape (N,), or None
-        Event weights, of either sign; None where all events count alike.
-    """
+    """Towers of N events."""
 
     offsets: NDArray[np.int64]
+    """Event i owns towers ``offsets[i]:offsets[i + 1]``. Shape (N + 1,)."""
     edges: NDArray[np.float64] | NDArray[np.float32]
+    """``eta_min, eta_max, phi_min, phi_max`` of each tower, φ in rad and in any convention. A tower
+    that is only known by its centre has zero width. Shape (n_towers, 4)."""
     energy: NDArray[np.float32]
+    """Energy per layer in GeV, in the order of ``layers``. Shape (n_towers, L)."""
     layers: tuple[str, ...]
+    """Layer names, such as ``("em", "had")``."""
     mu: NDArray[np.float32]
+    """Number of pileup interactions; NaN where it is not known. Shape (N,)."""
     event_id: NDArray[np.int64]
+    """Position of the event in its sample, from 0. Shape (N,)."""
     weight: NDArray[np.float64] | None = None
+    """Event weights, of either sign; None where all events count alike. Shape (N,)."""
 
     @property
     def n_events(self) -> int:

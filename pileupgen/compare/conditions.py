@@ -21,21 +21,14 @@ _PATTERN = re.compile(r"\s*(\w+)\s*(>=|<=|>|<)\s*(\S+)\s*")
 
 @dataclass(frozen=True)
 class Condition:
-    """A number of the headline compared with a limit.
-
-    Attributes
-    ----------
-    name : str
-        Key of :meth:`~pileupgen.compare.results.Comparison.headline`.
-    symbol : str
-        One of ``>``, ``>=``, ``<``, ``<=``.
-    limit : float
-        What it is compared with.
-    """
+    """A number of the headline compared with a limit."""
 
     name: str
+    """Key of :meth:`~pileupgen.compare.results.Comparison.headline`."""
     symbol: str
+    """One of ``>``, ``>=``, ``<``, ``<=``."""
     limit: float
+    """What it is compared with."""
 
     @classmethod
     def parse(cls, text: str) -> Condition:

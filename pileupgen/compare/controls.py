@@ -47,29 +47,19 @@ SHARED_SETTINGS = (
 
 @dataclass(frozen=True)
 class ControlRows:
-    """Which events of a control's store are compared.
-
-    Attributes
-    ----------
-    name : str
-        Key in ``metrics.json``.
-    label : str
-        What tables call it.
-    replaces : str
-        Row whose events it has: ``reference`` for real ones, ``source`` for simulated ones.
-    store : ImageStore
-    rows : int64 array, shape (M,)
-        Rows of the store.
-    source_of : int64 array, shape (M,)
-        For each its source event's place among the selected target or source events.
-    """
+    """Which events of a control's store are compared."""
 
     name: str
+    """Key in ``metrics.json``."""
     label: str
+    """What tables call it."""
     replaces: Replaced
+    """Row whose events it has: ``reference`` for real ones, ``source`` for simulated ones."""
     store: ImageStore
     rows: Rows
+    """Rows of the store. Shape (M,)."""
     source_of: Rows
+    """For each its source event's place among the selected target or source events. Shape (M,)."""
 
 
 @dataclass(frozen=True)

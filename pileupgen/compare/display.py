@@ -14,21 +14,15 @@ from pileupgen.samples.store import ImageStore
 
 @dataclass(frozen=True)
 class Display:
-    """The same event before and after, and any real one.
-
-    Attributes
-    ----------
-    source, translated, target : float32 arrays, shape (L, n_eta, n_phi)
-        GeV.
-    source_event, target_event : int
-        Numbers of the events.
-    """
+    """The same event before and after, and any real one."""
 
     source: NDArray[np.float32]
     translated: NDArray[np.float32]
     target: NDArray[np.float32]
+    """Images of the three in GeV. Shape (L, n_eta, n_phi)."""
     source_event: int
     target_event: int
+    """Numbers of the two events."""
 
 
 def choose_display(

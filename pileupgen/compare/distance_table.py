@@ -28,19 +28,13 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class DistanceTable:
-    """Distances as they are and from resampled events.
-
-    Attributes
-    ----------
-    distances : dict of dict of float64 arrays, shape (1 + B,)
-        W1/σ by row and observable: as it is first, then resampled; NaN where the target is
-        constant.
-    constant : tuple of str
-        Observables that do not vary in the target.
-    """
+    """Distances as they are and from resampled events."""
 
     distances: dict[str, dict[str, Floats]]
+    """W1/σ by row and observable: as it is first, then resampled; NaN where the target is constant.
+    Shape (1 + B,) each."""
     constant: tuple[str, ...]
+    """Observables that do not vary in the target."""
 
     @classmethod
     def of(

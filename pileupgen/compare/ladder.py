@@ -52,22 +52,15 @@ def family_of(observable: str) -> str:
 
 @dataclass(frozen=True)
 class Variant:
-    """A translation with a part left out, measured.
-
-    Attributes
-    ----------
-    name, label : str
-        Key, and what tables call it.
-    corrected : Sample
-        With the correction after the decode that all variants have alike.
-    plain : Sample or None
-        Without it; None where there is none to leave out.
-    """
+    """A translation with a part left out, measured."""
 
     name: str
     label: str
+    """Key, and what tables call it."""
     corrected: Sample
+    """With the correction after the decode that all variants have alike."""
     plain: Sample | None = None
+    """Without it; None where there is none to leave out."""
 
 
 def compare_variants(

@@ -23,35 +23,24 @@ N_BOOTSTRAP = 50
 
 @dataclass(frozen=True)
 class ScanPoint:
-    """A measured setting of the translation.
-
-    Attributes
-    ----------
-    settings : dict
-        How.
-    label : str
-        The same in a few words.
-    n_evaluations : int
-        Network evaluations an event.
-    w1, block : Estimate
-        Mean W1/σ and block source correlation, with 68 % intervals.
-    auc, auc_error : float
-        Two-sample test on observables, one seed.
-    ess : float
-        Effective fraction of the release weights.
-    n_events : int
-        Translated events.
-    """
+    """A measured setting of the translation."""
 
     settings: dict[str, Any]
+    """How."""
     label: str
+    """The same in a few words."""
     n_evaluations: int
+    """Network evaluations an event."""
     w1: Estimate
     block: Estimate
+    """Mean W1/σ and block source correlation, with 68 % intervals."""
     auc: float
     auc_error: float
+    """Two-sample test on observables with one seed, and its error."""
     ess: float
+    """Effective fraction of the release weights."""
     n_events: int
+    """Translated events."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -66,18 +55,12 @@ class ScanPoint:
 
 @dataclass(frozen=True)
 class Judge:
-    """What points are measured against.
-
-    Attributes
-    ----------
-    target, reference, source : Sample
-        Held-out real events, other real events as many as the source, and the source events.
-    seed : int
-    """
+    """What points are measured against."""
 
     target: Sample
     reference: Sample
     source: Sample
+    """Held-out real events, other real events as many as the source, and the source events."""
     seed: int
 
     @classmethod

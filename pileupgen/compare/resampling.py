@@ -16,23 +16,16 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Samples:
-    """The samples of a comparison.
-
-    Attributes
-    ----------
-    target : Sample
-        Held-out real events.
-    reference : tuple of Sample
-        Disjoint samples of other real events, each as large as the source sample: what no
-        translation can beat is the mean of their distances to the target.
-    source, translated : Sample
-        Simulated events before and after.
-    """
+    """The samples of a comparison."""
 
     target: Sample
+    """Held-out real events."""
     reference: tuple[Sample, ...]
+    """Disjoint samples of other real events, each as large as the source sample: what no
+    translation can beat is the mean of their distances to the target."""
     source: Sample
     translated: Sample
+    """Simulated events, before and after translation."""
 
     def __post_init__(self) -> None:
         if not self.have_negatives:
@@ -63,20 +56,15 @@ class Draws:
     """How often each event counts: as it is in column 0, resampled in the others.
 
     Source and translated events are drawn together, for they are the same interactions.
-
-    Attributes
-    ----------
-    target : float64 array, shape (n, 1 + B)
-        Weights times counts.
-    rows : dict of tuples of float64 arrays, shape (n, 1 + B)
-        The same for each sample of each row.
-    drawn_by : tuple
-        The last three arguments of :meth:`from_weights`: with the weights they draw the same anew.
     """
 
     target: Floats
+    """Weights times counts. Shape (n, 1 + B)."""
     rows: dict[str, tuple[Floats, ...]]
+    """The same for each sample of each row. Shape (n, 1 + B) each."""
     drawn_by: tuple[NDArray[np.int64], int, int]
+    """The last three arguments of :meth:`from_weights`: with the weights they draw the same anew.
+    """
 
     @classmethod
     def of(

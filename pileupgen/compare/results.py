@@ -514,39 +514,26 @@ class Term:
 
 @dataclass(frozen=True)
 class HeadlineNumber:
-    """A number of a sample that is shown.
-
-    Attributes
-    ----------
-    name : str
-        Key in ``metrics.json`` and in CSV files.
-    label : str
-        What tables call it.
-    definition : str
-        What it means, with the paper that defines it.
-    get : callable
-        Gives the value and its interval from a column, or None where it has none.
-    unit : str
-        ``""``, ``"σ"`` or ``"events"``.
-    scale : float
-        What the number is multiplied by in tables; the label says so.
-    decimals : int
-        Decimals in tables.
-    beside : bool
-        Whether ``pileupgen compare`` gives source and reference too.
-    overrides : mapping
-        Label and definition by kind of sample, where they differ.
-    """
+    """A number of a sample that is shown."""
 
     name: str
+    """Key in ``metrics.json`` and in CSV files."""
     label: str
+    """What tables call it."""
     definition: str
+    """What it means, with the paper that defines it."""
     get: Callable[[Column], Estimate | None]
+    """Gives the value and its interval from a column, or None where it has none."""
     unit: Literal["", "σ", "events"] = ""
+    """``""``, ``"σ"`` or ``"events"``."""
     scale: float = 1.0
+    """What the number is multiplied by in tables; the label says so."""
     decimals: int = 3
+    """Decimals in tables."""
     beside: bool = False
+    """Whether ``pileupgen compare`` gives source and reference too."""
     overrides: Mapping[str, tuple[str, str]] | None = None
+    """Label and definition by kind of sample, where they differ."""
 
     def term(self, kind: Kind) -> Term:
         """Label and definition for a kind of sample."""

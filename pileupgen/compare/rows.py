@@ -34,21 +34,15 @@ SHOWER_FPD_SIZE = SHOWER_KPD_SIZE = 10_000
 
 @dataclass(frozen=True)
 class RowTests:
-    """How a row's samples compare with the target as a whole.
-
-    Attributes
-    ----------
-    features : TwoSampleTest
-        On observables, mean over the row's samples. Where there are several, their spread takes the
-        place of that of the seeds.
-    fpd, kpd : PhysicsDistance
-        Median over the row's samples, since a few hard events can drive that of one sample; on
-        observables, of showers on the CaloChallenge's features.
-    """
+    """How a row's samples compare with the target as a whole."""
 
     features: TwoSampleTest
+    """On observables, mean over the row's samples. Where there are several, their spread takes the
+    place of that of the seeds."""
     fpd: PhysicsDistance
     kpd: PhysicsDistance
+    """Median over the row's samples, since a few hard events can drive that of one sample; on
+    observables, of showers on the CaloChallenge's features."""
 
 
 def make_row(

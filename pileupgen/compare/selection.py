@@ -24,35 +24,24 @@ PAIR_BATCH = 256
 
 @dataclass(frozen=True)
 class Selection:
-    """Rows of the stores that enter a comparison.
-
-    Attributes
-    ----------
-    target : int64 array
-        Test-split events of the target.
-    references : tuple of int64 arrays
-        Disjoint samples of other events of the target, each as large as the source sample if there
-        are so many events. The reference is the mean over them of their distance to the target, so
-        that it holds the same statistical noise as the source's and the translated sample's.
-    source : int64 array
-        The source events that were translated.
-    translated : int64 array, shape (M,)
-        Translated events.
-    source_of : int64 array, shape (M,)
-        For each translated event, its place in ``source``.
-    held_out : bool
-        Whether the translated events come from the test split.
-    notes : tuple of str
-        Remarks for the reader of the result.
-    """
+    """Rows of the stores that enter a comparison."""
 
     target: Rows
+    """Test-split events of the target."""
     references: tuple[Rows, ...]
+    """Disjoint samples of other events of the target, each as large as the source sample if there
+    are so many events. The reference is the mean over them of their distance to the target, so that
+    it holds the same statistical noise as the source's and the translated sample's."""
     source: Rows
+    """The source events that were translated."""
     translated: Rows
+    """Translated events. Shape (M,)."""
     source_of: Rows
+    """For each translated event, its place in ``source``. Shape (M,)."""
     held_out: bool
+    """Whether the translated events come from the test split."""
     notes: tuple[str, ...]
+    """Remarks for the reader of the result."""
 
 
 def select_events(

@@ -42,59 +42,39 @@ LOW_ESS = 0.1
 
 @dataclass(frozen=True)
 class ComparisonSettings:
-    """How a comparison is made.
-
-    Attributes
-    ----------
-    n_bootstrap : int
-        Resamplings that intervals are made from.
-    n_seeds : int
-        Seeds of the two-sample test on observables; 0 leaves it out.
-    n_mu_bins : int
-        Bins in μ that the headline is repeated in.
-    cells : bool
-        Whether to make the two-sample test on cells.
-    jets : bool
-        Whether to find pileup jets; needs fastjet.
-    weighted : bool
-        Whether translated events carry their own weights. If not, they carry those of their source
-        events.
-    seed : int
-        Seed of all random choices.
-    device : str
-        Torch device of the test on cells.
-    """
+    """How a comparison is made."""
 
     n_bootstrap: int = 100
+    """Resamplings that intervals are made from."""
     n_seeds: int = 3
+    """Seeds of the two-sample test on observables; 0 leaves it out."""
     n_mu_bins: int = 3
+    """Bins in μ that the headline is repeated in."""
     cells: bool = False
+    """Whether to make the two-sample test on cells."""
     jets: bool = False
+    """Whether to find pileup jets; needs fastjet."""
     weighted: bool = False
+    """Whether translated events carry their own weights. If not, they carry those of their source
+    events."""
     seed: int = 0
+    """Seed of all random choices."""
     device: str = "cpu"
+    """Torch device of the test on cells."""
 
 
 @dataclass(frozen=True)
 class Validation:
-    """All that tables and figures need.
-
-    Attributes
-    ----------
-    comparison : Comparison
-        The numbers.
-    samples : Samples
-        The measured samples.
-    display : Display or None
-        Images of single events; none of tables of features and of showers.
-    jets : tuple of JetSample
-        Pileup jets of target, source and translated, where they were asked for.
-    """
+    """All that tables and figures need."""
 
     comparison: Comparison
+    """The numbers."""
     samples: Samples
+    """The measured samples."""
     display: Display | None
+    """Images of single events; none of tables of features and of showers."""
     jets: tuple[JetSample, ...] = ()
+    """Pileup jets of target, source and translated, where they were asked for."""
 
 
 def validate_stores(

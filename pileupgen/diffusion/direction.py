@@ -19,15 +19,11 @@ class Direction:
 
     data → data and mc → mc are controls: events should come out as they went in, and the source
     correlation of a control is the largest that its release allows.
-
-    Attributes
-    ----------
-    source, target : str
-        ``mc`` or ``data``.
     """
 
     source: Domain = "mc"
     target: Domain = "data"
+    """Both ``mc`` or ``data``."""
 
     @property
     def source_label(self) -> int:

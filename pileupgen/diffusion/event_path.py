@@ -21,25 +21,16 @@ N_BETWEEN = 2
 
 @dataclass(frozen=True)
 class EventPath:
-    """Images of one event at the same times on both ways.
-
-    Attributes
-    ----------
-    event : int
-        Its number.
-    t : tuple of int
-        Ascending from −1, the clean end, to the release.
-    up, down : float32 arrays, shape (K, L, n_eta, n_phi)
-        GeV at these times: noised or inverted, read as the source; and denoised, read as the
-        target. At the release both are the same latents.
-    direction : Direction
-    mode : str
-    """
+    """Images of one event at the same times on both ways."""
 
     event: int
+    """Its number."""
     t: tuple[int, ...]
+    """Ascending from −1, the clean end, to the release."""
     up: NDArray[np.float32]
     down: NDArray[np.float32]
+    """GeV at these times: noised or inverted, read as the source; and denoised, read as the target.
+    At the release both are the same latents. Shape (K, L, n_eta, n_phi)."""
     direction: Direction
     mode: str
 

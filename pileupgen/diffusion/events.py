@@ -17,26 +17,18 @@ from pileupgen.models.codec import EventNoise
 
 @dataclass(frozen=True)
 class Translation:
-    """Translated events.
-
-    Attributes
-    ----------
-    energy : float32 array, shape (N, L, n_eta, n_phi)
-        GeV.
-    log_ratio : float64 array, shape (N,)
-        ln p_target / p_source of each event at its release; its exponential is the weight that
-        removes what divergence is left there. 0 where there is none (calibrate, generate, and
-        where source and target are one domain).
-    t_release : int64 array, shape (N,)
-        Where each event was released; −1 where it was not (calibrate, generate).
-    log_weight_limit : float
-        Limit of the clipping.
-    """
+    """Translated events."""
 
     energy: NDArray[np.float32]
+    """GeV. Shape (N, L, n_eta, n_phi)."""
     log_ratio: NDArray[np.float64]
+    """ln p_target / p_source of each event at its release; its exponential is the weight that
+    removes what divergence is left there. 0 where there is none (calibrate, generate, and where
+    source and target are one domain). Shape (N,)."""
     t_release: NDArray[np.int64]
+    """Where each event was released; −1 where it was not (calibrate, generate). Shape (N,)."""
     log_weight_limit: float = LOG_WEIGHT_LIMIT
+    """Limit of the clipping."""
 
     @property
     def weight(self) -> NDArray[np.float64]:
@@ -59,19 +51,12 @@ class EventKeys:
 
 @dataclass(frozen=True)
 class Events:
-    """What is translated.
-
-    Attributes
-    ----------
-    energy : float32 array, shape (N, L, n_eta, n_phi)
-        GeV.
-    mu : float array, shape (N,)
-        Number of pileup interactions; NaN where it is not known.
-    keys : EventKeys
-    """
+    """What is translated."""
 
     energy: NDArray[np.float32]
+    """GeV. Shape (N, L, n_eta, n_phi)."""
     mu: NDArray[np.float32]
+    """Number of pileup interactions; NaN where it is not known. Shape (N,)."""
     keys: EventKeys
 
     def of(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor, EventNoise]:
@@ -107,21 +92,14 @@ class Part:
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Events that share a network call.
-
-    Attributes
-    ----------
-    rows : int64 array, shape (n,)
-        Rows of at most ``settings.micro_batch`` events.
-    filled : int64 array, shape (settings.micro_batch,)
-        The same, again and again until the batch is full.
-    settings : Settings
-        With these events' release.
-    """
+    """Events that share a network call."""
 
     rows: NDArray[np.int64]
+    """Rows of at most ``settings.micro_batch`` events. Shape (n,)."""
     filled: NDArray[np.int64]
+    """The same, again and again until the batch is full. Shape (settings.micro_batch,)."""
     settings: Settings
+    """With these events' release."""
 
 
 def micro_batches(rows: NDArray[np.int64], settings: Settings) -> Iterator[MicroBatch]:

@@ -26,21 +26,14 @@ class Strength:
 
     With u = t / t_start: ``constant`` w; ``linear`` 2 w (1 − u); ``cosine`` w (1 + cos πu). The
     latter two rise from 0 at the start to 2 w at the clean end; the mean over t is w for all three.
-
-    Attributes
-    ----------
-    w : float
-    schedule : str
-    t_start : int
-        Where the decoding starts.
-    interval : (int, int) or None
-        Timesteps lo ≤ t ≤ hi outside of which w is 0.
     """
 
     w: float
     schedule: WeightSchedule = "constant"
     t_start: int = 1
+    """Where the decoding starts."""
     interval: tuple[int, int] | None = None
+    """Timesteps lo ≤ t ≤ hi outside of which w is 0."""
 
     def __call__(self, t: int) -> float:
         """W at a timestep."""
@@ -56,24 +49,18 @@ class Strength:
 
 @dataclass(frozen=True)
 class Point:
-    """The point at which the network is evaluated.
-
-    Attributes
-    ----------
-    x_t, x_0 : Tensor, shape (N, C, H, W)
-        Noised latents, and the last estimate of the clean ones.
-    t : int64 Tensor, shape (N,)
-    mu : Tensor, shape (N,)
-    alpha, sigma : Tensor, shape (N,)
-        √ᾱ_t and √(1 − ᾱ_t).
-    """
+    """The point at which the network is evaluated."""
 
     x_t: Tensor
     x_0: Tensor
+    """Noised latents, and the last estimate of the clean ones. Shape (N, C, H, W)."""
     t: Tensor
+    """Shape (N,)."""
     mu: Tensor
+    """Shape (N,)."""
     alpha: Tensor
     sigma: Tensor
+    """√ᾱ_t and √(1 − ᾱ_t). Shape (N,)."""
 
 
 class Velocity(Protocol):

@@ -26,34 +26,23 @@ MAX_LOST = 0.2
 
 @dataclass(frozen=True)
 class InputRange:
-    """Columns of source events, each of shape (N,).
-
-    Attributes
-    ----------
-    cells_above : int32 array
-        Cells above the largest of their layer and ring in training.
-    energy_ratio : float32 array
-        Largest ratio of a cell to that; 0 for an empty event.
-    cells_below : int32 array
-        Hits below the training's threshold, which are taken for null cells.
-    energy_below : float32 array
-        Their part of the event's energy, within 0 and 1.
-    mu_ratio : float32 array
-        Factor by which μ lies outside the training's range: above 1 above, below 1 below, 1 inside,
-        NaN where it is not known.
-    distance : float32 array
-        Distance from the events of training; see :class:`EventCheck`. 0 where it has none.
-    unlike : uint8 array
-        1 where the distance is above 1.
-    """
+    """Columns of source events, each of shape (N,)."""
 
     cells_above: NDArray[np.int32]
+    """Cells above the largest of their layer and ring in training."""
     energy_ratio: NDArray[np.float32]
+    """Largest ratio of a cell to that; 0 for an empty event."""
     cells_below: NDArray[np.int32]
+    """Hits below the training's threshold, which are taken for null cells."""
     energy_below: NDArray[np.float32]
+    """Their part of the event's energy, within 0 and 1."""
     mu_ratio: NDArray[np.float32]
+    """Factor by which μ lies outside the training's range: above 1 above, below 1 below, 1 inside,
+    NaN where it is not known."""
     distance: NDArray[np.float32]
+    """Distance from the events of training; see :class:`EventCheck`. 0 where it has none."""
     unlike: NDArray[np.uint8]
+    """1 where the distance is above 1."""
 
     def columns(self) -> dict[str, NDArray[Any]]:
         """Give the arrays by name."""

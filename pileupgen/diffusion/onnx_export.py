@@ -32,20 +32,13 @@ FORMAT, FORMAT_VERSION = "pileupgen-onnx", 3
 
 @dataclass(frozen=True)
 class Agreement:
-    """How ONNX Runtime and torch compare on the events of ``check.npz``, both in fp32.
-
-    Attributes
-    ----------
-    differences : dict of str to float
-        Largest difference of each stage, as ``run_onnx.TOLERANCES`` names them.
-    differing_cells : float
-        Fraction of cells whose energies differ by more than 1e-3 of themselves from end to end:
-        those on the edge between a hit and none.
-    n_events : int
-    """
+    """How ONNX Runtime and torch compare on the events of ``check.npz``, both in fp32."""
 
     differences: dict[str, float]
+    """Largest difference of each stage, as ``run_onnx.TOLERANCES`` names them."""
     differing_cells: float
+    """Fraction of cells whose energies differ by more than 1e-3 of themselves from end to end:
+    those on the edge between a hit and none."""
     n_events: int
 
 

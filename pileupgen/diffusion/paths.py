@@ -26,18 +26,12 @@ PATH_STREAM = 5
 
 @dataclass(frozen=True)
 class DenoisingPath:
-    """Latents of N events at K timesteps of the ancestral sampler.
-
-    Attributes
-    ----------
-    t : int64 array, shape (K,)
-        Descending; the last is −1, the clean end.
-    x_t : float32 array, shape (K, N, C, H, W)
-        Latents.
-    """
+    """Latents of N events at K timesteps of the ancestral sampler."""
 
     t: NDArray[np.int64]
+    """Descending; the last is −1, the clean end. Shape (K,)."""
     x_t: NDArray[np.float32]
+    """Latents. Shape (K, N, C, H, W)."""
 
     @property
     def clean(self) -> Tensor:

@@ -45,25 +45,16 @@ class Member:
 
 @dataclass(frozen=True)
 class Production:
-    """The events to translate, and the settings.
-
-    Attributes
-    ----------
-    source : ImageStore
-    rows : int64 array, shape (N,)
-        Source events, ascending.
-    members : sequence of Member
-        One model, or an ensemble, of the same settings.
-    seed : int
-    direction : Direction
-        Domains of the source and of what it becomes.
-    """
+    """The events to translate, and the settings."""
 
     source: ImageStore
     rows: Rows
+    """Source events, ascending. Shape (N,)."""
     members: Sequence[Member]
+    """One model, or an ensemble, of the same settings."""
     seed: int
     direction: Direction = field(default_factory=Direction)
+    """Domains of the source and of what it becomes."""
 
     @property
     def n_copies(self) -> int:

@@ -25,31 +25,22 @@ NAMES: dict[RatioCriterion, str] = {"auc": "AUC", "ess": "ESS", "spread": "std(l
 
 @dataclass(frozen=True)
 class ReleaseChoice:
-    """A chosen release and why.
-
-    Attributes
-    ----------
-    t : int
-        From here on the criterion's value is within its tolerance.
-    t_low, t_high : int or None
-        The same for the ends of the value's 68 % interval; None where the far end never is.
-    by : str
-    tolerance, value, low, high : float
-        The criterion at t with its interval.
-    n_mc, n_data : int
-        Held-out events.
-    """
+    """A chosen release and why."""
 
     t: int
+    """From here on the criterion's value is within its tolerance."""
     t_low: int
     t_high: int | None
+    """The same for the ends of the value's 68 % interval; None where the far end never is."""
     by: RatioCriterion
     tolerance: float
     value: float
     low: float
     high: float
+    """The criterion at t with its interval."""
     n_mc: int
     n_data: int
+    """Held-out events of either domain."""
 
     @property
     def reason(self) -> str:

@@ -40,23 +40,17 @@ energy in both; and the fraction of cells that have energy in one of the two onl
 
 @dataclass(frozen=True)
 class Result:
-    """Translated events and what they were on the way.
-
-    Attributes
-    ----------
-    energy : float32 array, shape (N, L, n_eta, n_phi)
-        GeV.
-    log_ratio : float32 array, shape (N,)
-        ln r at the release; the event's weight is its exponential, clipped.
-    encoded, scores, corrected : float32 arrays, shape (N, L, n_eta, n_phi)
-        Scores of the source, and of the result before and after the correction.
-    """
+    """Translated events and what they were on the way."""
 
     energy: Floats
+    """GeV. Shape (N, L, n_eta, n_phi)."""
     log_ratio: Floats
+    """ln r at the release; the event's weight is its exponential, clipped. Shape (N,)."""
     encoded: Floats
     scores: Floats
     corrected: Floats
+    """Scores of the source, and of the result before and after the correction. Shape (N, L, n_eta,
+    n_phi)."""
 
 
 class Translation:

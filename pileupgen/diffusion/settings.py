@@ -70,89 +70,7 @@ def is_stochastic(sampler: Sampler, eta: float = 0.0) -> bool:
 
 @dataclass(frozen=True)
 class Settings:
-    """How to translate.
-
-    Attributes
-    ----------
-    mode : str
-        ``partial``: noise to t_release, switch the class, denoise. ``invert``: deterministic
-        inversion to t_release as mc, then deterministic decoding as data (DDIB, Su et al.
-        2203.08382). ``invert+sde``: the same inversion, then decoding by ``sampler``.
-        ``generate``: from pure noise. ``transport``: no diffusion, but the optimal linear map
-        between the Gaussian fields of the denoiser's closed form, :meth:`StationaryField.move`.
-        ``calibrate``: neither, quantile morphing alone.
-    t_release : int or str
-        Timestep of the release, 0 … T − 1; 0 leaves the latents as they are. With a per-event
-        release the latest one. ``auto`` stands for what the model's release scan chooses; see
-        :meth:`released_at`; or, by fidelity, for what measured translations say.
-    w : float
-        Guidance of the decoding; 0 is off.
-    num_inference_steps : int
-        Network evaluations from the release to the clean end (guidance in two passes doubles
-        them, inversion adds as many).
-    sampler : str
-        See :func:`pileupgen.diffusion.solvers.solve`. Inversion and ``invert``'s decoding are
-        deterministic: they take ``ddim`` with η = 0 where that is chosen, else ``dpmsolver++``.
-        ``invert+sde`` decodes with the stochastic form of ``dpmsolver++``.
-    eta : float
-        DDIM's η in [0, 1]; for other samplers without effect.
-    guidance : str
-        ``classifier-free``: ε_data + w(ε_data − ε_∅); ``closed-form``: the same with the
-        difference of the closed forms alone, in one network pass; ``ratio``:
-        ε_data + w(ε_data − ε_mc); ``classifier``: ε_data − w σ ∇ ln r of the ratio network.
-    guidance_interval : (int, int) or None
-        Guide only at timesteps lo ≤ t ≤ hi (Kynkäänniemi et al. 2404.07724).
-    guidance_schedule : str
-        w over the decoding, see :class:`pileupgen.diffusion.guidance.Strength`.
-    release : str
-        ``common``: all at t_release. ``per-event``: each event at the first of some twenty even
-        times up to t_release where its own \\|ln r(x_t, t)\\| ≤ ``release_tolerance``.
-    release_by : str
-        What an automatic release judges by.
-    tolerance : float or None
-        Of ``release_by`` where t_release is ``auto``, else of a per-event \\|ln r\\|.
-    calibrate_after : bool
-        Whether what translated training events lack is corrected after the decode.
-    correction : str
-        What is corrected: ``marginals``, or ``correlations`` too; see
-        :class:`~pileupgen.models.correction.correlations.FieldCorrection`. ``auto``: marginals. A
-        map of correlations fitted on translated events undoes what the network, the release and
-        guidance do to them.
-    n_correction_events : int
-        Training events that the correction is fitted on.
-    decode : str
-        Scores are the ``mean`` of the learned decoder's density or a ``sample`` of it; a lossless
-        codec knows no difference.
-    log_weight_limit : float
-        Weights are clipped to e^∓ of this.
-    n_draws : int
-        Translations of each event, with random numbers of their own.
-    timesteps : tuple of int or None
-        Timesteps of the network evaluations, descending from ``t_release`` (``generate``:
-        from T − 1), the clean end left out; in place of ``num_inference_steps`` even ones.
-        Inversion takes them upwards.
-    batch_size : int
-        Source events held in memory; changes no result.
-    micro_batch : int
-        Events that go through a network at once, always: fewer are filled up, so that the kernels
-        chosen, and with them the last bits of an event, do not depend on how many share its batch.
-        Another value gives other last bits; large ones fill GPUs, small ones answer sooner.
-    fresh_noise : float
-        Of ``partial``: share of σ² at the release that is drawn. The event is inverted as far as
-        α_i = α / (1 − ``fresh_noise`` σ²)^(1/2) and noised forward from there, so that what is
-        released has the density of noised events for any share; 1 noises clean events, 0 inverts.
-    out_of_range : str
-        Events outside the training's range: ``limited`` refuses cells above 1,000 times the largest
-        of their ring, μ outside by a factor of 4, and events with a fifth of their energy below
-        the threshold; ``refuse`` all that lie outside; ``allow`` none.
-    network : bool
-        Whether the denoiser's network adds to its closed form; off, the Gaussian fields alone
-        translate. This and the next two are for comparisons, ``validate --ladder``.
-    switch_class : bool
-        Whether events are denoised as the target; off, as what they are, without guidance.
-    self_conditioning : bool
-        Whether x̃_0 is fed back from step to step.
-    """
+    """How to translate."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = SECTION
 
@@ -163,39 +81,63 @@ class Settings:
         "transport: a linear map of correlations, no diffusion; calibrate: quantile morphing alone",
         **_WAY,
     )
+    """``partial``: noise to t_release, switch the class, denoise. ``invert``: deterministic
+    inversion to t_release as mc, then deterministic decoding as data (DDIB, Su et al. 2203.08382).
+    ``invert+sde``: the same inversion, then decoding by ``sampler``. ``generate``: from pure noise.
+    ``transport``: no diffusion, but the optimal linear map between the Gaussian fields of the
+    denoiser's closed form, :meth:`StationaryField.move`. ``calibrate``: neither, quantile morphing
+    alone."""
     t_release: int | Literal["auto"] = setting(
         300, "timestep of the release, or auto", metavar="T", example="300", **_WAY
     )
+    """Timestep of the release, 0 … T − 1; 0 leaves the latents as they are. With a per-event
+    release the latest one. ``auto`` stands for what the model's release scan chooses; see
+    :meth:`released_at`; or, by fidelity, for what measured translations say."""
     w: float = setting(2.0, "guidance; 0 is off; diffusers' guidance_scale is w + 1", ge=0, **_WAY)
+    """Guidance of the decoding; 0 is off."""
     num_inference_steps: int = setting(
         15, "network evaluations from the release to the clean end", option="--steps", ge=1, **_WAY
     )
+    """Network evaluations from the release to the clean end (guidance in two passes doubles them,
+    inversion adds as many)."""
     sampler: Sampler = setting("dpmsolver++", "solver of the reverse diffusion", **_WAY)
+    """See :func:`pileupgen.diffusion.solvers.solve`. Inversion and ``invert``'s decoding are
+    deterministic: they take ``ddim`` with η = 0 where that is chosen, else ``dpmsolver++``.
+    ``invert+sde`` decodes with the stochastic form of ``dpmsolver++``."""
     eta: float = setting(0.0, "noise of the sampler ddim: 0 none, 1 full", ge=0, le=1, **_WAY)
+    """DDIM's η in [0, 1]; for other samplers without effect."""
     guidance: GuidanceKind = setting(
         "closed-form",
         "ε + w(ε − ε of no class), the same of closed forms in one pass, ε + w(ε − ε of mc), or "
         "ε − wσ∇ ln r of the ratio",
         **_WAY,
     )
+    """``classifier-free``: ε_data + w(ε_data − ε_∅); ``closed-form``: the same with the difference
+    of the closed forms alone, in one network pass; ``ratio``: ε_data + w(ε_data − ε_mc);
+    ``classifier``: ε_data − w σ ∇ ln r of the ratio network."""
     guidance_interval: tuple[int, int] | None = setting(
         None, "guide at timesteps lo ≤ t ≤ hi only", metavar="LO,HI", example="50,400", **_WAY
     )
+    """Guide only at timesteps lo ≤ t ≤ hi (Kynkäänniemi et al. 2404.07724)."""
     guidance_schedule: WeightSchedule = setting(
         "constant", "w over the decoding: constant, or rising from 0 to 2w", **_WAY
     )
+    """w over the decoding, see :class:`pileupgen.diffusion.guidance.Strength`."""
     release: Release = setting(
         "common",
         "all events at t_release, or each at the first time up to it where its own |ln r| is "
         "within the tolerance",
         **_WAY,
     )
+    """``common``: all at t_release. ``per-event``: each event at the first of some twenty even
+    times up to t_release where its own ``|ln r(x_t, t)|`` ≤ ``release_tolerance``."""
     release_by: ReleaseBy = setting(
         "fidelity",
         "what t_release auto judges by: W1/σ and source correlation of translated validation "
         "events, or AUC, ESS or spread of the ratio classifier at the release",
         **_WAY,
     )
+    """What an automatic release judges by."""
     tolerance: float | None = setting(
         None,
         "for t_release auto: source correlation of blocks (0.9) and ess (0.95) at least, auc "
@@ -203,29 +145,40 @@ class Settings:
         gt=0,
         **_WAY,
     )
+    """Of ``release_by`` where t_release is ``auto``, else of a per-event ``|ln r|``."""
     calibrate_after: bool = setting(
         True, "correct what translated training events lack after the decode"
     )
+    """Whether what translated training events lack is corrected after the decode."""
     correction: CorrectionKind = setting(
         "auto",
         "what the calibration after the decode corrects: marginals, or correlations of cells too; "
         "auto: marginals, since a map of correlations undoes what guidance and release do",
     )
+    """What is corrected: ``marginals``, or ``correlations`` too; see
+    :class:`~pileupgen.models.correction.correlations.FieldCorrection`. ``auto``: marginals. A map
+    of correlations fitted on translated events undoes what the network, the release and guidance do
+    to them."""
     n_correction_events: int = setting(
         600,
         "training events the correction is fitted on",
         option="--correction-events",
         ge=10,
     )
+    """Training events that the correction is fitted on."""
     decode: Decode = setting(
         "mean", "the learned decoder's density of a score: its mean, or drawn from it"
     )
+    """Scores are the ``mean`` of the learned decoder's density or a ``sample`` of it; a lossless
+    codec knows no difference."""
     log_weight_limit: float = setting(
         LOG_WEIGHT_LIMIT, "weights are clipped to e^∓ of this", option="--weight-limit", gt=0
     )
+    """Weights are clipped to e^∓ of this."""
     n_draws: int = setting(
         1, "translations of each event; draw 0 is the plain one", option="--draws", ge=1
     )
+    """Translations of each event, with random numbers of their own."""
     timesteps: tuple[int, ...] | None = setting(
         None,
         "timesteps of the network evaluations, descending from t_release, in place of "
@@ -234,15 +187,22 @@ class Settings:
         example="300,200,100,40,10",
         **_WAY,
     )
+    """Timesteps of the network evaluations, descending from ``t_release`` (``generate``: from T −
+    1), the clean end left out; in place of ``num_inference_steps`` even ones. Inversion takes them
+    upwards."""
     batch_size: int = setting(
         500, "events held in memory; does not change results", ge=1, is_operational=True
     )
+    """Source events held in memory; changes no result."""
     micro_batch: int = setting(
         MICRO_BATCH,
         "events that go through a network at once, on which an event's last bits depend: large on "
         "a GPU, small where few events are wanted soon",
         ge=1,
     )
+    """Events that go through a network at once, always: fewer are filled up, so that the kernels
+    chosen, and with them the last bits of an event, do not depend on how many share its batch.
+    Another value gives other last bits; large ones fill GPUs, small ones answer sooner."""
     fresh_noise: float = setting(
         1.0,
         "share of the noise variance at a partial release that is drawn; the rest is the event's "
@@ -251,15 +211,25 @@ class Settings:
         le=1,
         **_WAY,
     )
+    """Of ``partial``: share of σ² at the release that is drawn. The event is inverted as far as α_i
+    = α / (1 − ``fresh_noise`` σ²)^(1/2) and noised forward from there, so that what is released has
+    the density of noised events for any share; 1 noises clean events, 0 inverts."""
     out_of_range: OutOfRange = setting(
         "limited",
         "events outside the training's range in energy or μ: limited refuses those far outside, "
         "refuse any, allow none",
         is_operational=True,
     )
+    """Events outside the training's range: ``limited`` refuses cells above 1,000 times the largest
+    of their ring, μ outside by a factor of 4, and events with a fifth of their energy below the
+    threshold; ``refuse`` all that lie outside; ``allow`` none."""
     network: bool = True
+    """Whether the denoiser's network adds to its closed form; off, the Gaussian fields alone
+    translate. This and the next two are for comparisons, ``validate --ladder``."""
     switch_class: bool = True
+    """Whether events are denoised as the target; off, as what they are, without guidance."""
     self_conditioning: bool = True
+    """Whether x̃_0 is fed back from step to step."""
 
     @property
     def release_timestep(self) -> int:

@@ -23,28 +23,21 @@ class Step:
 
     With velocity v, ε = σ x + α v and x̃_0 = α x − σ v the next latents are
     ``x``·x + ``x_0``·x̃_0 + ``x_0_before``·(x̃_0 of the step before) + ``eps``·ε + ``noise``·N(0, 1).
-
-    Attributes
-    ----------
-    t : int
-        Timestep that the network is given.
-    alpha, sigma : float
-        √ᾱ_t and √(1 − ᾱ_t).
-    x, x_0, x_0_before, eps, noise : float
-        Coefficients.
-    draws_noise : bool
-        Whether a normal number per latent is drawn.
     """
 
     t: int
+    """Timestep that the network is given."""
     alpha: float
     sigma: float
+    """√ᾱ_t and √(1 − ᾱ_t)."""
     x: float
     x_0: float
     x_0_before: float
     eps: float
     noise: float
+    """Coefficients."""
     draws_noise: bool
+    """Whether a normal number per latent is drawn."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -41,19 +41,7 @@ from pileupgen.parallel.threads import Map
 
 @dataclass(frozen=True)
 class Translator:
-    """The networks of a pipeline at work.
-
-    Attributes
-    ----------
-    calibration, autoencoder, denoiser, ratio : models
-    scheduler : DDPMScheduler
-    calibrate_before : bool
-        Whether mc events are encoded with their own quantiles or with those of data.
-    bf16 : bool
-        Whether what the denoiser adds to the closed form, and the autoencoder to its shortcuts,
-        is computed in bfloat16.
-    direction : Direction
-    """
+    """The networks of a pipeline at work."""
 
     calibration: CellSpace
     autoencoder: LatentModel
@@ -61,7 +49,10 @@ class Translator:
     ratio: RatioClassifier
     scheduler: DDPMScheduler
     calibrate_before: bool = True
+    """Whether mc events are encoded with their own quantiles or with those of data."""
     bf16: bool = True
+    """Whether what the denoiser adds to the closed form, and the autoencoder to its shortcuts, is
+    computed in bfloat16."""
     direction: Direction = field(default_factory=Direction)
 
     @property

@@ -28,21 +28,14 @@ def effective_fraction(log_ratio: Floats) -> float:
 
 @dataclass(frozen=True)
 class WeightSummary:
-    """Effective sample size and clipping of a sample's weights.
-
-    Attributes
-    ----------
-    ess : float
-        (Σw)² / (N Σw²) of the clipped weights.
-    clipped : float
-        Fraction of events whose ln r was clipped.
-    limit : float
-        \\|ln r\\| at which.
-    """
+    """Effective sample size and clipping of a sample's weights."""
 
     ess: float
+    """(Σw)² / (N Σw²) of the clipped weights."""
     clipped: float
+    """Fraction of events whose ln r was clipped."""
     limit: float
+    """Largest ``|ln r|``; what is beyond is clipped to it."""
 
     @classmethod
     def of(cls, log_ratio: Floats, limit: float) -> WeightSummary:

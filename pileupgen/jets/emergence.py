@@ -22,71 +22,50 @@ N_PATHS = 5
 
 @dataclass(frozen=True)
 class PathPane:
-    """One class: a quantity's score at every timestep kept, and at both ends.
-
-    Attributes
-    ----------
-    title : str
-        Names the class.
-    t : int64 array, shape (K,)
-        Timesteps, descending to −1.
-    density : float64 array, shape (K, N_BINS)
-        Probability density of x_t at each timestep; what lies outside the axis is in the outer
-        bins.
-    contours : float64 array, shape (K, n_levels)
-        Quantiles of x_t at ``LEVELS``.
-    paths : float64 array, shape (K, N_PATHS)
-        x_t of some events.
-    noised : float64 array, shape (N,)
-        Scores of real events noised to the last timestep.
-    real, emulated : float64 arrays, shape (N,)
-        Clean scores.
-    switched : float64 array, shape (N,)
-        Clean scores of events of the other class after the switch.
-    noise_distance : float
-        W1 of ``noised`` to the Gaussian.
-    distance, switched_distance, source_distance, reference : float
-        W1 in the quantity's unit to real events: of the emulated, of the switched, of the other
-        class as it is, and of other real events.
-    """
+    """One class: a quantity's score at every timestep kept, and at both ends."""
 
     title: str
+    """Names the class."""
     t: NDArray[np.int64]
+    """Timesteps, descending to −1. Shape (K,)."""
     density: Floats
+    """Probability density of x_t at each timestep; what lies outside the axis is in the outer bins.
+    Shape (K, N_BINS)."""
     contours: Floats
+    """Quantiles of x_t at ``LEVELS``. Shape (K, n_levels)."""
     paths: Floats
+    """x_t of some events. Shape (K, N_PATHS)."""
     noised: Floats
+    """Scores of real events noised to the last timestep. Shape (N,)."""
     real: Floats
     emulated: Floats
+    """Clean scores. Shape (N,)."""
     switched: Floats
+    """Clean scores of events of the other class after the switch. Shape (N,)."""
     noise_distance: float
+    """W1 of ``noised`` to the Gaussian."""
     distance: float
     switched_distance: float
     source_distance: float
     reference: float
+    """W1 in the quantity's unit to real events: of the emulated, of the switched, of the other
+    class as it is, and of other real events."""
 
 
 @dataclass(frozen=True)
 class PathFigure:
-    """All panes of one quantity.
-
-    Attributes
-    ----------
-    label, unit : str
-        What the quantity is called on an axis; its unit, empty where it has none.
-    panes : sequence of PathPane
-        One a class.
-    score_of : float64 array, shape (n, 2)
-        Value and score of the quantity, both ascending: marks its values on the axis of scores.
-    t_release : int
-        Where the classes were switched.
-    """
+    """All panes of one quantity."""
 
     label: str
     unit: str
+    """What the quantity is called on an axis; its unit, empty where it has none."""
     panes: Sequence[PathPane]
+    """One a class."""
     score_of: Floats
+    """Value and score of the quantity, both ascending: marks its values on the axis of scores.
+    Shape (n, 2)."""
     t_release: int
+    """Where the classes were switched."""
 
 
 def bin_edges() -> Floats:

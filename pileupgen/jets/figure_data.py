@@ -25,29 +25,21 @@ STRIDE = 10
 
 @dataclass(frozen=True)
 class Ways:
-    """One class followed through the diffusion.
-
-    Attributes
-    ----------
-    images : Images
-        Real jets that no stage was trained on.
-    latents, noised : float32 arrays, shape (N, F)
-        Their scores, and these noised to T − 1.
-    path : DenoisingPath
-        Pure noise denoised as this class.
-    emulated, switched : float32 arrays, shape (N, F)
-        Variables of the path's jets, and of the other class' jets noised to t_release and denoised
-        as this one.
-    switched_latents : float32 array, shape (N, F)
-    """
+    """One class followed through the diffusion."""
 
     images: Images
+    """Real jets that no stage was trained on."""
     latents: NDArray[np.float32]
     noised: NDArray[np.float32]
+    """Their scores, and these noised to T − 1. Shape (N, F)."""
     path: DenoisingPath
+    """Pure noise denoised as this class."""
     emulated: NDArray[np.float32]
     switched: NDArray[np.float32]
+    """Variables of the path's jets, and of the other class' jets noised to t_release and denoised
+    as this one. Shape (N, F)."""
     switched_latents: NDArray[np.float32]
+    """Shape (N, F)."""
 
 
 def n_steps(run: RunDirectory, t_release: int) -> int:

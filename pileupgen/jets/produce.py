@@ -33,26 +33,18 @@ JET_STREAM = 7
 
 @dataclass(frozen=True)
 class JetSummary:
-    """A sample of jets that was made.
-
-    Attributes
-    ----------
-    path : Path
-        The file.
-    fingerprint : str
-        Fingerprint of the spec.
-    n_jets, n_collisions : int
-        Jets in the file, and collisions looked at.
-    median_mass, median_pt : float
-        Medians over the jets, GeV.
-    """
+    """A sample of jets that was made."""
 
     path: Path
+    """The file."""
     fingerprint: str
+    """Fingerprint of the spec."""
     n_jets: int
     n_collisions: int
+    """Jets in the file, and collisions looked at."""
     median_mass: float
     median_pt: float
+    """Medians over the jets, GeV."""
 
     @property
     def note(self) -> str:

@@ -26,18 +26,12 @@ _COLUMNS = {"etarel": 0, "phirel": 1, "ptrel": 2}
 
 @dataclass(frozen=True)
 class JetArrays:
-    """Jets as JetNet's files hold them.
-
-    Attributes
-    ----------
-    particles : float64 array, shape (N, P, 4)
-        η_rel, φ_rel, p_T,rel, mask; what the mask leaves out counts as absent.
-    jets : float64 array, shape (N, 4)
-        p_T in GeV, η, mass in GeV, number of particles.
-    """
+    """Jets as JetNet's files hold them."""
 
     particles: Floats
+    """η_rel, φ_rel, p_T,rel, mask; what the mask leaves out counts as absent. Shape (N, P, 4)."""
     jets: Floats
+    """p_T in GeV, η, mass in GeV, number of particles. Shape (N, 4)."""
 
     @property
     def pt(self) -> Floats:

@@ -26,21 +26,15 @@ Number = Annotated[
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its interval.
-
-    Attributes
-    ----------
-    value : float
-        The estimate; NaN where it is not defined.
-    low, high : float
-        68.27 % interval.
-    """
+    """A value with its interval."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
     value: Number
+    """The estimate; NaN where it is not defined."""
     low: Number
     high: Number
+    """Ends of the 68.27 % interval."""
 
     @property
     def is_known(self) -> bool:

@@ -24,25 +24,19 @@ class CellCorrelation:
     Covariances are summed over all pairs of cells at a distance and divided by the sum of
     variances. It includes, at every distance, what all cells have in common (μ).
 
-    Attributes
-    ----------
-    phi, phi_error : float64 arrays, shape (L, n_phi // 2 + 1)
-        By distance in cells of φ, same ring and layer; only pairs inside the window where φ is not
-        periodic.
-    eta, eta_error : float64 arrays, shape (L, n_steps + 1)
-        By distance in rings, same φ and layer.
-    layers, layers_error : float64 arrays, shape (L − 1, n_phi // 2 + 1)
-        Between adjacent layers, by distance in φ, same ring.
-
     Errors are from the jackknife over groups of events.
     """
 
     phi: Floats
     phi_error: Floats
+    """By distance in cells of φ, same ring and layer; only pairs inside the window where φ is not
+    periodic. Shape (L, n_phi // 2 + 1)."""
     eta: Floats
     eta_error: Floats
+    """By distance in rings, same φ and layer. Shape (L, n_steps + 1)."""
     layers: Floats
     layers_error: Floats
+    """Between adjacent layers, by distance in φ, same ring. Shape (L − 1, n_phi // 2 + 1)."""
 
 
 class CorrelationAccumulator:

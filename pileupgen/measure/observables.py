@@ -25,21 +25,14 @@ MEV = 1000.0
 
 @dataclass(frozen=True)
 class Observable:
-    """Name, label and unit of a per-event number.
-
-    Attributes
-    ----------
-    name : str
-        Key in tables and files.
-    label : str
-        Matplotlib mathtext.
-    unit : str
-        ``"GeV"``, or empty where there is none.
-    """
+    """Name, label and unit of a per-event number."""
 
     name: str
+    """Key in tables and files."""
     label: str
+    """Matplotlib mathtext."""
     unit: str = ""
+    """``"GeV"``, or empty where there is none."""
 
     @property
     def axis_label(self) -> str:

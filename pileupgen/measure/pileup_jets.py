@@ -27,28 +27,19 @@ SPECTRUM_EDGES = np.array(
 
 @dataclass(frozen=True)
 class JetSample:
-    """Pileup jets of N events.
-
-    Attributes
-    ----------
-    name, label : str
-        Role in the comparison, and what figures call it.
-    n_jets : int64 array, shape (N,)
-        Jets of each event.
-    weight : float64 array, shape (N,)
-        Event weights.
-    pt : float64 array, shape (n,)
-        p_T of all jets in GeV, ρ times area taken off.
-    event : int64 array, shape (n,)
-        Place of each jet's event.
-    """
+    """Pileup jets of N events."""
 
     name: str
     label: str
+    """Role in the comparison, and what figures call it."""
     n_jets: NDArray[np.int64]
+    """Jets of each event. Shape (N,)."""
     weight: Floats
+    """Event weights. Shape (N,)."""
     pt: Floats
+    """p_T of all jets in GeV, ρ times area taken off. Shape (n,)."""
     event: NDArray[np.int64]
+    """Place of each jet's event. Shape (n,)."""
 
     def spectrum(self) -> tuple[Floats, Floats]:
         """Jets per event in bins of p_T, and standard errors from the spread over events."""

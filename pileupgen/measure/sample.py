@@ -32,80 +32,57 @@ TASK_EVENTS = 4 * BATCH
 
 @dataclass(frozen=True)
 class CellSummary:
-    """Averages over events, with the standard error of each.
-
-    Attributes
-    ----------
-    energy, energy_error : float64 arrays, shape (L, n_eta, n_phi)
-        Mean energy per cell in GeV.
-    occupancy, occupancy_error : float64 arrays, shape (L, n_eta, n_phi)
-        Fraction of events with a hit in the cell.
-    ring_et, ring_et_error : float64 arrays, shape (L, n_eta)
-        Mean ΣE_T of each ring in GeV; of showers ΣE.
-    spectrum, spectrum_error : float64 arrays, shape (L, len(SPECTRUM_EDGES) + 1)
-        Hits above 0 per event in bins of log10(E/MeV), underflow first, overflow last. The error is
-        from the spread over events, so that it holds what the cells of one event have in common.
-    negative, negative_error : float64 arrays, shape (L, len(SPECTRUM_EDGES) + 1)
-        The same of hits below 0, in bins of log10(−E/MeV).
-    """
+    """Averages over events, with the standard error of each."""
 
     energy: Floats
     energy_error: Floats
+    """Mean energy per cell in GeV, and its error. Shape (L, n_eta, n_phi)."""
     occupancy: Floats
     occupancy_error: Floats
+    """Fraction of events with a hit in the cell, and its error. Shape (L, n_eta, n_phi)."""
     ring_et: Floats
     ring_et_error: Floats
+    """Mean ΣE_T of each ring in GeV and its error; of showers ΣE. Shape (L, n_eta)."""
     spectrum: Floats
     spectrum_error: Floats
+    """Hits above 0 per event in bins of log10(E/MeV), underflow first, overflow last. The error is
+    from the spread over events, so that it holds what the cells of one event have in common. Shape
+    (L, len(SPECTRUM_EDGES) + 1)."""
     negative: Floats
     negative_error: Floats
+    """The same of hits below 0, in bins of log10(−E/MeV). Shape (L, len(SPECTRUM_EDGES) + 1)."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A measured sample of N events.
-
-    Attributes
-    ----------
-    name : str
-        Role in the comparison, such as ``"source"``.
-    label : str
-        What figures call it.
-    grid : Grid
-        The images' grid.
-    observables : dict of float64 arrays, shape (N,)
-        By name, see :class:`~pileupgen.measure.observables.ObservableSet`.
-    weight : float64 array, shape (N,)
-        Event weights ≥ 0.
-    mu : float32 array, shape (N,)
-        Pileup interactions; NaN where unknown.
-    event_id : int64 array, shape (N,)
-        Number of the event, or of its source event where it was translated.
-    blocks : float32 array, shape (N, n_blocks)
-        Energy in GeV of blocks of cells, layers summed; of a feature table each feature over its
-        standard deviation.
-    cells : CellSummary
-        Averages over the events; of a feature table only ``energy`` means something.
-    correlation : CellCorrelation
-        How cells fluctuate together.
-    n_empty : int
-        Events without any energy.
-    negatives : float64 array, shape (N, k)
-        What :func:`~pileupgen.measure.observables.negative_values` gives; k = 0 but for images.
-    """
+    """A measured sample of N events."""
 
     name: str
+    """Role in the comparison, such as ``"source"``."""
     label: str
+    """What figures call it."""
     grid: Grid
+    """The images' grid."""
     observables: dict[str, Floats]
+    """By name, see :class:`~pileupgen.measure.observables.ObservableSet`. Shape (N,) each."""
     weight: Floats
+    """Event weights ≥ 0. Shape (N,)."""
     mu: NDArray[np.float32]
+    """Pileup interactions; NaN where unknown. Shape (N,)."""
     event_id: NDArray[np.int64]
+    """Number of the event, or of its source event where it was translated. Shape (N,)."""
     blocks: NDArray[np.float32]
+    """Energy in GeV of blocks of cells, layers summed; of a feature table each feature over its
+    standard deviation. Shape (N, n_blocks)."""
     cells: CellSummary
+    """Averages over the events; of a feature table only ``energy`` means something."""
     correlation: CellCorrelation
+    """How cells fluctuate together."""
     n_empty: int
+    """Events without any energy."""
     negatives: Floats
+    """What :func:`~pileupgen.measure.observables.negative_values` gives; k = 0 but for images.
+    Shape (N, k)."""
 
     def __len__(self) -> int:
         return len(self.weight)

@@ -34,27 +34,18 @@ ALPHA_FAMILIES = FAMILIES[2:6]
 
 @dataclass(frozen=True)
 class DataSet:
-    """Constants that the challenge fixes for one of its data sets.
-
-    Attributes
-    ----------
-    name : str
-        Preset of its grid.
-    threshold : float
-        Voxels below count as empty, in MeV.
-    mm : float
-        Length of the grid's unit in r.
-    is_discrete : bool
-        Whether incident energies are powers of two.
-    far_layers : tuple of str
-        Layers whose shapes are histogrammed over a wide range.
-    """
+    """Constants that the challenge fixes for one of its data sets."""
 
     name: str
+    """Preset of its grid."""
     threshold: float
+    """Voxels below count as empty, in MeV."""
     mm: float
+    """Length of the grid's unit in r."""
     is_discrete: bool = False
+    """Whether incident energies are powers of two."""
     far_layers: tuple[str, ...] = ()
+    """Layers whose shapes are histogrammed over a wide range."""
 
 
 _GEANT_THRESHOLD = 0.5e-3 / 0.033

@@ -19,20 +19,14 @@ from pileupgen.models.calibration.scaling import CellSpace
 
 
 class LatentModel(Protocol):
-    """Scores to latents and back.
-
-    Attributes
-    ----------
-    latent_shape : (int, int, int)
-        (C, H, W) of the latents.
-    patch, field_patch : (int, int)
-        Cells in η and φ per latent position, and per position of the Gaussian field of the
-        closed form: (1, 1) where channels no longer are cells.
-    """
+    """Scores to latents and back."""
 
     latent_shape: tuple[int, int, int]
+    """(C, H, W) of the latents."""
     patch: tuple[int, int]
     field_patch: tuple[int, int]
+    """Cells in η and φ per latent position, and per position of the Gaussian field of the closed
+    form: (1, 1) where channels no longer are cells."""
 
     def encode(self, scores: Tensor, domain: Tensor, mu: Tensor) -> Tensor:
         """Scores (N, L, n_eta, n_phi), domain (N,) and μ (N,) to latents (N, C, H, W)."""

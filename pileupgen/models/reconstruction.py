@@ -20,27 +20,19 @@ _LEAST_EVENTS = 50
 
 @dataclass(frozen=True)
 class ReconstructionTest:
-    """AUC of a classifier of reconstructed events against the events themselves.
-
-    Attributes
-    ----------
-    domain : str
-        ``mc`` or ``data``.
-    n_events : int
-        Held-out events, each of them twice: as it is and reconstructed.
-    auc, auc_low, auc_high : float
-        Area under the ROC curve and its 68 % interval.
-    reference_low, reference_high : float
-        The interval of the same test with original and reconstruction swapped at random.
-    """
+    """AUC of a classifier of reconstructed events against the events themselves."""
 
     domain: str
+    """``mc`` or ``data``."""
     n_events: int
+    """Held-out events, each of them twice: as it is and reconstructed."""
     auc: float
     auc_low: float
     auc_high: float
+    """Area under the ROC curve and its 68 % interval."""
     reference_low: float
     reference_high: float
+    """The interval of the same test with original and reconstruction swapped at random."""
 
     @property
     def is_limit(self) -> bool:

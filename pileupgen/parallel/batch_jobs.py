@@ -41,41 +41,27 @@ _SHOWN_JOBS = 5
 
 @dataclass(frozen=True)
 class QueuedJob:
-    """What a batch system tells of a job.
-
-    Attributes
-    ----------
-    state : str
-        ``pending``, ``running``, or the batch system's own word in lower case.
-    reason : str
-        Why it does not run; empty where it does.
-    """
+    """What a batch system tells of a job."""
 
     state: str
+    """``pending``, ``running``, or the batch system's own word in lower case."""
     reason: str = ""
+    """Why it does not run; empty where it does."""
 
 
 @dataclass(frozen=True)
 class BatchSystem:
-    """The commands of a batch system and how its queue is read.
-
-    Attributes
-    ----------
-    cluster : str
-        Class of dask_jobqueue.
-    submit, cancel : str
-        Commands.
-    query : tuple of str
-        Command that lists this user's jobs.
-    parse : callable
-        Turns what that command prints into jobs by their id; jobs that are over are left out.
-    """
+    """The commands of a batch system and how its queue is read."""
 
     cluster: str
+    """Class of dask_jobqueue."""
     submit: str
     cancel: str
+    """Commands that submit a job and cancel one."""
     query: tuple[str, ...]
+    """Command that lists this user's jobs."""
     parse: Callable[[str], dict[str, QueuedJob]]
+    """Turns what that command prints into jobs by their id; jobs that are over are left out."""
 
     def queue(self) -> dict[str, QueuedJob] | None:
         """List the user's jobs, or give None if the batch system does not answer."""
@@ -164,24 +150,16 @@ BATCH_SYSTEMS = {
 
 @dataclass
 class _Submissions:
-    """What became of the submissions; written by the event loop's thread.
-
-    Attributes
-    ----------
-    jobs : dict
-        Id and time of submission of each job that is wanted, by its worker's name.
-    refusals : list of str
-        What the batch system said, newest last.
-    news : list of str
-        Ids submitted since somebody looked.
-    is_closed : bool
-        Nothing is submitted any more.
-    """
+    """What became of the submissions; written by the event loop's thread."""
 
     jobs: dict[str, tuple[str, float]] = field(default_factory=dict)
+    """Id and time of submission of each job that is wanted, by its worker's name."""
     refusals: list[str] = field(default_factory=list)
+    """What the batch system said, newest last."""
     news: list[str] = field(default_factory=list)
+    """Ids submitted since somebody looked."""
     is_closed: bool = False
+    """Nothing is submitted any more."""
     gate: asyncio.Semaphore = field(
         default_factory=lambda: asyncio.Semaphore(_SUBMISSIONS_AT_A_TIME)
     )

@@ -18,21 +18,14 @@ _log = logging.getLogger("pileupgen")
 
 @dataclass(frozen=True)
 class Job:
-    """The part that all tasks of one map share, pickled once.
-
-    Attributes
-    ----------
-    blob : bytes
-        The function and its first argument.
-    environment : mapping
-        What a worker has to have; empty where it is this machine's own process.
-    key : str
-        Tells jobs apart.
-    """
+    """The part that all tasks of one map share, pickled once."""
 
     blob: bytes
+    """The function and its first argument."""
     environment: Mapping[str, str] = field(default_factory=dict)
+    """What a worker has to have; empty where it is this machine's own process."""
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
+    """Tells jobs apart."""
 
     @classmethod
     def of(
@@ -47,21 +40,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Result of a task.
-
-    Attributes
-    ----------
-    value : object
-        What the function returned.
-    error : PileupgenError or None
-        A foreseen error that it raised instead.
-    warnings : list of str
-        What it warned of.
-    """
+    """Result of a task."""
 
     value: Any
+    """What the function returned."""
     error: PileupgenError | None
+    """A foreseen error that it raised instead."""
     warnings: list[str]
+    """What it warned of."""
 
 
 def perform(job: Job, task: object) -> Outcome:

@@ -8,21 +8,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Caption:
-    """Words of a figure; plain text.
-
-    Attributes
-    ----------
-    title : str
-        Short.
-    alt : str
-        Description of the figure for readers who cannot see it.
-    see : str
-        What to look for.
-    """
+    """Words of a figure; plain text."""
 
     title: str
+    """Short."""
     alt: str
+    """Description of the figure for readers who cannot see it."""
     see: str
+    """What to look for."""
 
 
 CAPTIONS = {

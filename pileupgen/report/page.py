@@ -59,28 +59,19 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure on the page.
-
-    Attributes
-    ----------
-    words : Caption
-        What is said of it.
-    width, height : int
-        Pixels.
-    kind : str
-        ``"wide"`` or ``"tall"``.
-    data : str
-        The PNG in base 64.
-    pdf : str
-        The same for print, relative to the page.
-    """
+    """A figure on the page."""
 
     words: Caption
+    """What is said of it."""
     width: int
     height: int
+    """In pixels."""
     kind: str
+    """``"wide"`` or ``"tall"``."""
     data: str
+    """The PNG in base 64."""
     pdf: str
+    """The same for print, relative to the page."""
 
 
 def write_report(comparison: Comparison, folder: Path) -> Path:

@@ -17,23 +17,16 @@ _KEYS = ("t", "auc", "auc_low", "auc_high", "ess")
 
 @dataclass(frozen=True)
 class ReleaseCurve:
-    """Separation of the noised samples over t.
-
-    Attributes
-    ----------
-    t : float64 array, shape (k,)
-        Diffusion times, ascending.
-    auc, auc_low, auc_high : float64 arrays, shape (k,)
-        AUC of the density-ratio classifier on held-out events, with its interval.
-    ess : float64 array, shape (k,)
-        Effective sample size (Σr)² / (N Σr²).
-    """
+    """Separation of the noised samples over t."""
 
     t: NDArray[np.float64]
+    """Diffusion times, ascending. Shape (k,)."""
     auc: NDArray[np.float64]
     auc_low: NDArray[np.float64]
     auc_high: NDArray[np.float64]
+    """AUC of the density-ratio classifier on held-out events, with its interval. Shape (k,)."""
     ess: NDArray[np.float64]
+    """Effective sample size (Σr)² / (N Σr²). Shape (k,)."""
 
     @classmethod
     def of(cls, scan: ReleaseScan) -> ReleaseCurve:

@@ -35,24 +35,16 @@ N_FINDINGS = {"translated": 10, "source": 5, "reference": 3}
 
 @dataclass(frozen=True)
 class Table:
-    """A table; what is no markup is escaped by the template.
-
-    Attributes
-    ----------
-    caption : str
-        What it shows.
-    columns : sequence of str
-        Headings.
-    rows : sequence of sequences of str
-        Cells; the first of each row is its heading.
-    kind : str
-        ``"numbers"`` or ``"words"``: how the cells are aligned.
-    """
+    """A table; what is no markup is escaped by the template."""
 
     caption: str
+    """What it shows."""
     columns: Sequence[str]
+    """Headings."""
     rows: Sequence[Sequence[str]]
+    """Cells; the first of each row is its heading."""
     kind: str = "numbers"
+    """``"numbers"`` or ``"words"``: how the cells are aligned."""
 
 
 def headline_table(comparison: Comparison) -> Table:

@@ -22,26 +22,18 @@ FRECHET_RATIO = 2.0
 
 @dataclass(frozen=True)
 class Judgement:
-    """What the first lines of the report say; plain text.
-
-    Attributes
-    ----------
-    agrees : bool
-        Whether no test differs by more than ``CLEAR`` σ and the control holds.
-    lead : str
-        The verdict in one sentence.
-    progress : str
-        What the translation achieved.
-    for_it, against_it, cautions : tuple of str
-        What agrees, what differs, and what to know before relying on either.
-    """
+    """What the first lines of the report say; plain text."""
 
     agrees: bool
+    """Whether no test differs by more than ``CLEAR`` σ and the control holds."""
     lead: str
+    """The verdict in one sentence."""
     progress: str
+    """What the translation achieved."""
     for_it: tuple[str, ...]
     against_it: tuple[str, ...]
     cautions: tuple[str, ...]
+    """What agrees, what differs, and what to know before relying on either."""
 
 
 def judge_comparison(comparison: Comparison) -> Judgement:

@@ -20,36 +20,25 @@ Extreme = tuple[float, int]
 
 @dataclass
 class TowerCensus:
-    """Extremes of towers with energy; of several pieces by :meth:`add`.
-
-    Attributes
-    ----------
-    phi, eta : (float, float)
-        Lowest and highest centre; (inf, −inf) where there is no tower.
-    phi_span : float
-        Largest difference of two φ in one event, in rad.
-    is_phi_whole : bool
-        Whether every φ is a whole number.
-    layers : tuple of str
-        Order of the numbers by layer: the towers' own, whether or not the grid has them.
-    lowest, highest : list of (float, int)
-        By layer.
-    distinct : list of float
-        By layer, distinct energies over towers with energy, of the first towers.
-    absolute, negative : list of float
-        By layer, Σ|E| in GeV, of all towers and of those below zero.
-    """
+    """Extremes of towers with energy; of several pieces by :meth:`add`."""
 
     phi: tuple[float, float] = (np.inf, -np.inf)
     eta: tuple[float, float] = (np.inf, -np.inf)
+    """Lowest and highest centre; (inf, −inf) where there is no tower."""
     phi_span: float = 0.0
+    """Largest difference of two φ in one event, in rad."""
     is_phi_whole: bool = True
+    """Whether every φ is a whole number."""
     layers: tuple[str, ...] = ()
+    """Order of the numbers by layer: the towers' own, whether or not the grid has them."""
     lowest: list[Extreme] = field(default_factory=list)
     highest: list[Extreme] = field(default_factory=list)
+    """Least and greatest energy of a tower by layer, in GeV."""
     distinct: list[float] = field(default_factory=list)
+    """By layer, distinct energies over towers with energy, of the first towers."""
     absolute: list[float] = field(default_factory=list)
     negative: list[float] = field(default_factory=list)
+    """By layer, Σ|E| in GeV, of all towers and of those below zero."""
 
     @classmethod
     def of(cls, towers: Towers) -> TowerCensus:
@@ -117,45 +106,31 @@ def _span(phi: NDArray[Any], event: NDArray[np.int64]) -> float:
 
 @dataclass(frozen=True)
 class Census:
-    """What was counted of a whole sample.
-
-    Attributes
-    ----------
-    towers : TowerCensus
-        Census of the towers as they were read.
-    n_events : int
-        Events.
-    n_empty : int
-        Events without energy in any cell, before the zero suppression.
-    n_duplicates : int
-        Events with energy that are, cell by cell, another one over again.
-    n_mu_unknown, n_mu_negative : int
-        Events whose μ is NaN or infinite, and below zero; the store has NaN for both.
-    mu_correlation : float
-        Of μ with ΣE_T over events; NaN where either is constant or μ is not known.
-    n_negative_weights : int
-        Events with a weight below zero.
-    weight_sum, weight_sum_abs, n_effective : float
-        Σw, Σ|w| and (Σw)² / Σw².
-    ring_hits : tuple of tuple of int
-        By layer and ring: events × cells with energy.
-    sector_hits : tuple of tuple of int
-        By layer and φ column, the same.
-    """
+    """What was counted of a whole sample."""
 
     towers: TowerCensus
+    """Census of the towers as they were read."""
     n_events: int
+    """Events."""
     n_empty: int
+    """Events without energy in any cell, before the zero suppression."""
     n_duplicates: int
+    """Events with energy that are, cell by cell, another one over again."""
     n_mu_unknown: int
     n_mu_negative: int
+    """Events whose μ is NaN or infinite, and below zero; the store has NaN for both."""
     mu_correlation: float
+    """Of μ with ΣE_T over events; NaN where either is constant or μ is not known."""
     n_negative_weights: int
+    """Events with a weight below zero."""
     weight_sum: float
     weight_sum_abs: float
     n_effective: float
+    """Σw, Σ|w| and (Σw)² / Σw²."""
     ring_hits: tuple[tuple[int, ...], ...]
+    """By layer and ring: events × cells with energy."""
     sector_hits: tuple[tuple[int, ...], ...]
+    """By layer and φ column, the same."""
 
     @property
     def is_weighted(self) -> bool:

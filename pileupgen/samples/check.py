@@ -22,31 +22,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CardCheck:
-    """What a few events of a card's files hold.
-
-    Attributes
-    ----------
-    n_events : int
-        Estimated number of events in all files.
-    grid : Grid
-        Axes of ``images``.
-    images : float32 array, shape (n, L, n_eta, n_phi)
-        Energy in GeV of the first events.
-    mu : float32 array, shape (n,)
-        Number of pileup interactions; NaN where unknown.
-    n_towers, n_shared : int
-        Towers of these events, and how many of them are in several cells of the grid.
-    energy_outside : float
-        Fraction of their energy outside the grid's acceptance.
-    """
+    """What a few events of a card's files hold."""
 
     n_events: int
+    """Estimated number of events in all files."""
     grid: Grid
+    """Axes of ``images``."""
     images: NDArray[np.float32]
+    """Energy in GeV of the first events. Shape (n, L, n_eta, n_phi)."""
     mu: NDArray[np.float32]
+    """Number of pileup interactions; NaN where unknown. Shape (n,)."""
     n_towers: int
     n_shared: int
+    """Towers of these events, and how many of them are in several cells of the grid."""
     energy_outside: float
+    """Fraction of their energy outside the grid's acceptance."""
 
     @property
     def sum_et(self) -> NDArray[np.float64]:

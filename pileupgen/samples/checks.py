@@ -73,22 +73,15 @@ _SOUNDS_TRANSVERSE = re.compile(r"(^|[._/])(et|pt|e_t|p_t)$", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found.
-
-    Attributes
-    ----------
-    name : str
-        Name of the check, by which it is allowed.
-    message, hint : str
-        What and where, with numbers; how to correct it.
-    is_error : bool
-        Whether it cannot be physics; else it is a warning.
-    """
+    """What a check found."""
 
     name: str
+    """Name of the check, by which it is allowed."""
     message: str
     hint: str
+    """What and where, with numbers; how to correct it."""
     is_error: bool = False
+    """Whether it cannot be physics; else it is a warning."""
 
     def __str__(self) -> str:
         return f"{self.name}: {self.message}. {self.hint}"

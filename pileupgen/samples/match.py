@@ -19,24 +19,16 @@ EVENTS_PER_BIN = 25
 
 @dataclass(frozen=True)
 class MuWeights:
-    """Ratio of two μ profiles.
-
-    Attributes
-    ----------
-    weight : float64 array, shape (N,)
-        Weight of each event of the source; mean 1.
-    factor : float64 array, shape (N,)
-        That weight over the one that the event had.
-    edges : float64 array, shape (K + 1,)
-        Bins in μ, the outer ones open.
-    uncovered : float
-        Fraction of the target's events in bins where the source has none.
-    """
+    """Ratio of two μ profiles."""
 
     weight: NDArray[np.float64]
+    """Weight of each event of the source; mean 1. Shape (N,)."""
     factor: NDArray[np.float64]
+    """That weight over the one that the event had. Shape (N,)."""
     edges: NDArray[np.float64]
+    """Bins in μ, the outer ones open. Shape (K + 1,)."""
     uncovered: float
+    """Fraction of the target's events in bins where the source has none."""
 
     @property
     def n_effective(self) -> float:
@@ -46,35 +38,25 @@ class MuWeights:
 
 @dataclass(frozen=True)
 class MatchSummary:
-    """A matched sample; means and standard deviations take the weights.
-
-    Attributes
-    ----------
-    mode : str
-        ``"reweight"`` or ``"resample"``.
-    n_before, n_events : int
-        Events before and after.
-    n_effective : float
-        Effective number of events after it.
-    uncovered : float
-        Fraction of the target's events where the source has none.
-    energy, occupancy : tuple of float
-        Per layer: mean energy of an event in GeV, fraction of cells with energy.
-    mean_sum_et, sd_sum_et, mean_mu, sd_mu : float
-        ΣE_T in GeV, and μ.
-    """
+    """A matched sample; means and standard deviations take the weights."""
 
     mode: str
+    """``"reweight"`` or ``"resample"``."""
     n_before: int
     n_events: int
+    """Events before and after."""
     n_effective: float
+    """Effective number of events after it."""
     uncovered: float
+    """Fraction of the target's events where the source has none."""
     energy: tuple[float, ...]
     occupancy: tuple[float, ...]
+    """Per layer: mean energy of an event in GeV, fraction of cells with energy."""
     mean_sum_et: float
     sd_sum_et: float
     mean_mu: float
     sd_mu: float
+    """ΣE_T in GeV, and μ."""
 
 
 def mu_weights(

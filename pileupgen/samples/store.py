@@ -77,22 +77,15 @@ def usable_weights(columns: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
 
 @dataclass(frozen=True)
 class Images:
-    """Images of N events with what is known of each.
-
-    Attributes
-    ----------
-    energy : float32 array, shape (N, L, n_eta, n_phi)
-        GeV.
-    grid : Grid
-        Axes of ``energy``.
-    columns : dict of arrays, shape (N,)
-        ``mu``, ``event_id``, ``weight``, ``split`` and, for translated events, the others of
-        ``COLUMNS``.
-    """
+    """Images of N events with what is known of each."""
 
     energy: NDArray[np.float32]
+    """GeV. Shape (N, L, n_eta, n_phi)."""
     grid: Grid
+    """Axes of ``energy``."""
     columns: dict[str, NDArray[Any]]
+    """``mu``, ``event_id``, ``weight``, ``split`` and, for translated events, the others of
+    ``COLUMNS``. Shape (N,) each."""
 
     def __len__(self) -> int:
         return len(self.energy)

@@ -24,74 +24,51 @@ _SPAN_CHUNKS = 6
 
 @dataclass(frozen=True)
 class Drawn:
-    """Images of consecutive events, and sums over their towers.
-
-    Attributes
-    ----------
-    images : float32 array, shape (n, L, n_eta, n_phi)
-        GeV, after the zero suppression.
-    mu : float32 array, shape (n,)
-        Number of pileup interactions; NaN where unknown.
-    event_id : int64 array, shape (n,)
-        Position in the sample.
-    weight : float64 array, shape (n,)
-        Event weights, of either sign; 1 where the sample has none.
-    outside, before, energy : float64 arrays, shape (L,)
-        GeV of all events, by weight: outside the acceptance, inside it, and after the zero
-        suppression.
-    filled : float64 array, shape (L,)
-        Cells with energy after it, by weight.
-    layer_energy : float64 array, shape (n, L)
-        Energy of each event in GeV, after it.
-    signature : float64 array, shape (n,)
-        A number that only events with the same energy in every ring share; 0 of empty ones.
-    census : TowerCensus
-        Census of the towers.
-    n_before : int64 array, shape (L,)
-        Cells with energy before the zero suppression.
-    hits : int64 array, shape (L, n_eta, n_phi)
-        Events in which each cell has energy after it.
-    sum_et : float64 array, shape (n,)
-        ΣE_T in GeV, with E_T = E / cosh η at the cell's centre.
-    n_towers, n_shared : int
-        Towers, and those that shared their energy among cells.
-    """
+    """Images of consecutive events, and sums over their towers."""
 
     images: NDArray[np.float32]
+    """GeV, after the zero suppression. Shape (n, L, n_eta, n_phi)."""
     mu: NDArray[np.float32]
+    """Number of pileup interactions; NaN where unknown. Shape (n,)."""
     event_id: NDArray[np.int64]
+    """Position in the sample. Shape (n,)."""
     weight: NDArray[np.float64]
+    """Event weights, of either sign; 1 where the sample has none. Shape (n,)."""
     outside: NDArray[np.float64]
     before: NDArray[np.float64]
     energy: NDArray[np.float64]
+    """GeV of all events, by weight: outside the acceptance, inside it, and after the zero
+    suppression. Shape (L,)."""
     filled: NDArray[np.float64]
+    """Cells with energy after it, by weight. Shape (L,)."""
     layer_energy: NDArray[np.float64]
+    """Energy of each event in GeV, after it. Shape (n, L)."""
     signature: NDArray[np.float64]
+    """A number that only events with the same energy in every ring share; 0 of empty ones. Shape
+    (n,)."""
     census: TowerCensus
+    """Census of the towers."""
     n_before: NDArray[np.int64]
+    """Cells with energy before the zero suppression. Shape (L,)."""
     hits: NDArray[np.int64]
+    """Events in which each cell has energy after it. Shape (L, n_eta, n_phi)."""
     sum_et: NDArray[np.float64]
+    """ΣE_T in GeV, with E_T = E / cosh η at the cell's centre. Shape (n,)."""
     n_towers: int
     n_shared: int
+    """Towers, and those that shared their energy among cells."""
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """A file left out.
-
-    Attributes
-    ----------
-    path : Path
-        The file.
-    error : InputError
-        What is wrong with it.
-    n_events : int
-        Events before the fault; they are kept.
-    """
+    """A file left out."""
 
     path: InputFile
+    """The file."""
     error: InputError
+    """What is wrong with it."""
     n_events: int
+    """Events before the fault; they are kept."""
 
 
 @dataclass
@@ -112,11 +89,6 @@ class Stream:
         Where towers are read and drawn. The images do not depend on it.
     skip_bad : bool
         Leave out what cannot be read of a file, and go on with the next.
-
-    Attributes
-    ----------
-    skipped : list of Skipped
-        Files left out so far.
     """
 
     reader: Reader
@@ -126,6 +98,7 @@ class Stream:
     executor: Executor = field(default_factory=Serial)
     skip_bad: bool = False
     skipped: list[Skipped] = field(default_factory=list)
+    """Files left out so far."""
 
     def __iter__(self) -> Iterator[Drawn]:
         """Yield images in the order of the sample.

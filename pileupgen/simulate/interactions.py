@@ -19,27 +19,19 @@ ARRAYS = ("offsets", "pid", "charge", "px", "py", "pz", "energy")
 
 @dataclass(frozen=True)
 class Interactions:
-    """Stable particles of N interactions, each with its vertex at the origin.
-
-    Attributes
-    ----------
-    offsets : int64 array, shape (N + 1,)
-        Interaction i owns particles ``offsets[i]:offsets[i + 1]``.
-    pid : int32 array, shape (n_particles,)
-        PDG code.
-    charge : int8 array, shape (n_particles,)
-        In units of e.
-    px, py, pz, energy : float32 arrays, shape (n_particles,)
-        GeV.
-    """
+    """Stable particles of N interactions, each with its vertex at the origin."""
 
     offsets: NDArray[np.int64]
+    """Interaction i owns particles ``offsets[i]:offsets[i + 1]``. Shape (N + 1,)."""
     pid: NDArray[np.int32]
+    """PDG code. Shape (n_particles,)."""
     charge: NDArray[np.int8]
+    """In units of e. Shape (n_particles,)."""
     px: NDArray[np.float32]
     py: NDArray[np.float32]
     pz: NDArray[np.float32]
     energy: NDArray[np.float32]
+    """Momentum and energy in GeV. Shape (n_particles,)."""
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

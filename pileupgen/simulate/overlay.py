@@ -26,22 +26,15 @@ PILEUP_STREAM, DETECTOR_STREAM = 1, 2
 
 @dataclass(frozen=True)
 class Deposits:
-    """The pool as a detector sees it: particles that leave energy, with their paths.
-
-    Attributes
-    ----------
-    offsets : int64 array, shape (n_interactions + 1,)
-        Interaction i owns rows ``offsets[i]:offsets[i + 1]``.
-    em, had : float32 arrays, shape (n,)
-        Deposited energy in GeV.
-    paths : Paths
-        Paths of the same particles.
-    """
+    """The pool as a detector sees it: particles that leave energy, with their paths."""
 
     offsets: NDArray[np.int64]
+    """Interaction i owns rows ``offsets[i]:offsets[i + 1]``. Shape (n_interactions + 1,)."""
     em: NDArray[np.float32]
     had: NDArray[np.float32]
+    """Energy deposited in each layer in GeV. Shape (n,)."""
     paths: Paths
+    """Paths of the same particles."""
 
     @classmethod
     def of(cls, pool: Interactions, card: ResponseCard) -> Deposits:
@@ -73,25 +66,17 @@ class Deposits:
 
 @dataclass(frozen=True)
 class Pileup:
-    """The interactions that make up an event.
-
-    Attributes
-    ----------
-    interaction : int64 array, shape (n,)
-        Rows of the pool, drawn with replacement.
-    rotation : float32 array, shape (n,)
-        Turn in φ, rad.
-    mirror : float32 array, shape (n,)
-        −1 where the interaction is mirrored in η, else 1.
-    z : float32 array, shape (n + 1,)
-        Vertices on the beam line in m; the first is that of the empty event the pileup is laid
-        over.
-    """
+    """The interactions that make up an event."""
 
     interaction: NDArray[np.int64]
+    """Rows of the pool, drawn with replacement. Shape (n,)."""
     rotation: NDArray[np.float32]
+    """Turn in φ, rad. Shape (n,)."""
     mirror: NDArray[np.float32]
+    """−1 where the interaction is mirrored in η, else 1. Shape (n,)."""
     z: NDArray[np.float32]
+    """Vertices on the beam line in m; the first is that of the empty event the pileup is laid over.
+    Shape (n + 1,)."""
 
 
 class Overlay:

@@ -28,36 +28,24 @@ CHUNK = 100
 
 @dataclass(frozen=True)
 class SampleSummary:
-    """A sample that was made.
-
-    Attributes
-    ----------
-    path : Path
-        The file.
-    fingerprint : str
-        Fingerprint of the spec, see :meth:`SampleSpec.fingerprint`.
-    n_events : int
-        Events in the file.
-    n_towers : int
-        Towers of all events together.
-    mean_mu : float
-        Mean number of interactions per event.
-    mean_sum_et : float
-        Mean ΣE_T per event in GeV, in the whole acceptance.
-    pool : Path or None
-        The pool in the cache; None if it was not kept.
-    pool_was_cached : bool
-        Whether the pool was there already.
-    """
+    """A sample that was made."""
 
     path: Path
+    """The file."""
     fingerprint: str
+    """Fingerprint of the spec, see :meth:`SampleSpec.fingerprint`."""
     n_events: int
+    """Events in the file."""
     n_towers: int
+    """Towers of all events together."""
     mean_mu: float
+    """Mean number of interactions per event."""
     mean_sum_et: float
+    """Mean ΣE_T per event in GeV, in the whole acceptance."""
     pool: Path | None
+    """The pool in the cache; None if it was not kept."""
     pool_was_cached: bool
+    """Whether the pool was there already."""
 
     @property
     def note(self) -> str:

@@ -28,28 +28,20 @@ class Paths:
     distance along the beam from its vertex. One that leaves through an end has turned by
     α = dz · dα/dz, has gone r = dz · (p_T/p_z) · sin(α/2)/(α/2) outwards, in the direction
     φ₀ − α/2 (a chord of a circle). A straight line is the case α = 0.
-
-    Attributes
-    ----------
-    phi : float32 array, shape (n,)
-        Azimuth of the momentum at the vertex.
-    phi_side, dz_side : float32 arrays, shape (n,)
-        Azimuth at the side, and distance along z from the vertex; dz is infinite where the helix
-        is too narrow to reach the side.
-    slope : float32 array, shape (n,)
-        p_T/|p_z|.
-    half_turn : float32 array, shape (n,)
-        (dα/d|z|)/2 in rad/m, positive for a positive charge in a positive field.
-    forward : float32 array, shape (n,)
-        +1 where p_z ≥ 0, −1 elsewhere.
     """
 
     phi: Floats
+    """Azimuth of the momentum at the vertex. Shape (n,)."""
     phi_side: Floats
     dz_side: Floats
+    """Azimuth at the side, and distance along z from the vertex; dz is infinite where the helix is
+    too narrow to reach the side. Shape (n,)."""
     slope: Floats
+    """p_T/|p_z|. Shape (n,)."""
     half_turn: Floats
+    """(dα/d|z|)/2 in rad/m, positive for a positive charge in a positive field. Shape (n,)."""
     forward: Floats
+    """+1 where p_z ≥ 0, −1 elsewhere. Shape (n,)."""
 
     def impact(self, rows: NDArray[np.int64], z: Floats, field: Field3D) -> tuple[Floats, Floats]:
         """Compute where particles hit the calorimeter.

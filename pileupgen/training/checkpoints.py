@@ -29,43 +29,28 @@ _DAMAGE = (OSError, ValueError, KeyError, TypeError, SafetensorError)
 
 @dataclass(frozen=True)
 class Making:
-    """Inputs that determine the result of a training.
-
-    Attributes
-    ----------
-    fingerprint : str
-        Fingerprint of all of it; only checkpoints of the same one are continued.
-    settings : mapping
-        Config and grid, so that a message can name what differs.
-    """
+    """Inputs that determine the result of a training."""
 
     fingerprint: str
+    """Fingerprint of all of it; only checkpoints of the same one are continued."""
     settings: Mapping[str, Any] = field(default_factory=dict)
+    """Config and grid, so that a message can name what differs."""
 
 
 @dataclass(frozen=True)
 class TrainingState:
-    """Everything a stage needs to continue.
-
-    Attributes
-    ----------
-    step : int
-        Steps done.
-    tensors : dict of dict of Tensor
-        Named groups: network, ema, optimizer.
-    history : list of dict
-        Logged losses so far.
-    running : float
-        Smoothed training loss.
-    seconds : float
-        Wall time that the steps took.
-    """
+    """Everything a stage needs to continue."""
 
     step: int
+    """Steps done."""
     tensors: dict[str, dict[str, Tensor]]
+    """Named groups: network, ema, optimizer."""
     history: list[dict[str, float]]
+    """Logged losses so far."""
     running: float = 0.0
+    """Smoothed training loss."""
     seconds: float = 0.0
+    """Wall time that the steps took."""
 
 
 def save_state(folder: Path, state: TrainingState, making: Making, n_kept: int = 2) -> None:

@@ -29,27 +29,19 @@ _ENCODE = 256
 
 @dataclass(frozen=True)
 class Batch:
-    """Events of both domains.
-
-    Attributes
-    ----------
-    scores : Tensor, shape (N, L, n_eta, n_phi)
-        Gaussian scores of the cells; where ``is_encoded``, latents (N, C, H, W) made of them.
-    label : int64 Tensor, shape (N,)
-        0 mc, 1 data.
-    mu : Tensor, shape (N,)
-        Number of pileup interactions; NaN where it is not known.
-    event_id : int64 Tensor, shape (N,)
-        Position of the event in its sample.
-    is_encoded : bool
-        Whether the codec has been applied already.
-    """
+    """Events of both domains."""
 
     scores: Tensor
+    """Gaussian scores of the cells; where ``is_encoded``, latents (N, C, H, W) made of them. Shape
+    (N, L, n_eta, n_phi)."""
     label: Tensor
+    """0 mc, 1 data. Shape (N,)."""
     mu: Tensor
+    """Number of pileup interactions; NaN where it is not known. Shape (N,)."""
     event_id: Tensor
+    """Position of the event in its sample. Shape (N,)."""
     is_encoded: bool = False
+    """Whether the codec has been applied already."""
 
     def __len__(self) -> int:
         return len(self.scores)

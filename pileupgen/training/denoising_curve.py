@@ -23,35 +23,24 @@ _PIECE = 64
 
 @dataclass(frozen=True)
 class DenoisingCurve:
-    """Mean squared errors of the velocity v over t on held-out events, per latent value.
-
-    Attributes
-    ----------
-    t : list of int
-        Timesteps.
-    trivial : list of float
-        Error of the best guess from the mean and variance of each channel, without correlations.
-    closed_form : list of float
-        Error of the stationary Gaussian field's denoiser.
-    network : list of float
-        Error of the trained denoiser, with self-conditioning on its first estimate.
-    first_estimate : list of float
-        Error of that first estimate, without self-conditioning.
-    gain, gain_error : list of float
-        1 − network / closed_form, and the standard error of this ratio of means, to first order
-        in the events' deviations from it.
-    n_events : int
-        mc and data together.
-    """
+    """Mean squared errors of the velocity v over t on held-out events, per latent value."""
 
     t: list[int]
+    """Timesteps."""
     trivial: list[float]
+    """Error of the best guess from the mean and variance of each channel, without correlations."""
     closed_form: list[float]
+    """Error of the stationary Gaussian field's denoiser."""
     network: list[float]
+    """Error of the trained denoiser, with self-conditioning on its first estimate."""
     first_estimate: list[float]
+    """Error of that first estimate, without self-conditioning."""
     gain: list[float]
     gain_error: list[float]
+    """1 − network / closed_form, and the standard error of this ratio of means, to first order in
+    the events' deviations from it."""
     n_events: int
+    """mc and data together."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -27,22 +27,16 @@ class LatentSample:
 
     Events come in the order in which ``sample`` has them; which draw of an event, and whether its
     mirrored copy, is a function of (seed, step).
-
-    Attributes
-    ----------
-    sample : ScoreSample
-        The events.
-    latents : float16 array, shape (N, copies, C, H, W)
-        As :func:`~pileupgen.training.latent_cache.cached_latents` gives them.
-    is_mirrored : bool
-    patch_phi : int
-        Cells in φ per latent position.
     """
 
     sample: ScoreSample
+    """The events."""
     latents: NDArray[np.float16]
+    """As :func:`~pileupgen.training.latent_cache.cached_latents` gives them. Shape (N, copies, C,
+    H, W)."""
     is_mirrored: bool
     patch_phi: int
+    """Cells in φ per latent position."""
 
     def batch(
         self, step: int, batch_size: int, seed: int, augmentation: Augmentation | None = None

@@ -45,54 +45,34 @@ History = list[dict[str, float]]
 
 @dataclass(frozen=True)
 class Stage:
-    """What to train, on what, and where to keep it.
-
-    Attributes
-    ----------
-    network : nn.Module
-    objective : Objective
-    sample : Training
-        Training split, as scores or latents.
-    held_out : HeldOut
-        Validation split.
-    steps : int
-    augmentation : Augmentation
-    folder : Path
-        Checkpoints.
-    log : Path
-        Loss curve, one JSON object a line.
-    making : Making
-        All that determines the result; checkpoints of another making are refused.
-    seconds : float
-        Wall time spent on it before the first step.
-    """
+    """What to train, on what, and where to keep it."""
 
     network: nn.Module
     objective: Objective
     sample: Training
+    """Training split, as scores or latents."""
     held_out: HeldOut
+    """Validation split."""
     steps: int
     augmentation: Augmentation
     folder: Path
+    """Checkpoints."""
     log: Path
+    """Loss curve, one JSON object a line."""
     making: Making
+    """All that determines the result; checkpoints of another making are refused."""
     seconds: float = 0.0
+    """Wall time spent on it before the first step."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """How a stage went.
-
-    Attributes
-    ----------
-    history : list of dict
-        step, loss, learning_rate, gradient_norm and, where it was taken, held_out, as logged.
-    seconds : float
-        Wall time that it took, over all resumes.
-    """
+    """How a stage went."""
 
     history: History
+    """step, loss, learning_rate, gradient_norm and, where it was taken, held_out, as logged."""
     seconds: float
+    """Wall time that it took, over all resumes."""
 
 
 def train_stage(

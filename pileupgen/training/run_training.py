@@ -56,36 +56,24 @@ StageBar = Callable[[str, int], AbstractContextManager[Advance]]
 
 @dataclass(frozen=True)
 class TrainingSummary:
-    """What training found.
-
-    Attributes
-    ----------
-    histories : dict
-        Loss curve of each network.
-    parameters : dict
-        Parameter count of each network.
-    release : ReleaseScan
-    reliability : Reliability
-        Reliability of the calibrated ratio.
-    n_train : (int, int)
-        Training events of mc and data.
-    denoising : DenoisingCurve or None
-        Errors over t on held-out events; in the first process only.
-    seconds : dict
-        Wall time of the calibration and of each network's steps, over all resumes; that of
-        encoding latents beforehand is the denoiser's.
-    n_processes : int
-        Processes that trained together.
-    """
+    """What training found."""
 
     histories: dict[str, History]
+    """Loss curve of each network."""
     parameters: dict[str, int]
+    """Parameter count of each network."""
     release: ReleaseScan
     reliability: Reliability
+    """Reliability of the calibrated ratio."""
     n_train: tuple[int, int]
+    """Training events of mc and data."""
     denoising: DenoisingCurve | None
+    """Errors over t on held-out events; in the first process only."""
     seconds: dict[str, float]
+    """Wall time of the calibration and of each network's steps, over all resumes; that of encoding
+    latents beforehand is the denoiser's."""
     n_processes: int
+    """Processes that trained together."""
 
 
 def train_pipeline(

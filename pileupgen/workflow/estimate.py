@@ -22,45 +22,27 @@ Record = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Estimate:
-    """Time that a step may take.
-
-    Attributes
-    ----------
-    seconds : float or None
-        None where nothing is known.
-    basis : str
-        Where the number comes from, or why there is none.
-    """
+    """Time that a step may take."""
 
     seconds: float | None
+    """None where nothing is known."""
     basis: str
+    """Where the number comes from, or why there is none."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """Something that would be done.
-
-    Attributes
-    ----------
-    what : str
-        In words.
-    estimate : Estimate or None
-        None where it takes no time to speak of, or nothing is to be done.
-    """
+    """Something that would be done."""
 
     what: str
+    """In words."""
     estimate: Estimate | None = None
+    """None where it takes no time to speak of, or nothing is to be done."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a stage would do.
-
-    Attributes
-    ----------
-    stage : str
-    steps : tuple of Step
-    """
+    """What a stage would do."""
 
     stage: str
     steps: tuple[Step, ...]

@@ -31,13 +31,7 @@ _NEXT_OF_TABLE: dict[Format, str] = {
 
 @dataclass(frozen=True)
 class Exported:
-    """A file for other software.
-
-    Attributes
-    ----------
-    path : Path
-    n_events : int
-    """
+    """A file for other software."""
 
     path: Path
     n_events: int

@@ -47,20 +47,13 @@ Show = Callable[[Mapping[str, IngestSummary], float], None]
 
 @dataclass(frozen=True)
 class Preprocessed:
-    """The image stores of both domains.
-
-    Attributes
-    ----------
-    run : Run
-    summaries : mapping
-        What went into the store of each domain, ``mc`` and ``data``.
-    zero_suppression : float
-        Threshold in GeV that both were cut at.
-    """
+    """The image stores of both domains."""
 
     run: Run
     summaries: Mapping[str, IngestSummary]
+    """What went into the store of each domain, ``mc`` and ``data``."""
     zero_suppression: float
+    """Threshold in GeV that both were cut at."""
 
     @property
     def mc(self) -> ImageStore:
@@ -75,21 +68,14 @@ class Preprocessed:
 
 @dataclass(frozen=True)
 class Source:
-    """What a domain is made from.
-
-    Attributes
-    ----------
-    card : DataCard
-        The sample.
-    files : list of Path
-        Its files.
-    generated : str
-        Fingerprint of the generated sample; empty where the card names files.
-    """
+    """What a domain is made from."""
 
     card: DataCard
+    """The sample."""
     files: list[InputFile]
+    """Its files."""
     generated: str
+    """Fingerprint of the generated sample; empty where the card names files."""
 
     def key(self) -> list[Any]:
         """Collect what changes if an input changes."""

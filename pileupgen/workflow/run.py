@@ -47,21 +47,6 @@ class Run:
     Nothing is written before the first stage; a stage that is done already for the same inputs and
     settings is not done again.
 
-    Attributes
-    ----------
-    config : Config
-        All settings.
-    directory : RunDirectory
-        Paths and records.
-    config_path : Path
-        Where the config was read; relative paths of cards are taken from there, too.
-    listener : Listener
-        Told what is read, written and done; silent by default.
-    arguments : str
-        Options that name the config and the run, for the command to run next.
-    configured : frozenset of str
-        Settings of a translation that the config gives a value of its own.
-
     Examples
     --------
     >>> run = Run.create({"name": "sketch", "translate": {"w": 1.0}})
@@ -72,11 +57,17 @@ class Run:
     """
 
     config: Config
+    """All settings."""
     directory: RunDirectory
+    """Paths and records."""
     config_path: Path
+    """Where the config was read; relative paths of cards are taken from there, too."""
     listener: Listener = SILENT
+    """Told what is read, written and done; silent by default."""
     arguments: str = ""
+    """Options that name the config and the run, for the command to run next."""
     configured: frozenset[str] = frozenset()
+    """Settings of a translation that the config gives a value of its own."""
 
     @classmethod
     def open(cls, path: Path | str, *, listener: Listener = SILENT) -> Run:

@@ -38,24 +38,16 @@ MODES = ("calibrate", "transport", "partial", "invert")
 
 @dataclass(frozen=True)
 class Scanned:
-    """What a scan found.
-
-    Attributes
-    ----------
-    points : tuple of ScanPoint
-        Every way, measured.
-    best : ScanPoint
-        The recommended one.
-    rule : str
-        How it was chosen, in words.
-    references : dict of Estimate
-        Mean W1/σ of ``reference`` and ``source``.
-    """
+    """What a scan found."""
 
     points: tuple[ScanPoint, ...]
+    """Every way, measured."""
     best: ScanPoint
+    """The recommended one."""
     rule: str
+    """How it was chosen, in words."""
     references: dict[str, Estimate]
+    """Mean W1/σ of ``reference`` and ``source``."""
 
     def figures(self) -> dict[str, Figure]:
         """Draw fidelity against source correlation, and against cost where that differs."""

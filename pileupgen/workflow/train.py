@@ -29,17 +29,11 @@ NETWORKS = ("autoencoder", "denoiser", "ratio")
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained run.
-
-    Attributes
-    ----------
-    run : Run
-    summary : TrainingSummary or None
-        What this training found; None where the model was current already.
-    """
+    """A trained run."""
 
     run: Run
     summary: TrainingSummary | None
+    """What this training found; None where the model was current already."""
 
     @property
     def is_new(self) -> bool:

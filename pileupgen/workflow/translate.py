@@ -37,37 +37,24 @@ PRELOAD = ("pileupgen.diffusion.production",)
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be translated; how is told by the settings.
-
-    Attributes
-    ----------
-    split : str
-        Which events.
-    shard : Shard or None
-        A part of them.
-    direction : Direction
-        Domains before and after.
-    source : Path
-        Image store of the events.
-    whole : Path
-        Store to write, of all shards.
-    ensemble : tuple of RunDirectory
-        Further members.
-    seed : int
-    device : str or None
-    force : bool
-        Also where the store is current.
-    """
+    """What is to be translated; how is told by the settings."""
 
     split: str
+    """Which events."""
     shard: Shard | None
+    """A part of them."""
     direction: Direction
+    """Domains before and after."""
     source: Path
+    """Image store of the events."""
     whole: Path
+    """Store to write, of all shards."""
     ensemble: tuple[RunDirectory, ...]
+    """Further members."""
     seed: int
     device: str | None
     force: bool
+    """Also where the store is current."""
 
     @classmethod
     def of(
@@ -110,26 +97,17 @@ class Request:
 
 @dataclass(frozen=True)
 class Translated:
-    """A translated store.
-
-    Attributes
-    ----------
-    path : Path
-    settings : Settings
-        How it was translated, the release chosen.
-    n_events : int
-        Translated events, copies included.
-    weights : WeightSummary
-        What the release weights are worth.
-    is_new : bool
-        Whether it was made by this call.
-    """
+    """A translated store."""
 
     path: Path
     settings: Settings
+    """How it was translated, the release chosen."""
     n_events: int
+    """Translated events, copies included."""
     weights: WeightSummary
+    """What the release weights are worth."""
     is_new: bool
+    """Whether it was made by this call."""
 
     @property
     def store(self) -> ImageStore:

@@ -40,21 +40,14 @@ _CONTROL = "control"
 
 @dataclass(frozen=True)
 class Validated:
-    """A comparison of translated with real events.
-
-    Attributes
-    ----------
-    comparison : Comparison
-        All numbers, as ``metrics.json`` holds them.
-    folder : Path
-        Holds ``report.html``, ``metrics.json`` and the figures.
-    is_new : bool
-        Whether it was made by this call.
-    """
+    """A comparison of translated with real events."""
 
     comparison: Comparison
+    """All numbers, as ``metrics.json`` holds them."""
     folder: Path
+    """Holds ``report.html``, ``metrics.json`` and the figures."""
     is_new: bool
+    """Whether it was made by this call."""
     comparing: _Comparing
 
     @property

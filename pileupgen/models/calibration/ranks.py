@@ -27,45 +27,30 @@ _LARGEST_TAIL = float(ndtr(-S_LOWEST))
 
 @dataclass(frozen=True)
 class Negatives:
-    """Negative hits of one layer.
-
-    Attributes
-    ----------
-    tables : QuantileTables
-        Tables of ln(|E| / GeV).
-    mass : float64 Tensor
-        Probability of a negative hit in each cell.
-    """
+    """Negative hits of one layer."""
 
     tables: QuantileTables
+    """Tables of ln(|E| / GeV)."""
     mass: Tensor
+    """Probability of a negative hit in each cell."""
 
 
 @dataclass(frozen=True)
 class CellRanks:
-    """Ranks of one layer's cells, given tables for every cell.
-
-    Attributes
-    ----------
-    tables : QuantileTables
-        Tables of ln(E / GeV) of positive hits, with the mass of null cells.
-    is_alive : bool Tensor, shape (n_eta, n_phi)
-        A dead cell takes any rank when encoded, and is null when decoded.
-    negatives : Negatives or None
-        None where no cell is ever negative.
-    ties : Ties
-        A tied value takes any rank within its mass.
-    upper, lower : Tail or None
-        What lies above and below the quantiles that are well measured; ``lower`` where there are
-        negative hits, or no null cells.
-    """
+    """Ranks of one layer's cells, given tables for every cell."""
 
     tables: QuantileTables
+    """Tables of ln(E / GeV) of positive hits, with the mass of null cells."""
     is_alive: Tensor
+    """A dead cell takes any rank when encoded, and is null when decoded. Shape (n_eta, n_phi)."""
     negatives: Negatives | None
+    """None where no cell is ever negative."""
     ties: Ties
+    """A tied value takes any rank within its mass."""
     upper: Tail | None = None
     lower: Tail | None = None
+    """What lies above and below the quantiles that are well measured; ``lower`` where there are
+    negative hits, or no null cells."""
 
     def encode(self, value: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
         """Values to scores.

@@ -29,21 +29,15 @@ _MIN_SLOPE, _MAX_SLOPE = 0.05, 2.0
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Quantiles of the hits of one sign in one domain, of all tables.
-
-    Attributes
-    ----------
-    log_energy : float64 array, shape (n_tables, K)
-        ln(E / GeV) at the knots.
-    mass : float64 array, shape (n_tables,)
-        Probability of such a hit.
-    n_hits : float64 array, shape (n_tables,)
-        Hits that the quantiles were taken from; 0 where they say nothing of what is beyond.
-    """
+    """Quantiles of the hits of one sign in one domain, of all tables."""
 
     log_energy: NDArray[np.float64]
+    """ln(E / GeV) at the knots. Shape (n_tables, K)."""
     mass: NDArray[np.float64]
+    """Probability of such a hit. Shape (n_tables,)."""
     n_hits: NDArray[np.float64]
+    """Hits that the quantiles were taken from; 0 where they say nothing of what is beyond. Shape
+    (n_tables,)."""
 
     def at(self, score: NDArray[np.float64]) -> NDArray[np.float64]:
         """Find ln E at a score among hits, shape (n_tables,)."""
@@ -118,27 +112,18 @@ def no_lines(n_tables: int) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class Tail:
-    """The line beyond one end of every cell's quantiles.
-
-    Attributes
-    ----------
-    tables : QuantileTables
-        Tables of ln|E| of the hits at that end.
-    lines : float64 Tensor, shape (n_tables, 3)
-        From :func:`fit_upper` or :func:`fit_lower`.
-    mass : float64 Tensor
-        Probability of such hits in each cell.
-    domain : int
-        0 mc, 1 data: each takes half of the ratio's correction.
-    end : int
-        1 for the largest |E|, −1 for the smallest.
-    """
+    """The line beyond one end of every cell's quantiles."""
 
     tables: QuantileTables
+    """Tables of ln|E| of the hits at that end."""
     lines: Tensor
+    """From :func:`fit_upper` or :func:`fit_lower`. Shape (n_tables, 3)."""
     mass: Tensor
+    """Probability of such hits in each cell."""
     domain: int
+    """0 mc, 1 data: each takes half of the ratio's correction."""
     end: int = 1
+    """1 for the largest |E|, −1 for the smallest."""
 
     def begins(self) -> Tensor:
         """Score at which each cell's line begins, in the direction of the end."""

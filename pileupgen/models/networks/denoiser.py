@@ -29,10 +29,6 @@ class FieldDenoiser(ModelMixin, ConfigMixin):
     Base of all denoisers: the closed form of a stationary Gaussian field plus the correction that a
     network adds to it. With its last weights at zero, as at the start, a denoiser equals the
     closed form.
-
-    Attributes
-    ----------
-    field : StationaryField
     """
 
     config_name = "config.json"

@@ -25,17 +25,12 @@ _N_BINS = 8
 
 @dataclass(frozen=True)
 class Lines:
-    """Calibrated ln r = slope(t) · ln r + offset(t).
-
-    Attributes
-    ----------
-    t, slope, offset : float64 arrays, shape (K,)
-        Knots, ascending in t.
-    """
+    """Calibrated ln r = slope(t) · ln r + offset(t)."""
 
     t: Floats
     slope: Floats
     offset: Floats
+    """Knots, ascending in t. Shape (K,)."""
 
     def __call__(self, logit: Floats, t: float) -> Floats:
         """Calibrated logits at one time."""
@@ -45,19 +40,14 @@ class Lines:
 
 @dataclass(frozen=True)
 class HeldOutLogits:
-    """Ln r of events apart from training.
-
-    Attributes
-    ----------
-    t : list of int
-        Times, ascending.
-    logit : float64 array, shape (T, N)
-    is_data : bool array, shape (N,)
-    """
+    """Ln r of events apart from training."""
 
     t: list[int]
+    """Times, ascending."""
     logit: Floats
+    """Shape (T, N)."""
     is_data: NDArray[np.bool_]
+    """Shape (N,)."""
 
     def part(self, rows: NDArray[np.bool_]) -> HeldOutLogits:
         """The same of some events."""
@@ -71,26 +61,19 @@ class HeldOutLogits:
 
 @dataclass(frozen=True)
 class Reliability:
-    """Predicted against observed share of data events.
-
-    Attributes
-    ----------
-    t : list of int
-        Times.
-    predicted, observed, error : list of list of float
-        Mean p̂(data) of each bin of about equal counts, the share of data in it with both domains
-        weighted alike, and its binomial error.
-    before, after : list of float
-        Binary cross-entropy at each t before and after calibration, each event calibrated by a
-        line fitted on the other half.
-    """
+    """Predicted against observed share of data events."""
 
     t: list[int]
+    """Times."""
     predicted: list[list[float]]
     observed: list[list[float]]
     error: list[list[float]]
+    """Mean p̂(data) of each bin of about equal counts, the share of data in it with both domains
+    weighted alike, and its binomial error."""
     before: list[float]
     after: list[float]
+    """Binary cross-entropy at each t before and after calibration, each event calibrated by a line
+    fitted on the other half."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -147,16 +147,11 @@ def with_count(label: str, n_events: int) -> str:
 
 @dataclass(frozen=True)
 class Contents:
-    """Bin contents with their errors.
-
-    Attributes
-    ----------
-    value, error : float64 arrays, shape (k,)
-        One entry a bin.
-    """
+    """Bin contents with their errors."""
 
     value: Floats
     error: Floats
+    """Content of each bin and its error. Shape (k,)."""
 
     def over(self, reference: Contents) -> Contents:
         """Divide by the reference; NaN where that is less than 1.5 of its own errors."""

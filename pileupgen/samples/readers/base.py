@@ -95,30 +95,19 @@ class WeightSource:
 
 @dataclass(frozen=True)
 class Format:
-    """A file format that cards may name; each reader's module has one, called ``FORMAT``.
-
-    Attributes
-    ----------
-    options : type of pydantic model
-        What a card may say in ``options``.
-    mu : str
-        Where μ comes from unless the card says so; see :meth:`MuSource.parse`.
-    open : callable
-        ``(files, options, mu, gev) -> Reader``; opens nothing yet.
-    sets_grid : bool
-        Whether the options have a ``grid`` of their own, as tables of features do.
-    weights : tuple of str
-        Branches that hold event weights in this format, where a file has one of them.
-    unit : str or None
-        Unit of the energies, where the format itself says it; else a card has to.
-    zero_suppression : float
-        Threshold in GeV that a config without one takes.
-    """
+    """A file format that cards may name; each reader's module has one, called ``FORMAT``."""
 
     options: type[BaseModel]
+    """What a card may say in ``options``."""
     mu: str
+    """Where μ comes from unless the card says so; see :meth:`MuSource.parse`."""
     open: Callable[..., Any]
+    """``(files, options, mu, gev) -> Reader``; opens nothing yet."""
     sets_grid: bool = False
+    """Whether the options have a ``grid`` of their own, as tables of features do."""
     weights: tuple[str, ...] = ()
+    """Branches that hold event weights in this format, where a file has one of them."""
     unit: Literal["GeV", "MeV", "TeV"] | None = None
+    """Unit of the energies, where the format itself says it; else a card has to."""
     zero_suppression: float = 0.0
+    """Threshold in GeV that a config without one takes."""

@@ -41,22 +41,15 @@ EventNumbers = Callable[[int, int], NDArray[Any]]
 
 @dataclass(frozen=True)
 class Span:
-    """Events ``begin … end − 1`` of one file of a sample.
-
-    Attributes
-    ----------
-    file : int
-        Which of the sample's files.
-    begin, end : int
-        Entries of that file.
-    first_id : int
-        Position in the sample of the file's entry 0.
-    """
+    """Events ``begin … end − 1`` of one file of a sample."""
 
     file: int
+    """Which of the sample's files."""
     begin: int
     end: int
+    """First entry of that file, and one past the last."""
     first_id: int
+    """Position in the sample of the file's entry 0."""
 
 
 class FileReader(ABC, Generic[F]):

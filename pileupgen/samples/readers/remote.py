@@ -63,18 +63,12 @@ _BLOCK_BYTES = 1 << 18
 
 
 class Stat(NamedTuple):
-    """Size and time of a file on a server.
-
-    Attributes
-    ----------
-    st_size : int
-        Bytes.
-    st_mtime_ns : int
-        Time of the last change; 0 where the server does not tell.
-    """
+    """Size and time of a file on a server."""
 
     st_size: int
+    """Bytes."""
     st_mtime_ns: int
+    """Time of the last change; 0 where the server does not tell."""
 
 
 @dataclass(frozen=True)

@@ -173,18 +173,12 @@ class RootTree:
 
 @dataclass(frozen=True)
 class Flat:
-    """Entries of a branch without nesting.
-
-    Attributes
-    ----------
-    values : array, shape (n,) or (n, k)
-        Numbers of all entries, one after another.
-    counts : int64 array, shape (n_entries,), or None
-        Numbers per entry; None where each entry is one.
-    """
+    """Entries of a branch without nesting."""
 
     values: NDArray[Any]
+    """Numbers of all entries, one after another. Shape (n,) or (n, k)."""
     counts: NDArray[np.int64] | None
+    """Numbers per entry; None where each entry is one. Shape (n_entries,)."""
 
 
 class RootBranch:
