@@ -34,13 +34,10 @@ def cell_tests(
 
     Parameters
     ----------
-    target, source, translated : ImageStore
     samples : Samples
         Measured, for their weights.
-    selection : Selection
     controls : sequence of ControlSample
         Each is tested as the row that it takes the place of.
-    seed : int
     device : str
         Torch device.
     advance : callable

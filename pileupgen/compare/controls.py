@@ -85,8 +85,6 @@ def select_controls(
     ----------
     stores : sequence of ImageStore
         Written by ``translate`` with source and target the same.
-    target, source : ImageStore
-    selection : Selection
 
     Raises
     ------
@@ -140,7 +138,6 @@ def measure_control(
 
     Parameters
     ----------
-    control : ControlRows
     own : ImageStore
         Store of the events before.
     before : Sample
@@ -194,8 +191,6 @@ def judge_controls(
 
     Parameters
     ----------
-    controls : sequence of ControlSample
-    samples : Samples
     draws : Draws
         Resampling of the samples; a control's events are drawn as those they were made of.
     table : DistanceTable
@@ -204,7 +199,6 @@ def judge_controls(
         On cells by name, where they were made.
     n_seeds, seed : int
         Seeds of the two-sample test on observables; 0 leaves it and the physics distances out.
-    executor : Executor
     tick : callable
         Called with 1 after each of :func:`n_control_steps` steps.
     """

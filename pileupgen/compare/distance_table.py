@@ -95,7 +95,6 @@ def resampled_distances(
 
     Parameters
     ----------
-    target : Sample
     target_counts : float64 array, shape (n, 1 + B)
         Weights of its events, resampled but for the first column.
     rows : mapping of tuples of Sample

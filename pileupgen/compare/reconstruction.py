@@ -38,7 +38,6 @@ def reconstruction_test(
 
     Parameters
     ----------
-    grid : Grid
     domain : str
         ``mc`` or ``data``.
     original, reconstructed : float32 arrays, shape (N, L, n_eta, n_phi)

@@ -50,10 +50,8 @@ def over_copies(
     ----------
     samples : Samples
         Draw 0 of member 0 beside the others.
-    translated : ImageStore
     selection : Selection
         Selected rows, of draw 0 of member 0.
-    seed : int
     """
     member, draw = copy_columns(translated)
     copies = sorted(set(zip(member.tolist(), draw.tolist(), strict=True)))

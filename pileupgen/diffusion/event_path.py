@@ -48,12 +48,10 @@ def follow_event(
 
     Parameters
     ----------
-    pipeline : PileupTranslationPipeline
     energy : float32 array, shape (L, n_eta, n_phi)
         GeV.
     mu : float
         NaN where it is not known.
-    event_id, seed : int
     settings : Settings
         With a common release above 0.
     direction : Direction, optional

@@ -149,8 +149,6 @@ class Predictor:
 
     Parameters
     ----------
-    denoiser : FieldDenoiser
-    scheduler : DDPMScheduler
     label : int
         Class y: 0 mc, 1 data.
     mu : Tensor, shape (N,)

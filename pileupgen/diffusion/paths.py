@@ -105,7 +105,6 @@ class PathFinder:
             Number of pileup interactions; NaN where it is not known.
         event_id : int array, shape (N,)
             With the seed fixes all random numbers of an event.
-        seed : int
         advance : callable
             Told of each timestep.
 

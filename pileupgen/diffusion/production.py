@@ -181,10 +181,8 @@ def produce(
 
     Parameters
     ----------
-    production : Production
     blocks : Blocks
         Blocks of the same rows.
-    target : Path
     provenance : mapping
         Provenance of the store; ``weights`` is added.
     advance : callable

@@ -182,12 +182,10 @@ def scan_release(
 
     Parameters
     ----------
-    times : list of int
     log_ratios : list of (mc, data) arrays, shapes (N,) and (M,)
         ln r(x_t, t) of mc and of data events.
     seed : int
         Seed of the bootstrap.
-    n_bootstrap : int
     """
     rng = np.random.default_rng([seed, 4])
     rows: dict[str, list[float]] = {}

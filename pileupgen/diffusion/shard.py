@@ -78,7 +78,6 @@ def merge_shards(paths: Sequence[Path], target: Path) -> int:
     ----------
     paths : sequence of Path
         All shards, in any order.
-    target : Path
 
     Returns
     -------

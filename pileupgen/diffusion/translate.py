@@ -104,11 +104,6 @@ class Translator:
     def trace(self, events: Events, settings: Settings) -> Trace:
         """Follow a few events, all released at ``settings.t_release``, through their translation.
 
-        Parameters
-        ----------
-        events : Events
-        settings : Settings
-
         Returns
         -------
         Trace

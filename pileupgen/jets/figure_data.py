@@ -70,7 +70,6 @@ def compute(
         Held-out jets of each class, at most.
     t_release : int
         Where the class is switched.
-    seed : int
     advance : callable
         Told of each timestep.
     """

@@ -42,7 +42,6 @@ class EventNoise:
 
     Parameters
     ----------
-    seed : int
     event_id : int array, shape (N,)
     stream : int
         Streams of one event are independent of each other.

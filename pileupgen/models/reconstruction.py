@@ -76,7 +76,6 @@ def reconstruct(
     mu : float array, shape (N,)
     event_id : int array, shape (N,)
         With the seed fixes the random numbers of an event.
-    seed : int
     is_sampled : bool
         Draw each score from the decoder's density, not take its mean.
 

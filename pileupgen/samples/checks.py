@@ -105,7 +105,6 @@ def judge(findings: Sequence[Finding], allow: Collection[str] = ()) -> list[Find
 
     Parameters
     ----------
-    findings : sequence of Finding
     allow : collection of str
         Names of checks that are no errors.
 

@@ -61,14 +61,10 @@ def denoising_curve(
 
     Parameters
     ----------
-    denoiser : FieldDenoiser
-    codec : LatentModel
-    scheduler : DDPMScheduler
     held_out : ScoreSample
         Events that no training has seen.
     training_latents : two Tensors, shape (N, C, H, W)
         mc and data; the trivial predictor's means and variances.
-    seed : int
     device : torch.device
         Device of both networks.
     """

@@ -71,8 +71,6 @@ class EncodedHeldOut:
 
     Parameters
     ----------
-    held_out : HeldOut
-    autoencoder : LatentModel
     device : torch.device
         Device of the autoencoder.
     """
@@ -119,7 +117,6 @@ def encoded_events(
 
     Parameters
     ----------
-    config : Config
     folder : Path
         Folder of the cache.
     stores : two ImageStores
@@ -130,7 +127,6 @@ def encoded_events(
         Fitted and trained, on the accelerator's device.
     augmentation : Augmentation
         Augmentation of the stages to come.
-    accelerator : Accelerator
     bar : callable
         Opens a progress bar.
 

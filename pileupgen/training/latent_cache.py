@@ -63,7 +63,6 @@ def cached_latents(
 
     Parameters
     ----------
-    folder : Path
     key : str
         Fingerprint of everything that determines the latents; the file's name.
     sample : ScoreSample
@@ -74,8 +73,6 @@ def cached_latents(
         Latents per event, null cells ranked anew in each.
     mirror : bool
         Whether each draw is there mirrored in η, too.
-    seed : int
-    accelerator : Accelerator
     advance : callable
         Told the events encoded, by this process and the others alike.
 

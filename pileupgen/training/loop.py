@@ -90,10 +90,6 @@ def train_stage(
 
     Parameters
     ----------
-    stage : Stage
-    config : TrainingConfig
-    seed : int
-    accelerator : Accelerator
     advance : callable
         Told the steps done and the losses.
 

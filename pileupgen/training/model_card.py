@@ -42,12 +42,10 @@ def model_card(
         Resolved config as plain values.
     stores : two ImageStores
         mc and data.
-    grid : Grid
     parameters : mapping
         Parameter count of each network.
     histories : mapping
         Rows of each network's loss log.
-    release : ReleaseScan
     reconstruction : sequence of mappings
         Two-sample tests of the codec, by domain, where they were made.
     denoising : mapping

@@ -34,12 +34,10 @@ def judge_reconstruction(
 
     Parameters
     ----------
-    codec : Codec
     stores : two ImageStores
         mc and data.
     judge : callable
         The two-sample test.
-    seed : int
     is_sampled : bool
         Whether scores are drawn from the decoder's density.
     log : Path

@@ -71,7 +71,6 @@ class Replicas:
         ----------
         piece : callable
             Adds a piece's gradient to that of the network it is given.
-        n_pieces : int
 
         Returns
         -------

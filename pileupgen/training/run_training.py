@@ -86,10 +86,8 @@ def train_pipeline(
 
     Parameters
     ----------
-    config : Config
     run : RunDirectory
         Holds the image stores; receives ``model/``, ``checkpoints/`` and ``logs/``.
-    device : str
     bar : callable
         Opens a progress bar.
     judge : callable

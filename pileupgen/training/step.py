@@ -108,11 +108,8 @@ def optimise(
     ----------
     replicas : Replicas
         Replicas of the network as ``accelerator.prepare`` returns it.
-    objective : Objective
-    optimizer : accelerate's optimizer
     batch, drawn : Batch, dict of Tensor
         The global batch and its random numbers.
-    accelerator : Accelerator
     grad_clip : float
         Largest norm of the gradient.
     micro_batch : int or None

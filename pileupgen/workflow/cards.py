@@ -91,14 +91,12 @@ def check_files(
 
     Parameters
     ----------
-    card : DataCard
     grid : Grid
         That events are drawn on.
     n_events : int
         To read.
     allow : sequence of str
         Checks whose findings are no errors.
-    listener : Listener
 
     Returns
     -------

@@ -40,9 +40,6 @@ def ready_member(
         Run of the pipeline; its training events fit the calibration.
     model : str
         Identity of the model.
-    pipeline : PileupTranslationPipeline
-    settings : Settings
-    seed : int
     direction : Direction, optional
         mc to data, if not given.
     listener : Listener

@@ -216,7 +216,6 @@ def _estimate(
 
     Parameters
     ----------
-    run : Run
     records : str
         Pattern of the stages' names.
     n_units : float

@@ -29,7 +29,6 @@ def event_path(
     ----------
     directory : RunDirectory
         Run of the model.
-    source, translated : ImageStore
     display : Display or None
         The event.
     listener : Listener

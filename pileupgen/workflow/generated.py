@@ -132,7 +132,6 @@ def simulate_to(
         Also where the file is current.
     workers : int, optional
         Processes; all cores if not given.
-    listener : Listener
 
     Returns
     -------

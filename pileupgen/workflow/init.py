@@ -106,7 +106,6 @@ def config_text(name: str, samples: dict[str, str]) -> str:
 
     Parameters
     ----------
-    name : str
     samples : dict
         Card of each domain, ``mc`` and ``data``.
 

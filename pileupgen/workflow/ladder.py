@@ -83,7 +83,6 @@ def climb(
 
     Parameters
     ----------
-    pipeline : PileupTranslationPipeline
     source : Images
         Held-out events of mc, those of ``samples.source`` in the same order.
     training : Images

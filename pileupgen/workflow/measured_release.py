@@ -43,10 +43,8 @@ def measured_release(
         Measurements are kept in its folder scan/points.
     model : str
         Identity of the model.
-    pipeline : PileupTranslationPipeline
     settings : Settings
         With ``t_release`` "auto".
-    seed : int
     listener : Listener
         Told what is chosen and why.
     """

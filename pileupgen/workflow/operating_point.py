@@ -20,7 +20,6 @@ def read_operating_point(run: Run, given: Collection[str]) -> dict[str, Any]:
 
     Parameters
     ----------
-    run : Run
     given : collection of str
         Settings of the translation that were given for this one call.
 

@@ -351,7 +351,6 @@ def choose_run(
         Run directory; None takes ``runs/<config name>``.
     seed : int or None
         Replaces the config's seed.
-    listener : Listener
     **sections
         ``section={key: value}``; None values change nothing.
 

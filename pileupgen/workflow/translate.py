@@ -135,7 +135,6 @@ def translate(
 
     Parameters
     ----------
-    run : Run
     request : Request
         What.
     given : mapping
@@ -353,16 +352,12 @@ def with_release(
 
     Parameters
     ----------
-    settings : Settings
     directory : RunDirectory
         Run of the model.
     target : Path
         Store to be written; a figure of the choice is drawn beside it.
     model : str
         Identity of the model.
-    pipeline : PileupTranslationPipeline
-    seed : int
-    listener : Listener
 
     Returns
     -------

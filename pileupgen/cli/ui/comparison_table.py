@@ -86,7 +86,6 @@ def findings(comparison: Comparison, n: int = 3) -> list[str]:
 
     Parameters
     ----------
-    comparison : Comparison
     n : int
         Tests to name at most.
     """

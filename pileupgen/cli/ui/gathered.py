@@ -25,7 +25,6 @@ def option(kind: Any, default: Any, *names: str, text: str, **more: Any) -> insp
     ----------
     kind : type
         Type of its value.
-    default : object
     *names : str
         The option's names, the first giving the parameter's.
     text : str
@@ -55,7 +54,6 @@ def gathered(
     ----------
     argument : str
         Argument of the command.
-    options : sequence of Parameter
     gather : callable
         From the values of the options to a context that gives the argument.
     """

@@ -32,7 +32,6 @@ class FieldCorrection(ModelMixin, ConfigMixin):
         Shape of the scores.
     is_eta_symmetric : bool
         Whether events count mirrored in η, too.
-    n_sweeps : int
 
     Attributes
     ----------

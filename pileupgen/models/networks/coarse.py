@@ -34,7 +34,6 @@ class CoarseAttention(nn.Module):
         Shape (C, H, W) of the latents.
     width : int
         Channels of the positions.
-    n_heads : int
     patch : (int, int)
         Latents are patches of p × q cells, which are averaged too.
 

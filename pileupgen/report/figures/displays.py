@@ -65,7 +65,6 @@ def event_path_figure(path: EventPath, translated: NDArray[np.float32], grid: Gr
 
     Parameters
     ----------
-    path : EventPath
     translated : float32 array, shape (L, n_eta, n_phi)
         The event after translation and residual correction, in GeV.
     grid : Grid

@@ -22,10 +22,8 @@ def pareto_figure(points: Sequence[ScanPoint], reference: Estimate, chosen: Scan
 
     Parameters
     ----------
-    points : sequence of ScanPoint
     reference : Estimate
         Mean W1/σ of other target events.
-    chosen : ScanPoint
     """
     with style():
         figure = new_figure(6.8, 5.0)
