@@ -21,33 +21,6 @@ FEATURES = "features"
 class Grid:
     """Cells in η and φ, the same for every layer.
 
-    Parameters
-    ----------
-    eta_edges : tuple of float, length n_eta + 1
-        Ascending pseudorapidity edges of the rings.
-    n_phi : int
-        Cells in φ, equally wide, beginning at ``phi_min``.
-    layers : tuple of str
-        Layer names, in the order of the image's layer axis.
-    phi_min, phi_max : float
-        Azimuth covered, in rad. A full turn makes the grid periodic.
-    ring_n_phi : tuple of int, length n_eta, or None
-        Cells in φ that the detector has in each ring, where they are fewer than ``n_phi``; each
-        divides it. Images stay rectangular: a wide cell's energy is spread evenly over the cells
-        it covers, and brought together on the way back to towers.
-    units : tuple of str, length L, or None
-        Given where the layers are features of an event, each a number with this unit ("" for
-        none), and the grid is a single cell; see :meth:`of_features`. None for calorimeters,
-        whose cells hold GeV.
-    layer_eta_edges : tuple of tuples of float, length L, or None
-        Edges of the rings that each layer has, among ``eta_edges``, where the layers differ. A wide
-        cell's energy is spread by area as above. Where a layer ends early it has no cells.
-    layer_n_phi : tuple of int, length L, or None
-        Cells in φ of each layer, where the layers differ; each divides ``n_phi``.
-    dead_regions : tuple of DeadRegion
-        Cells that are dead or missing: energy there counts as outside the acceptance, they take no
-        part in statistics, and translation never fills them.
-
     Raises
     ------
     GeometryError
@@ -56,16 +29,31 @@ class Grid:
     """
 
     eta_edges: tuple[float, ...]
+    """Ascending pseudorapidity edges of the rings. Length n_eta + 1."""
     n_phi: int
+    """Cells in φ, equally wide, beginning at ``phi_min``."""
     layers: tuple[str, ...] = ("em", "had")
+    """Layer names, in the order of the image's layer axis."""
     phi_min: float = -np.pi
     phi_max: float = np.pi
+    """Azimuth covered, in rad. A full turn makes the grid periodic."""
     ring_n_phi: tuple[int, ...] | None = None
+    """Cells in φ that the detector has in each ring, where they are fewer than ``n_phi``; each
+    divides it. Images stay rectangular: a wide cell's energy is spread evenly over the cells it
+    covers, and brought together on the way back to towers. Length n_eta."""
     name: str = field(default="custom", compare=False)
     units: tuple[str, ...] | None = None
+    """Given where the layers are features of an event, each a number with this unit ("" for none),
+    and the grid is a single cell; see :meth:`of_features`. None for calorimeters, whose cells hold
+    GeV. Length L."""
     layer_eta_edges: tuple[tuple[float, ...], ...] | None = None
+    """Edges of the rings that each layer has, among ``eta_edges``, where the layers differ. A wide
+    cell's energy is spread by area as above. Where a layer ends early it has no cells. Length L."""
     layer_n_phi: tuple[int, ...] | None = None
+    """Cells in φ of each layer, where the layers differ; each divides ``n_phi``. Length L."""
     dead_regions: tuple[DeadRegion, ...] = ()
+    """Cells that are dead or missing: energy there counts as outside the acceptance, they take no
+    part in statistics, and translation never fills them."""
 
     def __post_init__(self) -> None:
         edges = np.asarray(self.eta_edges, dtype=np.float64)

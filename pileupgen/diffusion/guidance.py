@@ -145,35 +145,25 @@ class RatioGradient:
 
 @dataclass(frozen=True)
 class Predictor:
-    """ε̄ and x̃_0 of one class, guided.
-
-    Parameters
-    ----------
-    label : int
-        Class y: 0 mc, 1 data.
-    mu : Tensor, shape (N,)
-        Number of pileup interactions.
-    guides : tuple of Guide
-        Terms of the guidance; a term whose w is 0 at a timestep costs nothing there.
-    bf16 : bool
-        Run the network's residual in bfloat16; the closed form stays in single precision.
-    source : Tensor, shape (N, C, H, W), optional
-        Clean latents of the source events, for a denoiser that is conditioned on them.
-    network : bool
-        Whether the network adds to the closed form.
-    self_conditioning : bool
-        Whether the denoiser is shown the x̃_0 it is called with.
-    """
+    """ε̄ and x̃_0 of one class, guided."""
 
     denoiser: FieldDenoiser
     scheduler: DDPMScheduler
     label: int
+    """Class y: 0 mc, 1 data."""
     mu: Tensor
+    """Number of pileup interactions. Shape (N,)."""
     guides: tuple[Guide, ...] = ()
+    """Terms of the guidance; a term whose w is 0 at a timestep costs nothing there."""
     bf16: bool = True
+    """Run the network's residual in bfloat16; the closed form stays in single precision."""
     source: Tensor | None = None
+    """Clean latents of the source events, for a denoiser that is conditioned on them. Shape (N, C,
+    H, W)."""
     network: bool = True
+    """Whether the network adds to the closed form."""
     self_conditioning: bool = True
+    """Whether the denoiser is shown the x̃_0 it is called with."""
 
     @torch.no_grad()
     def __call__(self, x_t: Tensor, t: int, x_0: Tensor) -> tuple[Tensor, Tensor]:

@@ -20,18 +20,12 @@ _TERM = re.compile(r"\s*(?P<branch>\S+?)(?:\s*(?P<sign>[+-])\s*(?P<number>\d+(?:
 
 @dataclass(frozen=True)
 class MuSource:
-    """Source of the number of pileup interactions: a branch, or one number for all.
-
-    Parameters
-    ----------
-    branch : str or None
-        Branch with one number an event; None where μ is constant.
-    offset : float
-        Added to the branch; the constant itself (NaN: unknown) where there is no branch.
-    """
+    """Source of the number of pileup interactions: a branch, or one number for all."""
 
     branch: str | None
+    """Branch with one number an event; None where μ is constant."""
     offset: float
+    """Added to the branch; the constant itself (NaN: unknown) where there is no branch."""
 
     @classmethod
     def parse(cls, text: str | float) -> MuSource:
@@ -62,18 +56,12 @@ class MuSource:
 
 @dataclass(frozen=True)
 class WeightSource:
-    """Source of the event weights.
-
-    Parameters
-    ----------
-    branches : tuple of str
-        Branches with one number an event; the first that a file has is read.
-    is_required : bool
-        Whether a file without any of them is an error; else its events count alike.
-    """
+    """Source of the event weights."""
 
     branches: tuple[str, ...] = ()
+    """Branches with one number an event; the first that a file has is read."""
     is_required: bool = False
+    """Whether a file without any of them is an error; else its events count alike."""
 
     @classmethod
     def parse(cls, text: str | None, defaults: tuple[str, ...]) -> WeightSource:

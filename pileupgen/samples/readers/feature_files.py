@@ -40,18 +40,12 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Place:
-    """Place of a number of each event: a column, and which of its numbers if it has several.
-
-    Parameters
-    ----------
-    name : str
-        Dataset, column or branch.
-    index : tuple of int or str
-        Along the axes after the event's; a name stands for the number of the column so called.
-    """
+    """Place of a number of each event: a column, and which of its numbers if it has several."""
 
     name: str
+    """Dataset, column or branch."""
     index: tuple[int | str, ...] = ()
+    """Along the axes after the event's; a name stands for the number of the column so called."""
 
     @classmethod
     def parse(cls, text: str) -> Place:

@@ -73,15 +73,10 @@ class Stat(NamedTuple):
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file on a server, with what readers need of a :class:`pathlib.Path`.
-
-    Parameters
-    ----------
-    url : str
-        Protocol, host and path.
-    """
+    """A file on a server, with what readers need of a :class:`pathlib.Path`."""
 
     url: str
+    """Protocol, host and path."""
 
     def __str__(self) -> str:
         return self.url
