@@ -1,0 +1,139 @@
+"""Energies of one sample: where they go, and how large they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from pileupgen.calo.geometry import Grid
+from pileupgen.samples.cards import DataCard
+from pileupgen.samples.census import Census
+from pileupgen.samples.checks.finding import Finding
+from pileupgen.samples.checks.places import PLACELESS
+from pileupgen.samples.summary import IngestSummary
+
+_MUCH_SUPPRESSED = 0.25
+_MUCH_OUTSIDE = 0.98
+_FEW_SHARED = 0.01
+_IMAGE_OUTSIDE = 0.005
+_MUCH_NEGATIVE = 0.2
+_MANY_EMPTY = 0.05
+_PER_INTERACTION = (0.05, 500.0)
+"""GeV of E_T per interaction and unit of η; at 13 TeV it is about 5."""
+_HIT_ENERGY = (0.01, 300.0)
+"""GeV, mean of the cells with energy."""
+
+
+def check_layers(census: Census, grid: Grid, where: str) -> Iterator[Finding]:
+    """Yield layers that the geometry lacks, and layers without energy."""
+    towers = census.towers
+    total = sum(towers.absolute)
+    for layer, energy in zip(towers.layers, towers.absolute, strict=True):
+        if layer not in grid.layers and energy > 0:
+            yield Finding(
+                "layer_dropped",
+                f"{where}: the geometry has no layer '{layer}', which has {energy / total:.1%} of "
+                "the towers' energy",
+                "Add the layer to the geometry, or take it out of the card's layers.",
+                is_error=True,
+            )
+    for layer, hits in zip(grid.layers, census.ring_hits, strict=True):
+        if sum(hits) == 0 and np.sum(census.ring_hits) > 0:
+            yield Finding(
+                "layer_silent",
+                f"{where}: layer '{layer}' has no energy in any event",
+                "Correct the card's layers, unless the sample has none there.",
+            )
+
+
+def check_energies(
+    summary: IngestSummary, census: Census, card: DataCard, grid: Grid, where: str
+) -> Iterator[Finding]:
+    """Yield empty events, energy that is lost, and energies of an unlikely size."""
+    if census.n_empty == summary.n_events:
+        yield Finding(
+            "empty_events",
+            f"{where}: none of its {summary.n_events:,} events has energy in the grid",
+            "Correct the card's branches and unit, or the geometry.",
+            is_error=True,
+        )
+        return
+    if census.n_empty > _MANY_EMPTY * summary.n_events:
+        yield Finding(
+            "empty_events",
+            f"{where}: {census.n_empty:,} of {summary.n_events:,} events have no energy",
+            "If they were not read out, leave them out of the file.",
+        )
+    after, suppressed = sum(summary.energy), sum(summary.energy_suppressed)
+    outside = sum(summary.energy_outside)
+    if suppressed > _MUCH_SUPPRESSED * (after + suppressed):
+        yield Finding(
+            "suppressed",
+            f"{where}: zero suppression took {suppressed / (after + suppressed):.1%} of the energy",
+            "Lower preprocess.zero_suppression, or set it to 0.",
+        )
+    # Images are drawn on a grid of their own, which the card or the format says.
+    bearable = _IMAGE_OUTSIDE if card.format in PLACELESS else _MUCH_OUTSIDE
+    if outside > bearable * (after + suppressed + outside):
+        yield Finding(
+            "outside",
+            f"{where}: {outside / (after + suppressed + outside):.1%} of the energy is outside the "
+            "grid",
+            "Correct the geometry, or the card's branches or edges of η and φ.",
+        )
+    if card.format == "hdf5" and summary.n_shared > _FEW_SHARED * summary.n_towers:
+        yield Finding(
+            "regridded",
+            f"{where}: {summary.n_shared / summary.n_towers:.1%} of the images' cells are no cells "
+            "of the geometry; their energy is shared by area",
+            "Correct the card's axes and edges, or the geometry, unless another grid is meant.",
+        )
+    negative, absolute = sum(census.towers.negative), sum(census.towers.absolute)
+    if negative > _MUCH_NEGATIVE * absolute:
+        yield Finding(
+            "negative_energy",
+            f"{where}: {negative / absolute:.1%} of the towers' Σ|E| is below 0",
+            "Noise is; if the sample has none, another branch was read as energy.",
+        )
+    yield from _magnitude(summary, card, grid, where)
+
+
+def _magnitude(summary: IngestSummary, card: DataCard, grid: Grid, where: str) -> Iterator[Finding]:
+    hint = f"The card says units.energy: {card.unit}; correct it if the files are in another unit."
+    if card.format == "calochallenge":
+        return
+    width = float(grid.eta_edges[-1] - grid.eta_edges[0])
+    low, high = _PER_INTERACTION
+    per_interaction = summary.mean_sum_et / max(summary.mean_mu, 1.0) / width
+    if summary.mean_mu >= 1 and not low < per_interaction < high:
+        yield Finding(
+            "magnitude",
+            f"{where}: ⟨ΣE_T⟩ is {per_interaction:.3g} GeV per interaction and unit of η; pileup "
+            "at the LHC has about 5 GeV",
+            hint,
+        )
+        return
+    n_cells = grid.n_eta * grid.n_phi
+    n_filled = sum(summary.occupancy) * n_cells
+    mean = sum(summary.energy) / n_filled if n_filled > 0 else 0.0
+    low, high = _HIT_ENERGY
+    if n_filled > 0 and not low < mean < high:
+        yield Finding(
+            "magnitude",
+            f"{where}: cells with energy have {mean:.3g} GeV on average",
+            f"{hint} Images normalised to 1 are taken as they are.",
+        )
+
+
+def check_silent_cells(summary: IngestSummary, where: str) -> Iterator[Finding]:
+    """Yield cells that never fire though others of their ring do."""
+    if any(summary.n_silent):
+        n, places = sum(summary.n_silent), list(summary.silent_places)
+        shown = "; ".join([*places, "…"] if n > len(places) else places)
+        yield Finding(
+            "cells_silent",
+            f"cells of {where} that never fire though others of their ring do: {n:,} ({shown})",
+            "Where data's are dead, translation leaves them empty; dead_regions in the geometry "
+            "takes them out in both domains.",
+        )
