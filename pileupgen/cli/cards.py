@@ -77,14 +77,11 @@ def check_card(
             "--geometry",
             "-g",
             help="Geometry preset to draw on. (default: the card's grid, else atlas)",
-            show_default=False,
         ),
     ] = None,
     figure: Annotated[
         Path | None,
-        typer.Option(
-            "--figure", help="PNG to write. (default: runs/cards/<card>.png)", show_default=False
-        ),
+        typer.Option("--figure", help="PNG to write. (default: runs/cards/<card>.png)"),
     ] = None,
     allow: AllowOption = None,
 ) -> None:

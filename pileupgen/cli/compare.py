@@ -18,9 +18,7 @@ def compare(
     runs: Annotated[
         list[Path],
         typer.Argument(
-            metavar="RUN…",
-            help="Run directories, folders of a validation, or metrics.json files.",
-            show_default=False,
+            metavar="RUN…", help="Run directories, folders of a validation, or metrics.json files."
         ),
     ],
     output: Annotated[
@@ -30,7 +28,6 @@ def compare(
             "-o",
             help="Also write the table: .md as it is shown, .csv one line a run with every "
             "headline number.",
-            show_default=False,
         ),
     ] = None,
 ) -> None:

@@ -20,15 +20,11 @@ def jetnet(
     ] = None,
     input_top: Annotated[
         Path | None,
-        typer.Option(
-            "--input-top",
-            help="JetNet's t.hdf5, instead of jets from Pythia 8.",
-            show_default=False,
-        ),
+        typer.Option("--input-top", help="JetNet's t.hdf5, instead of jets from Pythia 8."),
     ] = None,
     input_w: Annotated[
         Path | None,
-        typer.Option("--input-w", help="JetNet's w.hdf5; goes with it.", show_default=False),
+        typer.Option("--input-w", help="JetNet's w.hdf5; goes with it."),
     ] = None,
     n_jets: Annotated[
         int, typer.Option("--n-jets", min=50, help="Held-out jets of each class in the figure.")

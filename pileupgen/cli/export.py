@@ -20,18 +20,14 @@ def export(
     seed: SeedOption = None,
     store: Annotated[
         Path | None,
-        typer.Option(
-            "--store", help="Image store. (default: the run's translated one)", show_default=False
-        ),
+        typer.Option("--store", help="Image store. (default: the run's translated one)"),
     ] = None,
     output_format: Annotated[
         Format, typer.Option("--format", "-f", help="What to write.")
     ] = "root",
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output", "-o", help="File to write. (default: beside the store)", show_default=False
-        ),
+        typer.Option("--output", "-o", help="File to write. (default: beside the store)"),
     ] = None,
     split: Annotated[str, typer.Option("--split", help="train, validation, test, or all.")] = "all",
     max_events: Annotated[
@@ -44,7 +40,6 @@ def export(
             "--onnx",
             metavar="DIR",
             help="Write the translation that made the store, for ONNX Runtime; no events.",
-            show_default=False,
         ),
     ] = None,
 ) -> None:

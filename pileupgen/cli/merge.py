@@ -17,16 +17,13 @@ def merge(
         typer.Argument(
             metavar="[SHARD]…",
             help="Stores written by 'translate --shard'. (default: those of the run)",
-            show_default=False,
         ),
     ] = None,
     config: ConfigOption = None,
     run: RunOption = None,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output", "-o", help="(default: <run>/translated/mc_to_data.h5)", show_default=False
-        ),
+        typer.Option("--output", "-o", help="(default: <run>/translated/mc_to_data.h5)"),
     ] = None,
 ) -> None:
     """Join the shards of one translation into the bytes that one process would have written.

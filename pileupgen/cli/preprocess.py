@@ -31,11 +31,7 @@ def preprocess(
     max_events: Annotated[
         int | None,
         typer.Option(
-            "--max-events",
-            "-n",
-            min=1,
-            help="Events per domain. (default: the config's)",
-            show_default=False,
+            "--max-events", "-n", min=1, help="Events per domain. (default: the config's)"
         ),
     ] = None,
     force: ForceOption = False,
@@ -50,7 +46,6 @@ def preprocess(
             "--match-mu",
             help="Give mc the μ profile of data: by event weights, or by dropping events (which "
             "the training sees too).",
-            show_default=False,
         ),
     ] = None,
     allow: AllowOption = None,

@@ -33,15 +33,11 @@ def scan(
     ] = "calibrate,transport,partial,invert",
     steps: Annotated[
         str | None,
-        typer.Option(
-            "--steps", metavar="N,N,…", help="(default: the config's)", show_default=False
-        ),
+        typer.Option("--steps", metavar="N,N,…", help="(default: the config's)"),
     ] = None,
     samplers: Annotated[
         str | None,
-        typer.Option(
-            "--samplers", metavar="NAME,…", help="(default: the config's)", show_default=False
-        ),
+        typer.Option("--samplers", metavar="NAME,…", help="(default: the config's)"),
     ] = None,
     events: Annotated[
         int, typer.Option("--events", min=40, help="Validation events of mc and of data at most.")

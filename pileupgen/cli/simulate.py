@@ -15,10 +15,7 @@ def simulate(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output",
-            "-o",
-            help="ROOT file; of jets HDF5. (default: simulated.root, or top.h5)",
-            show_default=False,
+            "--output", "-o", help="ROOT file; of jets HDF5. (default: simulated.root, or top.h5)"
         ),
     ] = None,
     card: Annotated[
@@ -78,7 +75,6 @@ def simulate(
         typer.Option(
             "--mirror-eta/--no-mirror-eta",
             help="Mirror each interaction in η with probability ½. (default: no)",
-            show_default=False,
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed. (default: 1)")] = None,

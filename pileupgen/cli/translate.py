@@ -39,7 +39,6 @@ def translate(
             metavar="RUN",
             help="Another trained run, a member of an ensemble beside this one; may be repeated. "
             "Members' configs differ in training.seed: the splits, from seed, stay the same.",
-            show_default=False,
         ),
     ] = None,
     split: Annotated[Split, typer.Option("--split", help="Which events.")] = "test",
@@ -49,7 +48,6 @@ def translate(
             "--shard",
             metavar="I/N",
             help="Only the I-th of N parts, I from 1; 'pileupgen merge' joins them.",
-            show_default=False,
         ),
     ] = None,
     source: Annotated[
@@ -63,20 +61,12 @@ def translate(
     input_store: Annotated[
         Path | None,
         typer.Option(
-            "--input",
-            "-i",
-            help="Image store of events of the source. (default: the run's)",
-            show_default=False,
+            "--input", "-i", help="Image store of events of the source. (default: the run's)"
         ),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="(default: <run>/translated/<source>_to_<target>.h5)",
-            show_default=False,
-        ),
+        typer.Option("--output", "-o", help="(default: <run>/translated/<source>_to_<target>.h5)"),
     ] = None,
     farm: Any = None,
     force: ForceOption = False,

@@ -28,18 +28,14 @@ def validate(
     translated: Annotated[
         Path | None,
         typer.Option(
-            "--input",
-            "-i",
-            help="Translated store (default: the run's translated/mc_to_data.h5).",
-            show_default=False,
+            "--input", "-i", help="Translated store (default: the run's translated/mc_to_data.h5)."
         ),
     ] = None,
     truth: Annotated[
         Path | None,
         typer.Option(
             help="Store of the same interactions in the data's detector, event by event with the "
-            "mc store: a truth to judge by.",
-            show_default=False,
+            "mc store: a truth to judge by."
         ),
     ] = None,
     control: Annotated[
@@ -48,7 +44,6 @@ def validate(
             "--control",
             metavar="FILE",
             help="Store translated from data to data, or from mc to mc; may be repeated.",
-            show_default=False,
         ),
     ] = None,
     weighted: Annotated[
@@ -56,7 +51,6 @@ def validate(
         typer.Option(
             "--weighted/--unweighted",
             help="Use the translated events' weights (default: the config's).",
-            show_default=False,
         ),
     ] = None,
     cells: Annotated[
@@ -64,16 +58,11 @@ def validate(
         typer.Option(
             "--cells/--no-cells",
             help="Two-sample test on cells with a network, minutes (default: the config's).",
-            show_default=False,
         ),
     ] = None,
     jets: Annotated[
         bool | None,
-        typer.Option(
-            "--jets/--no-jets",
-            help="Pileup jets with fastjet (default: the config's).",
-            show_default=False,
-        ),
+        typer.Option("--jets/--no-jets", help="Pileup jets with fastjet (default: the config's)."),
     ] = None,
     ladder: Annotated[
         bool | None,
@@ -81,7 +70,6 @@ def validate(
             "--ladder/--no-ladder",
             help="Compare with the translation without network, class switch, guidance …, on the "
             "same events (default: the config's).",
-            show_default=False,
         ),
     ] = None,
     farm: Any = None,
@@ -92,7 +80,6 @@ def validate(
             "--fail-if",
             metavar="CONDITION",
             help=f"End with exit code {EXIT_CONDITION} if it holds; may be repeated.",
-            show_default=False,
         ),
     ] = None,
 ) -> None:

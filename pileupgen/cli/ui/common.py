@@ -16,28 +16,19 @@ ConfigOption = Annotated[
         "--config",
         "-c",
         help="YAML config, or the name of a shipped one. (default: the run's own, else demo)",
-        show_default=False,
     ),
 ]
 RunOption = Annotated[
     Path | None,
-    typer.Option(
-        "--run",
-        "-r",
-        "--run-dir",
-        help="Run directory. (default: runs/<config name>)",
-        show_default=False,
-    ),
+    typer.Option("--run", "-r", "--run-dir", help="Run directory. (default: runs/<config name>)"),
 ]
 SeedOption = Annotated[
     int | None,
-    typer.Option("--seed", min=0, help="Seed. (default: the config's)", show_default=False),
+    typer.Option("--seed", min=0, help="Seed. (default: the config's)"),
 ]
 DeviceOption = Annotated[
     str | None,
-    typer.Option(
-        "--device", help="cpu, cuda, cuda:1, mps. (default: the best there is)", show_default=False
-    ),
+    typer.Option("--device", help="cpu, cuda, cuda:1, mps. (default: the best there is)"),
 ]
 DryRunOption = Annotated[
     bool,
