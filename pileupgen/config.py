@@ -12,6 +12,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from pileupgen.compare.settings import ComparisonSettings
 from pileupgen.diffusion.settings import Settings as TranslateSettings
 from pileupgen.errors import ConfigError
 from pileupgen.faults import parse_model
@@ -110,7 +111,7 @@ class AutoencoderConfig(Section):
         False, description="see block means of scores and latents, by cross-attention"
     )
     latent_noise: float = Field(0.1, ge=0, description="σ of the noise the decoder learns to bear")
-    steps: int = Field(300, ge=0)
+    steps: int = Field(300, ge=0, description="training steps; 0 trains none")
 
 
 class DenoiserConfig(Section):
@@ -120,10 +121,12 @@ class DenoiserConfig(Section):
         "residual",
         description="convolutions, attention over latent positions, or few channels on cells",
     )
-    width: int = Field(96, ge=8)
-    n_blocks: int = Field(4, ge=1)
+    width: int = Field(96, ge=8, description="channels of a block")
+    n_blocks: int = Field(4, ge=1, description="residual or attention blocks")
     n_heads: int = Field(4, ge=1, description="heads of the transformer")
-    prediction_type: Literal["epsilon", "v_prediction"] = "v_prediction"
+    prediction_type: Literal["epsilon", "v_prediction"] = Field(
+        "v_prediction", description="what the network predicts: the noise ε, or v = α ε − σ z"
+    )
     coarse_conditioning: bool = Field(
         False, description="see block means of the source event, by cross-attention"
     )
@@ -137,7 +140,7 @@ class DenoiserConfig(Section):
         0.15, ge=0, lt=1, description="chance of the null label in training"
     )
     self_conditioning: float = Field(0.5, ge=0, le=1, description="chance per sample in training")
-    steps: int = Field(1500, ge=0)
+    steps: int = Field(1500, ge=0, description="training steps")
 
     @model_validator(mode="after")
     def _local_has_no_source(self) -> DenoiserConfig:
@@ -149,17 +152,19 @@ class DenoiserConfig(Section):
 class RatioConfig(Section):
     """The time-dependent density-ratio classifier."""
 
-    width: int = Field(48, ge=4)
-    n_blocks: int = Field(3, ge=1)
-    steps: int = Field(600, ge=0)
+    width: int = Field(48, ge=4, description="channels of a block")
+    n_blocks: int = Field(3, ge=1, description="residual blocks")
+    steps: int = Field(600, ge=0, description="training steps")
 
 
 class ScheduleConfig(Section):
     """The noise schedule."""
 
-    num_train_timesteps: int = Field(1000, ge=10)
+    num_train_timesteps: int = Field(1000, ge=10, description="T; timesteps run from 0 to T − 1")
     power: Literal[1, 2] = Field(2, description="2: Nichol & Dhariwal; 1: the cosine not squared")
-    s: float = Field(0.008, ge=0, lt=0.5)
+    s: float = Field(
+        0.008, ge=0, lt=0.5, description="offset of the cosine, which keeps the first noise finite"
+    )
     shift: float = Field(
         1.0, gt=0, description="divides the signal-to-noise ratio at every timestep by its square"
     )
@@ -180,9 +185,11 @@ class TrainingConfig(Section):
         description="events a process holds at once, the gradients of its share being accumulated; "
         "null takes the share whole",
     )
-    learning_rate: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(1e-2, ge=0)
-    warmup: float = Field(0.05, ge=0, lt=1, description="fraction of the steps")
+    learning_rate: float = Field(1e-3, gt=0, description="largest learning rate of AdamW")
+    weight_decay: float = Field(1e-2, ge=0, description="weight decay of AdamW")
+    warmup: float = Field(
+        0.05, ge=0, lt=1, description="fraction of the steps in which the learning rate rises"
+    )
     ema_decay: float = Field(
         0.995,
         ge=0,
@@ -191,9 +198,11 @@ class TrainingConfig(Section):
         "smaller of it and 1 - (1 + s)^(-3/4), so that 0.995 counts from step 1,169 on, 0.998 from "
         "3,968 and 0.9999 from 215,443",
     )
-    grad_clip: float = Field(1.0, gt=0)
-    mixed_precision: Literal["no", "bf16"] = "bf16"
-    checkpoint_every: int = Field(250, ge=1, description="steps")
+    grad_clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    mixed_precision: Literal["no", "bf16"] = Field(
+        "bf16", description="precision of the networks' products: single, or bfloat16"
+    )
+    checkpoint_every: int = Field(250, ge=1, description="steps between checkpoints")
     keep_checkpoints: int = Field(2, ge=1, description="the last so many, beside the best")
     evaluate_every: int | None = Field(
         None, ge=1, description="steps between held-out losses; null: a sixth of the stage"
@@ -218,27 +227,15 @@ class TrainingConfig(Section):
     eta_mirror: bool = Field(True, description="mirror in η where grid and detector allow it")
 
 
-class ValidateConfig(Section):
-    """Defaults of `pileupgen validate`."""
-
-    n_bootstrap: int = Field(100, ge=10)
-    n_seeds: int = Field(3, ge=1, description="seeds of the two-sample test")
-    n_mu_bins: int = Field(3, ge=1, description="bins in μ for the headline; 1 is off")
-    cells: bool = Field(False, description="two-sample test on cells with a network, minutes")
-    jets: bool = Field(False, description="pileup jets; needs the extra 'jets'")
-    weighted: bool = Field(False, description="use the translated events' weights")
-    ladder: bool = Field(
-        False, description="compare with variants that have one part left out each, minutes"
-    )
-
-
 class Config(Section):
     """All settings of a run."""
 
     name: str = Field(
         "demo", min_length=1, pattern=r"^[\w.-]+$", description="run directory runs/<name>"
     )
-    seed: int = Field(1, ge=0)
+    seed: int = Field(
+        1, ge=0, description="seed of the splits, and of all that has none of its own"
+    )
     samples: SampleConfig = SampleConfig()
     preprocess: PreprocessConfig = PreprocessConfig()
     calibration: CalibrationConfig = CalibrationConfig()
@@ -253,7 +250,7 @@ class Config(Section):
     schedule: ScheduleConfig = ScheduleConfig()
     training: TrainingConfig = TrainingConfig()
     translate: TranslateSettings = TranslateSettings()
-    validate_: ValidateConfig = Field(ValidateConfig(), alias="validate")
+    validate_: ComparisonSettings = Field(ComparisonSettings(), alias="validate")
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True

@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from dataclasses import Field, field, fields
 from typing import Any
 
-LIMITS = ("ge", "gt", "le", "lt")
-"""Names of the limits that a number may be given."""
 SECTION = {"extra": "forbid", "allow_inf_nan": False}
 """What pydantic is told of a settings class: unknown keys and infinite numbers are refused."""
 
@@ -21,7 +19,7 @@ def setting(
     default: Any,
     text: str,
     *,
-    option: str = "",
+    option: str | None = "",
     metavar: str = "",
     example: str = "",
     **more: Any,
@@ -35,7 +33,8 @@ def setting(
     text : str
         What it is: the description in the config's schema and the help of its option.
     option : str
-        Name of the option, ``--`` and the field's name with hyphens if not given.
+        Name of the option, ``--`` and the field's name with hyphens if not given; None where there
+        is no option.
     metavar : str
         What the help shows for the value.
     example : str
@@ -43,18 +42,14 @@ def setting(
     **more
         ``ge``, ``gt``, ``le``, ``lt``: limits of a number; and whatever the class reads itself.
     """
-    metadata = {
-        "description": text,
-        "option": option,
-        "metavar": metavar,
-        "example": example,
-        **more,
-    }
+    metadata = {"description": text, "metavar": metavar, "example": example, **more}
+    if option is not None:
+        metadata["option"] = option
     return field(default=default, metadata=metadata)
 
 
 def settings_of(kind: Any) -> Iterator[Field[Any]]:
-    """Yield the fields of a settings class that :func:`setting` made."""
+    """Yield the fields of a settings class that are options of a command."""
     return (one for one in fields(kind) if "option" in one.metadata)
 
 

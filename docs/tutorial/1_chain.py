@@ -104,7 +104,8 @@ print("source events", translated.store.columns["source_event"][:5], "…")
 # figures and tests; here only the comparison is made, to save time. With so few events the
 # intervals are wide.
 
-from pileupgen.compare.validation import ComparisonSettings, validate_stores
+from pileupgen.compare.settings import ComparisonSettings
+from pileupgen.compare.validation import validate_stores
 
 found = validate_stores(
     made.data, made.mc, translated.store, ComparisonSettings(n_bootstrap=20, n_seeds=0)

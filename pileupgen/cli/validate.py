@@ -10,6 +10,7 @@ import typer
 from pileupgen.cli.ui.common import ConfigOption, DeviceOption, RunOption, SeedOption
 from pileupgen.cli.ui.console import error_console, terminal
 from pileupgen.cli.ui.farm import with_farm
+from pileupgen.cli.ui.settings import with_comparison
 
 if TYPE_CHECKING:
     from pileupgen.compare.conditions import Condition
@@ -20,6 +21,7 @@ EXIT_CONDITION = 10
 
 
 @with_farm
+@with_comparison
 def validate(
     config: ConfigOption = None,
     run: RunOption = None,
@@ -46,34 +48,9 @@ def validate(
             help="Store translated from data to data, or from mc to mc; may be repeated.",
         ),
     ] = None,
-    weighted: Annotated[
-        bool | None,
-        typer.Option(
-            "--weighted/--unweighted",
-            help="Use the translated events' weights (default: the config's).",
-        ),
-    ] = None,
-    cells: Annotated[
-        bool | None,
-        typer.Option(
-            "--cells/--no-cells",
-            help="Two-sample test on cells with a network, minutes (default: the config's).",
-        ),
-    ] = None,
-    jets: Annotated[
-        bool | None,
-        typer.Option("--jets/--no-jets", help="Pileup jets with fastjet (default: the config's)."),
-    ] = None,
-    ladder: Annotated[
-        bool | None,
-        typer.Option(
-            "--ladder/--no-ladder",
-            help="Compare with the translation without network, class switch, guidance …, on the "
-            "same events (default: the config's).",
-        ),
-    ] = None,
+    given: Any = None,
     farm: Any = None,
-    quick: Annotated[bool, typer.Option("--quick", help="No two-sample tests.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="No two-sample tests, no ladder.")] = False,
     fail_if: Annotated[
         list[str] | None,
         typer.Option(
@@ -110,14 +87,11 @@ def validate(
         translated=translated,
         truth=truth,
         controls=control or (),
-        weighted=weighted,
-        cells=cells,
-        jets=jets,
-        ladder=ladder,
         quick=quick,
         seed=seed,
         device=device,
         farm=farm,
+        **given,
     )
     _summarise(done.comparison, conditions)
 

@@ -23,6 +23,7 @@ from pileupgen.compare.pileup_physics import jet_quantities
 from pileupgen.compare.resampling import Samples
 from pileupgen.compare.results import Comparison
 from pileupgen.compare.selection import Rows, Selection, paired_batches, select_events
+from pileupgen.compare.settings import ComparisonSettings
 from pileupgen.compare.shower_separation import Batches, shower_separations
 from pileupgen.compare.truth import paired_truth
 from pileupgen.compare.variations import over_copies, without_weights
@@ -38,29 +39,6 @@ Floats = NDArray[np.float64]
 
 LOW_ESS = 0.1
 """Effective over actual number of events below which a note says so."""
-
-
-@dataclass(frozen=True)
-class ComparisonSettings:
-    """How a comparison is made."""
-
-    n_bootstrap: int = 100
-    """Resamplings that intervals are made from."""
-    n_seeds: int = 3
-    """Seeds of the two-sample test on observables; 0 leaves it out."""
-    n_mu_bins: int = 3
-    """Bins in μ that the headline is repeated in."""
-    cells: bool = False
-    """Whether to make the two-sample test on cells."""
-    jets: bool = False
-    """Whether to find pileup jets; needs fastjet."""
-    weighted: bool = False
-    """Whether translated events carry their own weights. If not, they carry those of their source
-    events."""
-    seed: int = 0
-    """Seed of all random choices."""
-    device: str = "cpu"
-    """Torch device of the test on cells."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +61,8 @@ def validate_stores(
     translated: ImageStore,
     settings: ComparisonSettings,
     *,
+    seed: int = 0,
+    device: str = "cpu",
     truth: ImageStore | None = None,
     controls: Sequence[ImageStore] = (),
     progress: Progress | None = None,
@@ -96,7 +76,11 @@ def validate_stores(
         Real events, simulated events, simulated events after translation. Only test events of the
         target enter, and only translated events whose source is a test event, if there are any.
     settings : ComparisonSettings
-        How.
+        How; with ``n_seeds`` 0 there is no two-sample test on observables.
+    seed : int
+        Seed of all random choices.
+    device : str
+        Torch device of the test on cells.
     truth : ImageStore, optional
         The source's interactions in the target's detector, linked by ``event_id``; to judge only.
     controls : sequence of ImageStore
@@ -117,7 +101,7 @@ def validate_stores(
     """
     bars = progress if progress is not None else SILENT.progress
     executor = executor or Serial()
-    selection = select_events(target, source, translated, settings.seed)
+    selection = select_events(target, source, translated, seed)
     release_weight = np.asarray(usable_weights(translated.columns), dtype=np.float64)
     release_weight = release_weight[selection.translated]
     require_weights(release_weight, str(translated.path))
@@ -143,13 +127,13 @@ def validate_stores(
                 samples,
                 selection,
                 checks,
-                seed=settings.seed,
-                device=settings.device,
+                seed=seed,
+                device=device,
                 advance=advance,
             )
-    more = over_copies(samples, translated, selection, settings.seed)
+    more = over_copies(samples, translated, selection, seed)
     if settings.weighted:
-        more = (*more, without_weights(samples, selection, settings.seed))
+        more = (*more, without_weights(samples, selection, seed))
     source_rows = selection.source[selection.source_of]
     n_observables = len(samples.target.observables)
     total = n_steps(n_observables, settings.n_seeds, len(samples.reference), checks)
@@ -165,7 +149,7 @@ def validate_stores(
             n_bootstrap=settings.n_bootstrap,
             n_seeds=settings.n_seeds,
             n_mu_bins=settings.n_mu_bins,
-            seed=settings.seed,
+            seed=seed,
             weighted=settings.weighted,
             notes=(
                 *selection.notes,
@@ -196,20 +180,18 @@ def validate_stores(
             selection,
             (samples.source, samples.translated),
             n_bootstrap=settings.n_bootstrap,
-            seed=settings.seed,
+            seed=seed,
         )
         comparison = comparison.model_copy(update={"truth": pairs})
     jets: tuple[JetSample, ...] = ()
     if settings.jets:
         jets = _find_jets(target, source, translated, samples, selection, bars)
-        extra = jet_quantities(jets, settings.n_bootstrap, settings.seed)
+        extra = jet_quantities(jets, settings.n_bootstrap, seed)
         pileup = {**comparison.pileup, **{one.name: one for one in extra}}
         comparison = comparison.model_copy(update={"pileup": pileup})
     display = None
     if kind == "images":
-        display = choose_display(
-            target, source, translated, selection, samples.source, settings.seed
-        )
+        display = choose_display(target, source, translated, selection, samples.source, seed)
     return Validation(comparison=comparison, samples=samples, display=display, jets=jets)
 
 

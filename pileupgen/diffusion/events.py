@@ -74,7 +74,7 @@ class Trace:
 
 
 @dataclass(frozen=True)
-class Part:
+class TranslatedPart:
     """Some translated events: rows (n,), scores, μ (n,), ln r (n,), and their release.
 
     ``tables`` is the domain whose quantiles the scores are decoded with, ``source`` the source

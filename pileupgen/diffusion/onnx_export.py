@@ -330,7 +330,7 @@ def _check(
         translated=energy,
     )
     differences = run_onnx.check(folder)
-    found = run_onnx.Translation(folder)(
+    found = run_onnx.ExportedTranslation(folder)(
         events.energy, events.mu, events.keys.event_id, events.keys.seed
     )
     faults = run_onnx.too_different(differences)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from pileupgen.calo.geometry import Grid
 from pileupgen.diffusion.direction import Direction, Domain
-from pileupgen.diffusion.events import EventKeys, Events, MicroBatch, Part, Translation
+from pileupgen.diffusion.events import EventKeys, Events, MicroBatch, TranslatedPart, Translation
 from pileupgen.diffusion.settings import MICRO_BATCH, Settings
 from pileupgen.diffusion.translate import Translator
 from pileupgen.errors import ConfigError, RunError
@@ -257,7 +257,7 @@ class PileupTranslationPipeline(DiffusionPipeline):
         self._require_fitting(energy, settings)
         events = Events(energy, mu, EventKeys(event_id, seed, draw))
 
-        def translated(batch: MicroBatch) -> tuple[Part, NDArray[np.float32]]:
+        def translated(batch: MicroBatch) -> tuple[TranslatedPart, NDArray[np.float32]]:
             part = translator.part(events, batch)
             return part, self.decoded(part, correction)
 
@@ -272,7 +272,7 @@ class PileupTranslationPipeline(DiffusionPipeline):
                 advance(len(part.rows))
         return Translation(out, log_ratio, t_release, settings.log_weight_limit)
 
-    def decoded(self, part: Part, correction: Correction | None) -> NDArray[np.float32]:
+    def decoded(self, part: TranslatedPart, correction: Correction | None) -> NDArray[np.float32]:
         """Energies (n, L, n_eta, n_phi) in GeV of translated scores, corrected if wanted."""
         corrected = part.scores if correction is None else correction(part.scores)
         limits, n_layers = self.calibration.score_limits, self.calibration.n_layers
@@ -281,7 +281,9 @@ class PileupTranslationPipeline(DiffusionPipeline):
         decoded = self._calibrated_beyond(part, decoded)
         return np.where(self.geometry.is_dead, np.float32(0.0), decoded)
 
-    def _calibrated_beyond(self, part: Part, energy: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _calibrated_beyond(
+        self, part: TranslatedPart, energy: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
         """Energies (n, L, n_eta, n_phi), cells that came from above the limit only calibrated.
 
         Given the layer before as the networks left it, such a cell would change by their doing.

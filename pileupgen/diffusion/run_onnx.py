@@ -53,7 +53,7 @@ class Result:
     n_phi)."""
 
 
-class Translation:
+class ExportedTranslation:
     """An exported translation.
 
     Parameters
@@ -85,7 +85,7 @@ class Translation:
     def __call__(self, energy: Floats, mu: Floats, event_id: Integers, seed: int) -> Result:
         """Translate events (N, L, n_eta, n_phi) in GeV with their μ (NaN: unknown) and numbers."""
         plan, mu = self.plan, mu.astype(np.float32)
-        noise = EventNoise(seed, event_id, int(plan["noise"]["counter"][3]))
+        noise = CounterNoise(seed, event_id, int(plan["noise"]["counter"][3]))
         uniform = noise.uniform(energy.shape[1:])
         encoded = self._calibration.encode(energy, plan["encode"]["domain"], mu, uniform)
         log_ratio = np.zeros(len(energy), dtype=np.float32)
@@ -148,7 +148,7 @@ class Translation:
         return self._graph("ratio", x_t=x, t=t, mu=mu, alpha=alpha, sigma=sigma)
 
     def _follow(
-        self, x: Floats, steps: list[dict[str, Any]], mu: Floats, noise: EventNoise
+        self, x: Floats, steps: list[dict[str, Any]], mu: Floats, noise: CounterNoise
     ) -> Floats:
         """One phase: every step asks the denoiser and takes a linear combination."""
         x_0 = np.zeros_like(x)
@@ -185,7 +185,7 @@ class Translation:
         return session.run(None, fed)[0]
 
 
-class EventNoise:
+class CounterNoise:
     """Each event's own Philox4x64-10, keyed by (seed, event), its counter from (0, 0, 0, draw)."""
 
     def __init__(self, seed: int, event_id: Integers, draw: int) -> None:
@@ -500,7 +500,7 @@ def check(folder: Path) -> dict[str, float]:
     """
     with np.load(folder / "check.npz") as arrays:
         known = dict(arrays)
-    translation, mu = Translation(folder), known["mu"].astype(np.float32)
+    translation, mu = ExportedTranslation(folder), known["mu"].astype(np.float32)
     result = translation(known["energy"], mu, known["event_id"], int(known["seed"]))
     energy, expected = (
         translation.decode(known["corrected"], known["encoded"], mu),
@@ -548,7 +548,7 @@ def main(arguments: list[str]) -> int:
         return 2
     with np.load(arguments[0]) as arrays:
         events = dict(arrays)
-    translation = Translation(folder)
+    translation = ExportedTranslation(folder)
     result = translation(
         events["energy"], events["mu"], events["event_id"], int(translation.plan["noise"]["seed"])
     )

@@ -223,13 +223,14 @@ class Settings:
     """Events outside the training's range: ``limited`` refuses cells above 1,000 times the largest
     of their ring, μ outside by a factor of 4, and events with a fifth of their energy below the
     threshold; ``refuse`` all that lie outside; ``allow`` none."""
-    network: bool = True
-    """Whether the denoiser's network adds to its closed form; off, the Gaussian fields alone
-    translate. This and the next two are for comparisons, ``validate --ladder``."""
-    switch_class: bool = True
-    """Whether events are denoised as the target; off, as what they are, without guidance."""
-    self_conditioning: bool = True
-    """Whether x̃_0 is fed back from step to step."""
+    network: bool = setting(
+        True, "add the denoiser's network to its closed form; off for comparisons", option=None
+    )
+    """Off, the Gaussian fields alone translate. This and the next two are for comparisons by
+    ``validate --ladder``."""
+    switch_class: bool = setting(True, "denoise events as the target", option=None)
+    """Off, events are denoised as what they are, without guidance."""
+    self_conditioning: bool = setting(True, "feed x̃_0 back from step to step", option=None)
 
     @property
     def release_timestep(self) -> int:

@@ -16,8 +16,8 @@ from pileupgen.diffusion.direction import Direction
 from pileupgen.diffusion.events import (
     Events,
     MicroBatch,
-    Part,
     Trace,
+    TranslatedPart,
     micro_batches,
 )
 from pileupgen.diffusion.guidance import (
@@ -64,7 +64,9 @@ class Translator:
         """The domain whose quantiles hold for events of a class."""
         return label if self.calibrate_before or settings.mode == "calibrate" else DATA
 
-    def parts(self, events: Events, settings: Settings, over: Map = map) -> Iterator[Part]:
+    def parts(
+        self, events: Events, settings: Settings, over: Map = map
+    ) -> Iterator[TranslatedPart]:
         """Translated scores of some events after others, in any order."""
         return over(partial(self.part, events), self.micro_batches(events, settings, over))
 
@@ -88,7 +90,7 @@ class Translator:
         for t in np.unique(t_release).tolist():
             yield from micro_batches(rows[t_release == t], settings.at(t))
 
-    def part(self, events: Events, batch: MicroBatch) -> Part:
+    def part(self, events: Events, batch: MicroBatch) -> TranslatedPart:
         """Translated scores of a micro-batch."""
         settings = batch.settings
         scores, logs, source = self._translate(*events.of(batch.filled), settings)
@@ -99,7 +101,7 @@ class Translator:
         tables = self.tables(self.direction.target_label, settings)
         logs = self.direction.sign * logs[:n]
         kept = None if source is None else source[:n]
-        return Part(batch.rows, scores[:n], mu, logs, t, tables, kept)
+        return TranslatedPart(batch.rows, scores[:n], mu, logs, t, tables, kept)
 
     def trace(self, events: Events, settings: Settings) -> Trace:
         """Follow a few events, all released at ``settings.t_release``, through their translation.

@@ -36,13 +36,13 @@ _WILD = re.compile(r"[*?\[]")
 M = TypeVar("M", bound=BaseModel)
 
 
-class Part(BaseModel):
+class CardPart(BaseModel):
     """A part of a card: immutable, unknown keys refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Detector(Part):
+class Detector(CardPart):
     """The detector that recorded the sample, and what may be done with its images."""
 
     text: str = Field(min_length=1, description="in words")
@@ -58,7 +58,7 @@ class Detector(Part):
         return name
 
 
-class Units(Part):
+class Units(CardPart):
     """Units of the files; pileupgen's own are GeV and rad."""
 
     energy: Literal["GeV", "MeV", "TeV"] | None = Field(
@@ -66,7 +66,7 @@ class Units(Part):
     )
 
 
-class DataCard(Part):
+class DataCard(CardPart):
     """What a sample is, where it lies, and how to read it.
 
     Parameters are the card's headings. Exactly one of ``files`` and ``generate`` is given.

@@ -30,13 +30,13 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Layer = Literal["em", "had"]
 
 
-class Part(BaseModel):
+class ResponsePart(BaseModel):
     """A part of the card: immutable, unknown keys refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Field3D(Part):
+class Field3D(ResponsePart):
     """The solenoid: a cylinder of uniform field along the beam, with the calorimeter around it."""
 
     bz: float = Field(description="T")
@@ -44,14 +44,14 @@ class Field3D(Part):
     half_length: float = Field(gt=0, description="m")
 
 
-class BeamSpot(Part):
+class BeamSpot(ResponsePart):
     """Distribution of interactions along the beam."""
 
     sigma_z: float = Field(default=0.0, ge=0, description="m, Gaussian")
     max_z: float = Field(default=0.25, gt=0, description="m, beyond which there is none")
 
 
-class TowerBlock(Part):
+class TowerBlock(ResponsePart):
     """Rings of equal towers in an interval of |η|; mirrored to negative η."""
 
     eta: tuple[float, float] = Field(description="from, to, in |η|")
@@ -66,7 +66,7 @@ class TowerBlock(Part):
         return self
 
 
-class ResolutionTerm(Part):
+class ResolutionTerm(ResponsePart):
     """σ(E)² = (c E)² + s² E + n² up to an |η|; constant, stochastic and noise term."""
 
     abs_eta_max: float = Field(gt=0)
@@ -75,7 +75,7 @@ class ResolutionTerm(Part):
     n: float = Field(default=0.0, ge=0, description="noise term, GeV")
 
 
-class ElectronicNoise(Part):
+class ElectronicNoise(ResponsePart):
     """Gaussian noise on every cell, hit or not, before zero suppression."""
 
     sigma: float = Field(default=0.0, ge=0, description="GeV, each cell for itself")
@@ -85,7 +85,7 @@ class ElectronicNoise(Part):
     n_sectors: int = Field(default=18, ge=1, description="φ sectors of the common noise")
 
 
-class Leakage(Part):
+class Leakage(ResponsePart):
     """A part of each cell's energy goes to the cells it shares a side with, in equal parts."""
 
     fraction: Fraction = Field(default=0.0, description="mean part that leaves the cell")
@@ -94,7 +94,7 @@ class Leakage(Part):
     )
 
 
-class LayerResponse(Part):
+class LayerResponse(ResponsePart):
     """One layer: resolution, zero suppression, noise, leakage."""
 
     resolution: tuple[ResolutionTerm, ...] = Field(description="ascending in |η|; beyond: none")
@@ -113,7 +113,7 @@ class LayerResponse(Part):
         return terms
 
 
-class Region(Part):
+class Region(ResponsePart):
     """Cells whose centre lies in a window; a φ window may pass through ±180°."""
 
     eta: tuple[float, float]
@@ -134,7 +134,7 @@ class HotRegion(Region):
     energy: float = Field(gt=0, description="GeV, mean of an exponential")
 
 
-class ResponseCard(Part):
+class ResponseCard(ResponsePart):
     """A calorimeter."""
 
     description: str = ""

@@ -66,7 +66,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Trained:
+class StageResult:
     """How a stage went."""
 
     history: History
@@ -81,7 +81,7 @@ def train_stage(
     seed: int,
     accelerator: Accelerator,
     advance: Advance = silent,
-) -> Trained:
+) -> StageResult:
     """Train a network; at the end it holds the moving average of its weights.
 
     Continues from the newest whole checkpoint. The random numbers of a step are a function of
@@ -95,7 +95,7 @@ def train_stage(
 
     Returns
     -------
-    Trained
+    StageResult
 
     Raises
     ------
@@ -136,7 +136,7 @@ class TrainingLoop:
         self.seconds = stage.seconds
         self._resume()
 
-    def run(self, advance: Advance) -> Trained:
+    def run(self, advance: Advance) -> StageResult:
         """Take the steps that are left, judge and save on the way; see :func:`train_stage`."""
         if self.accelerator.is_main_process:
             self.log.begin(self.step)
@@ -144,7 +144,7 @@ class TrainingLoop:
         with closing(self.batches), closing(self.log), replicas as self.replicas:
             self._take_steps(advance)
         self._finish()
-        return Trained(self.history, self.seconds)
+        return StageResult(self.history, self.seconds)
 
     def _take_steps(self, advance: Advance) -> None:
         stage, config = self.stage, self.config

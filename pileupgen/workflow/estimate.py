@@ -21,7 +21,7 @@ Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Duration:
     """Time that a step may take."""
 
     seconds: float | None
@@ -31,12 +31,12 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Step:
+class PlannedStep:
     """Something that would be done."""
 
     what: str
     """In words."""
-    estimate: Estimate | None = None
+    estimate: Duration | None = None
     """None where it takes no time to speak of, or nothing is to be done."""
 
 
@@ -45,15 +45,15 @@ class Plan:
     """What a stage would do."""
 
     stage: str
-    steps: tuple[Step, ...]
+    steps: tuple[PlannedStep, ...]
 
     @property
     def seconds(self) -> float | None:
         """Seconds of all steps; None where that of any step is not known.
 
-        >>> Plan("train", (Step("a", Estimate(2.0, "")), Step("b"))).seconds
+        >>> Plan("train", (PlannedStep("a", Duration(2.0, "")), PlannedStep("b"))).seconds
         2.0
-        >>> Plan("train", (Step("a", Estimate(None, "")),)).seconds is None
+        >>> Plan("train", (PlannedStep("a", Duration(None, "")),)).seconds is None
         True
         """
         parts = [step.estimate.seconds for step in self.steps if step.estimate is not None]
@@ -75,13 +75,15 @@ def plan_preprocess(run: Run) -> Plan:
 
     cards: dict[str, DataCard] = {domain: find_card(run, domain) for domain in DOMAINS}
     limit = common_suppression(run, cards)
-    steps: list[Step] = []
+    steps: list[PlannedStep] = []
     for domain in DOMAINS:
         steps += _domain_steps(run, domain, cards[domain], limit)
     return Plan("preprocess", tuple(steps))
 
 
-def _domain_steps(run: Run, domain: str, card: DataCard, zero_suppression: float) -> Iterator[Step]:
+def _domain_steps(
+    run: Run, domain: str, card: DataCard, zero_suppression: float
+) -> Iterator[PlannedStep]:
     from pileupgen.run import fingerprint
     from pileupgen.workflow.generated import is_current, n_units
     from pileupgen.workflow.preprocess import (
@@ -98,7 +100,7 @@ def _domain_steps(run: Run, domain: str, card: DataCard, zero_suppression: float
         spec = sample_spec(run, card)
         path, n_events = sample_path(run, spec), spec.n_events
         if not is_current(spec, path):
-            yield Step(
+            yield PlannedStep(
                 f"simulate {n_events:,} events of card '{card.name}' to {path}",
                 _estimate(run, "simulate_*", n_units(spec), lambda rate: float(rate["n_units"])),
             )
@@ -111,9 +113,9 @@ def _domain_steps(run: Run, domain: str, card: DataCard, zero_suppression: float
         fingerprint(domain_inputs(run, card, source, grid, zero_suppression)),
         [store],
     ):
-        yield Step(f"nothing for {domain}: inputs unchanged, {store} is current")
+        yield PlannedStep(f"nothing for {domain}: inputs unchanged, {store} is current")
         return
-    yield Step(
+    yield PlannedStep(
         f"draw about {n_events:,} events of {domain} on grid {grid.name} {grid.shape} to {store}",
         _estimate(
             run,
@@ -138,22 +140,24 @@ def plan_train(run: Run) -> Plan:
     made_from = training_fingerprint(run.config.to_dict(), [store.provenance for store in stores])
     model = run.directory.model
     if run.directory.is_current("train", made_from, [model / "model_index.json"]):
-        return Plan("train", (Step(f"nothing: inputs unchanged, {model} is current"),))
+        return Plan("train", (PlannedStep(f"nothing: inputs unchanged, {model} is current"),))
     config = run.config
     n_train = [len(store.indices("train")) for store in stores]
     batch = config.training.batch_size
     networks = {"denoiser": config.denoiser.steps, "ratio": config.ratio.steps}
     if config.codec == "latent":
         networks = {"autoencoder": config.autoencoder.steps, **networks}
-    steps = [Step(f"fit the calibration on {n_train[0]:,} mc and {n_train[1]:,} data events")]
+    steps = [
+        PlannedStep(f"fit the calibration on {n_train[0]:,} mc and {n_train[1]:,} data events")
+    ]
     steps += [
-        Step(
+        PlannedStep(
             f"train the {name}: {n:,} steps of {batch} events",
             _training_estimate(run, name, n),
         )
         for name, n in networks.items()
     ]
-    return Plan("train", (*steps, Step(f"write the model to {model}")))
+    return Plan("train", (*steps, PlannedStep(f"write the model to {model}")))
 
 
 def plan_translate(run: Run, request: Request, given: Mapping[str, Any]) -> Plan:
@@ -177,7 +181,9 @@ def plan_translate(run: Run, request: Request, given: Mapping[str, Any]) -> Plan
     if settings.t_release == "auto" and by == "fidelity":
         last = run.config.schedule.num_train_timesteps - 1
         settings = settings.released_at(last)
-        steps.append(Step(f"choose the release, {last} at most, by translated validation events"))
+        steps.append(
+            PlannedStep(f"choose the release, {last} at most, by translated validation events")
+        )
     elif settings.t_release == "auto" and by != "fidelity":
         scan = read_release_scan(run.directory)
         settings = settings.released_at(scan.choose(settings.tolerance, by).t)
@@ -191,11 +197,13 @@ def plan_translate(run: Run, request: Request, given: Mapping[str, Any]) -> Plan
     n_passes = len(rows) * n_copies * max(settings.n_evaluations, 1)
     if settings.corrects:
         steps.append(
-            Step(f"fit or take the correction on {settings.n_correction_events:,} training events")
+            PlannedStep(
+                f"fit or take the correction on {settings.n_correction_events:,} training events"
+            )
         )
     copies = "" if n_copies == 1 else f" × {n_copies}"
     steps.append(
-        Step(
+        PlannedStep(
             f"translate {len(rows):,}{copies} events of {store.path} to {request.target}: "
             f"{settings.describe()}, {settings.n_evaluations} network evaluations an event",
             _estimate(
@@ -211,7 +219,7 @@ def plan_translate(run: Run, request: Request, given: Mapping[str, Any]) -> Plan
 
 def _estimate(
     run: Run, records: str, n_units: float, units_of: Callable[[Record], float]
-) -> Estimate:
+) -> Duration:
     """Estimate by the latest rate that this run recorded, else one beside it.
 
     Parameters
@@ -228,25 +236,25 @@ def _estimate(
             with suppress(KeyError, TypeError, ValueError, ZeroDivisionError):
                 rate = record["rate"]
                 seconds = float(rate["seconds"]) / units_of(rate) * n_units
-                return Estimate(seconds, f"by the rate that {directory.path} recorded")
-    return Estimate(None, "no run here has recorded a rate yet")
+                return Duration(seconds, f"by the rate that {directory.path} recorded")
+    return Duration(None, "no run here has recorded a rate yet")
 
 
-def _training_estimate(run: Run, name: str, n_steps: int) -> Estimate:
+def _training_estimate(run: Run, name: str, n_steps: int) -> Duration:
     """Estimate by seconds a step of the same network in this run, or in one beside it."""
     mine = _network(run.config.to_dict(), name)
-    rough: Estimate | None = None
+    rough: Duration | None = None
     for directory in _neighbours(run):
         for record in _records(directory, "train"):
             with suppress(KeyError, TypeError, ValueError, ZeroDivisionError, PileupgenError):
                 rate = record["rate"][name]
                 seconds = float(rate["seconds"]) / float(rate["n_steps"]) * n_steps
                 if _network(directory.load_config(), name) == mine:
-                    return Estimate(seconds, f"by the rate that {directory.path} recorded")
-                rough = rough or Estimate(
+                    return Duration(seconds, f"by the rate that {directory.path} recorded")
+                rough = rough or Duration(
                     seconds, f"roughly, by {directory.path}, whose networks or batches differ"
                 )
-    return rough or Estimate(None, "no run here has recorded a rate yet")
+    return rough or Duration(None, "no run here has recorded a rate yet")
 
 
 def _network(config: Mapping[str, Any], name: str) -> list[Any]:

@@ -13,7 +13,7 @@ from pileupgen.compare.ladder import AS_ASKED, Variant, compare_variants
 from pileupgen.compare.resampling import Samples
 from pileupgen.compare.results import Ladder
 from pileupgen.compare.selection import rows_of_events
-from pileupgen.compare.validation import ComparisonSettings
+from pileupgen.compare.settings import ComparisonSettings
 from pileupgen.diffusion.direction import Direction
 from pileupgen.diffusion.events import EventKeys, Events
 from pileupgen.diffusion.pipeline import PileupTranslationPipeline
@@ -206,6 +206,7 @@ def ladder_of(
     translated: ImageStore,
     samples: Samples,
     settings: ComparisonSettings,
+    device: str = "cpu",
     listener: Listener = SILENT,
 ) -> Ladder:
     """Make and compare the variants of a translation; its settings are those of the store.
@@ -220,6 +221,8 @@ def ladder_of(
         As they were validated.
     settings : ComparisonSettings
         Settings of the validation.
+    device : str
+        Torch device of the networks.
     listener : Listener
         Shown the progress.
     """
@@ -229,7 +232,7 @@ def ladder_of(
     first = samples.source.take(kept)
     rows = rows_of_events(source, first.event_id)
     training = source.read(source.indices("train", way.n_correction_events))
-    pipeline = load_pipeline(directory, settings.device)
+    pipeline = load_pipeline(directory, device)
     total = n_translated(pipeline, way, len(rows), len(training))
     with listener.progress("ladder      ", total) as advance:
         return climb(

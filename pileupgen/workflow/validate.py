@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pileupgen import __version__
 from pileupgen.compare.results import SCHEMA_VERSION, Comparison, InputFile
-from pileupgen.compare.validation import ComparisonSettings, validate_stores
+from pileupgen.compare.settings import ComparisonSettings
+from pileupgen.compare.validation import validate_stores
 from pileupgen.errors import InputError, MissingInputError
 from pileupgen.files import write_whole
 from pileupgen.report.metrics_file import read_metrics
@@ -77,7 +78,8 @@ class _Comparing:
     run: Run
     stores: dict[str, ImageStore]
     settings: ComparisonSettings
-    has_ladder: bool
+    seed: int
+    device: str
     farm: Farm | None
 
     @cached_property
@@ -93,6 +95,8 @@ class _Comparing:
             stores["source"],
             stores["translated"],
             self.settings,
+            seed=self.seed,
+            device=self.device,
             truth=stores.get("truth"),
             controls=[store for role, store in stores.items() if role.startswith(_CONTROL)],
             progress=self.run.listener.progress,
@@ -121,14 +125,11 @@ def validate(
     translated: Path | str | None = None,
     truth: Path | str | None = None,
     controls: Sequence[Path | str] = (),
-    weighted: bool | None = None,
-    cells: bool | None = None,
-    jets: bool | None = None,
-    ladder: bool | None = None,
     quick: bool = False,
     seed: int | None = None,
     device: str | None = None,
     farm: Farm | None = None,
+    **settings: Any,
 ) -> Validated:
     """Compare translated with real events, unless the same comparison is there.
 
@@ -144,29 +145,28 @@ def validate(
         Store of the same interactions in the data's detector, event by event with the mc store.
     controls : sequence of path
         Stores translated from data to data, or from mc to mc.
-    weighted, cells, jets, ladder : bool, optional
-        Use the translated events' weights; make the two-sample test on cells; find pileup jets;
-        compare with variants of the translation that have one part left out each. The config's if
-        not given.
     quick : bool
-        No two-sample tests.
+        No two-sample tests and no ladder.
     seed : int, optional
         The config's if not given.
     device : str, optional
         Device of the test on cells.
     farm : Farm, optional
         Where events are measured and compared; the numbers do not depend on it.
+    **settings
+        Fields of :class:`~pileupgen.compare.settings.ComparisonSettings` in place of the config's,
+        such as ``cells=True``.
 
     Raises
     ------
+    ConfigError
+        If a setting does not fit.
     MissingInputError
         If a store is missing; names the command that makes it.
     StoreError
         If stores do not belong together.
     """
-    run = run.with_changes(
-        validate={"weighted": weighted, "cells": cells, "jets": jets, "ladder": ladder}
-    )
+    run = run.with_changes(validate=settings)
     stores = _open_stores(run, translated, truth, controls)
     run.adopt()
     directory, chosen = run.directory, run.config.validate_
@@ -174,26 +174,19 @@ def validate(
     name = stores["translated"].path.stem
     folder = directory.validation if is_default else directory.validation / name
     stage = "validate" if is_default else f"validate-{name}"
-    on_cells = chosen.cells and not quick
-    settings = ComparisonSettings(
-        n_bootstrap=chosen.n_bootstrap,
-        n_seeds=0 if quick else chosen.n_seeds,
-        n_mu_bins=chosen.n_mu_bins,
-        cells=on_cells,
-        jets=chosen.jets,
-        weighted=chosen.weighted,
-        seed=run.config.seed if seed is None else seed,
-        device=choose_device(device) if device or on_cells else "cpu",
+    how = replace(chosen, n_seeds=0, cells=False, ladder=False) if quick else chosen
+    if how.ladder and not _can_climb(run, stores):
+        how = replace(how, ladder=False)
+    device = choose_device(device) if device or how.cells else "cpu"
+    comparing = _Comparing(
+        run, stores, how, run.config.seed if seed is None else seed, device, farm
     )
-    has_ladder = chosen.ladder and not quick and _can_climb(run, stores)
-    comparing = _Comparing(run, stores, settings, has_ladder, farm)
     hashes = {role: hash_file(store.path) for role, store in stores.items()}
     release = directory.model / "release.json"
     made_from = fingerprint(
         {
             "inputs": hashes,
-            "settings": vars(settings),
-            "ladder": has_ladder,
+            "settings": [vars(how), comparing.seed, device],
             "release": hash_file(release) if release.is_file() else None,
             "schema": [__version__, SCHEMA_VERSION],
         }
@@ -258,9 +251,15 @@ def _write(comparing: _Comparing, hashes: dict[str, str], folder: Path) -> Compa
     run, stores, listener = comparing.run, comparing.stores, comparing.run.listener
     validation, ladder = comparing.validation, None
     source, translated = stores["source"], stores["translated"]
-    if comparing.has_ladder:
+    if comparing.settings.ladder:
         ladder = ladder_of(
-            run.directory, source, translated, validation.samples, comparing.settings, listener
+            run.directory,
+            source,
+            translated,
+            validation.samples,
+            comparing.settings,
+            comparing.device,
+            listener,
         )
     drawings = list(comparing.drawings())
     figures: list[Path] = []

@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 from pileupgen.calo.geometry import Grid
 from pileupgen.cli.validate import validate
-from pileupgen.compare.validation import ComparisonSettings, validate_stores
+from pileupgen.compare.settings import ComparisonSettings
+from pileupgen.compare.validation import validate_stores
 from pileupgen.errors import GeometryError, StoreError
 from pileupgen.report import figures
 from pileupgen.report.metrics_file import read_metrics

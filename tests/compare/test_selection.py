@@ -5,7 +5,8 @@ import pytest
 
 from pileupgen.calo.geometry import Grid
 from pileupgen.compare.selection import paired_batches, rows_of_events, select_events
-from pileupgen.compare.validation import ComparisonSettings, validate_stores
+from pileupgen.compare.settings import ComparisonSettings
+from pileupgen.compare.validation import validate_stores
 from pileupgen.errors import GeometryError, InputError, StoreError
 
 QUICK = ComparisonSettings(n_bootstrap=10, n_seeds=0)

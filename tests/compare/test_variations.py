@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from pileupgen.compare.selection import select_events
-from pileupgen.compare.validation import ComparisonSettings, validate_stores
+from pileupgen.compare.settings import ComparisonSettings
+from pileupgen.compare.validation import validate_stores
 
 SETTINGS = ComparisonSettings(n_bootstrap=10, n_seeds=0, n_mu_bins=1)
 

@@ -12,7 +12,8 @@ from pileupgen.calo.geometry import PRESETS, Grid
 from pileupgen.compare.distances import separation_power
 from pileupgen.compare.physics_distance import fpd, kpd
 from pileupgen.compare.results import Comparison, ObservableDistance
-from pileupgen.compare.validation import ComparisonSettings, validate_stores
+from pileupgen.compare.settings import ComparisonSettings
+from pileupgen.compare.validation import validate_stores
 from pileupgen.errors import GeometryError
 from pileupgen.measure.bootstrap import Estimate
 from pileupgen.measure.features import kind_of, observables_of

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from pileupgen.calo.geometry import Grid
-from pileupgen.compare.validation import ComparisonSettings, validate_stores
+from pileupgen.compare.settings import ComparisonSettings
+from pileupgen.compare.validation import validate_stores
 from pileupgen.measure.sample import TASK_EVENTS, measure_sample, measure_store
 from pileupgen.parallel import Executor, Processes, Serial
 from pileupgen.samples.store import ImageStore, assign_splits, create_store

@@ -12,7 +12,8 @@ from matplotlib.patches import StepPatch
 
 from pileupgen.calo.geometry import Grid
 from pileupgen.compare.results import ROWS
-from pileupgen.compare.validation import ComparisonSettings, Validation, validate_stores
+from pileupgen.compare.settings import ComparisonSettings
+from pileupgen.compare.validation import Validation, validate_stores
 from pileupgen.measure.features import correlations
 from pileupgen.measure.sample import measure_sample
 from pileupgen.report.figures import validation_figures

@@ -8,7 +8,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from pileupgen.calo.geometry import Grid
-from pileupgen.compare.validation import ComparisonSettings, Validation, validate_stores
+from pileupgen.compare.settings import ComparisonSettings
+from pileupgen.compare.validation import Validation, validate_stores
 from pileupgen.errors import UnreadableInputError
 from pileupgen.report.figures import (
     event_display_figure,

@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 
 from pileupgen.cli.validate import validate
 from pileupgen.compare.results import HEADLINE, Comparison, glossary
-from pileupgen.compare.validation import ComparisonSettings, Validation, validate_stores
+from pileupgen.compare.settings import ComparisonSettings
+from pileupgen.compare.validation import Validation, validate_stores
 from pileupgen.errors import MissingInputError, UnreadableInputError
 from pileupgen.measure.bootstrap import Estimate
 from pileupgen.report import figures
@@ -74,9 +75,9 @@ def png(width: int = 4, height: int = 3) -> bytes:
 
 @pytest.fixture(scope="module")
 def validation(toy_stores) -> Validation:
-    settings = ComparisonSettings(n_bootstrap=10, n_seeds=1, seed=3)
+    settings = ComparisonSettings(n_bootstrap=10, n_seeds=1)
     roles = ("target", "source", "translated")
-    return validate_stores(*(toy_stores[role] for role in roles), settings)
+    return validate_stores(*(toy_stores[role] for role in roles), settings, seed=3)
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from pileupgen.errors import (
 )
 from pileupgen.samples.cards import load_card
 from pileupgen.samples.readers import FORMATS, MuSource, Span
-from pileupgen.samples.readers.feature_files import Place
+from pileupgen.samples.readers.feature_files import ColumnPlace
 from pileupgen.samples.readers.features import FeatureOptions, FeatureReader
 
 N_EVENTS = 2500
@@ -232,11 +232,11 @@ def test_nulls_in_parquet_are_refused(tmp_path):
 
 
 def test_places_are_parsed():
-    assert Place.parse("a/b[1, 2]") == Place("a/b", (1, 2))
-    assert str(Place.parse("a[x]")) == "a[x]"
+    assert ColumnPlace.parse("a/b[1, 2]") == ColumnPlace("a/b", (1, 2))
+    assert str(ColumnPlace.parse("a[x]")) == "a[x]"
     for text in ("", "[1]", "a[", "a]b"):
         with pytest.raises(ValueError, match="column"):
-            Place.parse(text)
+            ColumnPlace.parse(text)
 
 
 def card_of(folder: Path, card_values: dict[str, Any], **changes: Any) -> Path:

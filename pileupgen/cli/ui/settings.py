@@ -1,42 +1,40 @@
-"""Options of a translation, one for each of its settings."""
+"""Options of a translation and of a comparison, one for each of their settings."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import Field
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from pileupgen.cli.ui.gathered import gathered, option, parameter
+from pileupgen.cli.ui.gathered import Command, gathered, option, parameter
+from pileupgen.compare.settings import ComparisonSettings
 from pileupgen.diffusion.settings import Settings
 from pileupgen.errors import ConfigError
 from pileupgen.fields import option_name, settings_of
 
-_PANEL = "How to translate; by default as the config says"
-_KINDS = get_type_hints(Settings)
 Given = dict[str, Any]
 """Settings that were given as options."""
 
 
-def _kind(one: Field[Any]) -> Any:
+def _kind(kind: Any) -> Any:
     """The type of a setting's value when it is given: None is taken out."""
-    kind = _KINDS[one.name]
     if get_origin(kind) not in (Union, UnionType):
         return kind
     left = [part for part in get_args(kind) if part is not type(None)]
     return left[0] if len(left) == 1 else kind
 
 
-def _option(one: Field[Any]) -> inspect.Parameter:
-    kind, name = _kind(one), option_name(one)
-    more: dict[str, Any] = {"rich_help_panel": _PANEL}
-    if kind is bool:
+def _option(one: Field[Any], kind: Any, panel: str) -> inspect.Parameter:
+    name = option_name(one)
+    more: dict[str, Any] = {"rich_help_panel": panel}
+    if kind is bool and "/" not in name:
         name = f"{name}/--no-{name.removeprefix('--')}"
     elif kind in (int, float):
         more |= {"min": one.metadata.get("ge"), "max": one.metadata.get("le")}
-    elif get_origin(kind) is not Literal:
+    elif kind is not bool and get_origin(kind) is not Literal:
         kind = str
     if one.metadata["metavar"]:
         more["metavar"] = one.metadata["metavar"]
@@ -47,11 +45,11 @@ def _option(one: Field[Any]) -> inspect.Parameter:
 def _sentence(text: str) -> str:
     """Begin with a capital, unless with a symbol or a key, and end with a full stop."""
     first = text.split(maxsplit=1)[0].rstrip(":;,")
-    is_word = len(first) > 1 and first.isascii() and first.isalpha()
+    is_word = len(first) > 1 and first.isascii() and first.replace("-", "").isalpha()
     return f"{text[0].upper() if is_word else text[0]}{text[1:]}."
 
 
-def _parsed(one: Field[Any], value: Any) -> Any:
+def _parsed(one: Field[Any], kind: Any, value: Any) -> Any:
     """Give the value of a setting that is written as text.
 
     Raises
@@ -59,7 +57,7 @@ def _parsed(one: Field[Any], value: Any) -> Any:
     ConfigError
         Naming the option.
     """
-    kind, name, example = _kind(one), option_name(one), one.metadata["example"]
+    name, example = option_name(one), one.metadata["example"]
     if not isinstance(value, str) or get_origin(kind) is Literal:
         return value
     try:
@@ -82,11 +80,20 @@ def _numbers(text: str, kinds: tuple[Any, ...]) -> list[int]:
     return found
 
 
-def _given(values: Mapping[str, Any]) -> AbstractContextManager[Given]:
-    known = {one.name: one for one in settings_of(Settings)}
-    present = {name: value for name, value in values.items() if value is not None}
-    return nullcontext({name: _parsed(known[name], value) for name, value in present.items()})
+def _with(settings: type, verb: str) -> Callable[[Command], Command]:
+    known = {one.name: one for one in settings_of(settings)}
+    kinds = {name: _kind(kind) for name, kind in get_type_hints(settings).items()}
+    panel = f"How to {verb}; by default as the config says"
+
+    def given(values: Mapping[str, Any]) -> AbstractContextManager[Given]:
+        present = {name: value for name, value in values.items() if value is not None}
+        return nullcontext({n: _parsed(known[n], kinds[n], v) for n, v in present.items()})
+
+    options = [_option(one, kinds[name], panel) for name, one in known.items()]
+    return gathered("given", options, given)
 
 
-with_settings = gathered("given", [_option(one) for one in settings_of(Settings)], _given)
+with_settings = _with(Settings, "translate")
 """Decorates a command that takes ``given``: settings of a translation that are options."""
+with_comparison = _with(ComparisonSettings, "compare")
+"""Decorates a command that takes ``given``: settings of a comparison that are options."""

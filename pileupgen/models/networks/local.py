@@ -72,7 +72,7 @@ class LocalDenoiser(FieldDenoiser):
         self.first = _Convolution(2 * n_cells, width, mirror)
         self.event = nn.Linear(2 * n_cells, width)
         self.ring = nn.Parameter(torch.zeros(width, (n_rings + 1) // 2 if mirror else n_rings, 1))
-        self.blocks = nn.ModuleList(_Block(width, condition, mirror) for _ in range(n_blocks))
+        self.blocks = nn.ModuleList(_LocalBlock(width, condition, mirror) for _ in range(n_blocks))
         self.squeeze = nn.Conv2d(width, N_STRIP_CHANNELS, 1)
         self.strip = _Convolution(2 * N_STRIP_CHANNELS, width, mirror)
         self.gate = nn.Linear(condition, width)
@@ -165,7 +165,7 @@ class _Convolution(nn.Module):
         return F.conv2d(wrapped(x, 1), weight, self.bias, padding=(1, 0))
 
 
-class _Block(nn.Module):
+class _LocalBlock(nn.Module):
     """One convolution, scaled and shifted by the condition, and a mixing of channels."""
 
     def __init__(self, width: int, condition: int, is_symmetric: bool) -> None:

@@ -82,7 +82,7 @@ class TransformerDenoiser(FieldDenoiser):
             if has_coarse
             else None
         )
-        self.blocks = nn.ModuleList(_Block(width, n_heads) for _ in range(n_blocks))
+        self.blocks = nn.ModuleList(_AttentionBlock(width, n_heads) for _ in range(n_blocks))
         self.last_norm = nn.LayerNorm(width, elementwise_affine=False)
         self.last_modulation = nn.Linear(width, 2 * width)
         self.last = PeriodicConv2d(width, n_channels)
@@ -112,7 +112,7 @@ class TransformerDenoiser(FieldDenoiser):
         return self.last(tokens.transpose(1, 2).reshape_as(image)).float()
 
 
-class _Block(nn.Module):
+class _AttentionBlock(nn.Module):
     """Self-attention and a pointwise network, each scaled, shifted and gated by the condition."""
 
     def __init__(self, width: int, n_heads: int) -> None:

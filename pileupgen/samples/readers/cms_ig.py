@@ -24,8 +24,8 @@ from pileupgen.errors import (
 from pileupgen.samples.readers.base import Format, MuSource
 from pileupgen.samples.readers.file_kind import unreadable
 from pileupgen.samples.readers.files import (
+    EntryPlace,
     FileReader,
-    Place,
     require_finite_places,
     require_sane_energies,
 )
@@ -187,7 +187,7 @@ class CmsIgReader(FileReader[IgFile]):
         self, file: IgFile, pieces: Sequence[tuple[int, int]], first_id: int
     ) -> Iterator[Towers]:
         for begin, end in pieces:
-            where = Place(file.path, begin, first_id)
+            where = EntryPlace(file.path, begin, first_id)
             events = [self._event(file, entry) for entry in range(begin, end)]
             edges = np.concatenate([event[0] for event in events])
             wide = np.concatenate([event[1] for event in events])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pileupgen.errors import MissingFieldError, UnreadableInputError
 from pileupgen.samples.readers.base import MuSource
-from pileupgen.samples.readers.files import EventNumbers, Place
+from pileupgen.samples.readers.files import EntryPlace, EventNumbers
 from pileupgen.samples.readers.remote import InputFile
 from pileupgen.samples.readers.root import Flat, RootBranch, RootTree
 
@@ -24,7 +24,7 @@ _SAME_BUT_FOR_A_SLIP = 0.79
 
 
 def one_per_tower(
-    flat: Flat, branch: RootBranch, where: Place, counts: NDArray[np.int64] | None
+    flat: Flat, branch: RootBranch, where: EntryPlace, counts: NDArray[np.int64] | None
 ) -> Flat:
     """Check that a branch holds one number a tower.
 
@@ -34,7 +34,7 @@ def one_per_tower(
         What was read.
     branch : RootBranch
         Where from.
-    where : Place
+    where : EntryPlace
         For the message.
     counts : int64 array, shape (n,), or None
         Towers per event that its siblings have.
@@ -72,7 +72,7 @@ def native(values: NDArray[Any]) -> NDArray[np.float32] | NDArray[np.float64]:
 
 
 def read_mu(
-    source: MuSource, branch: RootBranch | None, begin: int, end: int, where: Place
+    source: MuSource, branch: RootBranch | None, begin: int, end: int, where: EntryPlace
 ) -> NDArray[np.float32]:
     """Number of pileup interactions per event, shape (end − begin,).
 

@@ -22,9 +22,9 @@ from pileupgen.samples.readers.columns import (
     read_mu,
 )
 from pileupgen.samples.readers.files import (
+    EntryPlace,
     EventNumbers,
     FileReader,
-    Place,
     require_finite_places,
     require_sane_energies,
 )
@@ -95,7 +95,7 @@ class DelphesReader(FileReader[RootTree]):
             )
         mu = open_mu(file, self._mu)
         for begin, end in pieces:
-            where = Place(file.path, begin, first_id)
+            where = EntryPlace(file.path, begin, first_id)
             offsets, energy = self._energy(leaves, begin, end, where)
             yield Towers(
                 offsets=offsets,
@@ -112,7 +112,7 @@ class DelphesReader(FileReader[RootTree]):
         ]
 
     def _energy(
-        self, leaves: list[RootBranch], begin: int, end: int, where: Place
+        self, leaves: list[RootBranch], begin: int, end: int, where: EntryPlace
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Offsets of the events, shape (n_events + 1,), and energies in GeV, (n_towers, L)."""
         counts: NDArray[np.int64] | None = None
@@ -145,7 +145,7 @@ class _Shape:
             self.branches = self._centres = [tree.branch(name) for name in names]
 
     def edges(
-        self, begin: int, end: int, offsets: NDArray[np.int64], where: Place
+        self, begin: int, end: int, offsets: NDArray[np.int64], where: EntryPlace
     ) -> NDArray[np.float32] | NDArray[np.float64]:
         """``eta_min, eta_max, phi_min, phi_max``, shape ``(n_towers, 4)``."""
         counts = np.diff(offsets)
@@ -169,7 +169,7 @@ class _Shape:
 
 
 def _four_per_tower(
-    flat: Flat, branch: RootBranch, where: Place, counts: NDArray[np.int64]
+    flat: Flat, branch: RootBranch, where: EntryPlace, counts: NDArray[np.int64]
 ) -> NDArray[np.float32] | NDArray[np.float64]:
     values, found = flat.values, counts_of(flat)
     if values.ndim == 1 and np.array_equal(found, 4 * counts):

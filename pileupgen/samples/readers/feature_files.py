@@ -39,7 +39,7 @@ _KINDS = {
 
 
 @dataclass(frozen=True)
-class Place:
+class ColumnPlace:
     """Place of a number of each event: a column, and which of its numbers if it has several."""
 
     name: str
@@ -48,7 +48,7 @@ class Place:
     """Along the axes after the event's; a name stands for the number of the column so called."""
 
     @classmethod
-    def parse(cls, text: str) -> Place:
+    def parse(cls, text: str) -> ColumnPlace:
         """Read a card's column.
 
         Raises
@@ -58,10 +58,10 @@ class Place:
 
         Examples
         --------
-        >>> Place.parse("jets/features[2]")
-        Place(name='jets/features', index=(2,))
-        >>> Place.parse("table[mass]")
-        Place(name='table', index=('mass',))
+        >>> ColumnPlace.parse("jets/features[2]")
+        ColumnPlace(name='jets/features', index=(2,))
+        >>> ColumnPlace.parse("table[mass]")
+        ColumnPlace(name='table', index=('mass',))
         """
         match = _PLACE.fullmatch(text)
         if match is None:
@@ -105,11 +105,11 @@ class FeatureFile(ABC):
     ----------
     path : Path
         The file.
-    places : sequence of Place
+    places : sequence of ColumnPlace
         The columns.
     """
 
-    def __init__(self, path: InputFile, places: Sequence[Place]) -> None:
+    def __init__(self, path: InputFile, places: Sequence[ColumnPlace]) -> None:
         self.path = path
         self.places = tuple(places)
 
@@ -132,7 +132,9 @@ class FeatureFile(ABC):
         """Close the file."""
 
 
-def open_feature_file(path: InputFile, places: Sequence[Place], tree: str | None) -> FeatureFile:
+def open_feature_file(
+    path: InputFile, places: Sequence[ColumnPlace], tree: str | None
+) -> FeatureFile:
     """Open a file by the end of its name.
 
     Raises
@@ -163,7 +165,7 @@ def open_feature_file(path: InputFile, places: Sequence[Place], tree: str | None
 class _Hdf5Features(FeatureFile):
     """Datasets; fields of compound datasets as ``dataset/field``."""
 
-    def __init__(self, path: InputFile, places: Sequence[Place]) -> None:
+    def __init__(self, path: InputFile, places: Sequence[ColumnPlace]) -> None:
         import h5py
 
         super().__init__(path, places)
@@ -203,7 +205,7 @@ class _Hdf5Features(FeatureFile):
             columns.append(place.pick(rows[field] if field else rows, self.path))
         return columns
 
-    def _find(self, place: Place) -> tuple[Any, str, Place]:
+    def _find(self, place: ColumnPlace) -> tuple[Any, str, ColumnPlace]:
         """Dataset, its field if it is compound, and the place with names made numbers."""
         import h5py
 
@@ -235,7 +237,7 @@ class _Hdf5Features(FeatureFile):
         return known
 
 
-def _numbered(place: Place, dataset: Any, path: InputFile) -> Place:
+def _numbered(place: ColumnPlace, dataset: Any, path: InputFile) -> ColumnPlace:
     """Replace a column's name by its number, from an attribute that lists the columns."""
     if len(place.index) != 1 or not isinstance(place.index[0], str):
         return place
@@ -246,7 +248,7 @@ def _numbered(place: Place, dataset: Any, path: InputFile) -> Place:
             lists.append([w.decode() if isinstance(w, bytes) else str(w) for w in words])
     for names in lists:
         if place.index[0] in names:
-            return Place(place.name, (names.index(place.index[0]),))
+            return ColumnPlace(place.name, (names.index(place.index[0]),))
     if lists:
         raise MissingFieldError(
             f"{path}: '{place.name}' has no column '{place.index[0]}'.",
@@ -258,7 +260,7 @@ def _numbered(place: Place, dataset: Any, path: InputFile) -> Place:
 class _ParquetFeatures(FeatureFile):
     """Columns of a Parquet file; lists of equal length are arrays."""
 
-    def __init__(self, path: InputFile, places: Sequence[Place]) -> None:
+    def __init__(self, path: InputFile, places: Sequence[ColumnPlace]) -> None:
         try:
             import pyarrow.parquet as parquet
         except ImportError as error:
@@ -320,7 +322,7 @@ class _ParquetFeatures(FeatureFile):
         self._held = []
 
 
-def _array(column: Any, place: Place, path: InputFile) -> NDArray[Any]:
+def _array(column: Any, place: ColumnPlace, path: InputFile) -> NDArray[Any]:
     """A column as an array; lists of equal length give its second axis."""
     import pyarrow as pa
 
@@ -348,7 +350,7 @@ def _array(column: Any, place: Place, path: InputFile) -> NDArray[Any]:
 class _RootFeatures(FeatureFile):
     """Branches of a ROOT tree with one number an event, or arrays of them."""
 
-    def __init__(self, path: InputFile, places: Sequence[Place], tree: str) -> None:
+    def __init__(self, path: InputFile, places: Sequence[ColumnPlace], tree: str) -> None:
         super().__init__(path, places)
         self._tree = RootTree(path, tree)
         try:

@@ -16,7 +16,7 @@ from pileupgen.calo.geometry import Grid
 from pileupgen.calo.towers import Towers
 from pileupgen.errors import CardError, MissingFieldError, UnreadableInputError
 from pileupgen.samples.readers.base import Format, MuSource
-from pileupgen.samples.readers.feature_files import FeatureFile, Place, open_feature_file
+from pileupgen.samples.readers.feature_files import ColumnPlace, FeatureFile, open_feature_file
 from pileupgen.samples.readers.files import FileReader, require_finite_weights
 from pileupgen.samples.readers.remote import InputFile
 
@@ -38,7 +38,7 @@ class Feature(BaseModel):
     @field_validator("column")
     @classmethod
     def _column_is_readable(cls, column: str) -> str:
-        Place.parse(column)
+        ColumnPlace.parse(column)
         return column
 
 
@@ -103,15 +103,17 @@ class FeatureReader(FileReader[FeatureFile]):
         self._options = options
 
     def _open(self, path: InputFile) -> FeatureFile:
-        places = [Place.parse(feature.column) for feature in self._options.features.values()]
+        places = [ColumnPlace.parse(feature.column) for feature in self._options.features.values()]
         if self._mu.branch is not None:
-            places.append(Place.parse(self._mu.branch))
+            places.append(ColumnPlace.parse(self._mu.branch))
         read = {feature.column for feature in self._options.features.values()}
         for name in self._weight.branches:
             if name in read and not self._weight.is_required:
                 continue
             with suppress(MissingFieldError):
-                return open_feature_file(path, [*places, Place.parse(name)], self._options.tree)
+                return open_feature_file(
+                    path, [*places, ColumnPlace.parse(name)], self._options.tree
+                )
         file = open_feature_file(path, places, self._options.tree)
         if self._weight.is_required:
             file.close()

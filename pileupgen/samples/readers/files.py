@@ -199,7 +199,7 @@ class FileReader(ABC, Generic[F]):
         return self._held[1]
 
 
-class Place:
+class EntryPlace:
     """Position of a chunk, for messages.
 
     Parameters
@@ -226,7 +226,7 @@ class Place:
 
 
 def require_sane_energies(
-    energy: NDArray[np.float32], name: str, offsets: NDArray[np.int64], where: Place
+    energy: NDArray[np.float32], name: str, offsets: NDArray[np.int64], where: EntryPlace
 ) -> None:
     """Refuse energies that no calorimeter can have.
 
@@ -238,7 +238,7 @@ def require_sane_energies(
         Name of the branch or dataset.
     offsets : int64 array, shape (n + 1,)
         Event i owns towers ``offsets[i]:offsets[i + 1]``.
-    where : Place
+    where : EntryPlace
         Where the chunk begins.
 
     Raises
@@ -261,7 +261,7 @@ def require_sane_energies(
 def require_finite_places(
     edges: NDArray[np.float32] | NDArray[np.float64],
     offsets: NDArray[np.int64],
-    where: Place,
+    where: EntryPlace,
 ) -> None:
     """Refuse towers whose place is NaN or infinite.
 

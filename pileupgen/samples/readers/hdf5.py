@@ -23,9 +23,9 @@ from pileupgen.errors import (
 from pileupgen.samples.readers.base import Format, MuSource
 from pileupgen.samples.readers.file_kind import unreadable
 from pileupgen.samples.readers.files import (
+    EntryPlace,
     EventNumbers,
     FileReader,
-    Place,
     require_sane_energies,
 )
 from pileupgen.samples.readers.remote import InputFile, RemoteFile, for_library
@@ -205,7 +205,7 @@ class ImageArrayReader(FileReader[H5File]):
         )
         mu = None if self._mu.branch is None else file.find(self._mu.branch)
         for begin, end in pieces:
-            where = Place(file.path, begin, first_id)
+            where = EntryPlace(file.path, begin, first_id)
             energy = axes.arrange(file.read(file.data, begin, end)).astype(np.float32)
             if self._gev != 1.0:
                 energy *= np.float32(self._gev)

@@ -19,9 +19,9 @@ from pileupgen.samples.readers.columns import (
     read_mu,
 )
 from pileupgen.samples.readers.files import (
+    EntryPlace,
     EventNumbers,
     FileReader,
-    Place,
     require_finite_places,
     require_sane_energies,
 )
@@ -114,7 +114,7 @@ class TreeReader(FileReader[RootTree]):
         cells = _Cells(file, options)
         mu = open_mu(file, self._mu)
         for begin, end in pieces:
-            where = Place(file.path, begin, first_id)
+            where = EntryPlace(file.path, begin, first_id)
             counts, columns = cells.read(begin, end, where)
             offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
             edges = _edges(options, columns)
@@ -162,7 +162,7 @@ class _Cells:
         self._branches: dict[str, RootBranch] = {name: file.branch(name) for name in names}
 
     def read(
-        self, begin: int, end: int, where: Place
+        self, begin: int, end: int, where: EntryPlace
     ) -> tuple[NDArray[np.int64], dict[str, NDArray[Any]]]:
         """Cells per event, shape (n,), and numbers per cell by branch."""
         counts: NDArray[np.int64] | None = None
