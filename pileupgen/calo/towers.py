@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,8 @@ class Towers:
     """Position of the event in its sample, from 0. Shape (N,)."""
     weight: NDArray[np.float64] | None = None
     """Event weights, of either sign; None where all events count alike. Shape (N,)."""
+    left_out: Mapping[str, float] = field(default_factory=dict)
+    """Σ|E| in GeV of cells that the card leaves out, by what they are called in the file."""
 
     @property
     def n_events(self) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -11,8 +12,10 @@ from numpy.typing import NDArray
 
 from pileupgen.calo.towers import Towers
 
-_PROBE = 4096
-"""Towers of a layer that are looked at to tell whether its energies are continuous."""
+_PROBE = 1 << 14
+"""Towers of a layer and chunk in which values are looked for that come again and again."""
+_LOOKED_AT = 4096
+"""Towers of a chunk that are looked at to tell whether an event has its towers twice."""
 
 Extreme = tuple[float, int]
 """A layer's lowest or highest energy in GeV, and how many towers have exactly this one."""
@@ -28,22 +31,31 @@ class TowerCensus:
     phi_span: float = 0.0
     """Largest difference of two φ in one event, in rad."""
     is_phi_whole: bool = True
-    """Whether every φ is a whole number."""
+    is_eta_whole: bool = True
+    """Whether every φ, and every η, is a whole number."""
     layers: tuple[str, ...] = ()
     """Order of the numbers by layer: the towers' own, whether or not the grid has them."""
     lowest: list[Extreme] = field(default_factory=list)
     highest: list[Extreme] = field(default_factory=list)
     """Least and greatest energy of a tower by layer, in GeV."""
     distinct: list[float] = field(default_factory=list)
-    """By layer, distinct energies over towers with energy, of the first towers."""
+    """By layer, distinct energies over towers with energy, of the first ones and without the most
+    frequent one; 1 where there is no other."""
     absolute: list[float] = field(default_factory=list)
     negative: list[float] = field(default_factory=list)
     """By layer, Σ|E| in GeV, of all towers and of those below zero."""
+    frequent: list[list[Extreme]] = field(default_factory=list)
+    """By layer, the most frequent energies of the towers looked at, and how many have them."""
+    n_looked_at: int = 0
+    n_twice: int = 0
+    """Towers looked at, and those that are, in place and energies, another one of their event."""
+    left_out: dict[str, float] = field(default_factory=dict)
+    """Σ|E| in GeV of cells that the card leaves out, by what they are called in the file."""
 
     @classmethod
     def of(cls, towers: Towers) -> TowerCensus:
         """Count a chunk of towers."""
-        census = cls(layers=towers.layers)
+        census = cls(layers=towers.layers, left_out=dict(towers.left_out))
         has_energy = np.any(towers.energy != 0, axis=1)
         if has_energy.any():
             centre = 0.5 * (towers.edges[:, 0::2] + towers.edges[:, 1::2])
@@ -51,6 +63,8 @@ class TowerCensus:
             census.eta = (float(eta.min()), float(eta.max()))
             census.phi = (float(phi.min()), float(phi.max()))
             census.is_phi_whole = bool(np.all(phi == np.round(phi)))
+            census.is_eta_whole = bool(np.all(eta == np.round(eta)))
+            census.n_looked_at, census.n_twice = _count_twice(towers, has_energy)
             census.phi_span = _span(phi, towers.event_index()[has_energy])
         for energy in towers.energy.T:
             hits = energy[energy != 0]
@@ -58,7 +72,11 @@ class TowerCensus:
             census.lowest.append((low, int(np.count_nonzero(hits == low))))
             census.highest.append((high, int(np.count_nonzero(hits == high))))
             probe = hits[:_PROBE]
-            census.distinct.append(len(np.unique(probe)) / len(probe) if len(probe) else 1.0)
+            values, counts = np.unique(probe, return_counts=True)
+            often = _most_frequent(zip(values.tolist(), counts.tolist(), strict=True))
+            census.frequent.append(often)
+            others = len(probe) - (often[0][1] if often else 0)
+            census.distinct.append((len(values) - 1) / others if others else 1.0)
             total = float(hits.sum(dtype=np.float64))
             below = -float(hits[hits < 0].sum(dtype=np.float64)) if low < 0 else 0.0
             census.negative.append(below)
@@ -72,6 +90,7 @@ class TowerCensus:
             self.lowest, self.highest = list(later.lowest), list(later.highest)
             self.distinct = list(later.distinct)
             self.absolute, self.negative = list(later.absolute), list(later.negative)
+            self.frequent = list(later.frequent)
         else:
             self.lowest = [_extreme(a, b, low=True) for a, b in _pairs(self.lowest, later.lowest)]
             self.highest = [
@@ -79,14 +98,39 @@ class TowerCensus:
             ]
             self.absolute = [a + b for a, b in zip(self.absolute, later.absolute, strict=True)]
             self.negative = [a + b for a, b in zip(self.negative, later.negative, strict=True)]
+            self.frequent = [
+                _most_frequent([*a, *b]) for a, b in zip(self.frequent, later.frequent, strict=True)
+            ]
         self.phi = (min(self.phi[0], later.phi[0]), max(self.phi[1], later.phi[1]))
         self.eta = (min(self.eta[0], later.eta[0]), max(self.eta[1], later.eta[1]))
         self.phi_span = max(self.phi_span, later.phi_span)
         self.is_phi_whole &= later.is_phi_whole
+        self.is_eta_whole &= later.is_eta_whole
+        self.n_looked_at += later.n_looked_at
+        self.n_twice += later.n_twice
+        for name, energy in later.left_out.items():
+            self.left_out[name] = self.left_out.get(name, 0.0) + energy
 
 
 def _pairs(first: list[Extreme], second: list[Extreme]) -> list[tuple[Extreme, Extreme]]:
     return list(zip(first, second, strict=True))
+
+
+def _most_frequent(counted: Iterable[Extreme], n: int = 2) -> list[Extreme]:
+    """The most frequent of some values, which may be named more than once."""
+    total: Counter[float] = Counter()
+    for value, count in counted:
+        total[value] += count
+    return total.most_common(n)
+
+
+def _count_twice(towers: Towers, has_energy: NDArray[np.bool_]) -> tuple[int, int]:
+    """Towers with energy of the first events, and those that repeat another one of their event."""
+    last = max(int(np.searchsorted(towers.offsets, _LOOKED_AT, side="right")) - 1, 1)
+    n = int(towers.offsets[last])
+    rows = np.column_stack([towers.event_index()[:n], towers.edges[:n], towers.energy[:n]])
+    rows = rows[has_energy[:n]]
+    return len(rows), len(rows) - len(np.unique(rows, axis=0))
 
 
 def _extreme(first: Extreme, second: Extreme, *, low: bool) -> Extreme:
@@ -131,6 +175,9 @@ class Census:
     """By layer and ring: events × cells with energy."""
     sector_hits: tuple[tuple[int, ...], ...]
     """By layer and φ column, the same."""
+    highest_mu: Extreme = (0.0, 0)
+    next_mu: float = 0.0
+    """Largest μ, how many events have exactly this one, and the largest of all others."""
 
     @property
     def is_weighted(self) -> bool:
@@ -149,9 +196,13 @@ class Census:
             towers[name] = tuple(towers[name])
         for name in ("lowest", "highest"):
             towers[name] = [(float(value), int(count)) for value, count in towers[name]]
+        towers["frequent"] = [
+            [(float(value), int(count)) for value, count in layer] for layer in towers["frequent"]
+        ]
         known = {name: value for name, value in values.items() if name != "towers"}
         for name in ("ring_hits", "sector_hits"):
             known[name] = tuple(tuple(row) for row in known[name])
+        known["highest_mu"] = tuple(known["highest_mu"])
         return cls(towers=TowerCensus(**towers), **known)
 
 
@@ -181,6 +232,10 @@ class EventTally:
         filled = signature[signature != 0]
         is_known = np.isfinite(mu) & (mu >= 0)
         squares = float(np.square(weight).sum())
+        known = mu[is_known]
+        largest = float(known.max(initial=0.0))
+        highest = (largest, int(np.count_nonzero(known == largest)))
+        below = float(known[known < largest].max(initial=0.0))
         return Census(
             towers=self.towers,
             n_events=len(weight),
@@ -188,13 +243,15 @@ class EventTally:
             n_duplicates=len(filled) - len(np.unique(filled)),
             n_mu_unknown=int(np.count_nonzero(~np.isfinite(mu))),
             n_mu_negative=int(np.count_nonzero(mu < 0)),
-            mu_correlation=_correlation(mu[is_known], self.column("sum_et")[is_known]),
+            mu_correlation=_correlation(known, self.column("sum_et")[is_known]),
             n_negative_weights=int(np.count_nonzero(weight < 0)),
             weight_sum=float(weight.sum()),
             weight_sum_abs=float(np.abs(weight).sum()),
             n_effective=float(weight.sum()) ** 2 / squares if squares else 0.0,
             ring_hits=tuple(tuple(int(n) for n in row) for row in hits.sum(axis=2)),
             sector_hits=tuple(tuple(int(n) for n in row) for row in hits.sum(axis=1)),
+            highest_mu=highest,
+            next_mu=below,
         )
 
 

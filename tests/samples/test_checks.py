@@ -122,9 +122,14 @@ def with_value(value: float, n: int) -> Any:
         ({"phi": lambda phi: np.round(36 + phi * 36 / np.pi)}, "phi_beyond_turn", "beyond a turn"),
         ({"phi": lambda phi: np.round(phi)}, "phi_whole", "every φ is a whole number"),
         ({"eta": lambda eta: 40 * eta}, "eta_beyond", "from -90 to 90"),
+        ({"eta": with_value(-10, 40)}, "eta_beyond", "from -10 to 2.25"),
         ({"em": lambda em: 0 * em, "had": lambda had: 0 * had}, "empty_events", "none of its 120"),
         ({"em": with_value(-999, 40)}, "sentinel", "numbers of 'em' are exactly -999"),
+        ({"em": with_value(-999, 1)}, "sentinel", "1 number of 'em' is exactly -999"),
         ({"had": with_value(9999, 3)}, "sentinel", "numbers of 'had' are exactly 9999"),
+        ({"had": with_value(-32768, 3)}, "sentinel", "numbers of 'had' are exactly -32768"),
+        ({"em": lambda em: with_value(999, 40)(np.where(em > 25, 40 * em, em))}, "sentinel", "999"),
+        ({"mu": with_value(9999, 3)}, "sentinel", "μ is 9999 in 3 events, and at most"),
         ({"mu": with_value(-1, 6)}, "mu_negative", "μ is below 0 in 6 of 120"),
     ],
 )
@@ -148,10 +153,13 @@ def test_what_cannot_be_physics_is_an_error_unless_allowed(
         ({"em": lambda em: 1e3 * em, "had": lambda had: 1e3 * had}, "magnitude", "per interaction"),
         ({"em": lambda em: 1e-3 * em, "had": lambda e: 1e-3 * e}, "magnitude", "per interaction"),
         ({"had": lambda had: 0 * had}, "layer_silent", "layer 'had' has no energy"),
+        ({"had": lambda had: 1e-3 * had}, "layers_apart", "GeV on average in layer 'had' and"),
+        ({"eta": np.round}, "eta_whole", "every η is a whole number, from -2 to 2"),
+        ({"em": lambda em: np.maximum(em, 1.0)}, "repeated_value", "are exactly 1"),
         ({"em": lambda em: em - 3.0}, "negative_energy", "Σ|E| is below 0"),
         ({"mu": with_value(np.nan, 6)}, "mu_unknown", "in 6 of 120 events"),
         ({"mu": lambda mu: mu[::-1].copy()}, "mu_unrelated", "not correlated"),
-        ({"em": lambda em: np.minimum(em, 4.0)}, "repeated_maximum", "exactly 4, its largest"),
+        ({"em": lambda em: np.minimum(em, 4.0)}, "repeated_value", "exactly 4, its largest"),
     ],
 )
 def test_what_may_be_a_mistake_is_a_warning_with_numbers(
@@ -160,6 +168,48 @@ def test_what_may_be_a_mistake_is_a_warning_with_numbers(
     found, _ = examined(doctored(**changes))
     assert name in names(found, is_error=False)
     assert any(said in finding.message for finding in judge(found))
+
+
+def test_energies_too_large_for_any_pileup_where_mu_is_not_known(examined: Any) -> None:
+    columns = cells(scale=70)
+    found, _ = examined({**columns, "mu": np.full(N_EVENTS, np.nan)})
+    assert names(found) == ["magnitude"]
+    assert "GeV per unit of η, that of" in found[0].message
+
+
+def test_towers_that_an_event_has_twice(examined: Any) -> None:
+    columns = cells()
+    for name in ("eta", "phi", "em", "had"):
+        columns[name] = np.concatenate([columns[name], columns[name][:, :30]], axis=1)
+    found, _ = examined(columns)
+    assert names(found) == ["towers_twice"]
+    assert "20.0% of the" in found[0].message
+
+
+def test_layers_that_the_card_does_not_name(examined: Any) -> None:
+    columns = cells()
+    index = np.broadcast_to(np.arange(len(CELLS)) % 10, columns["em"].shape).astype(np.float64)
+    options = {"layers": {"em": [0, 1, 2, 3], "had": [4, 5, 6, 7, 8]}, "energy": "e"}
+    found, _ = examined(
+        {**columns, "e": columns["em"], "index": index},
+        Grid(GRID.eta_edges, 1, name="rings"),
+        options={**options, "layer_index": "index"},
+    )
+    total = columns["em"].sum()
+    left_out = columns["em"][index == 9].sum()
+    assert names(found) == ["layers_left_out"]
+    assert f"{left_out / total:.1%} of the cells' Σ|E|" in found[0].message
+    assert "(index 9)" in found[0].message
+
+
+def test_nothing_left_by_the_zero_suppression(tmp_path: Path, card_values: dict[str, Any]) -> None:
+    write(tmp_path / "sample.root", cells())
+    card = card_of(tmp_path, card_values)
+    reader = card.open(card.input_files())
+    with pytest.raises(ImplausibleInputError, match="zero suppression leaves no cell"):
+        ingest(
+            reader, GRID, tmp_path / "s.h5", domain="mc", card=card, inputs=[], zero_suppression=500
+        )
 
 
 def test_events_that_are_repeated_are_counted(examined: Any) -> None:
@@ -217,7 +267,12 @@ def test_layers_and_rings_that_one_domain_lacks(examined: Any) -> None:
     ringless = cells(2)
     ringless["em"][:, CELLS[:, 0] > 2] = 0
     (found,) = check_pair(mc, examined(ringless)[1], GRID)
-    assert "1 rings of 'em' have no energy in data (η = 2.25)" in found.message
+    assert "1 ring of 'em' with no hits in data (η = 2.25), but" in found.message
+    thinned = cells(2)
+    thinned["em"][:, CELLS[:, 0] > 1] *= np.random.default_rng(1).random((N_EVENTS, 36)) < 0.1
+    (found,) = check_pair(mc, examined(thinned)[1], GRID)
+    assert found.message.startswith("3 rings of 'em' with 4")
+    assert "but 4,320 in mc" in found.message
 
 
 def test_a_mu_that_counts_something_else_is_not_matched(examined: Any) -> None:
@@ -227,6 +282,9 @@ def test_a_mu_that_counts_something_else_is_not_matched(examined: Any) -> None:
     (found,) = check_profiles(mc, data, cells()["mu"], np.round(half["mu"] / 2))
     assert found.name == "mu_counts_else"
     assert "--match-mu" not in str(found)
+    none = np.zeros(N_EVENTS)
+    (found,) = check_profiles(mc, examined({**half, "mu": none})[1], cells()["mu"], none)
+    assert found.name == "mu_counts_else"
     lower = examined({**cells(2, scale=0.5), "mu": np.round(half["mu"] / 2)})[1]
     (found,) = check_profiles(mc, lower, cells()["mu"], np.round(half["mu"] / 2))
     assert found.name == "mu_apart"

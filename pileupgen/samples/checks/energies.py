@@ -21,6 +21,13 @@ _MUCH_NEGATIVE = 0.2
 _MANY_EMPTY = 0.05
 _PER_INTERACTION = (0.05, 500.0)
 """GeV of E_T per interaction and unit of η; at 13 TeV it is about 5."""
+_PILEUP = 10.0
+_PER_PILEUP = 50.0
+"""From so many interactions on, one hard scatter does not lift the mean above this."""
+_PER_ETA = 2500.0
+"""GeV of E_T per unit of η where μ is not known: 500 interactions, or central lead on lead."""
+_LEFT_OUT = 0.01
+_LAYERS_APART = 100.0
 _HIT_ENERGY = (0.01, 300.0)
 """GeV, mean of the cells with energy."""
 
@@ -65,9 +72,18 @@ def check_energies(
             f"{where}: {census.n_empty:,} of {summary.n_events:,} events have no energy",
             "If they were not read out, leave them out of the file.",
         )
+    if not any(summary.occupancy):
+        yield Finding(
+            "empty_events",
+            f"{where}: the zero suppression leaves no cell with energy in its "
+            f"{summary.n_events:,} events",
+            "Lower preprocess.zero_suppression, which is in GeV, or set it to 0.",
+            is_error=True,
+        )
+        return
     after, suppressed = sum(summary.energy), sum(summary.energy_suppressed)
     outside = sum(summary.energy_outside)
-    if suppressed > _MUCH_SUPPRESSED * (after + suppressed):
+    if after + suppressed > 0 and suppressed > _MUCH_SUPPRESSED * (after + suppressed):
         yield Finding(
             "suppressed",
             f"{where}: zero suppression took {suppressed / (after + suppressed):.1%} of the energy",
@@ -75,7 +91,7 @@ def check_energies(
         )
     # Images are drawn on a grid of their own, which the card or the format says.
     bearable = _IMAGE_OUTSIDE if card.format in PLACELESS else _MUCH_OUTSIDE
-    if outside > bearable * (after + suppressed + outside):
+    if after + suppressed + outside > 0 and outside > bearable * (after + suppressed + outside):
         yield Finding(
             "outside",
             f"{where}: {outside / (after + suppressed + outside):.1%} of the energy is outside the "
@@ -96,33 +112,62 @@ def check_energies(
             f"{where}: {negative / absolute:.1%} of the towers' Σ|E| is below 0",
             "Noise is; if the sample has none, another branch was read as energy.",
         )
+    left_out = census.towers.left_out
+    if sum(left_out.values()) > _LEFT_OUT * (absolute + sum(left_out.values())):
+        share = sum(left_out.values()) / (absolute + sum(left_out.values()))
+        names = sorted(left_out, key=lambda name: -left_out[name])
+        yield Finding(
+            "layers_left_out",
+            f"{where}: {share:.1%} of the cells' Σ|E| is in layers that the card does not name "
+            f"({', '.join([*names[:3], '…'] if len(names) > 3 else names)})",
+            "Add them to a layer of the card, unless they are meant to be left out.",
+        )
     yield from _magnitude(summary, card, grid, where)
 
 
 def _magnitude(summary: IngestSummary, card: DataCard, grid: Grid, where: str) -> Iterator[Finding]:
-    hint = f"The card says units.energy: {card.unit}; correct it if the files are in another unit."
-    if card.format == "calochallenge":
+    if not summary.is_transverse:
         return
-    width = float(grid.eta_edges[-1] - grid.eta_edges[0])
+    hint = f"The card says units.energy: {card.unit}; correct it if the files are in another unit."
+    density = summary.mean_sum_et / float(grid.eta_edges[-1] - grid.eta_edges[0])
     low, high = _PER_INTERACTION
-    per_interaction = summary.mean_sum_et / max(summary.mean_mu, 1.0) / width
-    if summary.mean_mu >= 1 and not low < per_interaction < high:
+    if summary.mean_mu >= 1:
+        density /= summary.mean_mu
+        if not low < density < (_PER_PILEUP if summary.mean_mu >= _PILEUP else high):
+            yield Finding(
+                "magnitude",
+                f"{where}: ⟨ΣE_T⟩ is {density:.3g} GeV per interaction and unit of η; pileup at "
+                "the LHC has about 5 GeV",
+                hint,
+            )
+            return
+    elif density > _PER_ETA:
         yield Finding(
             "magnitude",
-            f"{where}: ⟨ΣE_T⟩ is {per_interaction:.3g} GeV per interaction and unit of η; pileup "
-            "at the LHC has about 5 GeV",
+            f"{where}: ⟨ΣE_T⟩ is {density:.4g} GeV per unit of η, that of {density / 5:,.0f} "
+            "interactions at the LHC",
             hint,
         )
         return
-    n_cells = grid.n_eta * grid.n_phi
-    n_filled = sum(summary.occupancy) * n_cells
-    mean = sum(summary.energy) / n_filled if n_filled > 0 else 0.0
+    n_filled = np.array(summary.occupancy) * grid.n_eta * grid.n_phi
+    mean = sum(summary.energy) / n_filled.sum()
     low, high = _HIT_ENERGY
-    if n_filled > 0 and not low < mean < high:
+    if not low < mean < high:
         yield Finding(
             "magnitude",
             f"{where}: cells with energy have {mean:.3g} GeV on average",
             f"{hint} Images normalised to 1 are taken as they are.",
+        )
+    has_hits = n_filled > 0
+    hits = np.array(summary.energy)[has_hits] / n_filled[has_hits]
+    names = np.array(grid.layers)[has_hits]
+    if hits.min() > 0 and hits.max() > _LAYERS_APART * hits.min():
+        least, most = int(hits.argmin()), int(hits.argmax())
+        yield Finding(
+            "layers_apart",
+            f"{where}: cells with energy have {hits[least]:.3g} GeV on average in layer "
+            f"'{names[least]}' and {hits[most]:.3g} GeV in layer '{names[most]}'",
+            "One of the layers may be in another unit, or be another quantity.",
         )
 
 

@@ -15,7 +15,11 @@ from pileupgen.samples.summary import IngestSummary
 _REPEATED = 5
 _CONTINUOUS = 0.5
 """Share of distinct energies above which a layer's are not a few values over and over."""
+_MATTERS = 0.005
+"""Share of a layer's energy above which a repeated value is told."""
 _NINES = re.compile(r"9{2,}")
+_FAR_MU = 3.0
+"""The largest μ of several events is told if it is so many times any other."""
 _FEW_EFFECTIVE = 0.1
 _UNRELATED_SIGMA = 3.0
 _UNRELATED_EVENTS = 100
@@ -46,41 +50,55 @@ def check_sentinels(census: Census, card: DataCard, where: str) -> Iterator[Find
     """Yield energies that are repeated bit for bit and stand for something else."""
     gev = {"GeV": 1.0, "MeV": 1e-3, "TeV": 1e3}[card.unit]
     towers = census.towers
-    for layer, low, high, distinct in zip(
-        towers.layers, towers.lowest, towers.highest, towers.distinct, strict=True
+    for layer, low, high, often, distinct, total in zip(
+        towers.layers,
+        towers.lowest,
+        towers.highest,
+        towers.frequent,
+        towers.distinct,
+        towers.absolute,
+        strict=True,
     ):
-        for extreme in (low, high):
-            value, count = extreme[0] / gev, extreme[1]
-            if count < 2:
-                continue
-            is_nines = _is_nines(value)
-            is_repeated = count >= _REPEATED and distinct > _CONTINUOUS
-            if is_nines or (is_repeated and value < 0):
+        is_continuous = distinct > _CONTINUOUS
+        for energy, count in dict([_spike(often), low, high]).items():
+            value, is_repeated = energy / gev, count >= _REPEATED and is_continuous
+            numbers = f"{count:,} number{'s' if count > 1 else ''} of '{layer}'"
+            if _is_missing(value, count, is_continuous=is_continuous):
                 yield Finding(
                     "sentinel",
-                    f"{where}: {count:,} numbers of '{layer}' are exactly {value:g}",
+                    f"{where}: {numbers} {'are' if count > 1 else 'is'} exactly {value:g}",
                     "That stands for a missing value: leave such cells or events out of the file.",
                     is_error=True,
                 )
-            elif is_repeated and _is_far_out(extreme, towers.absolute, towers.layers, layer):
+            elif is_repeated and abs(energy) * count > _MATTERS * total:
+                end = ", its largest" if energy == high[0] else ""
                 yield Finding(
-                    "repeated_maximum",
-                    f"{where}: {count:,} numbers of '{layer}' are exactly {value:g}, its largest",
-                    "If that stands for a missing value, leave it out; saturated cells stay so.",
+                    "repeated_value",
+                    f"{where}: {numbers} are exactly {value:g}{end}",
+                    "If that stands for a missing value, leave it out; saturated cells, and values "
+                    "that are clipped from below, stay so.",
                 )
+
+
+def _spike(often: Sequence[Extreme]) -> Extreme:
+    """The most frequent value where it is far more frequent than any other."""
+    if not often or (len(often) > 1 and often[0][1] < _REPEATED * often[1][1]):
+        return 0.0, 0
+    return often[0]
+
+
+def _is_missing(value: float, count: int, *, is_continuous: bool) -> bool:
+    if value > 0:
+        return count > 1 and _is_nines(value)
+    if not is_continuous:
+        return count > 1 and _is_nines(value)
+    is_whole = value == round(value) and count > 1
+    return value < 0 and (_is_nines(value) or is_whole or count >= _REPEATED)
 
 
 def _is_nines(value: float) -> bool:
     whole = round(abs(value))
     return abs(abs(value) - whole) < 1e-5 * whole and bool(_NINES.fullmatch(str(whole)))
-
-
-def _is_far_out(
-    extreme: Extreme, absolute: Sequence[float], layers: Sequence[str], layer: str
-) -> bool:
-    """Whether what is repeated makes up a part of the layer's energy that matters."""
-    total = absolute[layers.index(layer)]
-    return total > 0 and abs(extreme[0]) * extreme[1] > 0.005 * total
 
 
 def check_mu(summary: IngestSummary, census: Census, where: str) -> Iterator[Finding]:
@@ -100,6 +118,16 @@ def check_mu(summary: IngestSummary, census: Census, where: str) -> Iterator[Fin
             f"{where}: μ is unknown (NaN or infinite) in {census.n_mu_unknown:,} of "
             f"{summary.n_events:,} events",
             "They are kept, marked NaN, and left out where profiles of μ are compared or matched.",
+        )
+    largest, count = census.highest_mu
+    is_count = summary.units == () and summary.is_transverse
+    if is_count and largest > _FAR_MU * census.next_mu > 0 and (count > 1 or _is_nines(largest)):
+        yield Finding(
+            "sentinel",
+            f"{where}: μ is {largest:g} in {count:,} events, and at most {census.next_mu:g} in all "
+            "others",
+            "That stands for a missing value: write NaN there, or leave such events out.",
+            is_error=True,
         )
     has_meaning = n_known >= _UNRELATED_EVENTS and summary.units == ()
     if has_meaning and abs(census.mu_correlation) < _UNRELATED_SIGMA / np.sqrt(n_known):

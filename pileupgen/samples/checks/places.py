@@ -14,7 +14,8 @@ from pileupgen.samples.checks.finding import Finding
 
 PLACELESS = ("hdf5", "calochallenge", "features", "jetnet")
 """Formats whose files say nothing of places in η and φ: the card or the format does."""
-_ETA_LIMIT = 10.0
+_ETA_LIMIT = 8.0
+_FEW_TWICE = 0.05
 FEW_HITS = 20
 """Hits that a ring or sector would have to have by chance, for none to say anything."""
 _SILENT_PHI = 1 / 8
@@ -49,6 +50,20 @@ def check_places(census: Census, card: DataCard, where: str) -> Iterator[Finding
             "No calorimeter reaches there: an index, an angle in degrees or a missing value is no "
             "pseudorapidity.",
             is_error=True,
+        )
+    elif census.towers.is_eta_whole and high > low:
+        yield Finding(
+            "eta_whole",
+            f"{where}: every η is a whole number, from {low:g} to {high:g}",
+            "An index is no pseudorapidity, unless the towers are that wide.",
+        )
+    n_looked_at, n_twice = census.towers.n_looked_at, census.towers.n_twice
+    if n_twice > _FEW_TWICE * n_looked_at:
+        yield Finding(
+            "towers_twice",
+            f"{where}: {n_twice / n_looked_at:.1%} of the {n_looked_at:,} towers looked at are in "
+            "place and energy another tower of their event",
+            "Their energy counts twice: leave the copies out of the file.",
         )
 
 

@@ -17,7 +17,11 @@ from pileupgen.samples.summary import IngestSummary
 
 _SCALE_ERROR = 100.0
 _FAR_APART = 2.0
-_EM_APART = 0.3
+_SUM_APART = 1.5
+_SPREAD_APART = 2.5
+_LAYER_APART = 0.3
+_FEW_TIMES = 5.0
+"""A ring or sector with so many times fewer hits than the whole layer has is as good as silent."""
 _LOSS_APART = 0.1
 _MU_APART = 0.1
 _MU_ALARM = 1e-3
@@ -95,7 +99,7 @@ def check_profiles(
         f"the μ profiles differ (⟨μ⟩ = {mc.mean_mu:.2f} and {data.mean_mu:.2f}, "
         f"Kolmogorov-Smirnov p = {p_value:.1e})"
     )
-    if _counts_something_else(mc, data):
+    if counts_something_else(mc, data):
         found = Finding(
             "mu_counts_else",
             f"{differ}, but ⟨ΣE_T⟩ ({mc.mean_sum_et:.4g} and {data.mean_sum_et:.4g} GeV) and the "
@@ -113,47 +117,56 @@ def check_profiles(
     return [found]
 
 
-def _counts_something_else(mc: IngestSummary, data: IngestSummary) -> bool:
+def counts_something_else(mc: IngestSummary, data: IngestSummary) -> bool:
     """Whether μ differs between domains while neither ΣE_T nor the occupancy follows it."""
-    pairs = (
-        (mc.mean_mu, data.mean_mu),
-        (mc.mean_sum_et, data.mean_sum_et),
-        (float(np.mean(mc.occupancy)), float(np.mean(data.occupancy))),
-    )
-    if any(not (a > 0 and b > 0) for a, b in pairs):
-        return False
-    of_mu, *others = (abs(float(np.log(a / b))) for a, b in pairs)
+    others = [
+        abs(float(np.log(a / b))) if a > 0 and b > 0 else np.inf
+        for a, b in (
+            (mc.mean_sum_et, data.mean_sum_et),
+            (float(np.mean(mc.occupancy)), float(np.mean(data.occupancy))),
+        )
+    ]
+    low, high = sorted((mc.mean_mu, data.mean_mu))
+    of_mu = float(np.log(high / low)) if low > 0 else np.inf
+    if not np.isfinite(of_mu):
+        return high >= 1 and all(other < _MU_APART for other in others)
     return of_mu > _MU_APART and all(other < of_mu / 3 for other in others)
 
 
 def _scales(mc: IngestSummary, data: IngestSummary, grid: Grid) -> Iterator[Finding]:
+    pairs = [("⟨ΣE_T⟩", mc.mean_sum_et, data.mean_sum_et)]
+    far, unit = _SUM_APART, " GeV"
+    hint = (
+        "So large a difference is more than a detector's response: compare selections, pileup, "
+        "geometry and units of the two cards."
+    )
     if grid.units is not None:
         pairs = [
             (f"the spread of {name}", first, second)
             for name, first, second in zip(grid.layers, mc.sd, data.sd, strict=True)
         ]
-    else:
-        pairs = [("⟨ΣE_T⟩", mc.mean_sum_et, data.mean_sum_et)]
+        far, unit = _SPREAD_APART, ""
+        hint = "Compare selections and units, and which columns the two cards name."
     for what, first, second in pairs:
-        if not (first > 0 and second > 0):
-            continue
-        ratio = max(first, second) / min(first, second)
-        if ratio >= _SCALE_ERROR:
+        low, high = sorted((first, second))
+        if low == 0 < high:
+            yield Finding(
+                "far_apart",
+                f"{what} is {first:.4g}{unit} in mc and {second:.4g}{unit} in data",
+                "What does not vary in one domain cannot be translated: correct the card.",
+            )
+        elif low > 0 and high >= _SCALE_ERROR * low:
             yield Finding(
                 "energy_scale",
-                f"{what} is {first:.4g} in mc and {second:.4g} in data, a factor of {ratio:.3g} "
-                "apart",
+                f"{what} is {first:.4g} in mc and {second:.4g} in data, a factor of "
+                f"{high / low:.3g} apart",
                 "One of the cards has another unit than its files: correct units.energy (or the "
                 "features' units).",
                 is_error=True,
             )
-        elif ratio >= _FAR_APART and grid.units is None:
-            yield Finding(
-                "far_apart",
-                f"{what} is {first:.4g} GeV in mc and {second:.4g} GeV in data",
-                "So large a difference is more than a detector's response: compare selections, "
-                "pileup, geometry and units of the two cards.",
-            )
+        elif low > 0 and high >= far * low:
+            what = f"{what} is {first:.4g}{unit} in mc and {second:.4g}{unit} in data"
+            yield Finding("far_apart", what, hint)
 
 
 def _apart(mc: IngestSummary, data: IngestSummary) -> Iterator[Finding]:
@@ -166,14 +179,17 @@ def _apart(mc: IngestSummary, data: IngestSummary) -> Iterator[Finding]:
                 "Compare the thresholds of the two samples; zero suppression may lie between them.",
             )
     totals = [sum(summary.energy) for summary in (mc, data)]
-    if "em" in mc.layers and len(mc.layers) > 1 and min(totals) > 0:
-        place = mc.layers.index("em")
-        first, second = mc.energy[place] / totals[0], data.energy[place] / totals[1]
-        if abs(first - second) > _EM_APART:
+    if min(totals) > 0:
+        shares = np.array([mc.energy, data.energy]) / np.array(totals)[:, None]
+        # Where there are two layers, one says what the other does.
+        apart = int(np.abs(shares[0] - shares[1]).argmax())
+        first, second = (float(share) for share in shares[:, apart])
+        if abs(first - second) > _LAYER_APART:
             yield Finding(
                 "far_apart",
-                f"the EM fraction is {first:.3f} in mc and {second:.3f} in data",
-                "Two layers may be exchanged in one of the cards.",
+                f"layer '{mc.layers[apart]}' has {first:.1%} of the energy in mc and {second:.1%} "
+                "in data",
+                "Two layers may be exchanged in one of the cards, or one be in another unit.",
             )
     for name, what in (
         ("energy_suppressed", "zero suppression took"),
@@ -197,31 +213,39 @@ def _share(summary: IngestSummary, name: str) -> float:
 
 
 def _silent_in_one(mc: Census, data: Census, grid: Grid) -> Iterator[Finding]:
+    """Yield layers, rings and sectors without hits in one domain, or with far fewer."""
+    hint = (
+        "Correct the card's layers or the geometry; what one detector lacks, dead_regions takes "
+        "out of both."
+    )
     for index, layer in enumerate(grid.layers):
-        rings = np.array([mc.ring_hits[index], data.ring_hits[index]])
-        sectors = np.array([mc.sector_hits[index], data.sector_hits[index]])
-        for kind, hits in (("ring", rings), ("sector", sectors)):
-            for domain, other in ((0, 1), (1, 0)):
-                lacks = np.flatnonzero((hits[domain] == 0) & (hits[other] >= FEW_HITS))
-                if not len(lacks):
+        for kind, of_mc, of_data in (
+            ("ring", mc.ring_hits[index], data.ring_hits[index]),
+            ("φ sector", mc.sector_hits[index], data.sector_hits[index]),
+        ):
+            hits = np.array([of_mc, of_data], dtype=np.float64)
+            for here, there in ((0, 1), (1, 0)):
+                names = ("mc", "data")[here], ("mc", "data")[there]
+                if not hits[here].any() or not hits[there].any():
+                    if kind == "ring" and hits[there].sum() >= FEW_HITS:
+                        what = f"layer '{layer}' has no energy in {names[0]}"
+                        n_hits = f"{int(hits[there].sum()):,} hits in {names[1]}"
+                        yield Finding("silent_in_one", f"{what}, but {n_hits}", hint)
                     continue
-                here, there = ("mc", "data")[domain], ("mc", "data")[other]
-                if len(lacks) == hits.shape[1]:
-                    what = f"layer '{layer}' has no energy in {here}"
-                elif kind == "ring":
-                    what = (
-                        f"{len(lacks)} rings of '{layer}' have no energy in {here} "
-                        f"({named_rings(lacks, grid)})"
-                    )
-                else:
-                    what = (
-                        f"{len(lacks)} φ sectors of '{layer}' have no energy in {here} (φ = "
-                        f"{grid.phi_centres[lacks[0]]:.2f}{', …' if len(lacks) > 1 else ''})"
-                    )
-                if kind == "ring" or len(lacks) < hits.shape[1]:
-                    yield Finding(
-                        "silent_in_one",
-                        f"{what}, but {int(hits[other][lacks].sum()):,} hits in {there}",
-                        "Correct the card's layers or the geometry; what one detector lacks, "
-                        "dead_regions takes out of both.",
-                    )
+                expected = hits[there] * hits[here].sum() / hits[there].sum()
+                lacks = (hits[there] >= FEW_HITS) & (expected >= FEW_HITS)
+                lacks &= hits[here] * _FEW_TIMES < expected
+                lacks |= (hits[here] == 0) & (hits[there] >= FEW_HITS)
+                if not lacks.any():
+                    continue
+                found = np.flatnonzero(lacks)
+                first = f"φ = {grid.phi_centres[found[0]]:.2f}{', …' if len(found) > 1 else ''}"
+                place = named_rings(found, grid) if kind == "ring" else first
+                n_here, n_there = (int(hits[domain][lacks].sum()) for domain in (here, there))
+                yield Finding(
+                    "silent_in_one",
+                    f"{len(found)} {kind}{'s' if len(found) > 1 else ''} of '{layer}' with "
+                    f"{f'{n_here:,}' if n_here else 'no'} hits in {names[0]} ({place}), but "
+                    f"{n_there:,} in {names[1]}",
+                    hint,
+                )

@@ -127,9 +127,14 @@ class TreeReader(FileReader[RootTree]):
                 with np.errstate(over="ignore", invalid="ignore"):
                     energy[:, layer] = columns[name] * scale
                 require_sane_energies(energy[:, layer], name, offsets, where)
+            left_out: dict[str, float] = {}
             if options.layer_index is not None:
-                layer_of = self._layer_of(columns[options.layer_index])
+                index = columns[options.layer_index]
+                layer_of = self._layer_of(index)
                 kept = layer_of >= 0
+                size = np.abs(energy[:, 0], dtype=np.float64)
+                for value in np.unique(index[~kept]):
+                    left_out[f"{options.layer_index} {value:g}"] = float(size[index == value].sum())
                 one = energy[kept, 0]
                 energy = np.zeros((len(one), len(self.layers)), dtype=np.float32)
                 energy[np.arange(len(one)), layer_of[kept]] = one
@@ -142,6 +147,7 @@ class TreeReader(FileReader[RootTree]):
                 layers=self.layers,
                 mu=read_mu(self._mu, mu, begin, end, where),
                 event_id=np.arange(first_id + begin, first_id + end, dtype=np.int64),
+                left_out=left_out,
             )
 
     def _layer_of(self, index: NDArray[Any]) -> NDArray[np.int64]:
