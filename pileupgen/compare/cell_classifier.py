@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from torch.nn import functional
 from pileupgen.calo.geometry import Grid
 from pileupgen.compare.results import TwoSampleTest
 from pileupgen.compare.two_sample import cross_fitted_test, labels_and_weights
+from pileupgen.progress import Advance, silent
 
 Floats = NDArray[np.float64]
 
@@ -82,7 +82,7 @@ def cell_test(
     max_epochs: int = 15,
     max_seconds: float = 60.0,
     device: str = "cpu",
-    advance: Callable[[int], object] | None = None,
+    advance: Advance = silent,
 ) -> TwoSampleTest:
     """Two-sample test on cells, cross-fitted and early stopped.
 
@@ -102,7 +102,7 @@ def cell_test(
         Time for all folds and seeds together; a training that runs out of its share ends early.
     device : str
         Torch device.
-    advance : callable, optional
+    advance : callable
         Called with 1 after each seed.
     """
     inputs = _inputs(np.concatenate([x, y]), grid)

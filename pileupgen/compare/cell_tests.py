@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from pileupgen.compare.resampling import Samples
 from pileupgen.compare.results import TwoSampleTest
 from pileupgen.compare.selection import Rows, Selection
 from pileupgen.measure.sample import Sample
+from pileupgen.progress import Advance
 from pileupgen.samples.store import ImageStore
 
 MAX_CELL_EVENTS = 2000
@@ -28,7 +29,7 @@ def cell_tests(
     *,
     seed: int,
     device: str,
-    advance: Callable[[int], object],
+    advance: Advance,
 ) -> dict[str, TwoSampleTest]:
     """Test reference, source, translated and controls by a network on their images.
 

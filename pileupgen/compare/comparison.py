@@ -31,6 +31,7 @@ from pileupgen.compare.source_correlation import (
 from pileupgen.measure.bootstrap import Estimate, effective_size
 from pileupgen.measure.features import kind_of, observables_of
 from pileupgen.parallel import Executor, Serial
+from pileupgen.progress import Advance, silent
 
 Floats = NDArray[np.float64]
 
@@ -53,7 +54,7 @@ def compare(
     notes: tuple[str, ...] = (),
     controls: Sequence[ControlSample] = (),
     executor: Executor | None = None,
-    advance: Callable[[int], object] | None = None,
+    advance: Advance = silent,
 ) -> Comparison:
     """Compare reference, source and translated samples with the target.
 
@@ -86,18 +87,17 @@ def compare(
         Translations that stay in one domain.
     executor : Executor, optional
         Where samples are compared; the numbers do not depend on it.
-    advance : callable, optional
+    advance : callable
         Called with 1 after each of :func:`n_steps` steps.
 
     Returns
     -------
     Comparison
     """
-    tick = advance if advance is not None else _ignore
     executor = executor or Serial()
     target = samples.target
     draws = Draws.of(samples, source_of, n_bootstrap, seed)
-    table = DistanceTable.of(samples, draws, tick, executor)
+    table = DistanceTable.of(samples, draws, advance, executor)
     enough = min(map(len, (target, samples.source, samples.translated))) >= MIN_TEST_EVENTS
     if n_seeds and not enough:
         notes = (*notes, f"fewer than {MIN_TEST_EVENTS} events: no two-sample test")
@@ -115,9 +115,9 @@ def compare(
             image_pairs,
         ),
     }
-    tick(1)
+    advance(1)
     tests = (
-        compare_rows(target, samples.rows(), n_seeds, seed, n_bootstrap, executor, tick)
+        compare_rows(target, samples.rows(), n_seeds, seed, n_bootstrap, executor, advance)
         if tested
         else {}
     )
@@ -161,7 +161,7 @@ def compare(
                 n_seeds=n_seeds if tested else 0,
                 seed=seed,
                 executor=executor,
-                tick=tick,
+                tick=advance,
             ),
         ),
         verdicts={name: judge(target, parts[0]) for name, parts in samples.rows().items()},
@@ -189,7 +189,3 @@ def _null_control(samples: Samples, source_of: NDArray[np.int64], draws: Draws) 
         return None
     other = samples.source.blocks[(source_of + n // 2) % n]
     return block_source_correlation(other, samples.translated.blocks, draws.rows["translated"][0])
-
-
-def _ignore(_: int) -> None:
-    pass

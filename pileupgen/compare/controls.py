@@ -28,6 +28,7 @@ from pileupgen.errors import StoreError
 from pileupgen.measure.bootstrap import UNKNOWN, effective_size, estimate
 from pileupgen.measure.sample import Sample
 from pileupgen.parallel import Executor
+from pileupgen.progress import Advance
 from pileupgen.samples.store import ImageStore
 
 Floats = NDArray[np.float64]
@@ -185,7 +186,7 @@ def judge_controls(
     n_seeds: int,
     seed: int,
     executor: Executor,
-    tick: Callable[[int], object],
+    tick: Advance,
 ) -> dict[str, Control]:
     """Compare each control as the row that it takes the place of.
 
@@ -225,7 +226,7 @@ def _judge(
     n_seeds: int,
     seed: int,
     executor: Executor,
-    tick: Callable[[int], object],
+    tick: Advance,
 ) -> Control:
     selected, sample = control.selected, control.sample
     replaces = selected.replaces

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from pileupgen.measure.bootstrap import Estimate, estimate
 from pileupgen.measure.sample import Sample
 from pileupgen.parallel import Executor, Serial
 from pileupgen.parallel.threads import Map
+from pileupgen.progress import Advance, silent
 
 Floats = NDArray[np.float64]
 
@@ -41,7 +42,7 @@ class DistanceTable:
         cls,
         samples: Samples,
         draws: Draws,
-        advance: Callable[[int], object] | None = None,
+        advance: Advance = silent,
         executor: Executor | None = None,
     ) -> DistanceTable:
         """Measure the samples; ``advance`` is called with 1 after each observable."""
@@ -62,8 +63,7 @@ class DistanceTable:
         for key, of_rows in zip(target.observables, found, strict=True):
             for name, values in of_rows.items():
                 distances[name][key] = values
-            if advance is not None:
-                advance(1)
+            advance(1)
         return cls(distances, constant)
 
     def estimates(self, row: str) -> dict[str, Estimate]:

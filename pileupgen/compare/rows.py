@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,6 +25,7 @@ from pileupgen.measure.sample import Sample
 from pileupgen.measure.showers import ShowerSet, data_set_of
 from pileupgen.parallel import Executor
 from pileupgen.parallel.threads import one_blas_thread
+from pileupgen.progress import Advance
 
 Floats = NDArray[np.float64]
 
@@ -113,7 +114,7 @@ def compare_rows(
     seed: int,
     n_bootstrap: int,
     executor: Executor,
-    tick: Callable[[int], object],
+    tick: Advance,
 ) -> dict[str, RowTests]:
     """Test the samples of all rows against the target.
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from pileupgen.compare.results import TwoSampleTest
 from pileupgen.measure.bootstrap import effective_size
+from pileupgen.progress import Advance, silent
 
 Floats = NDArray[np.float64]
 Predict = Callable[[NDArray[np.int64], NDArray[np.int64], int], Floats]
@@ -30,7 +31,7 @@ def feature_test(
     *,
     n_seeds: int = 3,
     seed: int = 0,
-    advance: Callable[[int], object] | None = None,
+    advance: Advance = silent,
 ) -> TwoSampleTest:
     """Two-sample test by gradient boosting on observables, cross-fitted.
 
@@ -44,7 +45,7 @@ def feature_test(
         Repeats with other folds.
     seed : int
         First seed.
-    advance : callable, optional
+    advance : callable
         Called with 1 after each seed.
     """
     features = quantile_codes(np.concatenate([x, y]), MAX_BINS)
@@ -186,7 +187,7 @@ def cross_fitted_test(
     n_seeds: int,
     seed: int,
     n_folds: int = N_FOLDS,
-    advance: Callable[[int], object] | None = None,
+    advance: Advance = silent,
 ) -> TwoSampleTest:
     """Run a classifier over folds and seeds and summarise its judgements.
 
@@ -203,7 +204,7 @@ def cross_fitted_test(
         Repeats and the first seed.
     n_folds : int
         Parts of the events; each is judged by a classifier trained on the others.
-    advance : callable, optional
+    advance : callable
         Called with 1 after each seed.
     """
     aucs, jsds = [], []
@@ -217,8 +218,7 @@ def cross_fitted_test(
             jsd.append(_calibrated_jsd(scores[test], is_second[test], weight[test], rng))
         aucs.append(float(np.mean(auc)))
         jsds.append(float(np.mean(jsd)))
-        if advance is not None:
-            advance(1)
+        advance(1)
     n_first = effective_size(weight[~is_second])
     n_second = effective_size(weight[is_second])
     return TwoSampleTest(

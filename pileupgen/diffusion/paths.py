@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from pileupgen.diffusion.settings import CLEAN
 from pileupgen.diffusion.solvers import solve
 from pileupgen.errors import ConfigError
 from pileupgen.models.codec import EventNoise
+from pileupgen.progress import Advance, silent
 
 if TYPE_CHECKING:
     from pileupgen.diffusion.pipeline import PileupTranslationPipeline
@@ -89,7 +89,7 @@ class PathFinder:
         mu: NDArray[np.float32],
         event_id: NDArray[np.int64],
         seed: int,
-        advance: Callable[[int], object] = lambda n: None,
+        advance: Advance = silent,
     ) -> DenoisingPath:
         """Follow latents from t to the clean end as one class.
 
@@ -144,7 +144,7 @@ class PathFinder:
         mu: NDArray[np.float32],
         event_id: NDArray[np.int64],
         seed: int,
-        advance: Callable[[int], object] = lambda n: None,
+        advance: Advance = silent,
     ) -> DenoisingPath:
         """Follow pure noise from T − 1 to the clean end as one class; see :meth:`denoise`."""
         shape = self._pipeline.autoencoder.latent_shape

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from pileupgen.models.networks.local import LocalDenoiser
 from pileupgen.models.networks.ratio import RatioClassifier
 from pileupgen.models.networks.transformer import TransformerDenoiser
 from pileupgen.parallel.threads import Map, torch_threads
+from pileupgen.progress import Advance, silent
 from pileupgen.samples.store import Images
 
 DENOISERS = (Denoiser, TransformerDenoiser, LocalDenoiser)
@@ -155,7 +156,7 @@ class PileupTranslationPipeline(DiffusionPipeline):
         event_id: NDArray[np.int64],
         seed: int,
         settings: Settings,
-        advance: Callable[[int], object] = lambda n: None,
+        advance: Advance = silent,
         source: Domain = "mc",
         target: Domain = "data",
         real: Images | None = None,
@@ -220,7 +221,7 @@ class PileupTranslationPipeline(DiffusionPipeline):
         draw: int = 0,
         source: Domain = "mc",
         target: Domain = "data",
-        advance: Callable[[int], object] = lambda n: None,
+        advance: Advance = silent,
     ) -> Translation:
         """Translate events of one domain, mc unless said otherwise.
 

@@ -7,7 +7,7 @@ not on batches, shards, or where a job was interrupted.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from pileupgen.diffusion.shard import append_evenly
 from pileupgen.diffusion.weights import WeightSummary
 from pileupgen.errors import PileupgenError
 from pileupgen.parallel import Executor, Serial
+from pileupgen.progress import Advance, silent
 from pileupgen.samples.store import Images, ImageStore, create_store
 
 Rows = NDArray[np.int64]
@@ -67,7 +68,7 @@ class Production:
         return self.members[0].settings.n_draws
 
     def translate(
-        self, rows: Rows, advance: Callable[[int], object] = lambda n: None
+        self, rows: Rows, advance: Advance = silent
     ) -> Iterator[tuple[NDArray[np.float32], dict[str, NDArray[Any]]]]:
         """Translated images and columns of some rows: by event, then member, then draw."""
         size = self.members[0].settings.batch_size
@@ -174,7 +175,7 @@ def produce(
     blocks: Blocks,
     target: Path,
     provenance: Mapping[str, Any],
-    advance: Callable[[int], object] = lambda n: None,
+    advance: Advance = silent,
     executor: Executor | None = None,
 ) -> WeightSummary:
     """Translate the blocks that are missing, then write them all as one store.
@@ -214,9 +215,7 @@ def produce(
     return summary
 
 
-def _write_block(
-    production: Production, path: Path, rows: Rows, advance: Callable[[int], object]
-) -> None:
+def _write_block(production: Production, path: Path, rows: Rows, advance: Advance) -> None:
     with create_store(path, production.source.grid, production.direction.name, {}) as writer:
         for energy, columns in production.translate(rows, advance):
             writer.append(energy, columns)
@@ -226,7 +225,7 @@ def _spread(
     production: Production,
     blocks: Sequence[tuple[Path, Rows]],
     executor: Executor,
-    advance: Callable[[int], object],
+    advance: Advance,
 ) -> None:
     folder = blocks[0][0].parent.absolute()
     folder.mkdir(parents=True, exist_ok=True)
@@ -255,7 +254,7 @@ def _translate_block(work: _Work, block: tuple[Path, Rows]) -> int:
     path, rows = block
     if work.n_threads is not None:
         torch.set_num_threads(work.n_threads)
-    _write_block(work.production, path, rows, lambda n: None)
+    _write_block(work.production, path, rows, silent)
     return len(rows)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pileupgen.progress import Advance, silent
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,7 +59,7 @@ def compute(
     n_jets: int,
     t_release: int,
     seed: int,
-    advance: Callable[[int], object] = lambda n: None,
+    advance: Advance = silent,
 ) -> dict[str, PathFigure]:
     """Follow jets of both classes through a trained run's diffusion; one figure a variable.
 
@@ -97,7 +98,7 @@ def _follow(
     n_timesteps: int,
     t_release: int,
     seed: int,
-    advance: Callable[[int], object],
+    advance: Advance,
 ) -> Ways:
     own, other = samples[label], samples[1 - label]
     latents = finder.encode(own.energy, own.mu, label, own.event_id, seed)

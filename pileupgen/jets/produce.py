@@ -20,7 +20,7 @@ from pileupgen.jets.jetnet_file import (
 )
 from pileupgen.jets.spec import JetSpec
 from pileupgen.parallel.chunks import run_chunks
-from pileupgen.progress import Advance
+from pileupgen.progress import Advance, silent
 from pileupgen.simulate.generators import require
 from pileupgen.simulate.produce import default_workers, scratch_folder
 
@@ -61,7 +61,7 @@ def are_current(spec: JetSpec, path: Path) -> bool:
 
 
 def make_jets(
-    spec: JetSpec, path: Path, advance: Advance | None = None, *, workers: int | None = None
+    spec: JetSpec, path: Path, advance: Advance = silent, *, workers: int | None = None
 ) -> JetSummary:
     """Make jets and write them as HDF5 in JetNet's layout.
 
@@ -73,7 +73,7 @@ def make_jets(
         What to make.
     path : Path
         The file; a file that is there stays untouched until the new one is whole.
-    advance : callable, optional
+    advance : callable
         Called as ``advance(n, note)`` with the jets just made.
     workers : int, optional
         Processes at a time; None takes all cores.
@@ -104,8 +104,7 @@ def make_jets(
             n = min(len(part[JETS]), spec.n_events - writer.n_jets)
             writer.append(part[PARTICLES][:n], part[JETS][:n])
             found.append(part[JETS][:n])
-            if advance is not None:
-                advance(n, f"{spec.process} jets")
+            advance(n, f"{spec.process} jets")
             if writer.n_jets == spec.n_events:
                 break
         if writer.n_jets < spec.n_events:

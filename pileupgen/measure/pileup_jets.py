@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pileupgen.calo.geometry import Grid
 from pileupgen.errors import DependencyError, GeometryError
+from pileupgen.progress import Advance, silent
 from pileupgen.samples.store import Images
 
 Floats = NDArray[np.float64]
@@ -58,7 +59,7 @@ def find_jets(
     batches: Iterable[Images],
     grid: Grid,
     rho: Floats,
-    advance: Callable[[int], object] | None = None,
+    advance: Advance = silent,
 ) -> JetSample:
     """Cluster the cells of every event, layers summed, each a massless particle at its centre.
 
@@ -76,7 +77,7 @@ def find_jets(
         Their grid.
     rho : float64 array, shape (N,)
         Each event's density in GeV per unit area.
-    advance : callable, optional
+    advance : callable
         Called with the number of events just done.
 
     Raises
@@ -101,8 +102,7 @@ def find_jets(
         events.append(begin + event[kept])
         weights.append(images.weight)
         begin += len(images)
-        if advance is not None:
-            advance(len(images))
+        advance(len(images))
     event = np.concatenate(events)
     return JetSample(
         name=name,

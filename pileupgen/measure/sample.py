@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -20,6 +20,7 @@ from pileupgen.measure.regions import blocks_of
 from pileupgen.measure.spectrum import SPECTRUM_EDGES, event_spectra
 from pileupgen.parallel import Executor, Serial
 from pileupgen.parallel.threads import one_blas_thread
+from pileupgen.progress import Advance, silent
 from pileupgen.samples.store import Images, ImageStore
 
 Floats = NDArray[np.float64]
@@ -122,7 +123,7 @@ def measure_sample(
     grid: Grid,
     *,
     where: str = "",
-    advance: Callable[[int], object] | None = None,
+    advance: Advance = silent,
 ) -> Sample:
     """Measure images batch by batch; memory does not grow with the size of the images.
 
@@ -136,7 +137,7 @@ def measure_sample(
         Their grid.
     where : str
         What to call the sample in messages; ``label`` if empty.
-    advance : callable, optional
+    advance : callable
         Called with the number of events just measured.
 
     Raises
@@ -150,8 +151,7 @@ def measure_sample(
             part = slice(begin, begin + BATCH)
             columns = {key: values[part] for key, values in images.columns.items()}
             accumulator.add(Images(images.energy[part], grid, columns))
-        if advance is not None:
-            advance(len(images))
+        advance(len(images))
     return accumulator.finish(name, label)
 
 
@@ -163,7 +163,7 @@ def measure_store(
     *,
     weight: Floats | None = None,
     executor: Executor | None = None,
-    advance: Callable[[int], object] | None = None,
+    advance: Advance = silent,
 ) -> Sample:
     """Measure events of a store, ``TASK_EVENTS`` at a time.
 
@@ -179,7 +179,7 @@ def measure_store(
         In place of the events' own.
     executor : Executor, optional
         Where it is done; the result does not depend on it.
-    advance : callable, optional
+    advance : callable
         Called with the number of events just measured.
 
     Raises
@@ -199,8 +199,7 @@ def measure_store(
     for parts in (executor or Serial()).map(_measure_rows, source, tasks):
         for part in parts:
             whole.merge(part)
-            if advance is not None:
-                advance(part.n_events)
+            advance(part.n_events)
     return whole.finish(name, label)
 
 

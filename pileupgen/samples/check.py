@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pileupgen.calo.geometry import Grid
 from pileupgen.calo.imaging import Imager
 from pileupgen.errors import UnreadableInputError
-from pileupgen.progress import Advance
+from pileupgen.progress import Advance, silent
 from pileupgen.samples.cards import DataCard
 from pileupgen.samples.readers import InputFile
 
@@ -50,7 +50,7 @@ def check_card(
     files: Sequence[InputFile],
     grid: Grid,
     n_events: int = 3,
-    advance: Advance | None = None,
+    advance: Advance = silent,
 ) -> CardCheck:
     """Read the first events of the first file, and one event of every other file.
 
@@ -64,7 +64,7 @@ def check_card(
         What the events are drawn on.
     n_events : int
         Events to draw.
-    advance : callable, optional
+    advance : callable
         Told of the files done.
 
     Raises
@@ -90,8 +90,7 @@ def check_card(
                 n_towers, n_shared = imager.n_towers, imager.n_shared
         if n_found == 0:
             raise UnreadableInputError(f"{path} holds no events.", "Its tree is empty.")
-        if advance is not None:
-            advance()
+        advance()
     energy = np.concatenate(images)
     total = float(energy.sum(dtype=np.float64) + outside.sum())
     return CardCheck(

@@ -14,7 +14,7 @@ from pileupgen.calo.imaging import images_to_towers
 from pileupgen.calo.towers import Towers
 from pileupgen.errors import DependencyError
 from pileupgen.files import written_whole
-from pileupgen.progress import Advance
+from pileupgen.progress import Advance, silent
 from pileupgen.samples.delphes_file import EDGES, Column, create_delphes_file
 from pileupgen.samples.store import COLUMNS, Images, ImageStore
 
@@ -36,7 +36,7 @@ def leaf_of(layer: str) -> str:
 
 
 def export_root(
-    store: ImageStore, rows: NDArray[np.int64], path: Path, advance: Advance | None = None
+    store: ImageStore, rows: NDArray[np.int64], path: Path, advance: Advance = silent
 ) -> None:
     """Write events under Delphes' names: tree ``Delphes``, towers with ``Edges``.
 
@@ -53,7 +53,7 @@ def export_root(
         Which of them.
     path : Path
         The file to write; takes its name when it is whole.
-    advance : callable, optional
+    advance : callable
         Told of the events done.
 
     Raises
@@ -89,8 +89,7 @@ def export_root(
                 if column in images.columns
             }
             file.append(n, {name: columns[name] for name in branches})
-            if advance is not None:
-                advance(n)
+            advance(n)
 
 
 def _towers(images: Images) -> Towers:
@@ -111,7 +110,7 @@ def _tower_columns(towers: Towers) -> dict[str, Column]:
 
 
 def export_npz(
-    store: ImageStore, rows: NDArray[np.int64], path: Path, advance: Advance | None = None
+    store: ImageStore, rows: NDArray[np.int64], path: Path, advance: Advance = silent
 ) -> None:
     """Write events as one NumPy archive: images, a column for each number an event, the grid.
 
@@ -145,8 +144,7 @@ def export_npz(
             )
             for images in store.batches(rows, BATCH_EVENTS):
                 file.write(np.ascontiguousarray(images.energy, dtype="<f4").tobytes())
-                if advance is not None:
-                    advance(len(images))
+                advance(len(images))
         for name, values in whole.items():
             with archive.open(_member(name), "w", force_zip64=True) as file:
                 np.lib.format.write_array(file, np.asarray(values), allow_pickle=False)
@@ -160,7 +158,7 @@ def _member(name: str) -> zipfile.ZipInfo:
 
 
 def export_parquet(
-    store: ImageStore, rows: NDArray[np.int64], path: Path, advance: Advance | None = None
+    store: ImageStore, rows: NDArray[np.int64], path: Path, advance: Advance = silent
 ) -> None:
     """Write events as a Parquet table: one row an event, its towers as lists.
 
@@ -194,8 +192,7 @@ def export_parquet(
     ):
         for images in store.batches(rows, BATCH_EVENTS):
             writer.write_table(pa.table(_rows(images), schema=schema))
-            if advance is not None:
-                advance(len(images))
+            advance(len(images))
 
 
 def import_pyarrow() -> tuple[Any, Any]:

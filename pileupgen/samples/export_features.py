@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pileupgen.files import written_whole
-from pileupgen.progress import Advance
+from pileupgen.progress import Advance, silent
 from pileupgen.samples.delphes_file import create_delphes_file
 from pileupgen.samples.export import import_pyarrow
 from pileupgen.samples.store import COLUMNS, Images, ImageStore
@@ -33,7 +33,7 @@ def column_names(store: ImageStore) -> dict[str, str]:
 
 
 def export_root_features(
-    store: ImageStore, rows: NDArray[np.int64], path: Path, advance: Advance | None = None
+    store: ImageStore, rows: NDArray[np.int64], path: Path, advance: Advance = silent
 ) -> None:
     """Write a table of features as a tree of flat branches, one number an event each.
 
@@ -48,7 +48,7 @@ def export_root_features(
         Which of them.
     path : Path
         The file to write; takes its name when it is whole.
-    advance : callable, optional
+    advance : callable
         Told of the events done.
 
     Raises
@@ -61,12 +61,11 @@ def export_root_features(
     with create_delphes_file(path, branches, record, tree=TREE) as file:
         for images in store.batches(rows, BATCH_EVENTS):
             file.append(len(images), _columns(images, column_names(store)))
-            if advance is not None:
-                advance(len(images))
+            advance(len(images))
 
 
 def export_parquet_features(
-    store: ImageStore, rows: NDArray[np.int64], path: Path, advance: Advance | None = None
+    store: ImageStore, rows: NDArray[np.int64], path: Path, advance: Advance = silent
 ) -> None:
     """Write a table of features as Parquet: a column for every feature and number an event.
 
@@ -92,8 +91,7 @@ def export_parquet_features(
     with written_whole(path) as aside, pq.ParquetWriter(aside, schema, compression="zstd") as file:
         for images in store.batches(rows, BATCH_EVENTS):
             file.write_table(pa.table(_columns(images, column_names(store)), schema=schema))
-            if advance is not None:
-                advance(len(images))
+            advance(len(images))
 
 
 def _dtypes(store: ImageStore) -> dict[str, np.dtype[Any]]:

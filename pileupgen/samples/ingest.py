@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pileupgen.calo.geometry import Grid
 from pileupgen.errors import CardError, UnreadableInputError, did_you_mean
 from pileupgen.parallel import Executor, Serial
-from pileupgen.progress import Advance
+from pileupgen.progress import Advance, silent
 from pileupgen.run import versions
 from pileupgen.samples.cards import DataCard
 from pileupgen.samples.census import EventTally
@@ -79,7 +79,7 @@ def ingest(
     executor: Executor | None = None,
     skip_bad: bool = False,
     allow: Collection[str] = (),
-    advance: Advance | None = None,
+    advance: Advance = silent,
 ) -> IngestSummary:
     """Read towers, draw them on the grid, suppress zeros, write the store; in a stream.
 
@@ -111,7 +111,7 @@ def ingest(
         Leave out what cannot be read of a file, say so in the provenance, and go on.
     allow : collection of str
         Names of checks whose findings are no errors.
-    advance : callable, optional
+    advance : callable
         Told of the events done.
 
     Returns
@@ -159,8 +159,7 @@ def ingest(
             alike.append(np.column_stack([drawn.layer_energy, drawn.sum_et]).astype(np.float32))
             splits.append(columns["split"])
             writer.append(drawn.images, columns)
-            if advance is not None:
-                advance(n)
+            advance(n)
         if writer.n_events == 0:
             why = f" {stream.skipped[0].error.message}" if stream.skipped else ""
             raise UnreadableInputError(

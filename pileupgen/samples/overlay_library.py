@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pileupgen.calo.geometry import Grid
 from pileupgen.errors import MissingInputError, OutputError, StoreError, UnreadableInputError
-from pileupgen.progress import Advance
+from pileupgen.progress import Advance, silent
 from pileupgen.samples.export import BATCH_EVENTS
 from pileupgen.samples.steadyfile import create_hdf5
 from pileupgen.samples.store import Images, ImageStore
@@ -45,7 +45,7 @@ def export_overlay(
     rows: NDArray[np.int64],
     path: Path,
     seed: int = 0,
-    advance: Advance | None = None,
+    advance: Advance = silent,
 ) -> None:
     """Write events as an overlay library.
 
@@ -59,7 +59,7 @@ def export_overlay(
         The library to write; takes its name when it is whole, its counters at zero.
     seed : int
         Seed of the order in which events are dealt.
-    advance : callable, optional
+    advance : callable
         Told of the events done.
 
     Raises
@@ -128,7 +128,7 @@ def _deal_order(source: NDArray[np.int64], rng: np.random.Generator) -> NDArray[
 
 
 def _write_cells(
-    file: h5py.File, store: ImageStore, rows: NDArray[np.int64], advance: Advance | None
+    file: h5py.File, store: ImageStore, rows: NDArray[np.int64], advance: Advance
 ) -> NDArray[np.int64]:
     """Write the cells with energy; the events' offsets among them."""
     n_layers, width = store.grid.n_layers, store.grid.n_eta * store.grid.n_phi
@@ -154,8 +154,7 @@ def _write_cells(
         index[begin:] = cell
         energy[begin:] = flat[event, :, cell]
         counts.append(np.bincount(event, minlength=len(images)))
-        if advance is not None:
-            advance(len(images))
+        advance(len(images))
     return np.cumsum(np.concatenate(counts)).astype(np.int64)
 
 

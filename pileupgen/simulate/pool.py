@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pileupgen.errors import UnreadableInputError
 from pileupgen.parallel.chunks import Work, run_chunks, save
+from pileupgen.progress import Advance, silent
 from pileupgen.simulate.generators import make_generator, require
 from pileupgen.simulate.interactions import ARRAYS, Interactions
 from pileupgen.simulate.spec import SampleSpec
@@ -29,7 +30,7 @@ def pool_path(spec: SampleSpec, cache: Path) -> Path:
 
 
 def make_pool(
-    spec: SampleSpec, scratch: Path, workers: int, advance: Callable[..., None] | None = None
+    spec: SampleSpec, scratch: Path, workers: int, advance: Advance = silent
 ) -> Interactions:
     """Generate a spec's pool.
 
@@ -41,7 +42,7 @@ def make_pool(
         An existing, empty folder.
     workers : int
         Processes at a time; the pool does not depend on it.
-    advance : callable, optional
+    advance : callable
         Called with the number of interactions just made.
 
     Raises
@@ -66,8 +67,7 @@ def make_pool(
     parts = []
     for part in run_chunks(task, chunks, workers, scratch):
         parts.append(part)
-        if advance is not None:
-            advance(len(part["offsets"]) - 1)
+        advance(len(part["offsets"]) - 1)
     return Interactions.join(parts)
 
 

@@ -86,7 +86,7 @@ def is_current(spec: SampleSpec, path: Path) -> bool:
 def make_sample(
     spec: SampleSpec,
     path: Path,
-    advance: Advance | None = None,
+    advance: Advance = silent,
     *,
     cache: Path | None = None,
     workers: int | None = None,
@@ -102,7 +102,7 @@ def make_sample(
         What to make.
     path : Path
         The file; a file that is there stays untouched until the new one is whole.
-    advance : callable, optional
+    advance : callable
         Called as ``advance(n, note)`` with the units just done, see :func:`n_units`.
     cache : Path, optional
         Folder that keeps pools; None keeps none.
@@ -181,7 +181,7 @@ def _provide_pool(
     folder = scratch / "pool"
     folder.mkdir()
 
-    def advance(n: int) -> None:
+    def advance(n: int = 1, _note: str = "", /, **_: float) -> None:
         report(n, f"minimum bias, {spec.generator}")
 
     pool = make_pool(spec, folder, workers, advance)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from pileupgen.config import Config
 from pileupgen.models.codec import Codec, LatentModel
 from pileupgen.models.networks.autoencoder import Autoencoder
+from pileupgen.progress import Advance
 from pileupgen.samples.store import ImageStore
 from pileupgen.training.data import Augmentation, Batch, HeldOut, ScoreSample, Training
 from pileupgen.training.latent_cache import CHUNK, cached_latents, encode, fingerprint_of
@@ -111,7 +111,7 @@ def encoded_events(
     codec: Codec,
     augmentation: Augmentation,
     accelerator: Accelerator,
-    bar: Callable[[str, int], AbstractContextManager[Callable[[int], Any]]],
+    bar: Callable[[str, int], AbstractContextManager[Advance]],
 ) -> tuple[Training, HeldOut]:
     """Training and held-out events as latents, where the config has them cached.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from pileupgen.errors import OutputError, TrainingError
 from pileupgen.files import output_errors, written_whole
 from pileupgen.models.codec import LatentModel
+from pileupgen.progress import Advance, silent
 from pileupgen.training.data import Batch, ScoreSample
 
 CHUNK = 64
@@ -55,7 +56,7 @@ def cached_latents(
     mirror: bool,
     seed: int,
     accelerator: Accelerator,
-    advance: Callable[[int], None] = lambda _: None,
+    advance: Advance = silent,
 ) -> NDArray[np.float16]:
     """Open the cache of this key, or make it: written aside, renamed when whole.
 
@@ -171,7 +172,7 @@ def _write(
     shape: tuple[int, ...],
     writing: _Writing,
     accelerator: Accelerator,
-    advance: Callable[[int], None],
+    advance: Advance,
 ) -> None:
     size = int(np.prod(shape[1:])) * np.dtype(np.float16).itemsize
     hint = (

@@ -9,7 +9,7 @@ from typing import Any
 from pileupgen.errors import CardError
 from pileupgen.jets import produce as produce_jets
 from pileupgen.jets.spec import JetSpec
-from pileupgen.progress import SILENT, Advance, Listener
+from pileupgen.progress import SILENT, Advance, Listener, silent
 from pileupgen.resources import find_file
 from pileupgen.samples.cards import load_card
 from pileupgen.simulate import produce
@@ -57,7 +57,7 @@ def is_current(spec: Spec, path: Path) -> bool:
 def make(
     spec: Spec,
     path: Path,
-    advance: Advance | None = None,
+    advance: Advance = silent,
     *,
     cache: Path | None = None,
     workers: int | None = None,

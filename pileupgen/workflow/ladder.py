@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,7 +22,7 @@ from pileupgen.diffusion.weights import clipped_weights
 from pileupgen.errors import PileupgenError
 from pileupgen.measure.sample import Sample, measure_sample
 from pileupgen.parallel.threads import torch_threads
-from pileupgen.progress import SILENT, Listener
+from pileupgen.progress import SILENT, Advance, Listener, silent
 from pileupgen.run import RunDirectory
 from pileupgen.samples.store import Images, ImageStore
 from pileupgen.workflow.model import load_pipeline, model_identity
@@ -77,7 +77,7 @@ def climb(
     seed: int,
     n_bootstrap: int = 100,
     n_seeds: int = 1,
-    advance: Callable[[int], object] = lambda n: None,
+    advance: Advance = silent,
 ) -> Ladder:
     """Translate the source events in every way, measure and compare.
 
@@ -148,13 +148,9 @@ def _translated(
     training: Images,
     settings: Settings,
     seed: int,
-    advance: Callable[[int], object],
+    advance: Advance,
 ) -> _Made:
     """Translated events with and without the correction, from one pass of the network."""
-
-    def tell(n: int) -> None:
-        advance(n)
-
     event_id = np.asarray(source.event_id)
     correction = None
     if settings.mode != "calibrate":
@@ -165,7 +161,7 @@ def _translated(
             np.asarray(training.event_id),
             seed,
             plainly,
-            tell,
+            advance,
         )
     translator = pipeline.translator(Direction())
     energies = [np.empty_like(source.energy, dtype=np.float32) for _ in range(2)]
