@@ -7,16 +7,17 @@ unit Gaussians a distance d apart they are Φ(d/√2), exp(−d²) and d.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 from scipy.stats import rankdata
 
 from pileupgen.diffusion.settings import RatioCriterion
 from pileupgen.diffusion.weights import effective_fraction
-from pileupgen.errors import ConfigError
+from pileupgen.errors import ConfigError, UnreadableInputError
 
 TOLERANCES: dict[RatioCriterion, float] = {"auc": 0.55, "ess": 0.95, "spread": 0.2}
 """Default of each criterion; all three are d ≈ 0.2 for unit Gaussians a distance d apart."""
@@ -56,67 +57,57 @@ class ReleaseChoice:
 
 @dataclass(frozen=True)
 class ReleaseScan:
-    """Separability of noised mc and data latents over t, on held-out events.
-
-    Attributes
-    ----------
-    t : list of int
-        Timesteps.
-    auc, auc_low, auc_high : list of float
-        Area under the ROC curve of ln r with its 68 % bootstrap interval.
-    ess, ess_low, ess_high : list of float
-        Effective fraction of mc events weighted with r.
-    spread, spread_low, spread_high : list of float
-        Standard deviation of ln r over mc events.
-    accuracy, cross_entropy : list of float
-        Accuracy and cross-entropy of s = r / (1 + r) as a classifier.
-    n_mc, n_data : int
-        Held-out events.
-    """
+    """Separability of held-out events over the noise level, one number a time in every list."""
 
     t: list[int]
+    """Timesteps, ascending."""
     auc: list[float]
     auc_low: list[float]
     auc_high: list[float]
+    """Area under the ROC curve of ln r with its 68 % bootstrap interval."""
     ess: list[float]
+    ess_low: list[float]
+    ess_high: list[float]
+    """Effective fraction of mc events weighted with r."""
     spread: list[float]
+    spread_low: list[float]
+    spread_high: list[float]
+    """Standard deviation of ln r over mc events."""
     accuracy: list[float]
     cross_entropy: list[float]
+    """Accuracy and cross-entropy of s = r / (1 + r) as a classifier."""
     n_mc: int
     n_data: int
-    ess_low: list[float] = field(default_factory=list)
-    ess_high: list[float] = field(default_factory=list)
-    spread_low: list[float] = field(default_factory=list)
-    spread_high: list[float] = field(default_factory=list)
+    """Held-out events of either domain."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self)
+    def __post_init__(self) -> None:
+        lengths = {len(values) for values in vars(self).values() if isinstance(values, list)}
+        if len(lengths) != 1 or not self.t:
+            raise ValueError("its lists are empty or not of one length")
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> ReleaseScan:
-        """Inverse of :meth:`to_dict`."""
-        return cls(**values)
-
-    def curve(self, by: RatioCriterion) -> tuple[list[float], list[float], list[float]]:
-        """A criterion over t with its interval.
+    def read(cls, path: Path) -> ReleaseScan:
+        """Read the ``release.json`` of a model.
 
         Raises
         ------
-        ConfigError
-            If the scan has no intervals for it.
+        UnreadableInputError
+            If it is damaged.
         """
-        curves = {
+        try:
+            return TypeAdapter(cls).validate_json(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise UnreadableInputError(
+                f"{path} cannot be read: {error}.", "Train the ratio anew."
+            ) from error
+
+    def curve(self, by: RatioCriterion) -> tuple[list[float], list[float], list[float]]:
+        """A criterion over t with its interval."""
+        return {
             "auc": (self.auc, self.auc_low, self.auc_high),
             "ess": (self.ess, self.ess_low, self.ess_high),
             "spread": (self.spread, self.spread_low, self.spread_high),
-        }
-        if not curves[by][1]:
-            raise ConfigError(
-                f"This model's release scan has no interval for {NAMES[by]}.",
-                "Choose --release-by auc, or train anew.",
-            )
-        return curves[by]
+        }[by]
 
     def choose(self, tolerance: float | None = None, by: RatioCriterion = "auc") -> ReleaseChoice:
         """The earliest scanned t from which on a criterion stays within its tolerance.

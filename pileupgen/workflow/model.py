@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from pileupgen.errors import ConfigError, RunError
@@ -71,11 +70,13 @@ def read_release_scan(directory: RunDirectory) -> ReleaseScan:
     Raises
     ------
     RunError
-        If there is none, or it is damaged.
+        If there is none.
+    UnreadableInputError
+        If it is damaged.
     """
     from pileupgen.diffusion.release import ReleaseScan
 
-    try:
-        return ReleaseScan.from_dict(json.loads((directory.model / "release.json").read_text()))
-    except (OSError, ValueError, TypeError) as error:
-        raise RunError(f"No release scan in {directory.model}: {error}.", "Train anew.") from error
+    path = directory.model / "release.json"
+    if not path.is_file():
+        raise RunError(f"No release scan in {directory.model}.", "Run 'pileupgen train' first.")
+    return ReleaseScan.read(path)

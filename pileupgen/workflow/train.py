@@ -79,7 +79,6 @@ class Trained:
         from pileupgen.report.figures.release import release_figure
         from pileupgen.report.figures.reliability import reliability_figure
         from pileupgen.report.figures.training import denoising_figure, loss_figure
-        from pileupgen.report.release_curve import ReleaseCurve
 
         logs = self.run.directory.logs
         try:
@@ -90,7 +89,7 @@ class Trained:
             "losses": loss_figure(self.losses),
             "denoising": denoising_figure(_read(logs / "denoising.json")),
             "reliability": reliability_figure(Reliability(**_read(logs / "reliability.json"))),
-            "release": release_figure(ReleaseCurve.of(self.release), t, "automatic release"),
+            "release": release_figure(self.release, t, "automatic release"),
         }
 
 

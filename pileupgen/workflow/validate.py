@@ -17,11 +17,10 @@ from pileupgen.errors import InputError, MissingInputError
 from pileupgen.files import write_whole
 from pileupgen.report.metrics_file import read_metrics
 from pileupgen.report.page import NAME, write_report
-from pileupgen.report.release_curve import read_release_curve
 from pileupgen.run import fingerprint, hash_file, versions
 from pileupgen.samples.store import ImageStore
 from pileupgen.workflow.event_path import event_path
-from pileupgen.workflow.model import choose_device
+from pileupgen.workflow.model import choose_device, read_release_scan
 from pileupgen.workflow.run import Run
 
 if TYPE_CHECKING:
@@ -113,7 +112,8 @@ class _Comparing:
         source, translated = self.stores["source"], self.stores["translated"]
         display, directory = self.validation.display, self.run.directory
         path = event_path(directory, source, translated, display, self.run.listener)
-        curve = read_release_curve(directory.model / "release.json")
+        has_scan = (directory.model / "release.json").is_file()
+        curve = read_release_scan(directory) if has_scan else None
         t_release = translated.provenance.get("t_release")
         marked = t_release if isinstance(t_release, int) else None
         return validation_figures(self.validation, curve, marked, path)

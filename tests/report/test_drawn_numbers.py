@@ -14,6 +14,7 @@ from pileupgen.calo.geometry import Grid
 from pileupgen.compare.results import ROWS
 from pileupgen.compare.settings import ComparisonSettings
 from pileupgen.compare.validation import Validation, validate_stores
+from pileupgen.diffusion.release import scan_release
 from pileupgen.measure.features import correlations
 from pileupgen.measure.sample import measure_sample
 from pileupgen.report.figures import validation_figures
@@ -21,7 +22,6 @@ from pileupgen.report.figures.features import feature_correlation_figure
 from pileupgen.report.figures.observables import common_edges, folded_histogram
 from pileupgen.report.figures.release import release_figure
 from pileupgen.report.figures.style import Contents, draw_with_ratio
-from pileupgen.report.release_curve import ReleaseCurve
 from pileupgen.samples.store import Images
 
 EDGES = np.array([0.0, 1.0, 2.0, 4.0])
@@ -234,11 +234,14 @@ def test_feature_correlations_are_differences_to_the_target():
 
 
 def test_the_release_curve_is_drawn_with_its_interval():
-    t = np.linspace(0, 999, 5)
-    curve = ReleaseCurve(t, 0.9 - t / 3000, 0.8 - t / 3000, 0.95 - t / 3000, t / 2000)
+    rng = np.random.default_rng(1)
+    pairs = [(rng.normal(-d, 1, 300), rng.normal(d, 1, 300)) for d in (2.0, 0.5, 0.2, 0.1)]
+    curve = scan_release([0, 200, 500, 999], pairs, 1)
     top, bottom = release_figure(curve, 300).axes
     assert top.lines[0].get_ydata() == pytest.approx(curve.auc)
     assert bottom.lines[0].get_ydata() == pytest.approx(curve.ess)
     outline = top.collections[0].get_paths()[0].vertices[:, 1]
-    assert (outline.min(), outline.max()) == pytest.approx((curve.auc_low[-1], curve.auc_high[0]))
-    assert top.lines[-1].get_ydata()[0] == pytest.approx(np.interp(300, t, curve.auc))
+    assert (outline.min(), outline.max()) == pytest.approx(
+        (min(curve.auc_low), max(curve.auc_high))
+    )
+    assert top.lines[-1].get_ydata()[0] == pytest.approx(np.interp(300, curve.t, curve.auc))

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from pileupgen.calo.geometry import Grid
 from pileupgen.compare.settings import ComparisonSettings
 from pileupgen.compare.validation import Validation, validate_stores
-from pileupgen.errors import UnreadableInputError
+from pileupgen.diffusion.release import ReleaseScan, scan_release
 from pileupgen.report.figures import (
     event_display_figure,
     release_figure,
@@ -19,7 +19,6 @@ from pileupgen.report.figures import (
 )
 from pileupgen.report.figures.observables import common_edges, folded_histogram
 from pileupgen.report.figures.style import Contents, ratio_half_width, style
-from pileupgen.report.release_curve import ReleaseCurve, read_release_curve
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +27,13 @@ def validation(toy_stores) -> Validation:
 
 
 @pytest.fixture
-def curve() -> ReleaseCurve:
-    t = np.linspace(0, 999, 21)
-    auc = 0.5 + 0.5 * np.exp(-t / 250)
-    return ReleaseCurve(t, auc, auc - 0.02, auc + 0.02, 1 - np.exp(-t / 300))
+def curve() -> ReleaseScan:
+    rng = np.random.default_rng(2)
+    times = list(range(0, 1000, 50))
+    pairs = [
+        (rng.normal(-d, 1, 200), rng.normal(d, 1, 200)) for d in np.exp(-np.array(times) / 250)
+    ]
+    return scan_release(times, pairs, 1, n_bootstrap=5)
 
 
 def texts(figure: Figure) -> str:
@@ -140,29 +142,6 @@ def test_ratio_panes_reach_as_far_as_they_must():
     assert ratio_half_width([np.array([1.0, 1.01, 0.99])]) == 0.05
     assert ratio_half_width([np.array([1.0, 5.0, np.nan])]) == 1.0
     assert ratio_half_width([np.array([np.nan])]) == 0.5
-
-
-def test_a_release_curve_is_read_in_order(tmp_path):
-    path = tmp_path / "release.json"
-    assert read_release_curve(path) is None
-    path.write_text(
-        '{"t": [9, 1], "auc": [0.5, 0.9], "auc_low": [0.4, 0.8], '
-        '"auc_high": [0.6, 1.0], "ess": [1.0, 0.1]}'
-    )
-    curve = read_release_curve(path)
-    assert list(curve.t) == [1, 9]
-    assert list(curve.auc) == [0.9, 0.5]
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["{", '{"t": [1]}', '{"t": [1], "auc": [1, 2], "auc_low": [1], "auc_high": [1], "ess": [1]}'],
-)
-def test_a_damaged_release_curve_is_refused(tmp_path, text):
-    path = tmp_path / "release.json"
-    path.write_text(text)
-    with pytest.raises(UnreadableInputError, match=r"release\.json"):
-        read_release_curve(path)
 
 
 def test_cells_of_either_sign_are_drawn_with_both(toy, tmp_path):

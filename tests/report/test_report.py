@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -18,6 +19,7 @@ from pileupgen.cli.validate import validate
 from pileupgen.compare.results import HEADLINE, Comparison, glossary
 from pileupgen.compare.settings import ComparisonSettings
 from pileupgen.compare.validation import Validation, validate_stores
+from pileupgen.diffusion.release import scan_release
 from pileupgen.errors import MissingInputError, UnreadableInputError
 from pileupgen.measure.bootstrap import Estimate
 from pileupgen.report import figures
@@ -25,7 +27,6 @@ from pileupgen.report.captions import CAPTIONS, caption
 from pileupgen.report.figures import validation_figures
 from pileupgen.report.metrics_file import read_metrics
 from pileupgen.report.page import NAME, render_report, write_report
-from pileupgen.report.release_curve import ReleaseCurve
 from pileupgen.report.text import label_html, standing
 from pileupgen.report.verdict import Judgement, judge_comparison
 
@@ -299,7 +300,7 @@ def test_every_label_is_understood(validation):
 
 def test_every_figure_has_words(validation):
     names = [name for name, _ in validation_figures(validation)]
-    curve = ReleaseCurve(*(None,) * len(ReleaseCurve.__dataclass_fields__))
+    curve = scan_release([0, 1], [(np.zeros(2), np.ones(2))] * 2, 1, n_bootstrap=2)
     names += [name for name, _ in validation_figures(validation, curve)]
     for name in (*names, *CAPTIONS):
         assert caption(name).see

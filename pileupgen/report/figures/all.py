@@ -21,10 +21,10 @@ from pileupgen.report.figures.release import release_figure
 from pileupgen.report.figures.showers import farthest_records, shower_profile_figure
 from pileupgen.report.figures.spectra import cell_spectrum_figure
 from pileupgen.report.figures.summary import distance_figure
-from pileupgen.report.release_curve import ReleaseCurve
 
 if TYPE_CHECKING:
     from pileupgen.diffusion.event_path import EventPath
+    from pileupgen.diffusion.release import ReleaseScan
 
 Draw = Callable[[], Figure]
 
@@ -34,7 +34,7 @@ MAX_COLUMNS = 6
 
 def validation_figures(
     validation: Validation,
-    curve: ReleaseCurve | None = None,
+    curve: ReleaseScan | None = None,
     t_release: int | None = None,
     path: EventPath | None = None,
 ) -> Iterator[tuple[str, Draw]]:
@@ -44,7 +44,7 @@ def validation_figures(
     ----------
     validation : Validation
         What to show.
-    curve : ReleaseCurve, optional
+    curve : ReleaseScan, optional
         Adds the figure of the release time.
     t_release : int, optional
         Where the translated events were released.

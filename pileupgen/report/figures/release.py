@@ -7,17 +7,16 @@ from matplotlib.figure import Figure
 
 from pileupgen.diffusion.release import NAMES, ReleaseChoice, ReleaseScan
 from pileupgen.report.figures.style import COLOURS, new_figure, style
-from pileupgen.report.release_curve import ReleaseCurve
 
 
 def release_figure(
-    curve: ReleaseCurve, t_release: int | None = None, word: str = "release"
+    curve: ReleaseScan, t_release: int | None = None, word: str = "release"
 ) -> Figure:
     """Draw the held-out AUC and the effective sample size of the ratio classifier over t.
 
     Parameters
     ----------
-    curve : ReleaseCurve
+    curve : ReleaseScan
         What the ratio's training recorded.
     t_release : int, optional
         Where the translated events were released; marked.
