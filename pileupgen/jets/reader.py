@@ -104,6 +104,9 @@ class JetNetReader(FileReader[H5File]):
         data = file.find(name)
         return lambda begin, end: np.asarray(file.read(data, begin, end)).reshape(end - begin)
 
+    def _event_names(self, file: H5File) -> list[str]:
+        return file.event_datasets()
+
     def _read(
         self, file: H5File, pieces: Sequence[tuple[int, int]], first_id: int
     ) -> Iterator[Towers]:

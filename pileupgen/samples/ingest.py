@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pileupgen.calo.geometry import Grid
-from pileupgen.errors import CardError, UnreadableInputError, did_you_mean
+from pileupgen.errors import CardError, InputError, UnreadableInputError, did_you_mean
 from pileupgen.parallel import Executor, Serial
 from pileupgen.progress import Advance, silent
 from pileupgen.run import versions
@@ -177,7 +178,8 @@ def ingest(
                 for item in stream.skipped
             ]
             writer.replace_provenance({**provenance, "skipped": skipped})
-        summary = tally.summary(tuple(item.path.name for item in stream.skipped))
+        skipped_names = tuple(item.path.name for item in stream.skipped)
+        summary = tally.summary(skipped_names, _unread_weights(reader))
         # Before the store takes its name: what is refused leaves none behind.
         judge(check_sample(summary, card, grid, f"{domain} (card '{card.name}')"), allow)
         weight = tally.weights
@@ -212,7 +214,14 @@ def examine(reader: Reader, grid: Grid, max_events: int) -> IngestSummary:
     tally = _Tally(grid)
     for drawn in Stream(reader, grid, 0.0, max_events):
         tally.add(drawn)
-    return tally.summary(())
+    return tally.summary((), _unread_weights(reader))
+
+
+def _unread_weights(reader: Reader) -> tuple[str, ...]:
+    """What looks like weights in the first file; nothing where that was skipped as unreadable."""
+    with closing(reader), suppress(InputError):
+        return reader.unread_weights()
+    return ()
 
 
 class _Tally:
@@ -251,7 +260,7 @@ class _Tally:
         """Event weights, shape (N,)."""
         return self._events.column("weight")
 
-    def summary(self, skipped: tuple[str, ...]) -> IngestSummary:
+    def summary(self, skipped: tuple[str, ...], unread_weights: tuple[str, ...]) -> IngestSummary:
         weight, mu = self._events.column("weight"), self._events.column("mu")
         # Of weights that add up to nothing there are no means; the checks refuse them.
         total = float(weight.sum()) or 1.0
@@ -287,6 +296,7 @@ class _Tally:
             silent_places=places,
             census=self._events.census(self._hits),
             is_transverse=not self._grid.is_shower,
+            unread_weights=unread_weights,
         )
 
 

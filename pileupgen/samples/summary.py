@@ -53,6 +53,8 @@ class IngestSummary:
     """What the sample is judged by; None in records of earlier versions."""
     is_transverse: bool = True
     """Whether ``mean_sum_et`` is of E_T; of showers it is of E."""
+    unread_weights: tuple[str, ...] = ()
+    """What the files have that is called like event weights, varies, and is not read."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a stage's record."""

@@ -13,7 +13,7 @@ import yaml
 from numpy.typing import NDArray
 
 from pileupgen.calo.geometry import Grid, get_grid
-from pileupgen.errors import ConfigError, ImplausibleInputError
+from pileupgen.errors import ConfigError, ImplausibleInputError, UnreadableInputError
 from pileupgen.samples.cards import DataCard, default_suppression, load_card
 from pileupgen.samples.checks import (
     Finding,
@@ -330,6 +330,50 @@ def test_weights_weigh_all_means(examined: Any) -> None:
     assert summary.census.n_effective == pytest.approx(
         weight.sum() ** 2 / np.square(weight).sum(), rel=1e-9
     )
+
+
+def test_weights_that_nobody_reads_are_named(examined: Any) -> None:
+    columns = cells()
+    weight = np.where(columns["mu"] > 30, 0.1, 1.9)
+    several = np.stack([weight, 2 * weight], axis=1)
+    for name, values, said in (
+        ("genWeight", weight, "genWeight"),
+        ("mcEventWeights", several, "mcEventWeights[0]"),
+    ):
+        found, plain = examined({**columns, name: values})
+        assert names(found) == ["weights_unread"]
+        assert f"the files have '{said}'" in found[0].message
+        found, summary = examined({**columns, name: values}, weight=said)
+        assert names(found) == []
+        assert summary.mean_mu == pytest.approx(np.average(columns["mu"], weights=weight), rel=1e-6)
+        assert summary.mean_mu < plain.mean_mu - 1
+        assert names(examined({**columns, name: values}, weight="none")[0]) == []
+    assert names(examined({**columns, "genWeight": np.ones(N_EVENTS)})[0]) == []
+    assert names(examined({**columns, "weighted_eta": weight})[0]) == []
+    with pytest.raises(UnreadableInputError, match="no number 2 in every event"):
+        examined({**columns, "mcEventWeights": several}, weight="mcEventWeights[2]")
+
+
+def test_weights_in_a_table_of_features_are_named(
+    tmp_path: Path, card_values: dict[str, Any]
+) -> None:
+    rng = np.random.default_rng(1)
+    with h5py.File(tmp_path / "t.h5", "w") as file:
+        for name in ("pt", "mass", "mcweight"):
+            file[name] = rng.exponential(1, N_EVENTS)
+        file["weights_of_systematics"] = np.ones((N_EVENTS, 4))
+    options = {"features": {"pt": "pt", "mass": "mass"}}
+    path = tmp_path / "features.yaml"
+    path.write_text(
+        yaml.safe_dump({**card_values, "files": "t.h5", "format": "features", "options": options}),
+        encoding="utf-8",
+    )
+    card = load_card(path)
+    grid = card.grid
+    assert grid is not None
+    summary = examine(card.open(card.input_files()), grid, N_EVENTS)
+    assert summary.unread_weights == ("mcweight",)
+    assert names(check_sample(summary, card, grid)) == ["weights_unread"]
 
 
 def test_weights_without_a_sum_are_refused(examined: Any) -> None:

@@ -90,6 +90,11 @@ def write_npz(path: Path) -> None:
         (lambda path: path.write_bytes(b""), "is empty: it has 0 bytes"),
         (lambda path: path.write_text("eta,phi,e\n1,2,3\n"), "it begins with b'eta,phi,e"),
         (lambda path: path.mkdir(), "is a folder, not a file"),
+        (
+            lambda path: path.write_text("version https://git-lfs.github.com"),
+            "a pointer of Git LFS",
+        ),
+        (lambda path: path.write_text("<!DOCTYPE html><p>404"), "is a web page, not"),
     ],
 )
 def test_other_kinds_of_files_are_named_and_not_called_damaged(
@@ -119,6 +124,17 @@ def test_a_truncated_file_is_called_so(tmp_path: Path) -> None:
     with pytest.raises(UnreadableInputError) as caught:
         H5File(tmp_path / "f.h5", "x")
     assert "truncated" in caught.value.hint
+
+
+def test_groups_are_not_proposed_for_arrays_and_broken_links_are_named(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "f.h5", "w") as file:
+        file["images/em"] = np.ones((3, 2))
+        file["moved"] = h5py.ExternalLink("gone.h5", "/x")
+    with pytest.raises(MissingFieldError) as caught:
+        H5File(tmp_path / "f.h5", "images")
+    assert caught.value.hint == "Did you mean 'images/em'?"
+    with pytest.raises(MissingFieldError, match="a link to '/x' in gone.h5"):
+        H5File(tmp_path / "f.h5", "moved")
 
 
 def write_card(folder: Path, values: dict[str, Any], **changes: Any) -> Path:

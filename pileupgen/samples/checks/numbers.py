@@ -25,8 +25,18 @@ _UNRELATED_SIGMA = 3.0
 _UNRELATED_EVENTS = 100
 
 
-def check_weights(summary: IngestSummary, census: Census, where: str) -> Iterator[Finding]:
-    """Yield event weights by which no mean, or only a rough one, is defined."""
+def check_weights(
+    summary: IngestSummary, census: Census, card: DataCard, where: str
+) -> Iterator[Finding]:
+    """Yield event weights that are not read, or by which no mean or only a rough one is defined."""
+    if summary.unread_weights and card.weight is None:
+        names = ", ".join(f"'{name}'" for name in summary.unread_weights[:3])
+        yield Finding(
+            "weights_unread",
+            f"{where}: the files have {names}, which the card does not name: all events count "
+            "alike",
+            "Name the event weights in the card's weight, or say weight: none.",
+        )
     if census.weight_sum <= 0:
         yield Finding(
             "weights",

@@ -35,7 +35,7 @@ def check_sample(
     if summary.census is None:
         return []
     where = where or f"card '{card.name}'"
-    found = [*check_card(card, where), *check_weights(summary, summary.census, where)]
+    found = [*check_card(card, where), *check_weights(summary, summary.census, card, where)]
     found += check_sentinels(summary.census, card, where)
     found += check_mu(summary, summary.census, where)
     if grid.units is None:

@@ -19,6 +19,8 @@ _MAY_BE_MU = re.compile(
     r"(?i)vert(ex|ices)|n_?pu|pile_?up|interact|intper|true_?(int|pu)"
     r"|(^|[^a-z])(mu|npv|nvtx)($|[^a-z])"
 )
+_WEIGHTS_OF_EVENT = re.compile(r"(?i)(event|mc|gen|lhe)_?(weight|wgt)s?$|(^|\.)weights?$")
+_ONE_OF_SEVERAL = re.compile(r"(?P<name>.+)\[(?P<index>\d+)\]")
 _SAME_BUT_FOR_A_SLIP = 0.79
 """Likeness of names above which one is the other mistyped: 'Jet_size' is no 'Vertex_size'."""
 
@@ -113,15 +115,39 @@ def one_per_event(
     return flat.values
 
 
+def event_names(tree: RootTree) -> list[str]:
+    """Name branches with one number an event, and lists of event weights as ``name[0]``."""
+    lists = (name for name in tree.list_branches() if _WEIGHTS_OF_EVENT.search(name))
+    return [*tree.event_branches(), *(f"{name}[0]" for name in lists)]
+
+
 def event_numbers(tree: RootTree, name: str) -> EventNumbers | None:
-    """Open a branch with one number an event; None where the tree has none of this name."""
+    """Open a branch with one number an event; None where the tree has none of this name.
+
+    ``name[i]`` is the number i of a branch that holds several an event.
+    """
+    match = _ONE_OF_SEVERAL.fullmatch(name)
+    name, index = (match["name"], int(match["index"])) if match else (name, None)
     if not tree.has(name):
         return None
     branch = tree.branch(name)
 
     def read(begin: int, end: int) -> NDArray[Any]:
-        hint = "Event weights are one number an event: name another branch in the card's weight."
-        return one_per_event(branch, begin, end, tree.path, hint)
+        hint = (
+            "Event weights are one number an event: name another branch in the card's weight, or "
+            f"one of its numbers, as {branch.name}[0]."
+        )
+        if index is None:
+            return one_per_event(branch, begin, end, tree.path, hint)
+        flat = branch.read(begin, end)
+        values, counts = flat.values.ravel(), counts_of(flat)
+        if flat.values.ndim == 2:
+            counts = counts * flat.values.shape[1]
+        if len(counts) != end - begin or np.any(counts <= index):
+            raise UnreadableInputError(
+                f"{tree.path}: branch '{branch.name}' has no number {index} in every event.", hint
+            )
+        return values[np.cumsum(counts) - counts + index]
 
     return read
 

@@ -15,6 +15,7 @@ from pileupgen.errors import UnreadableInputError
 from pileupgen.samples.readers.base import Format, MuSource
 from pileupgen.samples.readers.columns import (
     counts_of,
+    event_names,
     event_numbers,
     native,
     one_per_tower,
@@ -80,6 +81,9 @@ class DelphesReader(FileReader[RootTree]):
 
     def _event_numbers(self, file: RootTree, name: str) -> EventNumbers | None:
         return event_numbers(file, name)
+
+    def _event_names(self, file: RootTree) -> list[str]:
+        return event_names(file)
 
     def _read(
         self, file: RootTree, pieces: Sequence[tuple[int, int]], first_id: int

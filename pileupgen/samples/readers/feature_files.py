@@ -124,6 +124,10 @@ class FeatureFile(ABC):
         """Number of events."""
 
     @abstractmethod
+    def names(self) -> list[str]:
+        """Names of all columns of the file."""
+
+    @abstractmethod
     def read(self, begin: int, end: int) -> list[Column]:
         """Columns of events ``begin … end − 1``, each shape (end − begin,)."""
 
@@ -219,11 +223,11 @@ class _Hdf5Features(FeatureFile):
         if not isinstance(found, h5py.Dataset) or not found.shape:
             raise MissingFieldError(
                 f"{self.path} has no dataset '{place.name}'.",
-                did_you_mean(place.name, self._known()),
+                did_you_mean(place.name, self.names()),
             )
         return found, field, _numbered(place, found, self.path)
 
-    def _known(self) -> list[str]:
+    def names(self) -> list[str]:
         import h5py
 
         known: list[str] = []
@@ -272,12 +276,11 @@ class _ParquetFeatures(FeatureFile):
             raise MissingInputError(f"No input file {path}.", "Check the card's files.")
         with _reading(path, "Parquet"):
             self._file = parquet.ParquetFile(for_library(path))
-            known = self._file.schema_arrow.names
         for place in places:
-            if place.name not in known:
+            if place.name not in self.names():
                 self.close()
                 raise MissingFieldError(
-                    f"{path} has no column '{place.name}'.", did_you_mean(place.name, known)
+                    f"{path} has no column '{place.name}'.", did_you_mean(place.name, self.names())
                 )
         metadata = self._file.metadata
         sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
@@ -292,6 +295,9 @@ class _ParquetFeatures(FeatureFile):
 
     def close(self) -> None:
         self._file.close()
+
+    def names(self) -> list[str]:
+        return [str(name) for name in self._file.schema_arrow.names]
 
     def read(self, begin: int, end: int) -> list[Column]:
         import pyarrow as pa
@@ -369,6 +375,9 @@ class _RootFeatures(FeatureFile):
 
     def close(self) -> None:
         self._tree.close()
+
+    def names(self) -> list[str]:
+        return self._tree.event_branches()
 
     def read(self, begin: int, end: int) -> list[Column]:
         if begin < self._end:

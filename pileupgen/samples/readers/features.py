@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -14,10 +14,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from pileupgen.calo.geometry import Grid
 from pileupgen.calo.towers import Towers
-from pileupgen.errors import CardError, MissingFieldError, UnreadableInputError
-from pileupgen.samples.readers.base import Format, MuSource
+from pileupgen.errors import CardError, MissingFieldError, PileupgenError, UnreadableInputError
+from pileupgen.samples.readers.base import MAX_CHUNK_EVENTS, Format, MuSource
 from pileupgen.samples.readers.feature_files import ColumnPlace, FeatureFile, open_feature_file
-from pileupgen.samples.readers.files import FileReader, require_finite_weights
+from pileupgen.samples.readers.files import EventNumbers, FileReader, require_finite_weights
 from pileupgen.samples.readers.remote import InputFile
 
 _NAME = re.compile(r"[A-Za-z]\w*")
@@ -139,13 +139,40 @@ class FeatureReader(FileReader[FeatureFile]):
             mu = columns[n_features] if self._mu.branch is not None else np.zeros(end - begin)
             mu = mu + self._mu.offset
             towers = feature_towers(values, self.layers, mu, file.path, begin, first_id)
-            if file.n_columns > n_features + (self._mu.branch is not None):
+            if self._has_weights(file):
                 require_finite_weights(columns[-1], file.path, begin)
                 towers = replace(towers, weight=columns[-1])
             yield towers
 
+    def _event_numbers(self, file: FeatureFile, name: str) -> EventNumbers | None:
+        if any(place.name == name for place in file.places):
+            return None
+        # What is no column of numbers is none of weights either.
+        with suppress(PileupgenError):
+            place = ColumnPlace.parse(name)
+            with closing(open_feature_file(file.path, [place], self._options.tree)) as other:
+                values = other.read(0, min(other.n_entries, MAX_CHUNK_EVENTS))[0]
+            return lambda begin, end: values[begin:end]
+        return None
+
+    def _event_names(self, file: FeatureFile) -> list[str]:
+        return file.names()
+
+    def _has_weights(self, file: FeatureFile) -> bool:
+        return file.n_columns > len(self.layers) + (self._mu.branch is not None)
+
     def _open_weights(self, file: FeatureFile, path: InputFile) -> None:
         """Do nothing: weights are a column, read with the others."""
+
+    def unread_weights(self) -> tuple[str, ...]:
+        """Name what the first file has that is called like event weights, varies, and is not read.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be used.
+        """
+        return () if self._has_weights(self._file(0)) else super().unread_weights()
 
 
 def feature_towers(

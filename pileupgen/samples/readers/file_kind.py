@@ -20,6 +20,8 @@ _KINDS = {
     b"\x1f\x8b": ("compressed by gzip", "Unpack it first."),
     b"\xfd7zXZ": ("compressed by xz", "Unpack it first."),
     b"\x28\xb5\x2f\xfd": ("compressed by zstd", "Unpack it first."),
+    b"version https://": ("a pointer of Git LFS", "Fetch the file itself: git lfs pull."),
+    b"<!DOCTYPE": ("a web page", "The server answered with a page: fetch the file anew."),
 }
 _SIGNATURES = {
     "ROOT": b"root",

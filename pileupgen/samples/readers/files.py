@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -34,6 +35,9 @@ class OpenFile(Protocol):
 
 
 F = TypeVar("F", bound=OpenFile)
+
+LIKE_WEIGHTS = re.compile(r"(?i)weight(?!ed)|wgt")
+"""What event weights are called."""
 
 EventNumbers = Callable[[int, int], NDArray[Any]]
 """Reads one number an event of entries ``begin … end − 1``, shape (end − begin,)."""
@@ -118,6 +122,29 @@ class FileReader(ABC, Generic[F]):
             f"{path} has no '{self._weight.branches[0]}', the event weights by the card.",
             "Correct the card's weight, or set weight: none if all events count alike.",
         )
+
+    def _event_names(self, file: F) -> list[str]:  # noqa: ARG002 - the same call in every format
+        """Name what a file has with one number an event, and lists of event weights as ``x[0]``."""
+        return []
+
+    def unread_weights(self) -> tuple[str, ...]:
+        """Name what the first file has that is called like event weights, varies, and is not read.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be used.
+        """
+        file = self._file(0)
+        if self._open_weights(file, self.files[0]) is not None:
+            return ()
+        end = min(file.n_entries, MAX_CHUNK_EVENTS)
+        found = []
+        for name in self._event_names(file):
+            read = self._event_numbers(file, name) if LIKE_WEIGHTS.search(name) else None
+            if read is not None and len(np.unique(read(0, end))) > 1:
+                found.append(name)
+        return tuple(found)
 
     def n_events(self, file: int) -> int:
         """Open a file and count its events.

@@ -133,15 +133,40 @@ class H5File:
         with reading(self.path, f"dataset '{name}'", "HDF5"):
             return isinstance(self._file.get(name), h5py.Dataset)
 
+    def datasets(self) -> list[str]:
+        """Names of all datasets."""
+        known: list[str] = []
+
+        def note(name: str, found: Any) -> None:
+            if isinstance(found, h5py.Dataset):
+                known.append(name)
+
+        self._file.visititems(note)
+        return known
+
+    def event_datasets(self) -> list[str]:
+        """Names of the datasets with one number an event."""
+        n = self.n_entries
+        return [
+            name
+            for name in self.datasets()
+            if self._file[name].dtype.kind in "fiu" and self._file[name].shape in ((n,), (n, 1))
+        ]
+
     def find(self, name: str) -> Any:
         """Find an array of numbers, its first axis the event."""
         with reading(self.path, f"dataset '{name}'", "HDF5"):
             found = self._file.get(name)
             if not isinstance(found, h5py.Dataset):
-                known: list[str] = []
-                self._file.visit(known.append)
+                link = self._file.get(name, getlink=True)
+                if isinstance(link, h5py.ExternalLink):
+                    raise MissingFieldError(
+                        f"{self.path}: '{name}' is a link to '{link.path}' in {link.filename}, "
+                        "which is not there.",
+                        "Put that file beside it.",
+                    )
                 raise MissingFieldError(
-                    f"{self.path} has no dataset '{name}'.", did_you_mean(name, known)
+                    f"{self.path} has no dataset '{name}'.", did_you_mean(name, self.datasets())
                 )
             if found.dtype.kind not in "fiu" or not found.shape:
                 raise UnreadableInputError(
@@ -231,6 +256,9 @@ class ImageArrayReader(FileReader[H5File]):
         data = file.find(name)
         hint = "Event weights are one number an event: name another dataset in the card's weight."
         return lambda begin, end: _one_per_event(file, data, begin, end, hint)
+
+    def _event_names(self, file: H5File) -> list[str]:
+        return file.event_datasets()
 
 
 def _one_per_event(file: H5File, data: Any, begin: int, end: int, hint: str) -> NDArray[Any]:

@@ -102,6 +102,10 @@ class RootTree:
         """Names of the branches that hold one number an event."""
         return [name for name, kind in self._kinds().items() if kind == "event"]
 
+    def list_branches(self) -> list[str]:
+        """Names of the branches that hold several numbers an event."""
+        return [name for name, kind in self._kinds().items() if kind == "tower"]
+
     def _kinds(self) -> dict[str, str]:
         """Content of branches by their type: a number an event, or several."""
         kinds = {}
@@ -133,7 +137,7 @@ class RootTree:
         found = self._named(name)
         if not found:
             # Towers are asked for: what holds one number an event, or objects, cannot be meant.
-            known = [name for name, kind in self._kinds().items() if kind == "tower"]
+            known = self.list_branches()
             raise MissingFieldError(
                 f"{self.path}: tree '{self._tree.name}' has no branch '{name}'.",
                 did_you_mean(name, known or self._kinds()),

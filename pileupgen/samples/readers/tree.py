@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pileupgen.calo.towers import Towers
 from pileupgen.samples.readers.base import Format, MuSource
 from pileupgen.samples.readers.columns import (
+    event_names,
     event_numbers,
     native,
     one_per_tower,
@@ -106,6 +107,9 @@ class TreeReader(FileReader[RootTree]):
 
     def _event_numbers(self, file: RootTree, name: str) -> EventNumbers | None:
         return event_numbers(file, name)
+
+    def _event_names(self, file: RootTree) -> list[str]:
+        return event_names(file)
 
     def _read(
         self, file: RootTree, pieces: Sequence[tuple[int, int]], first_id: int
