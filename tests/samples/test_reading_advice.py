@@ -133,7 +133,7 @@ def test_groups_are_not_proposed_for_arrays_and_broken_links_are_named(tmp_path:
     with pytest.raises(MissingFieldError) as caught:
         H5File(tmp_path / "f.h5", "images")
     assert caught.value.hint == "Did you mean 'images/em'?"
-    with pytest.raises(MissingFieldError, match="a link to '/x' in gone.h5"):
+    with pytest.raises(MissingFieldError, match=r"a link to '/x' in gone\.h5"):
         H5File(tmp_path / "f.h5", "moved")
 
 
