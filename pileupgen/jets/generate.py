@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pileupgen.errors import DependencyError, GeneratorError
+from pileupgen.errors import GeneratorError
 from pileupgen.jets.spec import JetSpec
+from pileupgen.measure.pileup_jets import import_fastjet
 from pileupgen.parallel.chunks import Work
 from pileupgen.simulate.generators import import_package, require, reseed, start_pythia
 
@@ -150,25 +150,6 @@ def _polar(ak: Any, momentum: Any) -> Any:
 def _wrapped(phi: Any) -> Any:
     """An angle difference, brought into [−π, π)."""
     return (phi + np.pi) % (2 * np.pi) - np.pi
-
-
-def import_fastjet() -> Any:
-    """FastJet, without its banner.
-
-    Raises
-    ------
-    DependencyError
-        If it is not installed.
-    """
-    try:
-        fastjet = import_package("fastjet")
-    except DependencyError as error:
-        raise DependencyError(
-            "Jets need fastjet, which is not installed.", "pip install 'pileupgen[simulate,jets]'"
-        ) from error
-    with suppress(AttributeError):
-        fastjet._swig.ClusterSequence.set_fastjet_banner_stream(None)
-    return fastjet
 
 
 def prepare_jets(job: Mapping[str, Any]) -> Work:

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pileupgen.errors import GeneratorError
-from pileupgen.jets.generate import import_fastjet
 from pileupgen.jets.jetnet_file import (
     JETS,
     PARTICLES,
@@ -19,6 +18,7 @@ from pileupgen.jets.jetnet_file import (
     read_jetnet_record,
 )
 from pileupgen.jets.spec import JetSpec
+from pileupgen.measure.pileup_jets import import_fastjet
 from pileupgen.parallel.chunks import run_chunks
 from pileupgen.progress import Advance, silent
 from pileupgen.simulate.generators import require

@@ -89,7 +89,7 @@ def find_jets(
     """
     if not grid.is_periodic:
         raise GeometryError(f"Jets need the whole azimuth; grid '{grid.name}' covers a window.")
-    fastjet = _import_fastjet()
+    fastjet = import_fastjet()
     definition = fastjet.JetDefinition(fastjet.antikt_algorithm, RADIUS)
     pts, events, weights = [], [], []
     begin = 0
@@ -114,13 +114,19 @@ def find_jets(
     )
 
 
-def _import_fastjet() -> Any:
+def import_fastjet() -> Any:
+    """Import FastJet, without its banner.
+
+    Raises
+    ------
+    DependencyError
+        If it is not installed.
+    """
     try:
         import fastjet
     except ImportError as error:
         raise DependencyError(
-            "Pileup jets need fastjet, which is not installed.",
-            "pip install 'pileupgen[jets]', or leave --jets out.",
+            "Jets need fastjet, which is not installed.", "pip install 'pileupgen[jets]'"
         ) from error
     with suppress(AttributeError):
         # FastJet's banner would go to the terminal in the middle of a progress bar.

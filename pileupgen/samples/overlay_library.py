@@ -36,8 +36,6 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "draw": ("i4", "which translation of the source event, from 0; -1 for none"),
     "member": ("i4", "which model of an ensemble translated it, from 0; -1 for none"),
 }
-_ADDED = ("draw", "member")
-"""Columns that libraries written before do not have."""
 
 
 def export_overlay(
@@ -197,10 +195,7 @@ class OverlayLibrary:
                 self.order: NDArray[np.int64] = file["order"][:]
                 self._offsets: NDArray[np.int64] = file["events"]["offsets"][:]
                 self.columns: Mapping[str, NDArray[Any]] = {
-                    name: file["events"][name][:]
-                    if name in file["events"] or name not in _ADDED
-                    else np.full(len(self.order), -1, dtype=np.int32)
-                    for name in COLUMNS
+                    name: file["events"][name][:] for name in COLUMNS
                 }
                 self.source = _sources(self.columns)
         except (OSError, KeyError, ValueError, RuntimeError) as error:

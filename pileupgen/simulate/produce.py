@@ -16,11 +16,12 @@ from pileupgen.errors import OutputError, UnreadableInputError
 from pileupgen.parallel.chunks import run_chunks
 from pileupgen.progress import Advance, silent
 from pileupgen.run import versions
+from pileupgen.samples.delphes_file import create_delphes_file, read_record
 from pileupgen.simulate.calorimeter import TowerGrid
 from pileupgen.simulate.generators import package
 from pileupgen.simulate.pool import make_pool, pool_path, read_pool, write_pool
 from pileupgen.simulate.spec import SampleSpec
-from pileupgen.simulate.writer import create_delphes_file, read_record
+from pileupgen.simulate.writer import BRANCHES, append_events
 
 CHUNK = 100
 """Events made by one process at a time; the events do not depend on it."""
@@ -128,9 +129,8 @@ def make_sample(
     grid = TowerGrid(card.ring_edges(), card.ring_n_phi())
     fingerprint = spec.fingerprint()
     n_workers = workers or default_workers()
-    report = advance or silent
     with scratch_folder(path.parent) as scratch:
-        pool, was_cached = _provide_pool(spec, cache, scratch, n_workers, report)
+        pool, was_cached = _provide_pool(spec, cache, scratch, n_workers, advance)
         task = {
             "task": "pileupgen.simulate.overlay:prepare_overlay",
             "spec": spec.model_dump(mode="json"),
@@ -150,14 +150,14 @@ def make_sample(
         events_folder = scratch / "events"
         events_folder.mkdir()
         n_towers, n_vertices, sum_et = 0, 0, 0.0
-        with create_delphes_file(path, grid, record) as writer:
+        with create_delphes_file(path, BRANCHES, record) as file:
             for events in run_chunks(task, chunks, n_workers, events_folder):
-                writer.append(events)
+                append_events(file, grid, events)
                 energy = events["em"] + events["had"]
                 sum_et += float(np.sum(energy / np.cosh(grid.eta[events["cell"]])))
                 n_towers += len(energy)
                 n_vertices += int(events["n_vertices"].sum())
-                report(len(events["n_towers"]), "events")
+                advance(len(events["n_towers"]), "events")
     return SampleSummary(
         path=path,
         fingerprint=fingerprint,

@@ -8,13 +8,14 @@ import pytest
 import uproot
 
 from pileupgen.errors import OutputError
+from pileupgen.samples.delphes_file import create_delphes_file, read_record
 from pileupgen.simulate.calorimeter import Calorimeter, TowerGrid
 from pileupgen.simulate.interactions import Interactions
 from pileupgen.simulate.overlay import Overlay
 from pileupgen.simulate.response import ResponseCard
 from pileupgen.simulate.rho import GridMedian
 from pileupgen.simulate.spec import SampleSpec
-from pileupgen.simulate.writer import create_delphes_file, read_record
+from pileupgen.simulate.writer import BRANCHES, append_events
 
 DELPHES = Path(__file__).parents[2].parent / "shared" / "data" / "delphes"
 INTERPRETATIONS = {
@@ -43,9 +44,9 @@ def overlay(interactions: Interactions, mc_card: ResponseCard) -> Overlay:
 @pytest.fixture
 def written(tmp_path: Path, overlay: Overlay) -> Path:
     path = tmp_path / "sample.root"
-    with create_delphes_file(path, overlay.calorimeter.grid, {"fingerprint": "abc"}) as writer:
-        writer.append(overlay.events(0, 5))
-        writer.append(overlay.events(5, 3))
+    with create_delphes_file(path, BRANCHES, {"fingerprint": "abc"}) as file:
+        append_events(file, overlay.calorimeter.grid, overlay.events(0, 5))
+        append_events(file, overlay.calorimeter.grid, overlay.events(5, 3))
     return path
 
 
@@ -120,8 +121,8 @@ def test_interrupted_writing_leaves_the_old_file(written: Path, overlay: Overlay
     before = written.read_bytes()
 
     def write_in_part() -> None:
-        with create_delphes_file(written, overlay.calorimeter.grid, {}) as writer:
-            writer.append(overlay.events(0, 1))
+        with create_delphes_file(written, BRANCHES, {}) as file:
+            append_events(file, overlay.calorimeter.grid, overlay.events(0, 1))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -130,10 +131,10 @@ def test_interrupted_writing_leaves_the_old_file(written: Path, overlay: Overlay
     assert [path.name for path in written.parent.iterdir()] == ["sample.root"]
 
 
-def test_full_disk_is_one_clear_error(tmp_path: Path, overlay: Overlay) -> None:
+def test_full_disk_is_one_clear_error(tmp_path: Path) -> None:
     with (
         pytest.raises(OutputError, match="No space left"),
-        create_delphes_file(tmp_path / "a.root", overlay.calorimeter.grid, {}),
+        create_delphes_file(tmp_path / "a.root", BRANCHES, {}),
     ):
         raise OSError(28, "No space left on device")
     assert not list(tmp_path.iterdir())

@@ -15,7 +15,7 @@ from pileupgen.measure.sample import Sample
 from pileupgen.report.figures.style import (
     Contents,
     draw_with_ratio,
-    new_figure,
+    grid_of_panes,
     style,
     with_count,
 )
@@ -42,28 +42,12 @@ def observable_figure(
     records : sequence of Observable
         Which, in this order; up to ``N_PER_PAGE`` look well.
     """
-    n_rows = -(-len(records) // N_COLUMNS)
-    width, height = 3.7 * N_COLUMNS, 3.3 * n_rows + 0.6
     with style():
-        figure = new_figure(width, height, arranged=False)
-        grid = figure.add_gridspec(
-            n_rows,
-            N_COLUMNS,
-            left=0.75 / width,
-            right=1 - 0.15 / width,
-            bottom=0.6 / height,
-            top=1 - 0.55 / height,
-            hspace=0.3,
-            wspace=0.22,
-        )
-        for number, record in enumerate(records):
-            cell = grid[number // N_COLUMNS, number % N_COLUMNS]
-            inner = cell.subgridspec(2, 1, height_ratios=[2.5, 1], hspace=0.05)
-            main, below = figure.add_subplot(inner[0]), figure.add_subplot(inner[1])
+        figure, panes = grid_of_panes(len(records), N_COLUMNS, between=0.22)
+        for number, ((main, below), record) in enumerate(zip(panes, records, strict=True)):
             _panel(main, below, (target, source, translated), record)
             if number % N_COLUMNS == 0:
                 main.set_ylabel("fraction of events")
-                below.set_ylabel("ratio")
         handles, labels = main.get_legend_handles_labels()
         figure.legend(handles, labels, loc="upper center", ncols=3, fontsize="large")
     return figure

@@ -17,7 +17,7 @@ from pileupgen.measure.showers import FAMILIES, ShowerSet
 from pileupgen.report.figures.style import (
     Contents,
     draw_with_ratio,
-    new_figure,
+    grid_of_panes,
     style,
     with_count,
 )
@@ -41,27 +41,10 @@ def shower_profile_figure(target: Sample, source: Sample, translated: Sample) ->
     samples = (target, source, translated)
     observables = ShowerSet(target.grid)
     families = (*_MEANS, *_SPREADS)
-    width, height = 3.7 * N_COLUMNS, 7.2
     with style():
-        figure = new_figure(width, height, arranged=False)
-        grid = figure.add_gridspec(
-            2,
-            N_COLUMNS,
-            left=0.75 / width,
-            right=1 - 0.15 / width,
-            bottom=0.6 / height,
-            top=1 - 0.55 / height,
-            hspace=0.3,
-            wspace=0.28,
-        )
-        for number, family in enumerate(families):
-            inner = grid[number // N_COLUMNS, number % N_COLUMNS].subgridspec(
-                2, 1, height_ratios=[2.5, 1], hspace=0.05
-            )
-            main, below = figure.add_subplot(inner[0]), figure.add_subplot(inner[1])
+        figure, panes = grid_of_panes(len(families), N_COLUMNS, between=0.28)
+        for (main, below), family in zip(panes, families, strict=True):
             _panel(main, below, samples, observables, family)
-            if number % N_COLUMNS == 0:
-                below.set_ylabel("ratio")
         handles, labels = main.get_legend_handles_labels()
         figure.legend(handles, labels, loc="upper center", ncols=3, fontsize="large")
     return figure

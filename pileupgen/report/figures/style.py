@@ -104,6 +104,47 @@ def paired_panes(n_columns: int) -> tuple[Figure, NDArray[np.object_]]:
     return figure, panes
 
 
+def grid_of_panes(
+    n_panes: int, n_columns: int, between: float
+) -> tuple[Figure, list[tuple[Axes, Axes]]]:
+    """Make a grid of upper panes, each with a ratio pane below it, and room for a legend on top.
+
+    Parameters
+    ----------
+    n_panes, n_columns : int
+        Panes in all, and in a row.
+    between : float
+        Space between columns over the width of one.
+
+    Returns
+    -------
+    figure : matplotlib.figure.Figure
+    panes : list of (upper, lower) matplotlib.axes.Axes
+        Row by row; the first of a row has the label of its ratios.
+    """
+    n_rows = -(-n_panes // n_columns)
+    width, height = 3.7 * n_columns, 3.3 * n_rows + 0.6
+    figure = new_figure(width, height, arranged=False)
+    grid = figure.add_gridspec(
+        n_rows,
+        n_columns,
+        left=0.75 / width,
+        right=1 - 0.15 / width,
+        bottom=0.6 / height,
+        top=1 - 0.55 / height,
+        hspace=0.3,
+        wspace=between,
+    )
+    panes = []
+    for number in range(n_panes):
+        row, column = divmod(number, n_columns)
+        inner = grid[row, column].subgridspec(2, 1, height_ratios=[2.5, 1], hspace=0.05)
+        panes.append((figure.add_subplot(inner[0]), figure.add_subplot(inner[1])))
+        if not column:
+            panes[-1][1].set_ylabel("ratio")
+    return figure, panes
+
+
 def write_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Write a figure as PNG and PDF; the bytes depend on the figure alone.
 
