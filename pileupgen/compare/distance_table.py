@@ -169,22 +169,25 @@ def _measure(resampling: _Resampling, columns: _Columns) -> dict[str, Floats]:
     return distances
 
 
-def shift_removed(source: Floats, translated: Floats, reference: Floats) -> Estimate:
+def shift_removed(
+    source: Floats, translated: Floats, reference: Floats, clear: float = 1.0
+) -> Estimate:
     """(source − translated) / (source − reference) of mean distances.
 
     Parameters
     ----------
     source, translated, reference : float64 arrays, shape (1 + B,)
         Mean W1/σ: as it is first, then resampled.
+    clear : float
+        Spreads over the resamplings by which the source must be farther than the reference.
 
     Returns
     -------
     Estimate
-        NaN where the source is as near to the target as the reference, to within the spread of that
-        difference over the resamplings.
+        NaN where it is not.
     """
     gap = source - reference
-    if not gap[0] > np.std(gap[1:]):
+    if not gap[0] > clear * np.std(gap[1:]):
         return Estimate(np.nan, np.nan, np.nan)
     closed = np.divide(source - translated, gap, out=np.full_like(gap, np.nan), where=gap > 0)
     return estimate(float(closed[0]), closed[1:])

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pileupgen.compare.distance_table import resampled_distances, shift_removed
+from pileupgen.compare.pileup_physics import measured, varies_in_mu
 from pileupgen.compare.resampling import Draws, Samples
-from pileupgen.compare.results import Difference, Ladder, Rung
+from pileupgen.compare.results import CLEAR, Difference, Ladder, Rung
 from pileupgen.compare.significance import judge
 from pileupgen.compare.source_correlation import block_source_correlation
 from pileupgen.compare.two_sample import resampled_auc
@@ -35,6 +36,8 @@ FAMILIES = {
     "correlations": "correlations between cells",
     "physics": "pileup physics",
 }
+PHYSICS = ("rho", "rho_resolution", "met_sigma")
+"""Quantities of pileup that a rung tells over those of the target."""
 _PREFIXES = {"correlations": ("corr_",), "physics": ("met", "rho", "cone_")}
 
 
@@ -125,6 +128,10 @@ def compare_variants(
 
     aucs = dict(zip(found, over(auc_of, found), strict=True))
     source = means[variants[0].name]
+    has_mu = varies_in_mu(samples.target) and all(
+        varies_in_mu(variant.corrected) for variant in variants
+    )
+    in_target = _physics(samples.target, draws.target, samples.target, has_mu)
 
     def rung(variant: Variant) -> Rung:
         name, plain = variant.name, _of_plain(variant.name)
@@ -140,9 +147,16 @@ def compare_variants(
             ),
             significance=verdict.significance,
             finding=verdict.findings[0].name if verdict.findings else "",
+            families={k: _estimate(v) for k, v in means[name].items() if k != "all"},
             removed={
-                key: shift_removed(source[key], value, means["reference"][key])
+                key: shift_removed(source[key], value, means["reference"][key], CLEAR)
                 for key, value in means[name].items()
+            },
+            physics={
+                key: _estimate(values / in_target[key])
+                for key, values in _physics(
+                    variant.corrected, counts[name], samples.target, has_mu
+                ).items()
             },
             w1_rise=_rise(means[name]["all"], means[AS_ASKED]["all"]) if is_compared else None,
             auc_rise=_rise(aucs[name], aucs[AS_ASKED]) if is_compared else None,
@@ -152,6 +166,7 @@ def compare_variants(
 
     return Ladder(
         reference=_estimate(means["reference"]["all"]),
+        reference_families={k: _estimate(v) for k, v in means["reference"].items() if k != "all"},
         rungs=tuple(over(rung, variants)),
         n_events=len(samples.source),
         settings=dict(settings),
@@ -170,6 +185,14 @@ def _family_means(distances: Mapping[str, Floats]) -> dict[str, Floats]:
         if own and len(own) < len(distances):
             means[family] = np.mean(own, axis=0)
     return means
+
+
+def _physics(sample: Sample, counts: Floats, target: Sample, has_mu: bool) -> dict[str, Floats]:
+    """Quantities of ``PHYSICS``, (1 + B,); none of samples without a density ρ."""
+    if "rho" not in sample.observables:
+        return {}
+    found = {name: values for name, _, _, values in measured(sample, counts, target, has_mu)}
+    return {name: found[name] for name in PHYSICS if name in found}
 
 
 def _estimate(values: Floats) -> Estimate:

@@ -49,12 +49,10 @@ def pileup_quantities(samples: Samples, draws: Draws) -> tuple[Quantity, ...]:
         "source": (samples.source, draws.rows["source"][0]),
         "translated": (samples.translated, draws.rows["translated"][0]),
     }
-    has_mu = all(
-        np.isfinite(sample.mu).all() and np.ptp(sample.mu) > 0 for sample, _ in roles.values()
-    )
+    has_mu = all(varies_in_mu(sample) for sample, _ in roles.values())
     found: dict[str, tuple[str, str, dict[str, Estimate]]] = {}
     for role, (sample, counts) in roles.items():
-        for name, label, unit, values in _measure(sample, counts, samples.target, has_mu):
+        for name, label, unit, values in measured(sample, counts, samples.target, has_mu):
             entry = found.setdefault(name, (label, unit, {}))
             entry[2][role] = estimate(float(values[0]), values[1:])
     return tuple(
@@ -74,9 +72,26 @@ def acceptance_area(grid: Grid) -> float:
     return (grid.eta_edges[-1] - grid.eta_edges[0]) * (grid.phi_max - grid.phi_min)
 
 
-def _measure(
+def varies_in_mu(sample: Sample) -> bool:
+    """Whether every event's μ is known, and not all have the same."""
+    return bool(np.isfinite(sample.mu).all() and np.ptp(sample.mu) > 0)
+
+
+def measured(
     sample: Sample, counts: Floats, target: Sample, has_mu: bool
 ) -> Iterator[tuple[str, str, str, Floats]]:
+    """Name, label, unit and values (1 + B,) of each quantity of :func:`pileup_quantities`.
+
+    Parameters
+    ----------
+    sample : Sample
+    counts : float64 array, shape (n, 1 + B)
+        Weights of its events, resampled but for the first column.
+    target : Sample
+        Whose occupancies define the tails.
+    has_mu : bool
+        Whether to look at the growth with μ.
+    """
     values = sample.observables
     rho, area = values["rho"], acceptance_area(sample.grid)
     mean_rho = _mean(rho, counts)

@@ -320,8 +320,13 @@ class Rung(Record):
     """Significance of the most significant test, in σ."""
     finding: str
     """Which test that is."""
+    families: dict[str, Estimate] = {}
+    """Mean W1/σ over each family of observables."""
     removed: dict[str, Estimate]
-    """Fraction of the shift removed, of all observables and of each family."""
+    """Fraction of the shift removed, of all observables and of each family; undefined where the
+    source's shift is not clear."""
+    physics: dict[str, Estimate] = {}
+    """Mean ρ, its resolution and the width of the missing E_T over those of the target."""
     w1_rise: Difference | None = None
     """Over the variant as asked; null for that one itself."""
     auc_rise: Difference | None = None
@@ -337,6 +342,8 @@ class Ladder(Record):
 
     reference: Estimate
     """Mean W1/σ of real events compared with other real events."""
+    reference_families: dict[str, Estimate] = {}
+    """The same over each family of observables."""
     rungs: tuple[Rung, ...]
     """From the source to the translation with its release weights."""
     n_events: NonNegativeInt

@@ -10,6 +10,7 @@ from pileupgen.measure.bootstrap import Estimate
 from pileupgen.report.text import NONE, estimate_text, number, percent, sigma_text
 
 _LEFT_OUT = ("network_off", "class_kept", "unguided", "not_self_conditioned")
+_PHYSICS = {"rho": "⟨ρ⟩", "rho_resolution": "its resolution", "met_sigma": "σ(missing E_T)"}
 _ADDED = (
     ("transport", "What the diffusion adds to calibration and a linear map of correlations"),
     ("network_off", "What the network adds to the closed form"),
@@ -21,7 +22,8 @@ def ladder_cells(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     ladder = comparison.ladder
     if ladder is None:
         return [], []
-    families = [key for key in FAMILIES if key in ladder.rungs[0].removed]
+    families = [key for key in FAMILIES if key in ladder.rungs[0].families]
+    physics = [key for key in _PHYSICS if key in ladder.rungs[0].physics]
     headings = [
         "variant",
         "mean W1/σ",
@@ -31,10 +33,15 @@ def ladder_cells(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
         "source correlation, blocks",
         "significance",
         "shift removed",
-        *(f"of {FAMILIES[key]}" for key in families),
+        *(f"W1/σ (shift removed), {FAMILIES[key]}" for key in families),
+        *(f"{_PHYSICS[key]} over the target's" for key in physics),
         "W1/σ · AUC, not corrected",
     ]
     rows = []
+    if ladder.reference_families:
+        own = [estimate_text(ladder.reference_families[key]) for key in families]
+        rest = [NONE] * (len(headings) - 8 - len(own))
+        rows.append(["reference", estimate_text(ladder.reference), *[NONE] * 6, *own, *rest])
     for rung in ladder.rungs:
         plain = NONE
         if rung.plain_w1 is not None and rung.plain_auc is not None:
@@ -48,7 +55,9 @@ def ladder_cells(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
                 _rise(rung.auc_rise),
                 number(rung.block.value),
                 sigma_text(rung.significance),
-                *(_percent(rung.removed[key]) for key in ("all", *families)),
+                _percent(rung.removed["all"]),
+                *(_family(rung, key) for key in families),
+                *(estimate_text(rung.physics[key]) for key in physics),
                 plain,
             ]
         )
@@ -64,7 +73,9 @@ def caption_of(comparison: Comparison) -> str:
         f"What each part of the translation is worth: variants with one part left out, the same "
         f"{ladder.n_events:,} source events in every row, each row with its own correction of "
         "marginals after the decode. A rise is that over the translation as asked, with the error "
-        "of paired bootstrap draws and in units of it. The reference has a mean W1/σ of "
+        "of paired bootstrap draws and in units of it. The fraction of the shift removed is given "
+        f"where the source is farther than the reference by more than {CLEAR:g} σ; elsewhere there "
+        "is no shift to remove. The reference has a mean W1/σ of "
         f"{number(ladder.reference.value)}."
     )
 
@@ -122,6 +133,13 @@ def _in_sigma(rise: Difference) -> str:
 
 def _signed(value: float) -> str:
     return f"{value:+.3f}".replace("-", "−")
+
+
+def _family(rung: Rung, key: str) -> str:
+    """W1/σ of a family, and what fraction of a clear shift is removed."""
+    text = estimate_text(rung.families[key])
+    removed = rung.removed[key]
+    return f"{text} ({_percent(removed)})" if removed.is_known else text
 
 
 def _percent(estimate: Estimate) -> str:

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from pileupgen.compare.ladder import AS_ASKED, FAMILIES, Variant, compare_variants, family_of
+from pileupgen.compare.ladder import (
+    AS_ASKED,
+    FAMILIES,
+    PHYSICS,
+    Variant,
+    compare_variants,
+    family_of,
+)
 from pileupgen.compare.results import Comparison
 from pileupgen.compare.two_sample import feature_test, resampled_auc
 from pileupgen.measure.bootstrap import resample
@@ -60,6 +69,32 @@ def test_fractions_removed_are_given_by_family(ladder):
     assert family_of("met_x") == family_of("rho") == family_of("cone_et") == "physics"
 
 
+def test_no_fraction_is_given_of_a_shift_that_is_not_there(toy):
+    """Energies that differ by less than two samples of one distribution do."""
+    samples = samples_of(toy, toy.energies(N, seed=1, scale=1.3), N)
+    same = samples.translated
+    found = compare_variants(
+        replace(samples, source=same),
+        [Variant(AS_ASKED, "as asked", same)],
+        settings={},
+        n_bootstrap=40,
+    )
+    (rung,) = found.rungs
+    for family in FAMILIES:
+        assert not rung.removed[family].is_known
+        near = found.reference_families[family]
+        assert rung.families[family].value == pytest.approx(near.value, abs=6 * near.error)
+
+
+def test_pileup_physics_is_told_over_the_targets(ladder):
+    source, asked = (ladder[name].physics for name in ("source", AS_ASKED))
+    assert set(source) == set(PHYSICS)
+    # The target's energies are 1.3 times the source's, and more of them pass the threshold.
+    assert source["rho"].value < 0.85
+    assert asked["rho"].value == pytest.approx(1, abs=3 * asked["rho"].error)
+    assert 0 < asked["rho"].error < 0.05
+
+
 def test_what_the_correction_does_is_seen(ladder):
     rung = ladder[AS_ASKED]
     assert rung.plain_w1.value == ladder["transport"].mean_w1.value
@@ -87,9 +122,15 @@ def test_it_is_told_in_words_and_as_a_table(ladder, toy):
     assert "Without a clear effect here: w = 0." in text
     assert "Nearer to the target" not in text
     headings, rows = ladder_cells(again)
-    assert [row[0] for row in rows] == ["source", "linear map, no diffusion", "w = 0", "as asked"]
+    assert [row[0] for row in rows] == [
+        "reference",
+        "source",
+        "linear map, no diffusion",
+        "w = 0",
+        "as asked",
+    ]
     assert all(len(row) == len(headings) for row in rows)
-    assert rows[2][2].endswith("(equal)")
+    assert rows[3][2].endswith("(equal)")
     assert text in judge_comparison(again).progress
     assert ladder_table(comparison) is None
     assert not sentences(comparison)
