@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
 from pileupgen.calo.geometry import Grid, get_grid
 from pileupgen.compare.results import Verdict
@@ -30,6 +32,8 @@ THRESHOLD = 0.5
 SCALE, WIDER, RESOLUTION = 1.02, 1.05, 0.2
 """Scale of all energies; how much wider the resolution becomes, and what it is beforehand."""
 SECTOR_ETA, SECTOR_PHI = 4, 3
+COUPLING = 0.01
+"""Correlation of a cell's normal score with another's that is added; energies of each cell stay."""
 
 
 def main() -> None:
@@ -119,10 +123,23 @@ def wider(energy: Energy, rng: np.random.Generator) -> Energy:
     return np.maximum(energy * factor, np.float32(0.0))
 
 
+def correlated(energy: Energy, rng: np.random.Generator, axis: int, step: int) -> Energy:
+    """Cells reordered over the events to go with the cell a step away; no cell's spectrum moves."""
+    # Null cells are ranked at random.
+    order = np.where(energy > 0, energy, -rng.random(energy.shape, dtype=np.float32))
+    score = ndtri((order.argsort(axis=0).argsort(axis=0) + 0.5) / len(energy)).astype(np.float32)
+    wanted = (score + COUPLING * np.roll(score, step, axis=axis)).argsort(axis=0)
+    moved = np.empty_like(energy)
+    np.put_along_axis(moved, wanted, np.sort(energy, axis=0), axis=0)
+    return moved
+
+
 PLANTS: dict[str, Plant] = {
     "energy scale 2 %": scaled,
     "dead sector, 4 × 3 cells": dead_sector,
     "resolution 5 % wider": wider,
+    "correlation of φ neighbours": partial(correlated, axis=3, step=1),
+    "correlation of layers": partial(correlated, axis=1, step=1),
 }
 
 if __name__ == "__main__":

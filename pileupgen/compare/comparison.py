@@ -15,6 +15,7 @@ from pileupgen.compare.resampling import Draws, Samples
 from pileupgen.compare.results import (
     Comparison,
     Controls,
+    Equivalence,
     MethodRecord,
     ObservableRecord,
     TargetRecord,
@@ -28,7 +29,7 @@ from pileupgen.compare.source_correlation import (
     identity,
     source_correlation,
 )
-from pileupgen.measure.bootstrap import Estimate, effective_size
+from pileupgen.measure.bootstrap import Estimate, effective_size, estimate
 from pileupgen.measure.features import kind_of, observables_of
 from pileupgen.parallel import Executor, Serial
 from pileupgen.progress import Advance, silent
@@ -37,6 +38,8 @@ Floats = NDArray[np.float64]
 
 MIN_TEST_EVENTS = 40
 """Events that a sample needs for a two-sample test."""
+CONFIDENCE = 0.95
+"""Of the limit of the excess over the reference."""
 
 
 def compare(
@@ -165,6 +168,7 @@ def compare(
             ),
         ),
         verdicts={name: judge(target, parts[0]) for name, parts in samples.rows().items()},
+        equivalence=_equivalence(table.means("translated") - table.means("reference")),
         mu_bins=bins,
         pileup={quantity.name: quantity for quantity in pileup},
         notes=notes,
@@ -180,6 +184,15 @@ def n_steps(
     """Count the steps that :func:`compare` reports."""
     own = n_observables + 1 + 2 * (2 + n_reference) * (n_seeds > 0)
     return own + n_control_steps(controls, n_reference, n_seeds)
+
+
+def _equivalence(excess: Floats) -> Equivalence | None:
+    """Limit of an excess, (1 + B,); None where there is none."""
+    value, draws = float(excess[0]), excess[1:]
+    if not np.isfinite(excess).all():
+        return None
+    limit = value + float(np.quantile(draws, CONFIDENCE) - draws.mean())
+    return Equivalence(excess=estimate(value, draws), limit=limit)
 
 
 def _null_control(samples: Samples, source_of: NDArray[np.int64], draws: Draws) -> Estimate | None:

@@ -33,6 +33,9 @@ SIGMA_LIMIT = 37.0
 """σ beyond which double precision has no probability; larger values are given as this."""
 CLEAR = 3.0
 """Significance in σ above which a test counts as a difference."""
+MARGIN = 0.05
+"""Mean W1/σ above the reference's that is called equivalent: what shifting every observable by a
+twentieth of its standard deviation does."""
 
 Kind = Literal["images", "features", "showers"]
 RowName = Literal["reference", "source", "translated"]
@@ -167,6 +170,27 @@ class Verdict(Record):
     """Number of tests beyond 3 σ, corrected for the number of all tests."""
     findings: tuple[StatisticalTest, ...]
     """The most extreme tests, most significant first."""
+
+
+class Equivalence(Record):
+    """Whether translated events are as near to the target as real ones, to within a margin.
+
+    That no test finds a difference may be owed to few events. Two one-sided tests (Schuirmann, J.
+    Pharmacokinet. Biopharm. 15 (1987) 657) ask how large a difference the events still allow; of a
+    distance one side is wanted.
+    """
+
+    excess: Estimate
+    """Mean W1/σ of the translated events less that of the reference."""
+    limit: Number
+    """Its upper limit at 95 % confidence."""
+    margin: float = MARGIN
+    """Largest excess that is called equivalent."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether the limit lies within the margin."""
+        return self.limit <= self.margin
 
 
 class Control(Record):
@@ -389,6 +413,8 @@ class Comparison(Record):
     """Controls."""
     verdicts: dict[RowName, Verdict] = {}
     """By row, where it differs from the target by more than chance allows."""
+    equivalence: Equivalence | None = None
+    """Whether the translated events are as near to the target as real ones."""
     mu_bins: tuple[MuBin, ...] = ()
     """The headline in bins of μ."""
     pileup: dict[str, Quantity] = {}

@@ -102,8 +102,7 @@ def validate_stores(
     bars = progress if progress is not None else SILENT.progress
     executor = executor or Serial()
     selection = select_events(target, source, translated, seed)
-    release_weight = np.asarray(usable_weights(translated.columns), dtype=np.float64)
-    release_weight = release_weight[selection.translated]
+    release_weight = _release_weights(translated)[selection.translated]
     require_weights(release_weight, str(translated.path))
     notes: tuple[str, ...] = ()
     kind = kind_of(target.grid)
@@ -115,7 +114,8 @@ def validate_stores(
         settings = replace(settings, cells=False, jets=False)
         notes = ("a table of features has neither cells nor jets: no tests on them",)
     chosen = select_controls(controls, target, source, selection)
-    samples = _measure(target, source, translated, selection, settings, bars, executor)
+    own = release_weight if settings.weighted else None
+    samples = _measure(target, source, translated, selection, own, bars, executor)
     checks = _measure_controls(chosen, (target, source), samples, selection, bars, executor)
     tests = {}
     if settings.cells:
@@ -195,15 +195,23 @@ def validate_stores(
     return Validation(comparison=comparison, samples=samples, display=display, jets=jets)
 
 
+def _release_weights(translated: ImageStore) -> Floats:
+    """Weights that a translated store's events have by their release, shape (N,)."""
+    columns = translated.columns
+    found = columns.get("release_weight", usable_weights(columns))
+    return np.asarray(found, dtype=np.float64)
+
+
 def _measure(
     target: ImageStore,
     source: ImageStore,
     translated: ImageStore,
     selection: Selection,
-    settings: ComparisonSettings,
+    weight: Floats | None,
     bars: Progress,
     executor: Executor,
 ) -> Samples:
+    """Measure all samples; translated events with a weight of their own or that of their source."""
     total = sum(map(len, (selection.target, selection.source, selection.translated)))
     total += sum(map(len, selection.references))
     with bars("measure", total, "events") as advance:
@@ -216,7 +224,7 @@ def _measure(
             )
 
         before = measure("source", source.domain, source, selection.source)
-        weight = None if settings.weighted else before.weight[selection.source_of]
+        inherited = before.weight[selection.source_of] if weight is None else weight
         others = f"other {target.domain}"
         return Samples(
             target=measure("target", target.domain, target, selection.target),
@@ -225,7 +233,7 @@ def _measure(
             ),
             source=before,
             translated=measure(
-                "translated", "translated", translated, selection.translated, weight
+                "translated", "translated", translated, selection.translated, inherited
             ),
         )
 

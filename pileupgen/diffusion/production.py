@@ -107,11 +107,12 @@ class Production:
         self, images: Images, copies: list[Translation], found: InputRange
     ) -> dict[str, NDArray[Any]]:
         n, k = len(images), self.n_copies
-        weights = [images.weight * copy.weight for copy in copies]
+        released = [images.weight * copy.weight for copy in copies]
         return {
             "mu": np.repeat(images.mu, k),
             "event_id": np.repeat(images.event_id, k),
-            "weight": np.stack(weights, axis=1).ravel(),
+            "weight": np.repeat(images.weight, k),
+            "release_weight": np.stack(released, axis=1).ravel(),
             "split": np.repeat(images.columns["split"], k),
             "source_event": np.repeat(images.event_id, k),
             "seed": np.full(n * k, self.seed, dtype=np.int64),

@@ -12,6 +12,8 @@ from pileupgen.report.text import Standing, number, percent, places, sigma_text,
 
 AUC_ERRORS = 2.0
 """Errors from 1/2 within which an AUC is called chance."""
+ONE_SIDED = 1.645
+"""Errors to the upper limit of a normal distribution at 95 % confidence."""
 N_TOLD = 5
 """Tests told in the verdict; tables have the others."""
 RISE = 0.1
@@ -25,7 +27,8 @@ class Judgement:
     """What the first lines of the report say; plain text."""
 
     agrees: bool
-    """Whether no test differs by more than ``CLEAR`` σ and the control holds."""
+    """Whether the events are equivalent to real ones within the margin, no test differs by more
+    than ``CLEAR`` σ, and the control holds."""
     lead: str
     """The verdict in one sentence."""
     progress: str
@@ -45,7 +48,10 @@ def judge_comparison(comparison: Comparison) -> Judgement:
     passed, failed = _two_sample(comparison)
     near, far = _observables(comparison)
     return Judgement(
-        agrees=quiet and holds,
+        agrees=quiet
+        and holds
+        and comparison.equivalence is not None
+        and comparison.equivalence.holds,
         lead=_lead(comparison, verdict, quiet),
         progress=" ".join([_progress(comparison), *sentences(comparison)]),
         for_it=(*_reference(comparison, holds), *kept, *near, *passed, *_correlation(comparison)),
@@ -57,12 +63,23 @@ def judge_comparison(comparison: Comparison) -> Judgement:
 def _lead(comparison: Comparison, verdict: Verdict, quiet: bool) -> str:
     target = comparison.target.label
     before = sigma_text(comparison.verdicts["source"].significance)
-    if quiet:
-        return (
-            f"Translated events agree with {target} within {CLEAR:g} σ in all of "
-            f"{verdict.n_tests:,} statistical tests. Before translation, the most significant "
-            f"difference was {before}."
+    found = comparison.equivalence
+    if quiet and found is not None:
+        how_far = (
+            f"the mean W1/σ is above the reference's by at most {number(max(found.limit, 0.0))} "
+            f"(95 % confidence; margin {found.margin:g})"
         )
+        none = f"none of {verdict.n_tests:,} statistical tests differs by more than {CLEAR:g} σ"
+        if found.holds:
+            lead = (
+                f"Translated events are equivalent to {target} within a margin: {how_far}, {none}."
+            )
+        else:
+            lead = (
+                f"No difference from {target} is found, but that translated events are equivalent "
+                f"is not shown: {how_far}, {none}. More events are needed to tell."
+            )
+        return f"{lead} Before translation, the most significant difference was {before}."
     return (
         f"Translated events differ from {target} by {sigma_text(verdict.significance)} in the most "
         f"significant of {verdict.n_tests:,} statistical tests ({verdict.findings[0].name}), "
@@ -152,7 +169,11 @@ def _two_sample(comparison: Comparison) -> tuple[list[str], list[str]]:
             continue
         value = f"AUC {number(test.auc)} ± {number(test.total_error)}"
         if test.auc - 0.5 <= AUC_ERRORS * test.total_error:
-            passed.append(f"A classifier on {what} does no better than chance: {value}.")
+            limit = test.auc + ONE_SIDED * test.total_error
+            passed.append(
+                f"A classifier on {what} is not shown to do better than chance: {value}, at most "
+                f"{number(limit)} (95 % confidence)."
+            )
         else:
             failed.append(
                 f"A classifier on {what} distinguishes translated from real events: {value}."

@@ -28,6 +28,7 @@ _PROVENANCE = {
     "t_release": "TRelease",
 }
 """Branches of what a translated event was made from, by the store's column."""
+_RELEASE_WEIGHT = "release_weight"
 
 
 def leaf_of(layer: str) -> str:
@@ -43,7 +44,8 @@ def export_root(
     What can read it is told in :mod:`pileupgen.samples.delphes_file`.
     Every cell with energy is a tower. ``Vertex_size`` is μ + 1, as Delphes has it, where μ is known
     for all events and whole. What a store knows beside is there once an event: ``Mu``, ``Weight``,
-    ``SourceEvent``, ``Seed``, ``Draw``, ``Member``, ``TRelease``.
+    ``SourceEvent``, ``Seed``, ``Draw``, ``Member``, ``TRelease``. ``Weight`` is what a validation
+    takes by default; ``ReleaseWeight`` of translated events what it takes with ``--weighted``.
 
     Parameters
     ----------
@@ -71,6 +73,7 @@ def export_root(
         EDGES: "var * 4 * float32",
         "Mu": "float32",
         "Weight": "float64",
+        **({"ReleaseWeight": "float64"} if _RELEASE_WEIGHT in store.columns else {}),
         **({"Vertex_size": "int32"} if has_vertices else {}),
         **{name: "int64" for column, name in _PROVENANCE.items() if column in store.columns},
     }
@@ -79,6 +82,8 @@ def export_root(
         for images in store.batches(rows, BATCH_EVENTS):
             columns = _tower_columns(_towers(images))
             columns |= {"Mu": images.mu, "Weight": images.columns["weight"]}
+            if _RELEASE_WEIGHT in images.columns:
+                columns["ReleaseWeight"] = images.columns[_RELEASE_WEIGHT]
             n = len(images)
             columns["Event.Number"] = (np.arange(n + 1), images.event_id)
             if has_vertices:

@@ -47,7 +47,7 @@ COLUMNS: dict[str, tuple[str, str, str]] = {
     # name: (dtype, unit, meaning)
     "mu": ("f4", "1", "number of pileup interactions; NaN where unknown"),
     "event_id": ("i8", "1", "position of the event in its sample, from 0"),
-    "weight": ("f8", "1", "event weight, of either sign"),
+    "weight": ("f8", "1", "event weight, of either sign; of a translated event its source's"),
     "weight_positive": (
         "f8",
         "1",
@@ -56,6 +56,7 @@ COLUMNS: dict[str, tuple[str, str, str]] = {
     "split": ("u1", "1", "0 train, 1 validation, 2 test"),
     "source_event": ("i8", "1", "event_id of the source event; -1 where there is none"),
     "seed": ("i8", "1", "seed that, with source_event and draw, fixes the event's noise"),
+    "release_weight": ("f8", "1", "weight times exp(log_ratio), that clipped"),
     "log_ratio": ("f8", "1", "ln r(x_t, t_release), not clipped; 0 where there is no release"),
     "t_release": ("i4", "1", "timestep of the release; -1 where there is none"),
     "draw": ("i4", "1", "which translation of the source event, from 0"),

@@ -19,7 +19,7 @@ from pileupgen.diffusion.weights import WeightSummary
 from pileupgen.files import write_whole
 from pileupgen.progress import SILENT, Listener
 from pileupgen.run import RunDirectory, fingerprint
-from pileupgen.samples.store import Images, ImageStore, usable_weights
+from pileupgen.samples.store import Images, ImageStore
 from pileupgen.workflow.correction import ready_member
 from pileupgen.workflow.model import choose_device, load_pipeline, model_identity
 from pileupgen.workflow.operating_point import write_operating_point
@@ -240,10 +240,8 @@ def _measure(
     seed: int,
 ) -> ScanPoint:
     member = ready_member(directory, model, pipeline, settings, seed)
-    # Translated events carry the weights of their sources.
     parts = list(Production(mc, rows, [member], seed).translate(rows))
     columns = {key: np.concatenate([part[1][key] for part in parts]) for key in parts[0][1]}
-    columns["weight"] = usable_weights(mc.columns)[rows]
     images = Images(np.concatenate([part[0] for part in parts]), mc.grid, columns)
     ess = WeightSummary.of(columns["log_ratio"], settings.log_weight_limit).ess
     way, label = settings.way(), settings.describe()

@@ -31,7 +31,9 @@ def test_a_translated_store_says_what_it_is(plain):
     assert not store.columns["draw"].any()
     assert not store.columns["member"].any()
     clipped = np.exp(np.clip(store.columns["log_ratio"], -5, 5))
-    np.testing.assert_allclose(store.columns["weight"], clipped)
+    np.testing.assert_allclose(store.columns["release_weight"], clipped)
+    # What a validation takes unless asked is what goes out as the event's weight.
+    assert np.all(store.columns["weight"] == 1)
     assert store.provenance["guidance"] == "closed-form"
     assert store.provenance["weights"]["limit"] == 5.0
     assert 0 < store.provenance["weights"]["ess"] <= 1

@@ -49,6 +49,21 @@ def test_events_of_the_target_close_the_gap(toy):
     assert abs(result.translated.source_correlation.block.value) < 0.15
 
 
+def test_equivalence_is_shown_by_many_events_and_not_by_few(toy):
+    def found(n: int, scale: float):
+        samples = samples_of(toy, toy.energies(n, seed=9, scale=scale), n)
+        result = compare(samples, np.arange(n), n_bootstrap=60, n_seeds=0).equivalence
+        assert result.excess.value < result.limit
+        return result
+
+    few, many, moved = found(60, 1.3), found(600, 1.3), found(600, 1.2)
+    assert many.limit < few.limit
+    assert many.holds
+    assert not moved.holds
+    # One-sided at 95 %: 1.6 standard errors above the estimate, of which the interval is one.
+    assert (many.limit - many.excess.value) / many.excess.error == pytest.approx(1.6, abs=0.5)
+
+
 def test_half_the_shift_closes_about_half_the_gap(toy):
     result = run(toy, (1.15 * toy.energies(200, seed=1)).astype(np.float32))
     closed = result.translated.shift_removed

@@ -204,16 +204,22 @@ def test_tests_are_shown_with_and_without_correction(metrics):
     assert cells == ["observable", "translated", "9.9\u00a0σ", "8.8\u00a0σ"]
 
 
-def test_a_quiet_comparison_agrees(metrics):
+def test_a_quiet_comparison_is_equivalent_if_events_are_many_enough_to_tell(metrics):
     set_significance(metrics, "translated", 1.0)
+    metrics["equivalence"]["limit"] = 0.9 * metrics["equivalence"]["margin"]
     judgement = judged(metrics)
     assert judgement.agrees
-    assert "agree with data within 3 σ" in judgement.lead
+    assert "equivalent to data within a margin" in judgement.lead
+    metrics["equivalence"]["limit"] = 1.1 * metrics["equivalence"]["margin"]
+    doubtful = judged(metrics)
+    assert not doubtful.agrees
+    assert "is not shown" in doubtful.lead
     assert not any("σ in" in text for text in judgement.against_it)
 
 
 def test_a_control_that_fails_forbids_to_agree(metrics):
     set_significance(metrics, "translated", 1.0)
+    metrics["equivalence"]["limit"] = 0.0
     set_significance(metrics, "reference", 6.0)
     judgement = judged(metrics)
     assert not judgement.agrees
@@ -238,7 +244,7 @@ def test_observables_are_counted_once(metrics):
 def test_a_test_that_cannot_tell_speaks_for_the_translation(metrics):
     test = metrics["rows"]["translated"]["two_sample"]["features"]
     test.update(auc=0.51, error=0.01, spread=0.0)
-    assert any("no better than chance" in text for text in judged(metrics).for_it)
+    assert any("at most 0.526 (95 %" in text for text in judged(metrics).for_it)
     test.update(auc=0.53)
     assert any("distinguishes translated from real" in text for text in judged(metrics).against_it)
 

@@ -45,6 +45,7 @@ def make_store(path: Path, grid: Grid, mu: Any = None) -> ImageStore:
                 "mu": rng.poisson(60, N).astype("f4") if mu is None else mu,
                 "event_id": np.arange(N) + 100,
                 "weight": rng.random(N) + 0.5,
+                "release_weight": rng.random(N),
                 "split": np.arange(N) % 3,
                 "source_event": np.arange(N) + 100,
                 "seed": np.full(N, 7),
@@ -94,6 +95,7 @@ def test_root_is_as_delphes_has_it(tmp_path: Path) -> None:
     assert arrays["SourceEvent"].tolist() == images.columns["source_event"].tolist()
     assert arrays["Seed"].tolist() == [7] * len(rows)
     np.testing.assert_array_equal(arrays["Weight"], images.weight)
+    np.testing.assert_array_equal(arrays["ReleaseWeight"], images.columns["release_weight"])
     flat = {
         name: np.asarray(ak.flatten(arrays[name])) for name in arrays.fields if "Tower." in name
     }

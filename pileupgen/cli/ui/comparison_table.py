@@ -82,7 +82,7 @@ def ladder_table(comparison: Comparison) -> Table:
 
 
 def findings(comparison: Comparison, n: int = 3) -> list[str]:
-    """Say in words where the translated sample differs most, or that it agrees.
+    """Say in words where the translated sample differs most, or whether it is equivalent.
 
     Parameters
     ----------
@@ -92,7 +92,15 @@ def findings(comparison: Comparison, n: int = 3) -> list[str]:
     verdict = comparison.verdicts["translated"]
     clear = [found for found in verdict.findings if found.significance > CLEAR][:n]
     if not clear:
-        return [f"[bold green]agrees[/] in all of {verdict.n_tests:,} tests within {CLEAR:g} σ"]
+        none = f"no difference above {CLEAR:g} σ in {verdict.n_tests:,} tests"
+        equivalent = comparison.equivalence
+        if equivalent is None:
+            return [none]
+        word = "[bold green]equivalent[/]" if equivalent.holds else "[bold]not shown[/] equivalent"
+        return [
+            f"{word}: mean W1/σ above the reference's by at most {equivalent.limit:.3f} (95 % "
+            f"confidence; margin {equivalent.margin:g}), {none}"
+        ]
     told = [
         f"[bold]differs[/] by {sigma_text(found.significance)} in {escape(found.name)}"
         for found in clear
