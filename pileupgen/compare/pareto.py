@@ -13,12 +13,14 @@ from pileupgen.calo.geometry import Grid
 from pileupgen.compare.distance_table import DistanceTable
 from pileupgen.compare.resampling import Draws, Samples
 from pileupgen.compare.source_correlation import block_source_correlation
-from pileupgen.compare.two_sample import feature_test
+from pileupgen.compare.two_sample import resampled_auc
 from pileupgen.measure.bootstrap import Estimate
 from pileupgen.measure.sample import Sample, measure_sample
 from pileupgen.samples.store import Images
 
 N_BOOTSTRAP = 50
+N_ERRORS = 2.0
+"""Paired errors by which a point must be nearer to the target than another to be preferred."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,9 @@ class ScanPoint:
     """Effective fraction of the release weights."""
     n_events: int
     """Translated events."""
+    w1_draws: tuple[float, ...]
+    auc_draws: tuple[float, ...]
+    """Mean W1/σ and AUC over the same resamplings of the events for all points of a scan, (B,)."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -49,8 +54,20 @@ class ScanPoint:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ScanPoint:
         """Inverse of :meth:`to_dict`."""
-        estimates = {key: Estimate(**values[key]) for key in ("w1", "block")}
-        return cls(**{**values, **estimates})
+        read = {key: Estimate(**values[key]) for key in ("w1", "block")}
+        draws = {key: tuple(values[key]) for key in ("w1_draws", "auc_draws")}
+        return cls(**{**values, **read, **draws})
+
+    def is_clearly_farther_than(self, other: ScanPoint) -> bool:
+        """Whether W1/σ or AUC is above another point's by more than ``N_ERRORS`` paired errors."""
+        pairs = (
+            (self.w1.value - other.w1.value, self.w1_draws, other.w1_draws),
+            (self.auc - other.auc, self.auc_draws, other.auc_draws),
+        )
+        return any(
+            rise > N_ERRORS * float(np.std(np.subtract(own, its), ddof=1))
+            for rise, own, its in pairs
+        )
 
 
 @dataclass(frozen=True)
@@ -82,7 +99,7 @@ class Judge:
 
     def references(self) -> dict[str, Estimate]:
         """Mean W1/σ of reference and source."""
-        table = self._table(self.source)
+        table = DistanceTable.of(self._samples(self.source), self._draws(self.source))
         return {name: table.mean(name) for name in ("reference", "source")}
 
     def measure(
@@ -95,18 +112,24 @@ class Judge:
     ) -> ScanPoint:
         """Measure translated events, in the order of the source's."""
         sample = measure_sample("translated", "translated", translated, self.source.grid)
-        test = feature_test(self.target.matrix(), sample.matrix(), n_seeds=1, seed=self.seed)
-        counts = self._draws(sample).rows["translated"][0]
+        draws = self._draws(sample)
+        counts = draws.rows["translated"][0]
+        distances = DistanceTable.of(self._samples(sample), draws)
+        auc = resampled_auc(
+            self.target.matrix(), sample.matrix(), draws.target, counts, seed=self.seed
+        )
         return ScanPoint(
             settings=settings,
             label=label,
             n_evaluations=n_evaluations,
-            w1=self._table(sample).mean("translated"),
+            w1=distances.mean("translated"),
             block=block_source_correlation(self.source.blocks, sample.blocks, counts),
-            auc=test.auc,
-            auc_error=test.error,
+            auc=float(auc[0]),
+            auc_error=float(np.std(auc[1:], ddof=1)),
             ess=ess,
             n_events=len(sample),
+            w1_draws=tuple(distances.means("translated")[1:].tolist()),
+            auc_draws=tuple(auc[1:].tolist()),
         )
 
     def _samples(self, translated: Sample) -> Samples:
@@ -115,9 +138,6 @@ class Judge:
     def _draws(self, translated: Sample) -> Draws:
         one_to_one = np.arange(len(self.source))
         return Draws.of(self._samples(translated), one_to_one, N_BOOTSTRAP, self.seed)
-
-    def _table(self, translated: Sample) -> DistanceTable:
-        return DistanceTable.of(self._samples(translated), self._draws(translated))
 
 
 def is_on_pareto_front(points: Sequence[ScanPoint]) -> NDArray[np.bool_]:
@@ -133,11 +153,12 @@ def is_on_pareto_front(points: Sequence[ScanPoint]) -> NDArray[np.bool_]:
 
 
 def recommend(points: Sequence[ScanPoint], min_source_correlation: float) -> tuple[ScanPoint, str]:
-    """Among the points nearest to the target, the one of highest source correlation.
+    """Among the points that no other is clearly nearer than, the one of highest source correlation.
 
-    Among points whose block source correlation is at least ``min_source_correlation`` (among all,
-    if none is) the nearest is found; of those within the half width of its interval the one of
-    highest source correlation is taken, of equals the cheapest.
+    Points whose block source correlation is below ``min_source_correlation`` are left out, unless
+    all are. A point is near if every one of the others that is clearly nearer, in W1/σ or in the
+    AUC, is clearly farther in the other of the two. Of near points the one of highest source
+    correlation is taken, of equals the cheapest.
 
     Returns
     -------
@@ -147,19 +168,24 @@ def recommend(points: Sequence[ScanPoint], min_source_correlation: float) -> tup
     """
     allowed = [point for point in points if point.block.value >= min_source_correlation]
     pool = allowed or list(points)
-    best = min(pool, key=lambda point: point.w1.value)
-    limit = best.w1.value + best.w1.error
-    near = [point for point in pool if point.w1.value <= limit]
+    near = [
+        point
+        for point in pool
+        if not any(
+            point.is_clearly_farther_than(other) and not other.is_clearly_farther_than(point)
+            for other in pool
+        )
+    ]
     chosen = max(near, key=lambda point: (round(point.block.value, 3), -point.n_evaluations))
-    reference = (
+    required = (
         f"block source correlation ≥ {min_source_correlation:g}"
         if allowed
         else f"no point has block source correlation ≥ {min_source_correlation:g}"
     )
     rule = (
-        f"highest source correlation among {len(near)} points with W1/σ ≤ {limit:.3f}, the lowest "
-        f"({best.w1.value:.3f}) plus its interval's half width; {reference}"
+        f"highest source correlation among the {len(near)} of {len(pool)} points that none is "
+        f"nearer than by {N_ERRORS:g} paired errors in W1/σ or AUC; {required}"
     )
     if not chosen.n_evaluations and any(point.n_evaluations for point in points):
-        rule += "; no diffusion comes nearer by more than that, so none is recommended"
+        rule += "; no diffusion comes clearly nearer, so none is recommended"
     return chosen, rule

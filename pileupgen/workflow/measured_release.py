@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 FRACTIONS = (0.1, 0.2, 0.3, 0.45, 0.6, 0.8)
 """Release times tried, over the number of timesteps."""
-N_EVENTS = 300
+N_EVENTS = 600
 """Validation events of mc and of data at most."""
 MIN_SOURCE_CORRELATION = 0.9
 """Least source correlation of blocks of a recommended release, if no tolerance is given."""

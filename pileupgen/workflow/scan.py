@@ -201,7 +201,7 @@ def measure_ways(
     mc, data = (ImageStore(directory.images(domain)) for domain in ("mc", "data"))
     rows = mc.indices("validation", n_events)
     judge = _judge(mc, data, n_events, seed)
-    common = [model, mc.provenance, data.provenance, n_events, seed]
+    common = ["paired", model, mc.provenance, data.provenance, n_events, seed]
     points: list[ScanPoint] = []
     with listener.progress(title, len(ways), "points") as advance:
         for way in ways:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from pileupgen.compare.pareto import ScanPoint, is_on_pareto_front, recommend
@@ -12,10 +13,18 @@ from pileupgen.samples.store import ImageStore
 GRID = ("--modes", "calibrate,partial,invert", "--t-release", "100,600", "--w", "0")
 
 
-def point(w1: float, block: float, n: int = 10, error: float = 0.01) -> ScanPoint:
+def point(w1: float, block: float, n: int = 10, auc: float = 0.5, error: float = 0.01) -> ScanPoint:
+    """A point whose distance is less uncertain, by a factor of five, than its difference is."""
+    rng = np.random.default_rng(round(1e6 * (w1 + block + n)))
+    common = np.random.default_rng(0).normal(0, 5 * error, 200)
+    w1_draws, auc_draws = (
+        tuple((value + common + rng.normal(0, error / np.sqrt(2), 200)).tolist())
+        for value in (w1, auc)
+    )
     settings = {"mode": "partial", "t_release": 0, "w": 0.0}
-    interval = Estimate(w1, w1 - error, w1 + error)
-    return ScanPoint(settings, "", n, interval, Estimate(block, block, block), 0.5, 0.0, 1.0, 100)
+    interval = Estimate(w1, w1 - 5 * error, w1 + 5 * error)
+    kept = Estimate(block, block, block)
+    return ScanPoint(settings, "", n, interval, kept, auc, 0.0, 1.0, 100, w1_draws, auc_draws)
 
 
 def test_front_and_recommendation():
@@ -38,14 +47,18 @@ def test_where_nothing_is_left_to_learn_no_diffusion_is_recommended():
     chosen, rule = recommend([calibration, point(0.080, 0.994), point(0.089, 0.91)], 0.9)
     assert chosen is calibration
     assert "none is recommended" in rule
-    chosen, rule = recommend([calibration, point(0.060, 0.98)], 0.9)
-    assert chosen.w1.value == 0.060
+    # Far inside the interval of either, but the difference of the two is known better.
+    chosen, rule = recommend([calibration, point(0.050, 0.98)], 0.9)
+    assert chosen.w1.value == 0.050
     assert "none is recommended" not in rule
 
 
-def test_a_point_outside_the_interval_of_the_lowest_is_not_recommended():
-    points = [point(0.10, 0.6), point(0.105, 0.9), point(0.115, 0.95)]
-    assert recommend(points, 0.5)[0] is points[1]
+def test_a_classifier_decides_where_distances_do_not():
+    calibration, inverted = point(0.075, 0.996, n=0, auc=0.56), point(0.075, 0.98)
+    assert recommend([calibration, inverted], 0.9)[0] is inverted
+    # What is clearly nearer in one and clearly farther in the other excludes nothing.
+    mixed = point(0.04, 0.997, auc=0.62)
+    assert recommend([mixed, inverted], 0.9)[0] is mixed
 
 
 def test_a_scan_keeps_its_points_and_recommends_one(tiny_run, command):
