@@ -42,6 +42,9 @@ class Batch:
     """Position of the event in its sample. Shape (N,)."""
     is_encoded: bool = False
     """Whether the codec has been applied already."""
+    ceiling: Tensor | None = None
+    """Where a cell is null, the score that its own was drawn below, as of N(0, 1); NaN where it is
+    a hit. None where it is not known. Shape of ``scores``."""
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -53,6 +56,7 @@ class Batch:
             scores=self.scores.to(device),
             label=self.label.to(device),
             mu=self.mu.to(device),
+            ceiling=None if self.ceiling is None else self.ceiling.to(device),
         )
 
     def rows(self, part: slice | Tensor) -> Batch:
@@ -63,6 +67,7 @@ class Batch:
             label=self.label[part],
             mu=self.mu[part],
             event_id=self.event_id[part],
+            ceiling=None if self.ceiling is None else self.ceiling[part],
         )
 
     def names(self, n: int = 5) -> str:
@@ -132,9 +137,11 @@ class ScoreSample:
         # Null and tied cells have ranks from a bottom on, within a mass; hits have no mass.
         self._bottom: list[Tensor] = []
         self._mass: list[Tensor] = []
+        self._ceiling: list[Tensor] = []
         self._mu: list[Tensor] = []
         self._event_id: list[Tensor] = []
         self._weight: list[NDArray[np.float64]] = []
+        self._is_plain = calibration.is_plain
         for quantiles, store in zip((0 if calibrate_mc else 1, 1), stores, strict=True):
             require_events(store, split)
             rows = store.indices(split)
@@ -152,6 +159,8 @@ class ScoreSample:
                 event_ids.append(torch.from_numpy(images.event_id))
             self._hits.append(torch.cat(hits))
             self._mass.append(torch.cat(masses))
+            top = torch.special.ndtri(self._mass[-1].float())
+            self._ceiling.append(torch.where(self._mass[-1] > 0, top, torch.nan).half())
             nothing = torch.zeros(()).expand_as(self._mass[-1])
             self._bottom.append(nothing if calibration.is_plain else torch.cat(bottoms))
             self._mu.append(torch.cat(mus))
@@ -169,7 +178,16 @@ class ScoreSample:
         rng = np.random.default_rng([seed, 1, step])
         rows = self.rows(step, batch_size, seed)
         scores = [self.scores(domain, rows[domain], rng) for domain in (0, 1)]
-        return self.in_turn(rows, scores, augmentation, rng)
+        if not self._is_plain:
+            return self.in_turn(rows, scores, augmentation, rng)
+        # Ceilings as further channels, so that they are rolled and mirrored with the scores.
+        both = [
+            torch.cat([values, self.ceilings(domain, rows[domain])], dim=1)
+            for domain, values in enumerate(scores)
+        ]
+        batch = self.in_turn(rows, both, augmentation, rng)
+        values, ceiling = batch.scores.chunk(2, dim=1)
+        return replace(batch, scores=values, ceiling=ceiling)
 
     def rows(self, step: int, batch_size: int, seed: int) -> list[NDArray[np.int64]]:
         """Rows of mc and of data in the batch of a step."""
@@ -221,7 +239,10 @@ class ScoreSample:
         mu, event_id = (
             torch.cat([values[d][rows[d]] for d in (0, 1)]) for values in (self._mu, self._event_id)
         )
-        return Batch(torch.cat(scores), labels, mu, event_id)
+        ceiling = None
+        if self._is_plain:
+            ceiling = torch.cat([self.ceilings(d, rows[d]) for d in (0, 1)])
+        return Batch(torch.cat(scores), labels, mu, event_id, ceiling=ceiling)
 
     def _rows(self, domain: int, step: int, n: int, seed: int) -> NDArray[np.int64]:
         """Rows of a domain at a step: consecutive pieces of one endless shuffled sequence."""
@@ -247,6 +268,10 @@ class ScoreSample:
         uniform = torch.from_numpy(rng.random(hits.shape, dtype=np.float32))
         drawn = torch.special.ndtri((bottom + mass * uniform).clamp(1e-7, 1 - 1e-6))
         return torch.where(mass > 0, drawn, hits)
+
+    def ceilings(self, domain: int, rows: NDArray[np.int64]) -> Tensor:
+        """Scores that those of null cells are drawn below, (n, L, n_eta, n_phi); NaN of hits."""
+        return self._ceiling[domain][rows].float()
 
 
 def _spread(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,7 +13,9 @@ from torch.nn import functional as F
 
 from pileupgen.diffusion.schedule import alpha_sigma
 from pileupgen.models.codec import LatentModel
+from pileupgen.models.networks.cell_patches import CellPatches
 from pileupgen.models.networks.denoiser import NULL
+from pileupgen.models.networks.layers import patchify
 from pileupgen.training.data import Batch
 
 MIN_SNR_GAMMA = 5.0
@@ -75,6 +78,10 @@ class Denoising:
     "min_snr" is min(SNR, 5) ‖z − z̃‖², SNR = ᾱ_t / (1 − ᾱ_t), whatever is predicted (Hang et al.
     2303.09556, sec. 3.4). With ``coarse_dropout`` an event sees the block means of its own clean
     latents, but for this part of the events.
+
+    The score of a null cell is a random rank below a ceiling. With a lossless codec its v is
+    replaced by the mean over these ranks given x_t, :func:`velocity_below`, which leaves the
+    minimum where it is and takes the noise of the ranks out of the gradient (Rao-Blackwell).
     """
 
     autoencoder: LatentModel
@@ -125,7 +132,11 @@ class Denoising:
                 )
                 x_0[rows] = a[rows] * x_t[rows] - s[rows] * velocity
         velocity = network(x_t, t, label, batch.mu, x_0, alpha, sigma, **coarse)
-        error = ((velocity - (a * eps - s * z)) ** 2).flatten(1).mean(1)
+        wanted = a * eps - s * z
+        if batch.ceiling is not None and isinstance(self.autoencoder, CellPatches):
+            ceiling = patchify(batch.ceiling, self.autoencoder.patch)
+            wanted = torch.where(ceiling.isnan(), wanted, velocity_below(ceiling, x_t, a, s))
+        error = ((velocity - wanted) ** 2).flatten(1).mean(1)
         return self.weight(alpha, sigma) * error
 
     def weight(self, alpha: Tensor, sigma: Tensor) -> Tensor:
@@ -136,6 +147,22 @@ class Denoising:
         if self.loss_weighting == "min_snr":
             return torch.minimum(alpha**2, MIN_SNR_GAMMA * sigma**2)
         return alpha**2 if self.prediction_type == "epsilon" else torch.ones_like(alpha)
+
+
+def velocity_below(ceiling: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """E[v | x_t] of a score z of N(0, 1) of which all that is known is that it is below a ceiling.
+
+    Given x_t = α z + σ ε, z is N(α x_t, σ²) cut off at the ceiling, and v = (α x_t − z)/σ. Its mean
+    is φ(b)/Φ(b), b = (ceiling − α x_t)/σ, the inverse of Mills' ratio.
+
+    >>> one = torch.ones(())
+    >>> round(float(velocity_below(one * torch.inf, 0.3 * one, 0.6 * one, 0.8 * one)), 3)
+    0.0
+    >>> round(float(velocity_below(0 * one, 0 * one, 0.6 * one, 0.8 * one)), 3)  # √(2/π)
+    0.798
+    """
+    b = (ceiling - alpha * x_t) / sigma
+    return math.sqrt(2 / math.pi) / torch.special.erfcx(-b / math.sqrt(2))
 
 
 @dataclass(frozen=True)

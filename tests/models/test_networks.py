@@ -19,7 +19,12 @@ from pileupgen.models.networks.layers import (
     unpatchify,
     wrapped,
 )
-from pileupgen.models.networks.local import STRIP_RINGS, LocalDenoiser, _mean_of_near_rings
+from pileupgen.models.networks.local import (
+    STRIP_RINGS,
+    LocalDenoiser,
+    _Block,
+    _mean_of_near_rings,
+)
 from pileupgen.models.networks.ratio import RatioClassifier
 from pileupgen.models.networks.transformer import TransformerDenoiser
 
@@ -299,7 +304,39 @@ def test_means_of_near_rings_leave_out_what_is_beyond_the_edges(height):
     expected = torch.nn.functional.avg_pool2d(
         x, (rings, 1), stride=1, padding=(rings // 2, 0), count_include_pad=False
     )
-    torch.testing.assert_close(_mean_of_near_rings(x), expected)
+    found = _mean_of_near_rings(x.permute(0, 2, 3, 1))
+    torch.testing.assert_close(found.permute(0, 3, 1, 2), expected)
+
+
+def test_a_blocks_written_out_gradient_is_that_of_its_formula():
+    block = _Block(4, 6, is_symmetric=True).double()
+    rng = torch.Generator().manual_seed(2)
+    for parameter in block.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=rng, dtype=torch.float64)
+    x, condition = (
+        torch.randn(shape, generator=rng, dtype=torch.float64, requires_grad=True)
+        for shape in ((2, 5, 7, 4), (2, 6))
+    )
+    wanted = torch.randn(2, 5, 7, 4, generator=rng, dtype=torch.float64)
+
+    def formula(x, condition):
+        weight = block.convolution.weight
+        weight = (weight + weight.flip(2) + weight.flip(3) + weight.flip(2, 3)) / 4
+        around = F.pad(x.permute(0, 3, 1, 2), (1, 1, 0, 0), mode="circular")
+        convolved = F.conv2d(around, weight, block.convolution.bias, padding=(1, 0))
+        scale, shift = block.modulation(condition)[:, :, None, None].chunk(2, dim=1)
+        active = F.silu(convolved * (1 + scale) + shift)
+        return x + F.conv2d(active, block.mix.weight, block.mix.bias).permute(0, 2, 3, 1)
+
+    results = []
+    for function in (block, formula):
+        answer = function(x, condition)
+        of = [x, condition, *block.parameters()]
+        results.append([answer, *torch.autograd.grad((answer * wanted).sum(), of)])
+    with torch.no_grad():
+        torch.testing.assert_close(block(x, condition), results[0][0])
+    for own, expected in zip(*results, strict=True):
+        torch.testing.assert_close(own, expected)
 
 
 def test_a_local_denoiser_is_shown_the_closed_forms_estimate_until_its_own_is_fed_back():

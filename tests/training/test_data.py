@@ -42,6 +42,18 @@ def test_null_ranks_are_drawn_anew_and_hits_are_not(sample):
     assert float(same[one.label == 0].float().mean()) == pytest.approx(1 - null_fraction, abs=0.01)
 
 
+def test_ceilings_of_null_cells_go_with_their_scores(sample):
+    roll = Augmentation(phi_step=2, eta_mirror=True)
+    for batch in (sample.batch(3, 16, seed=5, augmentation=roll), sample.in_order(8, seed=1)):
+        is_null = ~batch.ceiling.isnan()
+        assert 0.2 < float(is_null.float().mean()) < 0.8
+        below = torch.special.ndtr(batch.scores[is_null]) / torch.special.ndtr(
+            batch.ceiling[is_null]
+        )
+        assert float(below.max()) < 1.01
+        assert kstest(below.numpy(), "uniform").pvalue > 1e-3
+
+
 def test_signed_and_tied_cells_are_drawn_within_their_mass(tmp_path):
     stores, energies = [], []
     for domain in (0, 1):

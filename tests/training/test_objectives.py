@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,7 +11,7 @@ from pileupgen.models.networks.cell_patches import CellPatches
 from pileupgen.models.networks.denoiser import NULL, Denoiser
 from pileupgen.models.networks.transformer import TransformerDenoiser
 from pileupgen.training.data import Batch
-from pileupgen.training.objectives import Denoising
+from pileupgen.training.objectives import Denoising, velocity_below
 
 CODEC = CellPatches(2, 8, 12)
 
@@ -82,6 +84,46 @@ def test_an_event_sees_its_own_coarse_content_unless_dropped():
     assert bool(seen[1][dropped].isnan().all())
     assert torch.equal(seen[1][~dropped], z[~dropped])
     assert len(seen[0]) == int((drawn["self_coin"] < 0.5).sum())
+
+
+def test_the_velocity_of_a_null_cell_is_the_mean_over_the_ranks_it_may_have():
+    rng = torch.Generator().manual_seed(11)
+    alpha, sigma, ceiling = 0.8, 0.6, -0.3
+    z, eps = torch.randn(2, 4_000_000, generator=rng)
+    z, eps = z[z < ceiling], eps[z < ceiling]
+    x_t, velocity = alpha * z + sigma * eps, alpha * eps - sigma * z
+    for centre in (-1.5, -0.4, 0.5):
+        near = velocity[(x_t - centre).abs() < 0.01]
+        of = [torch.tensor(value) for value in (ceiling, centre, alpha, sigma)]
+        error = 4 * float(near.std()) / len(near) ** 0.5
+        assert float(velocity_below(*of)) == pytest.approx(float(near.mean()), abs=error)
+
+
+def test_taking_the_mean_over_ranks_lowers_the_noise_and_moves_no_minimum():
+    """Half of the cells are null: their ranks are drawn anew, as ScoreSample draws them."""
+    rng, asked = torch.Generator().manual_seed(4), objective(self_conditioning=0.0)
+    ceiling = torch.where(torch.rand(2, 8, 12, generator=rng) < 0.5, 0.2, torch.nan)
+    hits = torch.randn(2, 8, 12, generator=rng).clamp_min(0.3)
+    gradients = {True: [], False: []}
+    for _ in range(60):
+        ranks = torch.special.ndtri(
+            torch.special.ndtr(ceiling) * torch.rand(32, 2, 8, 12, generator=rng)
+        )
+        scores = torch.where(ceiling.isnan(), hits, ranks)
+        zeros = torch.zeros(32, dtype=torch.int64)
+        batch = Batch(
+            scores, zeros, torch.full((32,), 60.0), zeros, ceiling=ceiling.expand_as(scores)
+        )
+        drawn = asked.draw(batch, rng)
+        for is_known in (True, False):
+            spy = Spy()
+            given = batch if is_known else replace(batch, ceiling=None)
+            asked.loss(spy, given, drawn).mean().backward()
+            gradients[is_known].append(float(spy.weight.grad))
+    known, unknown = (torch.tensor(gradients[is_known]) for is_known in (True, False))
+    difference = known - unknown
+    assert abs(float(difference.mean())) < 4 * float(difference.std()) / 60**0.5
+    assert float(known.var()) < 0.7 * float(unknown.var())
 
 
 def test_min_snr_bounds_the_weight_of_the_clean_end():
