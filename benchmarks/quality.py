@@ -120,7 +120,7 @@ class Judge:
             names = list(sample.observables)
             columns = dict(zip(names, output.observables.T, strict=True))
             sample = replace(sample, observables=columns)
-        elif output.weight is not None:
+        if output.weight is not None:
             sample = replace(sample, weight=sample.weight * output.weight)
         table, draws = self._compared(sample)
         auc, error = self._auc(sample)

@@ -104,7 +104,7 @@ def measure_row(plan: Plan, name: str, judge: Judge) -> dict[str, Any]:
     import torch
 
     from benchmarks.baselines import make_baseline
-    from benchmarks.baselines.contract import Problem
+    from benchmarks.baselines.contract import Corrected, Problem
     from benchmarks.cost import Rate, peak_memory, rates
 
     if name == REFERENCE:
@@ -125,10 +125,13 @@ def measure_row(plan: Plan, name: str, judge: Judge) -> dict[str, Any]:
     seconds = time.perf_counter() - begin
     n = len(judge.source_images)
     known = Rate(n, torch.get_num_threads(), n / seconds, 1)
-    quality = judge.quality(output)
+    plain = None
+    if isinstance(baseline, Corrected):
+        plain = judge.quality(baseline.translate_plain(judge.source_images)).to_dict()
     return {
         "name": name,
-        "quality": quality.to_dict(),
+        "quality": judge.quality(output).to_dict(),
+        "not_corrected": plain,
         "rates": [
             rate.to_dict() for rate in rates(baseline, judge.source_images, plan.limit, known)
         ],

@@ -26,17 +26,19 @@ def markdown(record: dict[str, Any]) -> str:
 
 def _quality(rows: list[dict[str, Any]]) -> str:
     lines = [
-        "| method | events | W1/σ | fraction of the shift removed | AUC | block | cell |",
-        "|---|---|---|---|---|---|---|",
+        "| method | events | W1/σ | fraction of the shift removed | AUC | block | cell "
+        "| W1/σ · AUC, not corrected |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         quality = row["quality"]
         values = [_estimate(quality[key]) for key in ("w1", "shift_removed")]
         auc = f"{quality['auc']:.3f} ± {quality['auc_error']:.3f}"
         kept = [_estimate(quality[key]) for key in ("block", "cell")]
-        lines.append(
-            "| " + " | ".join([row["name"], str(quality["n_events"]), *values, auc, *kept]) + " |"
-        )
+        cells = [row["name"], str(quality["n_events"]), *values, auc, *kept]
+        plain = row.get("not_corrected")
+        cells.append("–" if plain is None else f"{_estimate(plain['w1'])} · {plain['auc']:.3f}")
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 

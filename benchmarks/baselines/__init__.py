@@ -36,10 +36,10 @@ def _copula() -> Baseline:
     return GaussianCopula()
 
 
-def _carl() -> Baseline:
+def _carl(calibrated: bool) -> Baseline:
     from benchmarks.baselines.reweighting import Reweighting
 
-    return Reweighting()
+    return Reweighting(calibrated)
 
 
 def _flow() -> Baseline:
@@ -72,7 +72,8 @@ BASELINES: dict[str, Callable[[], Baseline]] = {
     "quantile morphing, plain": _plain,
     "quantile morphing, chained": _chained,
     "Gaussian-copula map": _copula,
-    "reweighting (CARL)": _carl,
+    "reweighting (CARL)": lambda: _carl(calibrated=False),
+    "reweighting (CARL) after calibration": lambda: _carl(calibrated=True),
     "normalizing flow": _flow,
     "pixel diffusion": _pixels,
     "transport": lambda: _ours("transport", 0, 0.0, 1),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +48,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Output:
-    """What became of N source events; a baseline gives one of the three.
+    """What became of N source events: images or observables, weights, or images with weights.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class Output:
     observables : float64 array, shape (N, k), optional
         Translated observables, where a method makes no images.
     weight : float64 array, shape (N,), optional
-        Weights of the source events, where a method changes nothing else.
+        Weights by which the events count, where a method gives them some.
     """
 
     energy: NDArray[np.float32] | None = None
@@ -82,6 +82,14 @@ class Baseline(Protocol):
     @property
     def n_parameters(self) -> int:
         """Trained numbers."""
+
+
+@runtime_checkable
+class Corrected(Protocol):
+    """A baseline whose images have passed a residual correction, and can be had without it."""
+
+    def translate_plain(self, images: Images) -> Output:
+        """Translate source events without the correction after the decode."""
 
 
 def measured(images: Images, batch: int = 128) -> Floats:

@@ -38,9 +38,16 @@ class GaussianCopula:
         self.correction.fit(self._mapped(mc))
 
     def translate(self, images: Images) -> Output:
+        mapped, mu = self._moved(images)
+        return Output(energy=self.calibration.decode(self.correction(mapped), DATA, mu).numpy())
+
+    def translate_plain(self, images: Images) -> Output:
+        mapped, mu = self._moved(images)
+        return Output(energy=self.calibration.decode(mapped, DATA, mu).numpy())
+
+    def _moved(self, images: Images) -> tuple[Tensor, Tensor]:
         scores, mu = encode(self.calibration, images, MC, self.seed)
-        corrected = self.correction(self._mapped(scores))
-        return Output(energy=self.calibration.decode(corrected, DATA, mu).numpy())
+        return self._mapped(scores), mu
 
     @property
     def n_parameters(self) -> int:

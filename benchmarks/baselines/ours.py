@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.baselines.contract import Output, Problem
 from pileupgen.config import Config, load_config
-from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+from pileupgen.diffusion.pipeline import Correction, PileupTranslationPipeline
 from pileupgen.diffusion.settings import Settings
 from pileupgen.run import RunDirectory
 from pileupgen.samples.store import Images
@@ -51,13 +51,19 @@ class Ours:
         self.trained_before = training_seconds(problem.run)
 
     def translate(self, images: Images) -> Output:
+        return self._translated(images, self.correction)
+
+    def translate_plain(self, images: Images) -> Output:
+        return self._translated(images, None)
+
+    def _translated(self, images: Images, correction: Correction | None) -> Output:
         translation = self.pipeline(
             images.energy,
             images.mu,
             np.asarray(images.event_id),
             self.seed,
             replace(self.settings, micro_batch=min(self.settings.micro_batch, len(images))),
-            self.correction,
+            correction,
         )
         return Output(energy=translation.energy)
 

@@ -1,4 +1,4 @@
-"""Classifier reweighting (CARL): source events keep their images and take weights."""
+"""Classifier reweighting (CARL): events keep their images, or calibrated ones, and take weights."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
 from benchmarks.baselines.contract import Floats, Output, Problem, measured
+from benchmarks.baselines.morphing import Identity, Morphing
 from pileupgen.samples.store import Images
 
 LIMIT = 10.0
@@ -19,13 +20,22 @@ class Reweighting:
 
     The log-odds are calibrated by a line fitted to the folds that did not train them, so that
     the mean weight of mc is 1 as far as the classifier can know. Weights are clipped to e^∓10.
+
+    Parameters
+    ----------
+    calibrated : bool
+        Whether mc is calibrated by chained quantile morphing first, as it is before our networks.
     """
 
     n_evaluations = 0
     is_slow = False
 
+    def __init__(self, calibrated: bool) -> None:
+        self.before = Morphing(chained=True) if calibrated else Identity()
+
     def fit(self, problem: Problem) -> None:
-        mc, data = measured(problem.mc), measured(problem.data)
+        self.before.fit(problem)
+        mc, data = measured(self._before(problem.mc)), measured(problem.data)
         features = np.concatenate([mc, data])
         label = np.repeat([0, 1], [len(mc), len(data)])
         odds = np.empty(len(label))
@@ -39,14 +49,19 @@ class Reweighting:
         self.prior = float(np.log(len(data) / len(mc)))
 
     def translate(self, images: Images) -> Output:
+        images = self._before(images)
         odds: Floats = self.trees.decision_function(measured(images))
         log_ratio = self.line.decision_function(odds[:, None]) - self.prior
-        return Output(weight=np.exp(np.clip(log_ratio, -LIMIT, LIMIT)))
+        return Output(energy=images.energy, weight=np.exp(np.clip(log_ratio, -LIMIT, LIMIT)))
+
+    def _before(self, images: Images) -> Images:
+        return Images(self.before.translate(images).energy, images.grid, images.columns)
 
     @property
     def n_parameters(self) -> int:
         """Two numbers a node: where to split, and the value."""
-        return 2 * sum(len(tree.nodes) for (tree,) in self.trees._predictors)
+        trees = 2 * sum(len(tree.nodes) for (tree,) in self.trees._predictors)
+        return trees + self.before.n_parameters
 
 
 def _trees(seed: int) -> HistGradientBoostingClassifier:

@@ -14,7 +14,7 @@ import torch
 
 from benchmarks import table
 from benchmarks.baselines import BASELINES, make_baseline
-from benchmarks.baselines.contract import Output, Problem
+from benchmarks.baselines.contract import Corrected, Output, Problem
 from benchmarks.baselines.ours import as_configured, training_seconds
 from benchmarks.cost import Rate, rates
 from benchmarks.quality import Judge
@@ -80,6 +80,32 @@ def test_weights_between_equal_samples_are_about_one(judge, problem):
     assert weight is not None
     assert weight.mean() == pytest.approx(1, abs=0.3)
     assert weight.std() < 0.5
+
+
+def test_reweighting_after_calibration_weighs_calibrated_events(judge, problem):
+    found = {}
+    for name in ("quantile morphing, chained", "reweighting (CARL) after calibration"):
+        baseline = make_baseline(name)
+        baseline.fit(problem)
+        found[name] = baseline.translate(judge.source_images)
+    morphed, weighed = found.values()
+    np.testing.assert_array_equal(weighed.energy, morphed.energy)
+    assert np.ptp(weighed.weight) > 0
+    # Its images are judged with their weights.
+    assert judge.quality(weighed).w1.value != judge.quality(morphed).w1.value
+
+
+def test_a_row_is_given_without_its_correction_too(judge, problem):
+    for name in ("Gaussian-copula map", "transport"):
+        baseline = make_baseline(name)
+        assert isinstance(baseline, Corrected)
+        baseline.fit(problem)
+        images = judge.source_images
+        corrected, plain = baseline.translate(images), baseline.translate_plain(images)
+        assert not np.array_equal(corrected.energy, plain.energy)
+        kept = [judge.quality(output).block.value for output in (corrected, plain)]
+        assert kept[0] == pytest.approx(kept[1], abs=0.05)
+    assert not isinstance(make_baseline("identity"), Corrected)
 
 
 @pytest.mark.parametrize("name", ["normalizing flow", "partial"])
