@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,25 @@ def write_tree(
             np.arange(steps) * n // steps, np.arange(1, steps + 1) * n // steps, strict=True
         ):
             written.extend({name: values[begin:end] for name, values in branches.items()})
+
+
+def write_ntuple(
+    path: Path,
+    fields: Mapping[str, ak.Array | NDArray[Any]],
+    ntuple: str = "events",
+    steps: int = 1,
+    again: str | None = None,
+) -> None:
+    """Write fields of an RNTuple in ``steps`` clusters; ``again`` is a second one, empty."""
+    n = len(next(iter(fields.values())))
+    cuts = itertools.pairwise(n * step // steps for step in range(steps + 1))
+    parts = [{name: values[begin:end] for name, values in fields.items()} for begin, end in cuts]
+    with uproot.recreate(path, compression=None) as file:
+        if again is not None:
+            file.mkrntuple(again, {name: values[:0] for name, values in fields.items()})
+        written = file.mkrntuple(ntuple, parts[0])
+        for part in parts[1:]:
+            written.extend(part)
 
 
 def write_delphes(path: Path, towers: Towers, *without: str, steps: int = 1) -> None:

@@ -11,7 +11,7 @@ from pileupgen.cli.ui.common import ConfigOption, RunOption, SeedOption
 from pileupgen.cli.ui.console import terminal
 from pileupgen.errors import ConfigError
 
-Format = Literal["root", "npz", "parquet", "overlay"]
+Format = Literal["root", "rntuple", "npz", "parquet", "overlay"]
 
 
 def export(
@@ -47,7 +47,8 @@ def export(
 
     [bold]root[/] is a Delphes-like file (tree Delphes, Tower.* with Edges)
     that Delphes readers take, or of a table of features a tree of flat
-    branches; [bold]npz[/] and [bold]parquet[/] are for NumPy
+    branches; [bold]rntuple[/] is the same as an RNTuple, Tower_Eta for
+    Tower.Eta; [bold]npz[/] and [bold]parquet[/] are for NumPy
     and pandas; [bold]overlay[/] is a library of pileup events in a fixed
     order, with their provenance and a counter of their use. Any image store
     can be exported, before translation or after. [bold]--onnx[/] writes the networks that made a

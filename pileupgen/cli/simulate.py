@@ -79,9 +79,11 @@ def simulate(
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed. (default: 1)")] = None,
     workers: Annotated[
-        int | None,
-        typer.Option("--workers", min=1, help="Processes. (default: all cores)"),
+        int | None, typer.Option("--workers", min=1, help="Processes. (default: all cores)")
     ] = None,
+    rntuple: Annotated[
+        bool, typer.Option("--rntuple", help="Write an RNTuple in place of a tree.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Make it even if it is current.")] = False,
     config: ConfigOption = None,
     run: RunOption = None,
@@ -89,7 +91,8 @@ def simulate(
 ) -> None:
     """Simulate pileup events: generator, overlay, fast calorimeter. Or jets.
 
-    Writes a ROOT file with Delphes' own tree and branch names. The towers depend on the options
+    Writes a ROOT file with Delphes' own tree and branch names; in an RNTuple (--rntuple) without
+    dots, Tower_Eta for Tower.Eta. The towers depend on the options
     and the seed alone. Samples that differ in --response only hold the same interactions.
 
     With --process top or w it makes jets of boosted tops or W bosons (p_T near 1 TeV, anti-k_t
@@ -105,6 +108,8 @@ def simulate(
       pileupgen simulate --config demo
     """
     from pileupgen.workflow.generated import parse_spec, simulate_to, spec_of_card
+    from pileupgen.workflow.preprocess import generate_samples
+    from pileupgen.workflow.run import choose_run
 
     options: dict[str, Any] = {
         "n_events": n_events,
@@ -121,27 +126,21 @@ def simulate(
     }
     given = {name: value for name, value in options.items() if value is not None}
     if config is not None or run is not None:
-        _samples_of_a_config(config, run, [*given, *(["card"] if card else [])])
+        opened = choose_run(config, run, listener=terminal)
+        generate_samples(opened, replaced=[*given, *(["card"] if card else [])])
+        terminal.next(f"pileupgen preprocess{opened.arguments}")
         return
     made = "pileupgen simulate"
     spec = parse_spec(given, made) if card is None else spec_of_card(card, given)
     name = None if card is None else Path(card).stem
-    path = simulate_to(spec, output, name, force=force, workers=workers, listener=terminal)
+    path = simulate_to(
+        spec,
+        output,
+        name,
+        force=force,
+        workers=workers,
+        container="rntuple" if rntuple else "ttree",
+        listener=terminal,
+    )
     before = "" if card is not None else f"name {path} under 'files' in a data card, then "
     terminal.next(f"{before}pileupgen preprocess")
-
-
-def _samples_of_a_config(config: Path | None, run: Path | None, others: list[str]) -> None:
-    """Make the samples that a config's cards ask for, where `preprocess` looks for them."""
-    from pileupgen.errors import ConfigError
-    from pileupgen.workflow.preprocess import generate_samples
-    from pileupgen.workflow.run import choose_run
-
-    if others:
-        raise ConfigError(
-            f"--config takes its samples from cards; it does not go with {', '.join(others)}.",
-            "Change the card, or leave --config and --run out.",
-        )
-    opened = choose_run(config, run, listener=terminal)
-    generate_samples(opened)
-    terminal.next(f"pileupgen preprocess{opened.arguments}")

@@ -4,6 +4,7 @@ Every branch is a plain one, ``Tower.Eta`` beside ``Tower_size``. ROOT's ``TTree
 ``TTreeReader`` and ``RDataFrame``, and uproot read them by the names that they have in a file of
 Delphes, ``Tower.Edges`` with four numbers a tower. What needs Delphes' own classes does not: uproot
 cannot write a ``TClonesArray``, which ``ExRootTreeReader`` and coffea's ``DelphesSchema`` ask for.
+In an RNTuple, whose names may not have dots, ``Tower.Eta`` is the field ``Tower_Eta``.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import awkward as ak
 import numpy as np
@@ -28,6 +29,9 @@ RECORD = "pileupgen"
 EDGES = "Tower.Edges"
 """Branch with four numbers a tower: η and φ, lower and upper."""
 
+Container = Literal["ttree", "rntuple"]
+"""What holds the events in a ROOT file."""
+
 Column = NDArray[Any] | tuple[NDArray[np.int64], NDArray[Any]]
 """One number an event, or offsets (n + 1,) and what all events' lists hold, (m,) or (m, k)."""
 
@@ -35,9 +39,10 @@ Column = NDArray[Any] | tuple[NDArray[np.int64], NDArray[Any]]
 class DelphesFile:
     """Appends events to a file that is being written; made by :func:`create_delphes_file`."""
 
-    def __init__(self, tree: Any, branches: Mapping[str, str]) -> None:
+    def __init__(self, tree: Any, branches: Mapping[str, str], container: Container) -> None:
         self._tree = tree
         self._branches = branches
+        self._container = container
         self.n_events = 0
 
     def append(self, n: int, columns: Mapping[str, Column]) -> None:
@@ -51,7 +56,12 @@ class DelphesFile:
             Every branch, by its name: an array (n,), or offsets (n + 1,) with values (m,) or,
             where the type is ``var * k * …``, (m, k).
         """
-        self._tree.extend({name: self._array(name, column) for name, column in columns.items()})
+        self._tree.extend(
+            {
+                name_in(self._container, name): self._array(name, column)
+                for name, column in columns.items()
+            }
+        )
         self.n_events += n
 
     def _array(self, name: str, column: Column) -> Any:
@@ -69,6 +79,11 @@ class DelphesFile:
 def offsets_of(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     """Offsets of lists of these lengths, shape (n + 1,)."""
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+
+def name_in(container: Container, branch: str) -> str:
+    """What a branch is called in a container: ROOT allows no dots in the names of an RNTuple."""
+    return branch.replace(".", "_") if container == "rntuple" else branch
 
 
 def _counter(branch: str) -> str:
@@ -96,7 +111,12 @@ def _with_inner_axes(tree: Any, branches: Mapping[str, str]) -> Any:
 
 @contextmanager
 def create_delphes_file(
-    path: Path, branches: Mapping[str, str], record: Mapping[str, Any], *, tree: str = TREE
+    path: Path,
+    branches: Mapping[str, str],
+    record: Mapping[str, Any],
+    *,
+    tree: str = TREE,
+    container: Container = "ttree",
 ) -> Iterator[DelphesFile]:
     """Write a file aside and give it its name once it is whole.
 
@@ -111,6 +131,8 @@ def create_delphes_file(
         What the file is made from; anything JSON can hold.
     tree : str
         Its name.
+    container : str
+        ``ttree`` or ``rntuple``.
 
     Raises
     ------
@@ -121,8 +143,15 @@ def create_delphes_file(
         written_whole(path) as aside,
         uproot.recreate(aside, compression=uproot.ZSTD(1)) as file,
     ):
-        made = file.mktree(tree, dict(branches), title="Analysis tree", counter_name=_counter)
-        yield DelphesFile(_with_inner_axes(made, branches), branches)
+        if container == "rntuple":
+            types = {name_in(container, name): kind for name, kind in branches.items()}
+            made = file.mkrntuple(tree, types, description="Analysis tree")
+        else:
+            made = _with_inner_axes(
+                file.mktree(tree, dict(branches), title="Analysis tree", counter_name=_counter),
+                branches,
+            )
+        yield DelphesFile(made, branches, container)
         file[RECORD] = json.dumps(record, sort_keys=True)
 
 

@@ -15,7 +15,7 @@ from pileupgen.calo.towers import Towers
 from pileupgen.errors import DependencyError
 from pileupgen.files import written_whole
 from pileupgen.progress import Advance, silent
-from pileupgen.samples.delphes_file import EDGES, Column, create_delphes_file
+from pileupgen.samples.delphes_file import EDGES, Column, Container, create_delphes_file
 from pileupgen.samples.store import COLUMNS, Images, ImageStore
 
 BATCH_EVENTS = 256
@@ -37,9 +37,13 @@ def leaf_of(layer: str) -> str:
 
 
 def export_root(
-    store: ImageStore, rows: NDArray[np.int64], path: Path, advance: Advance = silent
+    store: ImageStore,
+    rows: NDArray[np.int64],
+    path: Path,
+    advance: Advance = silent,
+    container: Container = "ttree",
 ) -> None:
-    """Write events under Delphes' names: tree ``Delphes``, towers with ``Edges``.
+    """Write events under Delphes' names: tree or RNTuple ``Delphes``, towers with ``Edges``.
 
     What can read it is told in :mod:`pileupgen.samples.delphes_file`.
     Every cell with energy is a tower. ``Vertex_size`` is μ + 1, as Delphes has it, where μ is known
@@ -57,6 +61,8 @@ def export_root(
         The file to write; takes its name when it is whole.
     advance : callable
         Told of the events done.
+    container : str
+        ``ttree``, or ``rntuple``, in which ``Tower.Eta`` is called ``Tower_Eta``.
 
     Raises
     ------
@@ -78,7 +84,7 @@ def export_root(
         **{name: "int64" for column, name in _PROVENANCE.items() if column in store.columns},
     }
     record = {"geometry": store.grid.to_dict(), "provenance": store.provenance}
-    with create_delphes_file(path, branches, record) as file:
+    with create_delphes_file(path, branches, record, container=container) as file:
         for images in store.batches(rows, BATCH_EVENTS):
             columns = _tower_columns(_towers(images))
             columns |= {"Mu": images.mu, "Weight": images.columns["weight"]}

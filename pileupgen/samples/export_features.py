@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pileupgen.files import written_whole
 from pileupgen.progress import Advance, silent
-from pileupgen.samples.delphes_file import create_delphes_file
+from pileupgen.samples.delphes_file import Container, create_delphes_file
 from pileupgen.samples.export import import_pyarrow
 from pileupgen.samples.store import COLUMNS, Images, ImageStore
 
@@ -33,7 +33,11 @@ def column_names(store: ImageStore) -> dict[str, str]:
 
 
 def export_root_features(
-    store: ImageStore, rows: NDArray[np.int64], path: Path, advance: Advance = silent
+    store: ImageStore,
+    rows: NDArray[np.int64],
+    path: Path,
+    advance: Advance = silent,
+    container: Container = "ttree",
 ) -> None:
     """Write a table of features as a tree of flat branches, one number an event each.
 
@@ -50,6 +54,8 @@ def export_root_features(
         The file to write; takes its name when it is whole.
     advance : callable
         Told of the events done.
+    container : str
+        ``ttree`` or ``rntuple``.
 
     Raises
     ------
@@ -58,7 +64,7 @@ def export_root_features(
     """
     branches = {name: str(dtype) for name, dtype in _dtypes(store).items()}
     record = {"geometry": store.grid.to_dict(), "provenance": store.provenance}
-    with create_delphes_file(path, branches, record, tree=TREE) as file:
+    with create_delphes_file(path, branches, record, tree=TREE, container=container) as file:
         for images in store.batches(rows, BATCH_EVENTS):
             file.append(len(images), _columns(images, column_names(store)))
             advance(len(images))

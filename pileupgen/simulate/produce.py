@@ -16,7 +16,7 @@ from pileupgen.errors import OutputError, UnreadableInputError
 from pileupgen.parallel.chunks import run_chunks
 from pileupgen.progress import Advance, silent
 from pileupgen.run import versions
-from pileupgen.samples.delphes_file import create_delphes_file, read_record
+from pileupgen.samples.delphes_file import Container, create_delphes_file, read_record
 from pileupgen.simulate.calorimeter import TowerGrid
 from pileupgen.simulate.generators import package
 from pileupgen.simulate.pool import make_pool, pool_path, read_pool, write_pool
@@ -79,9 +79,13 @@ def n_units(spec: SampleSpec) -> int:
     return spec.pool_size + spec.n_events
 
 
-def is_current(spec: SampleSpec, path: Path) -> bool:
-    """Whether a file holds this very sample."""
-    return path.is_file() and read_record(path).get("fingerprint") == spec.fingerprint()
+def is_current(spec: SampleSpec, path: Path, container: Container = "ttree") -> bool:
+    """Whether a file holds this very sample, in a container."""
+    if not path.is_file():
+        return False
+    found = read_record(path)
+    same = found.get("container", "ttree") == container
+    return same and found.get("fingerprint") == spec.fingerprint()
 
 
 def make_sample(
@@ -91,6 +95,7 @@ def make_sample(
     *,
     cache: Path | None = None,
     workers: int | None = None,
+    container: Container = "ttree",
 ) -> SampleSummary:
     """Make a sample and write it as a Delphes-like ROOT file.
 
@@ -109,6 +114,8 @@ def make_sample(
         Folder that keeps pools; None keeps none.
     workers : int, optional
         Processes at a time; None takes all cores.
+    container : str
+        ``ttree`` or ``rntuple``.
 
     Returns
     -------
@@ -147,10 +154,12 @@ def make_sample(
             "response": card.model_dump(mode="json"),
             "versions": versions(package(spec.generator)),
         }
+        if container != "ttree":
+            record["container"] = container
         events_folder = scratch / "events"
         events_folder.mkdir()
         n_towers, n_vertices, sum_et = 0, 0, 0.0
-        with create_delphes_file(path, BRANCHES, record) as file:
+        with create_delphes_file(path, BRANCHES, record, container=container) as file:
             for events in run_chunks(task, chunks, n_workers, events_folder):
                 append_events(file, grid, events)
                 energy = events["em"] + events["had"]

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from pileupgen.errors import OutputError, StoreError
 from pileupgen.workflow.run import Run, open_store
 
-Format = Literal["root", "npz", "parquet", "overlay"]
+Format = Literal["root", "rntuple", "npz", "parquet", "overlay"]
+_Write = Callable[..., None]
 _SUFFIX: dict[Format, str] = {
     "root": ".root",
+    "rntuple": ".rntuple.root",
     "npz": ".npz",
     "parquet": ".parquet",
     "overlay": ".overlay.h5",
 }
 _NEXT: dict[Format, str] = {
     "root": "pileupgen cards check CARD, with format: delphes and this file, or any Delphes reader",
+    "rntuple": "pileupgen cards check CARD, with format: delphes and this file, or RDataFrame",
     "npz": "numpy.load",
     "parquet": "pyarrow.parquet.read_table or awkward.from_parquet",
     "overlay": "pileupgen.samples.overlay_library.OverlayLibrary",
@@ -25,6 +30,7 @@ _NEXT: dict[Format, str] = {
 _NEXT_OF_TABLE: dict[Format, str] = {
     **_NEXT,
     "root": "uproot.open(…)['features'], or a card with format: features and tree: features",
+    "rntuple": "uproot.open(…)['features'], or a card with format: features and tree: features",
     "parquet": "pyarrow.parquet.read_table, or a card with format: features",
 }
 
@@ -52,8 +58,9 @@ def export(
     ----------
     run : Run
     kind : str
-        ``root``: a Delphes-like file, or of a table of features a tree of flat branches; ``npz``;
-        ``parquet``; ``overlay``: a library of pileup events in a fixed order.
+        ``root``: a Delphes-like file, or of a table of features a tree of flat branches;
+        ``rntuple``: the same in an RNTuple; ``npz``; ``parquet``; ``overlay``: a library of pileup
+        events in a fixed order.
     store : Path, optional
         The run's translated store if not given.
     output : Path, optional
@@ -83,7 +90,7 @@ def export(
     if is_table and kind == "overlay":
         raise StoreError(
             f"{path} is a table of features: it has no towers for --format {kind}.",
-            "Choose --format root, npz or parquet.",
+            "Choose --format root, rntuple, npz or parquet.",
         )
     if not len(rows):
         raise StoreError(f"{path} has no events in split '{split}'.", "Choose another --split.")
@@ -94,12 +101,15 @@ def export(
         if kind == "overlay":
             export_overlay(source, rows, target, run.config.seed, advance)
         else:
-            write = {
-                "root": features.export_root_features if is_table else library.export_root,
+            as_root: _Write = features.export_root_features if is_table else library.export_root
+            as_parquet = features.export_parquet_features if is_table else library.export_parquet
+            writers: dict[Format, _Write] = {
+                "root": as_root,
+                "rntuple": partial(as_root, container="rntuple"),
                 "npz": library.export_npz,
-                "parquet": features.export_parquet_features if is_table else library.export_parquet,
-            }[kind]
-            write(source, rows, target, advance)
+                "parquet": as_parquet,
+            }
+            writers[kind](source, rows, target, advance)
     size = target.stat().st_size / 1e6
     run.listener.wrote(target, f"{len(rows):,} events, {size:.1f} MB")
     run.listener.next((_NEXT_OF_TABLE if is_table else _NEXT)[kind])

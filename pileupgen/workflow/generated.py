@@ -12,6 +12,7 @@ from pileupgen.jets.spec import JetSpec
 from pileupgen.progress import SILENT, Advance, Listener, silent
 from pileupgen.resources import find_file
 from pileupgen.samples.cards import load_card
+from pileupgen.samples.delphes_file import Container
 from pileupgen.simulate import produce
 from pileupgen.simulate.generators import JET_PROCESSES, UNTUNED
 from pileupgen.simulate.spec import SampleSpec
@@ -47,11 +48,11 @@ def n_units(spec: Spec) -> int:
     return spec.n_events if isinstance(spec, JetSpec) else produce.n_units(spec)
 
 
-def is_current(spec: Spec, path: Path) -> bool:
+def is_current(spec: Spec, path: Path, container: Container = "ttree") -> bool:
     """Whether a file holds this very sample."""
     if isinstance(spec, JetSpec):
         return produce_jets.are_current(spec, path)
-    return produce.is_current(spec, path)
+    return produce.is_current(spec, path, container)
 
 
 def make(
@@ -61,11 +62,14 @@ def make(
     *,
     cache: Path | None = None,
     workers: int | None = None,
+    container: Container = "ttree",
 ) -> produce.SampleSummary | produce_jets.JetSummary:
     """Make a sample; see :func:`produce.make_sample` and :func:`produce_jets.make_jets`."""
     if isinstance(spec, JetSpec):
         return produce_jets.make_jets(spec, path, advance, workers=workers)
-    return produce.make_sample(spec, path, advance, cache=cache, workers=workers)
+    return produce.make_sample(
+        spec, path, advance, cache=cache, workers=workers, container=container
+    )
 
 
 def describe(spec: Spec) -> str:
@@ -117,6 +121,7 @@ def simulate_to(
     *,
     force: bool = False,
     workers: int | None = None,
+    container: Container = "ttree",
     listener: Listener = SILENT,
 ) -> Path:
     """Make a sample and write it, unless the file holds it already.
@@ -132,6 +137,8 @@ def simulate_to(
         Also where the file is current.
     workers : int, optional
         Processes; all cores if not given.
+    container : str
+        ``ttree`` or ``rntuple``; jets are HDF5.
 
     Returns
     -------
@@ -141,11 +148,18 @@ def simulate_to(
     default = spec.process if isinstance(spec, JetSpec) else "simulated"
     path = output or Path(f"{name or default}{suffix(spec)}")
     listener.tell("make", describe(spec))
-    if not force and is_current(spec, path):
+    if not force and is_current(spec, path, container):
         listener.current("simulate", path)
         return path
     with listener.progress("simulate", n_units(spec)) as advance:
-        summary = make(spec, path, advance, cache=produce.default_cache(), workers=workers)
+        summary = make(
+            spec,
+            path,
+            advance,
+            cache=produce.default_cache(),
+            workers=workers,
+            container=container,
+        )
     if isinstance(summary, produce.SampleSummary) and summary.pool is not None:
         if summary.pool_was_cached:
             listener.read(f"{summary.pool} (minimum-bias pool)")

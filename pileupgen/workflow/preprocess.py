@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pileupgen.calo.geometry import FEATURES, get_grid, require_same_grid
-from pileupgen.errors import GeometryError, InputError
+from pileupgen.errors import ConfigError, GeometryError, InputError
 from pileupgen.parallel import Serial
 from pileupgen.resources import find_file
 from pileupgen.run import fingerprint, versions
@@ -232,8 +232,19 @@ def generate_sample(run: Run, card: DataCard) -> Source:
     return Source(card, [path], spec.fingerprint())
 
 
-def generate_samples(run: Run) -> None:
-    """Make the samples that the config's cards ask for, where :func:`preprocess` looks for them."""
+def generate_samples(run: Run, replaced: Sequence[str] = ()) -> None:
+    """Make the samples that the config's cards ask for, where :func:`preprocess` looks for them.
+
+    Raises
+    ------
+    ConfigError
+        If settings of the cards are ``replaced`` by the command.
+    """
+    if replaced:
+        raise ConfigError(
+            f"--config takes its samples from cards; it does not go with {', '.join(replaced)}.",
+            "Change the card, or leave --config and --run out.",
+        )
     for domain in DOMAINS:
         card = find_card(run, domain)
         if card.generate is None:

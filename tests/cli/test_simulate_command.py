@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import typer
+import uproot
 from typer.testing import CliRunner, Result
 
 from pileupgen.cli.simulate import simulate
@@ -49,6 +50,18 @@ def test_makes_a_file_once(folder: Path) -> None:
     forced = run(*SMALL, "--force")
     assert "minimum-bias pool" in forced.output
     assert (folder / "simulated.root").stat().st_mtime_ns > made
+
+
+def test_an_ntuple_holds_the_same_events(folder: Path) -> None:
+    pytest.importorskip("chromo")
+    run(*SMALL)
+    assert "wrote" in run(*SMALL, "--rntuple").output
+    assert "as is" in run(*SMALL, "--rntuple").output
+    with uproot.open(folder / "simulated.root") as file:
+        energy = file["Delphes"]["Tower_Eem"].array()
+    assert "wrote" in run(*SMALL).output
+    with uproot.open(folder / "simulated.root") as file:
+        assert file["Delphes"]["Tower.Eem"].array().tolist() == energy.tolist()
 
 
 def test_makes_what_a_card_describes(folder: Path) -> None:

@@ -230,4 +230,4 @@ def test_a_file_is_closed_when_its_tree_is_refused(tmp_path: Path) -> None:
     tree = RootTree(path, "Delphes")
     tree.close()
     with pytest.raises(UnreadableInputError):
-        tree.branch("Vertex_size").read(0, 3)
+        tree.column("Vertex_size").read(0, 3)

@@ -14,7 +14,7 @@ from pileupgen.calo.geometry import Grid, get_grid
 from pileupgen.calo.imaging import towers_to_images
 from pileupgen.calo.towers import Towers
 from pileupgen.errors import MissingFieldError, UnreadableInputError
-from pileupgen.samples.readers import MuSource, base, root
+from pileupgen.samples.readers import MuSource, base, flat
 from pileupgen.samples.readers.delphes import DelphesOptions, DelphesReader
 from tests.sample_files import (
     EDGES,
@@ -75,7 +75,7 @@ def test_what_is_written_is_read(
     towers = random_towers(n_events, seed, occupancy=0.01)
     write_delphes(path, towers, steps=min(steps, n_events))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(root, "_READ_BYTES", read_bytes)
+        patch.setattr(flat, "_READ_BYTES", read_bytes)
         patch.setattr("pileupgen.samples.readers.files.CHUNK_BYTES", chunk_bytes)
         assert_same(read(path), towers)
 

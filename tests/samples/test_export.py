@@ -70,11 +70,13 @@ def read_delphes(path: Path, store: ImageStore, mu: str = "Vertex_size - 1") -> 
     return towers
 
 
+@pytest.mark.parametrize("container", ["ttree", "rntuple"])
 def test_root_read_back_by_the_delphes_reader_is_the_same(
-    store: ImageStore, tmp_path: Path
+    store: ImageStore, tmp_path: Path, container: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("pileupgen.samples.export.BATCH_EVENTS", 7)
     path = tmp_path / "out.root"
-    export_root(store, store.indices(), path)
+    export_root(store, store.indices(), path, container=container)
     towers = read_delphes(path, store)
     images, outside = towers_to_images(towers, store.grid)
     np.testing.assert_array_equal(images, store.read().energy)
@@ -102,6 +104,27 @@ def test_root_is_as_delphes_has_it(tmp_path: Path) -> None:
     np.testing.assert_allclose(flat["Tower.E"], flat["Tower.Eem"] + flat["Tower.Ehad"], atol=1e-5)
     np.testing.assert_allclose(
         flat["Tower.ET"], flat["Tower.E"] / np.cosh(flat["Tower.Eta"]), rtol=1e-5, atol=1e-6
+    )
+    assert read_record(tmp_path / "out.root")["provenance"] == store.provenance
+
+
+def test_an_ntuple_has_names_that_root_allows(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "translated.h5", UNEVEN)
+    rows = store.indices()
+    export_root(store, rows, tmp_path / "out.root", container="rntuple")
+    with uproot.open(tmp_path / "out.root") as file:
+        ntuple = file["Delphes"]
+        assert file.classnames()["Delphes;1"] == "ROOT::RNTuple"
+        names = ntuple.keys()
+        assert not any("." in name for name in names)
+        assert ntuple["Tower_Edges"].typename == "std::vector<std::array<float,4>>"
+        arrays = ntuple.arrays()
+    images = store.read(rows)
+    assert ak.flatten(arrays["Event_Number"]).tolist() == images.event_id.tolist()
+    assert arrays["Weight"].tolist() == images.weight.tolist()
+    energy = arrays["Tower_Eem"] + arrays["Tower_Ehad"] + arrays["Tower_E_tail"]
+    np.testing.assert_allclose(
+        ak.sum(energy, axis=1), images.energy.sum(axis=(1, 2, 3)), rtol=1e-5, atol=1e-5
     )
     assert read_record(tmp_path / "out.root")["provenance"] == store.provenance
 

@@ -61,18 +61,18 @@ def test_numbers_of_events_are_not_proposed_for_towers(tmp_path: Path) -> None:
     assert "'Tower.Eha'" not in caught.value.hint
 
 
-def test_lists_of_lists_are_not_called_damaged(tmp_path: Path) -> None:
-    nested = ak.Array([[[1.0, 2.0], [3.0]]] * N_EVENTS)
-    write_tree(tmp_path / "f.root", {"cells": nested[:, 0]}, "events")
+def test_lists_nested_too_deeply_are_not_called_damaged(tmp_path: Path) -> None:
+    nested = ak.Array([[[[1.0, 2.0], [3.0]], []]] * N_EVENTS)
+    write_tree(tmp_path / "f.root", {"cells": nested[:, 0, 0]}, "events")
     tree = RootTree(tmp_path / "f.root", "events")
-    branch = tree.branch("cells")
+    branch = tree.column("cells")
 
     class Nested:
         def array(self, **_: Any) -> ak.Array:
             return nested
 
     branch._branch = Nested()
-    with pytest.raises(UnreadableInputError, match=r"holds var \* var \* float64") as caught:
+    with pytest.raises(UnreadableInputError, match=r"holds var \* var \* var \* float64") as caught:
         branch.read(0, N_EVENTS)
     assert "damaged" not in str(caught.value)
     tree.close()

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from pileupgen.errors import MissingFieldError, UnreadableInputError
 from pileupgen.samples.readers.base import MuSource
 from pileupgen.samples.readers.files import EntryPlace, EventNumbers
+from pileupgen.samples.readers.flat import Column, Flat
 from pileupgen.samples.readers.remote import InputFile
-from pileupgen.samples.readers.root import Flat, RootBranch, RootTree
+from pileupgen.samples.readers.root import RootTree
 
 _MAY_BE_MU = re.compile(
     r"(?i)vert(ex|ices)|n_?pu|pile_?up|interact|intper|true_?(int|pu)"
@@ -26,7 +27,7 @@ _SAME_BUT_FOR_A_SLIP = 0.79
 
 
 def one_per_tower(
-    flat: Flat, branch: RootBranch, where: EntryPlace, counts: NDArray[np.int64] | None
+    flat: Flat, branch: Column, where: EntryPlace, counts: NDArray[np.int64] | None
 ) -> Flat:
     """Check that a branch holds one number a tower.
 
@@ -34,7 +35,7 @@ def one_per_tower(
     ----------
     flat : Flat
         What was read.
-    branch : RootBranch
+    branch : Column
         Where from.
     where : EntryPlace
         For the message.
@@ -46,14 +47,15 @@ def one_per_tower(
     UnreadableInputError
         If it does not, or has another number of towers.
     """
-    if flat.counts is None or flat.values.ndim != 1:
+    if flat.counts is None or flat.inner is not None or flat.values.ndim != 1:
         raise UnreadableInputError(
-            f"{where.path}: branch '{branch.name}' is not one number a tower.",
+            f"{where.path}: {branch.word} '{branch.name}' is not one number a tower.",
             "Name the branch with the towers' energies in the card's options.",
         )
     if counts is not None and not np.array_equal(flat.counts, counts):
         raise UnreadableInputError(
-            f"{where.path}: branch '{branch.name}' has another number of towers than its siblings.",
+            f"{where.path}: {branch.word} '{branch.name}' has another number of towers than its "
+            "siblings.",
             "The card mixes branches of two collections: name branches of one.",
         )
     return flat
@@ -74,7 +76,7 @@ def native(values: NDArray[Any]) -> NDArray[np.float32] | NDArray[np.float64]:
 
 
 def read_mu(
-    source: MuSource, branch: RootBranch | None, begin: int, end: int, where: EntryPlace
+    source: MuSource, branch: Column | None, begin: int, end: int, where: EntryPlace
 ) -> NDArray[np.float32]:
     """Number of pileup interactions per event, shape (end − begin,).
 
@@ -95,9 +97,7 @@ def read_mu(
     return (values + source.offset).astype(np.float32)
 
 
-def one_per_event(
-    branch: RootBranch, begin: int, end: int, path: InputFile, hint: str
-) -> NDArray[Any]:
+def one_per_event(branch: Column, begin: int, end: int, path: InputFile, hint: str) -> NDArray[Any]:
     """Read one number an event, shape (end − begin,).
 
     Raises
@@ -110,15 +110,15 @@ def one_per_event(
         flat.counts is not None and np.any(flat.counts != 1)
     ):
         raise UnreadableInputError(
-            f"{path}: branch '{branch.name}' is not one number an event.", hint
+            f"{path}: {branch.word} '{branch.name}' is not one number an event.", hint
         )
     return flat.values
 
 
 def event_names(tree: RootTree) -> list[str]:
     """Name branches with one number an event, and lists of event weights as ``name[0]``."""
-    lists = (name for name in tree.list_branches() if _WEIGHTS_OF_EVENT.search(name))
-    return [*tree.event_branches(), *(f"{name}[0]" for name in lists)]
+    lists = (name for name in tree.list_columns() if _WEIGHTS_OF_EVENT.search(name))
+    return [*tree.event_columns(), *(f"{name}[0]" for name in lists)]
 
 
 def event_numbers(tree: RootTree, name: str) -> EventNumbers | None:
@@ -130,7 +130,7 @@ def event_numbers(tree: RootTree, name: str) -> EventNumbers | None:
     name, index = (match["name"], int(match["index"])) if match else (name, None)
     if not tree.has(name):
         return None
-    branch = tree.branch(name)
+    branch = tree.column(name)
 
     def read(begin: int, end: int) -> NDArray[Any]:
         hint = (
@@ -145,14 +145,15 @@ def event_numbers(tree: RootTree, name: str) -> EventNumbers | None:
             counts = counts * flat.values.shape[1]
         if len(counts) != end - begin or np.any(counts <= index):
             raise UnreadableInputError(
-                f"{tree.path}: branch '{branch.name}' has no number {index} in every event.", hint
+                f"{tree.path}: {branch.word} '{branch.name}' has no number {index} in every event.",
+                hint,
             )
         return values[np.cumsum(counts) - counts + index]
 
     return read
 
 
-def open_mu(tree: RootTree, source: MuSource) -> RootBranch | None:
+def open_mu(tree: RootTree, source: MuSource) -> Column | None:
     """Open the branch that μ is in; None where it is a constant.
 
     Raises
@@ -164,14 +165,13 @@ def open_mu(tree: RootTree, source: MuSource) -> RootBranch | None:
     if source.branch is None:
         return None
     if not tree.has(source.branch):
-        single = tree.event_branches()
+        single = tree.event_columns()
         near = difflib.get_close_matches(source.branch, single, n=2, cutoff=_SAME_BUT_FOR_A_SLIP)
         near += [name for name in single if _MAY_BE_MU.search(name) and name not in near]
         meant = f"Did you mean {' or '.join(repr(name) for name in near[:3])}? " if near else ""
         raise MissingFieldError(
-            f"{tree.path}: tree '{tree.name}' has no branch '{source.branch}', from which μ is "
-            "taken.",
+            f"{tree} has no {tree.word} '{source.branch}', from which μ is taken.",
             f"{meant}Name the branch with the number of pileup interactions under mu in the card; "
             "or write mu: unknown, or a number that holds for all events (0 without pileup).",
         )
-    return tree.branch(source.branch)
+    return tree.column(source.branch)

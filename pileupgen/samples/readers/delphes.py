@@ -29,8 +29,9 @@ from pileupgen.samples.readers.files import (
     require_finite_places,
     require_sane_energies,
 )
+from pileupgen.samples.readers.flat import Column, Flat
 from pileupgen.samples.readers.remote import InputFile
-from pileupgen.samples.readers.root import Flat, RootBranch, RootTree
+from pileupgen.samples.readers.root import RootTree
 
 _log = logging.getLogger("pileupgen")
 
@@ -110,13 +111,13 @@ class DelphesReader(FileReader[RootTree]):
                 event_id=np.arange(first_id + begin, first_id + end, dtype=np.int64),
             )
 
-    def _leaves(self, file: RootTree) -> list[RootBranch]:
+    def _leaves(self, file: RootTree) -> list[Column]:
         return [
-            file.branch(f"{self._options.towers}.{leaf}") for leaf in self._options.layers.values()
+            file.column(f"{self._options.towers}.{leaf}") for leaf in self._options.layers.values()
         ]
 
     def _energy(
-        self, leaves: list[RootBranch], begin: int, end: int, where: EntryPlace
+        self, leaves: list[Column], begin: int, end: int, where: EntryPlace
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Offsets of the events, shape (n_events + 1,), and energies in GeV, (n_towers, L)."""
         counts: NDArray[np.int64] | None = None
@@ -142,11 +143,11 @@ class _Shape:
         self.has_edges = tree.has(f"{towers}.Edges")
         names = [f"{towers}.Eta", f"{towers}.Phi"]
         if self.has_edges:
-            self.branches = [tree.branch(f"{towers}.Edges")]
+            self.branches = [tree.column(f"{towers}.Edges")]
             # Asked only where an edge has no width.
-            self._centres = [tree.branch(name) for name in names if tree.has(name)]
+            self._centres = [tree.column(name) for name in names if tree.has(name)]
         else:
-            self.branches = self._centres = [tree.branch(name) for name in names]
+            self.branches = self._centres = [tree.column(name) for name in names]
 
     def edges(
         self, begin: int, end: int, offsets: NDArray[np.int64], where: EntryPlace
@@ -173,14 +174,14 @@ class _Shape:
 
 
 def _four_per_tower(
-    flat: Flat, branch: RootBranch, where: EntryPlace, counts: NDArray[np.int64]
+    flat: Flat, branch: Column, where: EntryPlace, counts: NDArray[np.int64]
 ) -> NDArray[np.float32] | NDArray[np.float64]:
     values, found = flat.values, counts_of(flat)
     if values.ndim == 1 and np.array_equal(found, 4 * counts):
         values, found = values.reshape(-1, 4), counts
     if values.ndim != 2 or values.shape[1] != 4 or not np.array_equal(found, counts):
         raise UnreadableInputError(
-            f"{where.path}: branch '{branch.name}' is not four numbers a tower.",
+            f"{where.path}: {branch.word} '{branch.name}' is not four numbers a tower.",
             "Delphes writes eta_min, eta_max, phi_min, phi_max.",
         )
     return native(values)

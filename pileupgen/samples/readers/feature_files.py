@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,15 +16,15 @@ from pileupgen.errors import (
     DependencyError,
     MissingFieldError,
     MissingInputError,
-    PileupgenError,
     UnreadableInputError,
     did_you_mean,
 )
-from pileupgen.samples.readers.file_kind import unreadable
+from pileupgen.samples.readers.file_kind import reading
+from pileupgen.samples.readers.flat import Column
 from pileupgen.samples.readers.remote import InputFile, for_library
-from pileupgen.samples.readers.root import RootBranch, RootTree
+from pileupgen.samples.readers.root import RootTree
 
-Column = NDArray[np.float64]
+Numbers = NDArray[np.float64]
 
 _PLACE = re.compile(r"(?P<name>[^\[\]]+?)\s*(?:\[(?P<index>[^\[\]]+)\])?\s*")
 _KINDS = {
@@ -74,7 +73,7 @@ class ColumnPlace:
         index = ", ".join(map(str, self.index))
         return f"{self.name}[{index}]" if index else self.name
 
-    def pick(self, values: NDArray[Any], path: InputFile) -> Column:
+    def pick(self, values: NDArray[Any], path: InputFile) -> Numbers:
         """Take the place's number of each event out of an array, its first axis the event."""
         if values.dtype.kind not in "fiub":
             raise UnreadableInputError(
@@ -128,7 +127,7 @@ class FeatureFile(ABC):
         """Names of all columns of the file."""
 
     @abstractmethod
-    def read(self, begin: int, end: int) -> list[Column]:
+    def read(self, begin: int, end: int) -> list[Numbers]:
         """Columns of events ``begin … end − 1``, each shape (end − begin,)."""
 
     @abstractmethod
@@ -175,10 +174,10 @@ class _Hdf5Features(FeatureFile):
         super().__init__(path, places)
         if not path.exists():
             raise MissingInputError(f"No input file {path}.", "Check the card's files.")
-        with _reading(path, "HDF5"):
+        with reading(path, wanted="HDF5"):
             self._file = h5py.File(for_library(path), "r")
         try:
-            with _reading(path, "HDF5"):
+            with reading(path, wanted="HDF5"):
                 self._datasets = [self._find(place) for place in places]
                 lengths = {int(dataset.shape[0]) for dataset, _, _ in self._datasets}
             if len(lengths) != 1:
@@ -199,10 +198,10 @@ class _Hdf5Features(FeatureFile):
     def close(self) -> None:
         self._file.close()
 
-    def read(self, begin: int, end: int) -> list[Column]:
+    def read(self, begin: int, end: int) -> list[Numbers]:
         columns, held = [], dict[str, NDArray[Any]]()
         for dataset, field, place in self._datasets:
-            with _reading(self.path, "HDF5", f"'{place.name}' from event {begin}"):
+            with reading(self.path, f"'{place.name}' from event {begin}", "HDF5"):
                 if dataset.name not in held:
                     held[dataset.name] = np.asarray(dataset[begin:end])
             rows = held[dataset.name]
@@ -213,7 +212,7 @@ class _Hdf5Features(FeatureFile):
         """Dataset, its field if it is compound, and the place with names made numbers."""
         import h5py
 
-        with _reading(self.path, "HDF5", f"'{place.name}'"):
+        with reading(self.path, f"'{place.name}'", "HDF5"):
             found, field = self._file.get(place.name), ""
             if found is None and "/" in place.name:
                 group, name = place.name.rsplit("/", 1)
@@ -274,7 +273,7 @@ class _ParquetFeatures(FeatureFile):
         super().__init__(path, places)
         if not path.exists():
             raise MissingInputError(f"No input file {path}.", "Check the card's files.")
-        with _reading(path, "Parquet"):
+        with reading(path, wanted="Parquet"):
             self._file = parquet.ParquetFile(for_library(path))
         for place in places:
             if place.name not in self.names():
@@ -299,10 +298,10 @@ class _ParquetFeatures(FeatureFile):
     def names(self) -> list[str]:
         return [str(name) for name in self._file.schema_arrow.names]
 
-    def read(self, begin: int, end: int) -> list[Column]:
+    def read(self, begin: int, end: int) -> list[Numbers]:
         import pyarrow as pa
 
-        with _reading(self.path, "Parquet", f"from event {begin}"):
+        with reading(self.path, f"from event {begin}", "Parquet"):
             if begin < self._begin or begin > self._end or self._end < 0:
                 self._seek(begin)
             while self._end < end:
@@ -366,8 +365,8 @@ class _RootFeatures(FeatureFile):
             raise
         self._end = 0
 
-    def _opened(self) -> dict[str, RootBranch]:
-        return {place.name: self._tree.branch(place.name) for place in self.places}
+    def _opened(self) -> dict[str, Column]:
+        return {place.name: self._tree.column(place.name) for place in self.places}
 
     @property
     def n_entries(self) -> int:
@@ -377,9 +376,9 @@ class _RootFeatures(FeatureFile):
         self._tree.close()
 
     def names(self) -> list[str]:
-        return self._tree.event_branches()
+        return self._tree.event_columns()
 
-    def read(self, begin: int, end: int) -> list[Column]:
+    def read(self, begin: int, end: int) -> list[Numbers]:
         if begin < self._end:
             # Branches only go forward.
             self._branches = self._opened()
@@ -387,26 +386,14 @@ class _RootFeatures(FeatureFile):
         held = {name: self._of(branch, begin, end) for name, branch in self._branches.items()}
         return [place.pick(held[place.name], self.path) for place in self.places]
 
-    def _of(self, branch: RootBranch, begin: int, end: int) -> NDArray[Any]:
+    def _of(self, branch: Column, begin: int, end: int) -> NDArray[Any]:
         flat = branch.read(begin, end)
         if flat.counts is None:
             return flat.values
         if len(flat.counts) and np.any(flat.counts != flat.counts[0]):
             raise UnreadableInputError(
-                f"{self.path}: branch '{branch.name}' has {flat.counts.min()} to "
+                f"{self.path}: {branch.word} '{branch.name}' has {flat.counts.min()} to "
                 f"{flat.counts.max()} numbers an event.",
                 "A feature is one number an event: write such a branch.",
             )
         return flat.values.reshape(end - begin, -1, *flat.values.shape[1:])
-
-
-@contextmanager
-def _reading(path: InputFile, wanted: str, what: str = "") -> Iterator[None]:
-    """Turn what a damaged file makes a library raise into an UnreadableInputError."""
-    try:
-        yield
-    except (PileupgenError, MemoryError):
-        raise
-    except Exception as error:
-        said = str(error).strip().split("\n", 1)[0] or type(error).__name__
-        raise unreadable(path, wanted, said, what) from error

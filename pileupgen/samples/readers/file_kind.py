@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from pileupgen.errors import UnreadableInputError
+from pileupgen.errors import MissingInputError, PileupgenError, UnreadableInputError
 from pileupgen.samples.readers.remote import InputFile
 
 _KINDS = {
@@ -74,3 +76,18 @@ def unreadable(path: InputFile, wanted: str, said: str, what: str = "") -> Unrea
         "Name another file in the card, or another format; if it was once of this format, copy it "
         "anew.",
     )
+
+
+@contextmanager
+def reading(path: InputFile, what: str = "", wanted: str = "ROOT") -> Iterator[None]:
+    """Turn whatever a damaged file makes a library raise into an UnreadableInputError."""
+    try:
+        yield
+    except (PileupgenError, MemoryError):
+        raise
+    except FileNotFoundError as error:
+        raise MissingInputError(f"No input file {path}.") from error
+    except Exception as error:
+        # Decoders of a damaged file raise almost anything.
+        said = str(error).strip().split("\n", 1)[0] or type(error).__name__
+        raise unreadable(path, wanted, said, what) from error

@@ -21,7 +21,7 @@ from pileupgen.errors import (
     did_you_mean,
 )
 from pileupgen.samples.readers.base import Format, MuSource
-from pileupgen.samples.readers.file_kind import unreadable
+from pileupgen.samples.readers.file_kind import reading, unreadable
 from pileupgen.samples.readers.files import (
     EntryPlace,
     EventNumbers,
@@ -29,7 +29,6 @@ from pileupgen.samples.readers.files import (
     require_sane_energies,
 )
 from pileupgen.samples.readers.remote import InputFile, RemoteFile, for_library
-from pileupgen.samples.readers.root import reading
 
 
 class Hdf5Options(BaseModel):

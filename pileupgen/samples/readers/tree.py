@@ -26,8 +26,9 @@ from pileupgen.samples.readers.files import (
     require_finite_places,
     require_sane_energies,
 )
+from pileupgen.samples.readers.flat import Column
 from pileupgen.samples.readers.remote import InputFile
-from pileupgen.samples.readers.root import RootBranch, RootTree
+from pileupgen.samples.readers.root import RootTree
 
 
 class TreeOptions(BaseModel):
@@ -102,7 +103,7 @@ class TreeReader(FileReader[RootTree]):
         options = self._options
         names = [options.eta, options.phi, *options.energies]
         names += [name for name in (options.eta_width, options.phi_width) if isinstance(name, str)]
-        size = sum(file.branch(name).uncompressed_bytes for name in names)
+        size = sum(file.column(name).uncompressed_bytes for name in names)
         return size / max(file.n_entries, 1)
 
     def _event_numbers(self, file: RootTree, name: str) -> EventNumbers | None:
@@ -169,7 +170,7 @@ class _Cells:
         names = [options.eta, options.phi, *options.energies]
         optional = (options.layer_index, options.eta_width, options.phi_width)
         names += [name for name in optional if isinstance(name, str)]
-        self._branches: dict[str, RootBranch] = {name: file.branch(name) for name in names}
+        self._branches: dict[str, Column] = {name: file.column(name) for name in names}
 
     def read(
         self, begin: int, end: int, where: EntryPlace
