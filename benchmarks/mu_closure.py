@@ -2,7 +2,7 @@
 
 python -m benchmarks.mu_closure --run runs/demo [--events 3000] [--mode calibrate] [--out FOLDER]
 
-Simulates the demo's two cards anew with flat μ from 10 to 100 and other seeds, draws their images
+Simulates the demo's two cards again with flat μ from 10 to 100 and other seeds, draws their images
 as the run's own were drawn, translates, and compares means in bins of μ. ± is the standard error
 over events.
 """

@@ -60,7 +60,7 @@ class PreprocessConfig(Section):
         (0.6, 0.15, 0.25), description="train, validation, test"
     )
     allow: tuple[str, ...] = Field(
-        (), description="checks of the samples whose findings are no errors, by name"
+        (), description="names of checks of the samples whose findings are warnings, not errors"
     )
 
     @model_validator(mode="after")
@@ -102,7 +102,7 @@ class AutoencoderConfig(Section):
         (2, 2), description="cells in η × φ that make one latent position"
     )
     latent_channels: int | None = Field(
-        8, ge=1, description="layers × patch cells keeps all information; null takes so many"
+        8, ge=1, description="layers × patch cells keeps all information, which null takes"
     )
     width: int = Field(32, ge=4, description="channels of the convolutions")
     n_blocks: int = Field(2, ge=0, description="residual blocks on each side")
@@ -203,7 +203,9 @@ class TrainingConfig(Section):
         "bf16", description="precision of the networks' products: single, or bfloat16"
     )
     checkpoint_every: int = Field(250, ge=1, description="steps between checkpoints")
-    keep_checkpoints: int = Field(2, ge=1, description="the last so many, beside the best")
+    keep_checkpoints: int = Field(
+        2, ge=1, description="latest checkpoints that are kept, besides the best"
+    )
     evaluate_every: int | None = Field(
         None, ge=1, description="steps between held-out losses; null: a sixth of the stage"
     )
@@ -234,7 +236,9 @@ class Config(Section):
         "demo", min_length=1, pattern=r"^[\w.-]+$", description="run directory runs/<name>"
     )
     seed: int = Field(
-        1, ge=0, description="seed of the splits, and of all that has none of its own"
+        1,
+        ge=0,
+        description="seed of the splits and of every random choice without a seed of its own",
     )
     samples: SampleConfig = SampleConfig()
     preprocess: PreprocessConfig = PreprocessConfig()

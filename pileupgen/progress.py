@@ -34,7 +34,7 @@ Progress = Callable[[str, int, str], AbstractContextManager[Advance]]
 
 
 def silent(n: int = 1, note: str = "", /, **figures: float) -> None:
-    """Advance nothing: the :class:`Advance` of work that nobody watches."""
+    """Do nothing: the :class:`Advance` of work whose progress is not shown."""
 
 
 class Listener:
@@ -46,11 +46,11 @@ class Listener:
         total: int | None,  # noqa: ARG002
         unit: str = "events",  # noqa: ARG002
     ) -> AbstractContextManager[Advance]:
-        """Open a progress bar of so many units, or of an unknown number."""
+        """Open a progress bar of ``total`` units, None where the number is unknown."""
         return nullcontext(silent)
 
     def stage(self, name: str, total: int) -> AbstractContextManager[Advance]:
-        """Open the bar of a training stage of so many steps, which is told losses too."""
+        """Open the bar of a training stage, which shows losses too."""
         return self.progress(name, total, "steps")
 
     def read(self, what: object, note: str = "") -> None:
@@ -74,4 +74,4 @@ class Listener:
 
 
 SILENT = Listener()
-"""The listener of work that nobody watches."""
+"""The listener of work whose progress is not shown."""

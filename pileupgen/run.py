@@ -176,7 +176,7 @@ class RunDirectory:
             more = f"; and {len(differing) - 5} more" if len(differing) > 5 else ""
             raise RunError(
                 f"{self.path} belongs to another config: {shown}{more}.",
-                "Choose another --run, or delete this one to begin anew.",
+                "Choose another --run, or delete this one to start again.",
             )
 
     def load_config(self) -> dict[str, Any]:
@@ -195,7 +195,7 @@ class RunDirectory:
             raise RunError(f"{self.config_path} cannot be read: {error}.") from error
         if not isinstance(values, dict):
             raise RunError(
-                f"{self.config_path} does not hold a config.", "Delete it and begin anew."
+                f"{self.config_path} does not hold a config.", "Delete it and start again."
             )
         return values
 

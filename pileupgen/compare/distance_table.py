@@ -135,7 +135,7 @@ class _Columns:
 
 @dataclass
 class _Resampling:
-    """How often events count; carried elsewhere without the numbers, which are drawn anew there."""
+    """How often events count; pickled without the draws, which are made again elsewhere."""
 
     target: Floats
     rows: dict[str, list[Floats]]

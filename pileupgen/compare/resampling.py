@@ -63,7 +63,7 @@ class Draws:
     rows: dict[str, tuple[Floats, ...]]
     """The same for each sample of each row. Shape (n, 1 + B) each."""
     drawn_by: tuple[NDArray[np.int64], int, int]
-    """The last three arguments of :meth:`from_weights`: with the weights they draw the same anew.
+    """The last three arguments of :meth:`from_weights`: with the weights they draw the same again.
     """
 
     @classmethod

@@ -30,7 +30,7 @@ class Selection:
     """Test-split events of the target."""
     references: tuple[Rows, ...]
     """Disjoint samples of other events of the target, each as large as the source sample if there
-    are so many events. The reference is the mean over them of their distance to the target, so that
+    are enough events. The reference is the mean over them of their distance to the target, so that
     it holds the same statistical noise as the source's and the translated sample's."""
     source: Rows
     """The source events that were translated."""

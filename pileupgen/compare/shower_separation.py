@@ -48,7 +48,7 @@ def shower_separations(
     samples : Samples
         Measured showers.
     batches : mapping
-        By ``"target"`` and row, functions that give each sample's showers anew, in the order of
+        By ``"target"`` and row, functions that give each sample's showers again, in the order of
         its weights: the edges of the voxel spectrum depend on the target's largest voxel.
 
     Returns

@@ -155,7 +155,7 @@ def quantile_codes(features: Floats, n_bins: int) -> Floats:
     features : float64 array, shape (n, k)
         Values.
     n_bins : int
-        At most so many bins; ties share one.
+        Largest number of bins; equal values share one.
 
     Returns
     -------

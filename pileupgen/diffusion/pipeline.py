@@ -115,18 +115,19 @@ class PileupTranslationPipeline(DiffusionPipeline):
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise RunError(
                 f"The model at {path} cannot be loaded: {first}",
-                "Train it anew, or restore the folder.",
+                "Train it again, or restore the folder.",
             ) from error
         except Exception as error:
             if type(error).__name__ != "SafetensorError":
                 raise
             raise RunError(
-                f"The model at {path} is damaged: {error}.", "Train it anew, or restore the folder."
+                f"The model at {path} is damaged: {error}.",
+                "Train it again, or restore the folder.",
             ) from error
         if lacking:
             raise RunError(
                 f"The model at {path} was written by another version: {'; '.join(lacking)}.",
-                "Train it anew, or use the version that its README.md names.",
+                "Train it again, or use the version that its README.md names.",
             )
         return pipeline
 

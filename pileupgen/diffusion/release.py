@@ -98,7 +98,7 @@ class ReleaseScan:
             return TypeAdapter(cls).validate_json(path.read_bytes())
         except (OSError, ValueError) as error:
             raise UnreadableInputError(
-                f"{path} cannot be read: {error}.", "Train the ratio anew."
+                f"{path} cannot be read: {error}.", "Train the ratio again."
             ) from error
 
     def curve(self, by: RatioCriterion) -> tuple[list[float], list[float], list[float]]:

@@ -128,7 +128,7 @@ def require_weights(weight: Floats, where: str) -> None:
         raise InputError(
             f"{where}: of {len(weight)} event weights {n_bad} are not finite or too large "
             f"and {n_negative} are negative.",
-            "Distances and effective sizes need weights ≥ 0: correct them, or translate anew.",
+            "Distances and effective sizes need weights ≥ 0: correct them, or translate again.",
         )
     if not np.any(weight > 0):
-        raise InputError(f"{where}: all {len(weight)} event weights are zero.", "Translate anew.")
+        raise InputError(f"{where}: all {len(weight)} event weights are zero.", "Translate again.")

@@ -254,7 +254,7 @@ class BatchJobs:
         return f"http://{host}:{self.cluster.scheduler.http_server.port}/status"
 
     def release(self) -> None:
-        """Give all jobs back; :meth:`ask` asks anew."""
+        """Give all jobs back; :meth:`ask` asks again."""
         self.cluster.scale(jobs=0)
 
     def close(self) -> None:
@@ -472,7 +472,7 @@ def _refusal(error: BaseException, command: str) -> str:
     """What the submitting command said, without what dask-jobqueue puts around it."""
     text = str(error).rpartition("stderr:\n")[2] or str(error)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return "; ".join(lines) or f"{command} failed without a word"
+    return "; ".join(lines) or f"{command} failed without a message"
 
 
 def _address(interface: str) -> str:

@@ -117,7 +117,7 @@ def _environment() -> dict[str, str]:
 def _next_report(line: bytes, log: Path) -> int:
     """Tell which chunk a line reports as done, or raise the error it reports."""
     if not line:
-        raise GeneratorError(f"A simulation process ended without a word. {_tail(log)}".strip())
+        raise GeneratorError(f"A simulation process ended without a message. {_tail(log)}".strip())
     report = json.loads(line)
     if "done" in report:
         return int(report["done"])

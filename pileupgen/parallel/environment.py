@@ -57,7 +57,7 @@ def require_same_environment(expected: Mapping[str, str], who: str = "") -> None
     FarmError
         Naming what differs.
     """
-    # What was asked for beside the usual is known by its name alone.
+    # What was asked for besides the usual is known by its name alone.
     further = [name for name in expected if name not in environment()]
     require_equal(expected, environment(*further), who or _this_worker())
 

@@ -192,7 +192,7 @@ _START = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods()
 
 
 class _Pool:
-    """A process pool that is made anew when a process of it dies."""
+    """A process pool that is made again when a process of it dies."""
 
     def __init__(self, n_workers: int, job: Job, preload: tuple[str, ...]) -> None:
         self._n_workers, self._job = n_workers, job
@@ -237,12 +237,12 @@ class _Pool:
                 return outcome
 
     def _replace(self, error: BaseException) -> None:
-        """Begin anew what was not done, in its order; the new pool may break while it is filled."""
+        """Restart unfinished tasks in order; the new pool may break while it is filled."""
         while True:
             self._n_deaths += 1
             if self._n_deaths > MAX_DEATHS:
                 raise FarmError(
-                    "A process that works for this command ended without a word, "
+                    "A process that works for this command ended without a message, "
                     f"{self._n_deaths} times.",
                     "It may have run out of memory: use fewer --workers.",
                 ) from error

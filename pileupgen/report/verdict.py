@@ -15,7 +15,7 @@ AUC_ERRORS = 2.0
 ONE_SIDED = 1.645
 """Errors to the upper limit of a normal distribution at 95 % confidence."""
 N_TOLD = 5
-"""Tests told in the verdict; tables have the others."""
+"""Tests named in the verdict; tables have the others."""
 RISE = 0.1
 """Rise of a control, over the value of the row that it replaces, that is tolerated."""
 FRECHET_RATIO = 2.0
@@ -77,7 +77,7 @@ def _lead(comparison: Comparison, verdict: Verdict, quiet: bool) -> str:
         else:
             lead = (
                 f"No difference from {target} is found, but that translated events are equivalent "
-                f"is not shown: {how_far}, {none}. More events are needed to tell."
+                f"is not shown: {how_far}, {none}. More events are needed to decide."
             )
         return f"{lead} Before translation, the most significant difference was {before}."
     return (

@@ -159,7 +159,7 @@ class Census:
     n_empty: int
     """Events without energy in any cell, before the zero suppression."""
     n_duplicates: int
-    """Events with energy that are, cell by cell, another one over again."""
+    """Events with energy that are, equal to another one in every cell."""
     n_mu_unknown: int
     n_mu_negative: int
     """Events whose μ is NaN or infinite, and below zero; the store has NaN for both."""

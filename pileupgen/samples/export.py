@@ -47,7 +47,7 @@ def export_root(
 
     What can read it is told in :mod:`pileupgen.samples.delphes_file`.
     Every cell with energy is a tower. ``Vertex_size`` is μ + 1, as Delphes has it, where μ is known
-    for all events and whole. What a store knows beside is there once an event: ``Mu``, ``Weight``,
+    for all events and whole. Further columns have one number an event: ``Mu``, ``Weight``,
     ``SourceEvent``, ``Seed``, ``Draw``, ``Member``, ``TRelease``. ``Weight`` is what a validation
     takes by default; ``ReleaseWeight`` of translated events what it takes with ``--weighted``.
 

@@ -187,7 +187,7 @@ class OverlayLibrary:
                     raise StoreError(
                         f"{path} is no overlay library of version {SCHEMA_VERSION} "
                         f"(schema {schema!r}, version {version}).",
-                        "Make it anew with 'pileupgen export --format overlay'.",
+                        "Make it again with 'pileupgen export --format overlay'.",
                     )
                 self.domain = str(file.attrs["domain"])
                 self.grid = Grid.from_dict(json.loads(file["geometry"].attrs["json"]))
@@ -201,7 +201,7 @@ class OverlayLibrary:
         except (OSError, KeyError, ValueError, RuntimeError) as error:
             raise UnreadableInputError(
                 f"{path} cannot be read as an overlay library: {error}.",
-                "It may be truncated; delete it and make it anew.",
+                "It may be truncated; delete it and make it again.",
             ) from error
 
     def __len__(self) -> int:
@@ -243,7 +243,7 @@ class OverlayLibrary:
                     image[:, index[begin:end]] = cells[begin:end].T
         except (OSError, IndexError) as error:
             raise UnreadableInputError(
-                f"{self.path} holds a damaged chunk: {error}.", "Delete it and make it anew."
+                f"{self.path} holds a damaged chunk: {error}.", "Delete it and make it again."
             ) from error
         columns = {name: values[rows] for name, values in self.columns.items()}
         return Images(energy.reshape(len(rows), *self.grid.shape), self.grid, columns)

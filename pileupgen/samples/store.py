@@ -147,7 +147,7 @@ class ImageStore:
                 if version != SCHEMA_VERSION:
                     raise StoreError(
                         f"{self.path} has schema version {version}.",
-                        f"This pileupgen reads {SCHEMA_VERSION}: make it anew with 'preprocess'.",
+                        f"This pileupgen reads {SCHEMA_VERSION}: make it again with 'preprocess'.",
                     )
                 self.domain = str(file.attrs["domain"])
                 self.grid = Grid.from_dict(json.loads(file["geometry"].attrs["json"]))
@@ -162,12 +162,12 @@ class ImageStore:
         except (OSError, KeyError, ValueError, RuntimeError) as error:
             raise UnreadableInputError(
                 f"{self.path} cannot be read as an image store: {error}.",
-                "It may be truncated; delete it and make it anew.",
+                "It may be truncated; delete it and make it again.",
             ) from error
         if not whole:
             raise StoreError(
                 f"{self.path}: its images, geometry and columns are of different sizes.",
-                "Make it anew with 'pileupgen preprocess'.",
+                "Make it again with 'pileupgen preprocess'.",
             )
 
     def __len__(self) -> int:
@@ -218,7 +218,7 @@ class ImageStore:
                     begin = end
         except OSError as error:
             raise UnreadableInputError(
-                f"{self.path} holds a damaged chunk: {error}.", "Delete it and make it anew."
+                f"{self.path} holds a damaged chunk: {error}.", "Delete it and make it again."
             ) from error
         return Images(
             energy, self.grid, {name: values[index] for name, values in self.columns.items()}

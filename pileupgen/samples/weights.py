@@ -87,7 +87,7 @@ def rows_by_weight(weight: Floats, n: int | None = None, start: float = 0.5) -> 
     weight : float64 array, shape (N,)
         Weights ≥ 0.
     n : int, optional
-        Keep at most so many: an even choice among all if weights differ, else the first.
+        Largest number of rows to keep: an even choice among all if weights differ, else the first.
     start : float
         In [0, 1): where the comb of even steps begins.
 

@@ -193,7 +193,7 @@ def start_pythia(process: str, switches: Mapping[str, str], tune: int | None, sq
 
 
 def reseed(pythia: Any, seed: int) -> None:
-    """Begin Pythia's random numbers anew, from any seed ≥ 0."""
+    """Restart the random numbers of Pythia, from any seed ≥ 0."""
     pythia.rndm.init(1 + seed % 900_000_000)
 
 
@@ -218,7 +218,7 @@ class Pythia8:
         self._pythia = start_pythia(process, switches, tune, sqrt_s)
 
     def generate(self, n: int, seed: int) -> Interactions:
-        """Make ``n`` interactions, from Pythia's random generator seeded anew.
+        """Make ``n`` interactions, from Pythia's random generator seeded again.
 
         Raises
         ------
@@ -304,7 +304,7 @@ class Chromo:
             socket.setdefaulttimeout(previous)
 
     def generate(self, n: int, seed: int) -> Interactions:
-        """Make ``n`` interactions, from the model's random generator seeded anew.
+        """Make ``n`` interactions, from the model's random generator seeded again.
 
         Raises
         ------

@@ -104,7 +104,7 @@ def propagate(particles: Interactions, rows: NDArray[np.int64], field: Field3D) 
             bend == 0, field.radius, 2 * half_side * pt / np.where(bend == 0, 1, bend)
         )
         dz_side = np.where(reaches, length * pz / pt, np.inf)
-        # With p_z = 0 and no way through the side a particle stays on the beam line for ever.
+        # With p_z = 0 and no way through the side a particle never leaves the beam line.
         slope = np.where(pz == 0, 0.0, pt / np.abs(pz))
         half_turn = np.where(pz == 0, 0.0, 0.5 * bend / np.abs(pz))
     return Paths(

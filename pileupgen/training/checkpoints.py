@@ -148,7 +148,7 @@ def _read(path: Path, making: Making, needed: set[str]) -> TrainingState | None:
         shown = "; ".join(named[:5]) if named else "the image stores are other ones"
         raise RunError(
             f"{path} was made from something else: {shown}.",
-            "Give --force to train anew, or choose another --run.",
+            "Give --force to train again, or choose another --run.",
         )
     return state
 

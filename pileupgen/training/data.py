@@ -1,4 +1,4 @@
-"""Training batches: Gaussian scores of both domains, drawn anew for every step."""
+"""Training batches: Gaussian scores of both domains, drawn again for every step."""
 
 from __future__ import annotations
 
@@ -102,9 +102,9 @@ class HeldOut(Protocol):
 
 
 class ScoreSample:
-    """Scores of one split of both domains, ranks of null and tied cells drawn anew each time.
+    """Scores of one split of both domains, ranks of null and tied cells drawn again each time.
 
-    Batches are a function of (seed, step) alone: half mc, half data, each domain shuffled anew
+    Batches are a function of (seed, step) alone: half mc, half data, each domain shuffled again
     every pass. Events of unequal weights come in proportion to them, so that every network learns
     the weighted distribution without a weight in its loss. So a resumed run continues with the same
     batch, and processes share a global batch without communication.
@@ -318,7 +318,7 @@ def require_weight(weight: NDArray[np.float64], store: ImageStore, split: str) -
         raise TrainingError(
             f"{store.path}: the {split} events' weights are negative, not finite or all 0, so that "
             "no event can be drawn by them.",
-            "Preprocess the sample anew, which shares negative weights out among alike events.",
+            "Preprocess the sample again, which shares negative weights out among alike events.",
         )
 
 
@@ -349,7 +349,7 @@ def require_finite(energy: NDArray[np.float32], event_id: NDArray[np.int64], whe
         what = f"event {named} holds" if n == 1 else f"{n} events ({named}{', …' * (n > 5)}) hold"
         raise TrainingError(
             f"{where}: {what} NaN or infinite cells.",
-            "Preprocess the sample anew.",
+            "Preprocess the sample again.",
         )
 
 

@@ -1,6 +1,6 @@
 """Training events encoded once: latents on disk, keyed by all that made them.
 
-With a learned codec an event is encoded anew at every step, only for the ranks of its null cells.
+With a learned codec an event is encoded again at every step, only for the ranks of its null cells.
 A few draws of them, encoded beforehand, do as well; rolls in φ by whole latent positions commute
 with the encoder and are drawn at every step still.
 """
@@ -71,7 +71,7 @@ def cached_latents(
     autoencoder : LatentModel
         On the accelerator's device; applied in float32, as translation does.
     n_draws : int
-        Latents per event, null cells ranked anew in each.
+        Latents per event, null cells ranked again in each.
     mirror : bool
         Whether each draw is there mirrored in η, too.
     advance : callable

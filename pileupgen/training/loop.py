@@ -225,7 +225,7 @@ class TrainingLoop:
         except (RuntimeError, KeyError, ValueError) as error:
             raise RunError(
                 f"The checkpoint in {stage.folder} does not fit the {stage.objective.name}.",
-                "It was written by another version; give --force to train anew.",
+                "It was written by another version; give --force to train again.",
             ) from error
         self.average.optimization_step = state.step
         self.step, self.running, self.history = state.step, state.running, state.history

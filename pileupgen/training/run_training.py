@@ -51,7 +51,7 @@ from pileupgen.training.step import new_accelerator
 from pileupgen.training.symmetries import augmentation_of, is_mirror
 
 StageBar = Callable[[str, int], AbstractContextManager[Advance]]
-"""Opens a progress bar for a stage of so many steps."""
+"""Opens a progress bar for a stage with a given number of steps."""
 
 
 @dataclass(frozen=True)

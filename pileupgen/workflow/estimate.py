@@ -37,7 +37,7 @@ class PlannedStep:
     what: str
     """In words."""
     estimate: Duration | None = None
-    """None where it takes no time to speak of, or nothing is to be done."""
+    """None where the time is negligible, or nothing is to be done."""
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 MuMatching = Literal["reweight", "resample"]
 DOMAINS: tuple[Literal["mc", "data"], ...] = ("mc", "data")
 PRELOAD = ("pileupgen.samples.stream", "uproot", "awkward")
-"""Modules that processes which read and draw load once for all."""
+"""Modules that worker processes of the preprocessing load once."""
 Show = Callable[[Mapping[str, IngestSummary], float], None]
 """Shows what went into each store, and the threshold in GeV that both were cut at."""
 
@@ -93,7 +93,7 @@ class Source:
 
 @dataclass(frozen=True)
 class _How:
-    """What is asked for beside the config."""
+    """Options besides the config."""
 
     force: bool
     skip_bad: bool

@@ -254,7 +254,7 @@ class Run:
         seed : int, optional
             The config's if not given.
         device, force, farm
-            Where networks are; whether to translate anew where current; where blocks are spread.
+            Where networks are; whether to translate again where current; where blocks are spread.
         **settings
             Fields of :class:`~pileupgen.diffusion.settings.Settings` in place of the config's,
             such as ``t_release=300`` and ``w=2.0``. Without any on the way to translate, what

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 Split = Literal["test", "validation", "train", "all"]
 PRELOAD = ("pileupgen.diffusion.production",)
-"""Modules that processes which translate load once for all."""
+"""Modules that worker processes of a translation load once."""
 
 
 @dataclass(frozen=True)
@@ -404,6 +404,6 @@ def _warn_of_other_splits(run: Run, directories: list[RunDirectory]) -> None:
     for directory in directories[1:]:
         if ImageStore(directory.images("mc")).provenance != first:
             run.listener.warn(
-                f"{directory.path} was preprocessed otherwise than {directories[0].path}: what is "
-                "held out here may have trained it."
+                f"{directory.path} was preprocessed differently from {directories[0].path}: "
+                "events held out here may have trained it."
             )

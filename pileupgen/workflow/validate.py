@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pileupgen.parallel.farm import Farm
 
 PRELOAD = ("pileupgen.compare.validation", "sklearn.ensemble")
-"""Modules that processes which measure and compare load once for all."""
+"""Modules that worker processes of a comparison load once."""
 _CONTROL = "control"
 """Role of controls' stores, before their number."""
 
@@ -62,11 +62,11 @@ class Validated:
 
     @property
     def validation(self) -> Validation:
-        """The comparison with the samples that it was made from; measured anew if it was kept."""
+        """The comparison with the samples that it was made from; measured again if it was kept."""
         return self.comparing.validation
 
     def figures(self) -> dict[str, Figure]:
-        """Draw all figures of the report; of a comparison that was kept it is measured anew."""
+        """Draw all figures of the report; of a comparison that was kept it is measured again."""
         return {name: draw() for name, draw in self.comparing.drawings()}
 
 
@@ -197,7 +197,7 @@ def validate(
         with suppress(InputError):
             comparison = read_metrics(path)
             if all((folder / figure).is_file() for figure in comparison.figures):
-                _report(run, comparison, folder, anew=False)
+                _report(run, comparison, folder, again=False)
                 run.listener.current(stage, path)
                 return Validated(comparison, folder, False, comparing)
     comparison = _write(comparing, hashes, folder)
@@ -206,7 +206,7 @@ def validate(
 
 
 def _can_climb(run: Run, stores: dict[str, ImageStore]) -> bool:
-    """Whether the translation can be made anew with parts left out; a warning says so if not."""
+    """Whether the translation can be made again with parts left out; a warning says so if not."""
     from pileupgen.workflow import ladder
 
     if ladder.is_ours(run.directory, stores["translated"]):
@@ -288,11 +288,11 @@ def _write(comparing: _Comparing, hashes: dict[str, str], folder: Path) -> Compa
     write_whole(place, comparison.to_json())
     listener.wrote(place)
     listener.wrote(folder / "figures", f"{len(figures) // 2} figures, PNG and PDF")
-    _report(run, comparison, folder, anew=True)
+    _report(run, comparison, folder, again=True)
     return comparison
 
 
-def _report(run: Run, comparison: Comparison, folder: Path, *, anew: bool) -> None:
+def _report(run: Run, comparison: Comparison, folder: Path, *, again: bool) -> None:
     """Write the page, unless it is there and nothing is new."""
-    if anew or not (folder / NAME).is_file():
+    if again or not (folder / NAME).is_file():
         run.listener.wrote(write_report(comparison, folder), "open it in a browser")

@@ -165,7 +165,7 @@ def benchmark(command):
 
 def test_a_row_is_measured_once(tiny_run, benchmark, monkeypatch):
     pytest.importorskip("zuko", reason="the command wants the extra 'baselines'")
-    # In this process: importing everything anew in another takes too long for a test.
+    # In this process: importing everything again in another takes too long for a test.
     monkeypatch.setattr("benchmarks.table._in_own_process", table.measure_row)
     first = benchmark("--run", tiny_run, "--rows", "identity", "--quick")
     (row,) = (tiny_run / "benchmark" / "rows").glob("*.json")

@@ -30,7 +30,7 @@ def test_the_ladder_is_made_of_the_stores_own_settings(tiny_run, command, tmp_pa
     assert ladder is not None
     assert ladder.settings["t_release"] == 200
     assert ladder.settings["num_inference_steps"] == 2
-    # Translated anew, the events are those of the store.
+    # Translated again, the events are those of the store.
     assert ladder["asked"].mean_w1.value == pytest.approx(comparison.translated.mean_w1.value)
     page = (folder / "report.html").read_text()
     assert "What each part of the translation is worth" in page

@@ -60,7 +60,7 @@ def test_a_killed_job_goes_on_where_it_stood(plain, tiny_run, command, tmp_path,
     (folder,) = tmp_path.glob(".plain.h5.blocks-*")
     finished = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.h5")}
     assert len(finished) == 1
-    (folder / "000001.h5").write_bytes(b"torn")  # a damaged block is made anew
+    (folder / "000001.h5").write_bytes(b"torn")  # a damaged block is made again
     out = command(*args)
     assert "50 of 125 events are there" in out
     assert target.read_bytes() == plain.read_bytes()

@@ -65,7 +65,7 @@ def test_a_pool_that_breaks_while_it_is_filled_anew_is_replaced(
 
 
 def test_a_task_that_kills_every_process_is_given_up() -> None:
-    with pytest.raises(FarmError, match="ended without a word") as caught:
+    with pytest.raises(FarmError, match="ended without a message") as caught:
         list(Processes(2).map(work.die, None, range(3)))
     assert "--workers" in caught.value.hint
     assert caught.value.exit_code == 11

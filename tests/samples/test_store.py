@@ -132,7 +132,7 @@ def test_a_truncated_store_is_refused(tmp_path: Path, fraction: float) -> None:
     with pytest.raises(UnreadableInputError) as caught:
         ImageStore(path)
     assert str(path) in caught.value.message
-    assert "make it anew" in caught.value.hint
+    assert "make it again" in caught.value.hint
 
 
 @settings(max_examples=40, deadline=None)

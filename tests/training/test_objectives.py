@@ -100,7 +100,7 @@ def test_the_velocity_of_a_null_cell_is_the_mean_over_the_ranks_it_may_have():
 
 
 def test_taking_the_mean_over_ranks_lowers_the_noise_and_moves_no_minimum():
-    """Half of the cells are null: their ranks are drawn anew, as ScoreSample draws them."""
+    """Half of the cells are null: their ranks are drawn again, as ScoreSample draws them."""
     rng, asked = torch.Generator().manual_seed(4), objective(self_conditioning=0.0)
     ceiling = torch.where(torch.rand(2, 8, 12, generator=rng) < 0.5, 0.2, torch.nan)
     hits = torch.randn(2, 8, 12, generator=rng).clamp_min(0.3)

@@ -32,15 +32,21 @@ DeviceOption = Annotated[
 ]
 DryRunOption = Annotated[
     bool,
-    typer.Option("--dry-run", help="Tell what would be done and how long it may take; do nothing."),
+    typer.Option(
+        "--dry-run", help="Print what would be done and how long it may take, and do nothing."
+    ),
 ]
 AllowOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--allow", help="A check whose findings are no errors; may be repeated.", metavar="NAME"
+        "--allow",
+        help="Name of a check whose findings are warnings, not errors; may be repeated.",
+        metavar="NAME",
     ),
 ]
-ForceOption = Annotated[bool, typer.Option("--force", help="Do it again, also where current.")]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Do it even where the output is current.")
+]
 
 
 def show_plan(plan: Plan) -> None:

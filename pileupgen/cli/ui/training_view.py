@@ -1,4 +1,4 @@
-"""Training as one looks at it: every stage's progress, losses, rate and time left."""
+"""Progress of a training on the terminal: losses, rate and time left of every stage."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ FIGURES = {
     "held_out": ("held-out", "{:.4f}"),
     "samples_per_second": ("", "{:,.0f} samples/s"),
 }
-"""What a stage may tell of itself: words before it and its format."""
+"""Figures of a stage that are shown: the words before each, and its format."""
 
 
 class _FigureColumn(ProgressColumn):

@@ -27,7 +27,7 @@ COLOURS = {
     "source": "#d55e00",
     "translated": "#0072b2",
 }
-"""Colour of each role; told apart by the colour-blind too (Okabe & Ito)."""
+"""Colour of each role, from the colour-blind safe palette of Okabe and Ito."""
 
 HALF_WIDTHS = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Reaches of a ratio pane around 1."""

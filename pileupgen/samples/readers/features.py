@@ -133,7 +133,7 @@ class FeatureReader(FileReader[FeatureFile]):
                 raise UnreadableInputError(
                     f"{file.path}: events {begin} to {end - 1} are not whole: its columns differ "
                     "in length.",
-                    "The file is damaged; get it anew, or leave it out with --skip-bad.",
+                    "The file is damaged; get it again, or leave it out with --skip-bad.",
                 )
             values = np.stack(columns[:n_features], axis=1)
             mu = columns[n_features] if self._mu.branch is not None else np.zeros(end - begin)

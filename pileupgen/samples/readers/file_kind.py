@@ -23,7 +23,7 @@ _KINDS = {
     b"\xfd7zXZ": ("compressed by xz", "Unpack it first."),
     b"\x28\xb5\x2f\xfd": ("compressed by zstd", "Unpack it first."),
     b"version https://": ("a pointer of Git LFS", "Fetch the file itself: git lfs pull."),
-    b"<!DOCTYPE": ("a web page", "The server answered with a page: fetch the file anew."),
+    b"<!DOCTYPE": ("a web page", "The server answered with a page: fetch the file again."),
 }
 _SIGNATURES = {
     "ROOT": b"root",
@@ -65,7 +65,7 @@ def unreadable(path: InputFile, wanted: str, said: str, what: str = "") -> Unrea
     except OSError:
         return damaged
     if not head:
-        return UnreadableInputError(f"{path} is empty: it has 0 bytes.", "Copy or make it anew.")
+        return UnreadableInputError(f"{path} is empty: it has 0 bytes.", "Copy or make it again.")
     if head.startswith(_SIGNATURES[wanted]):
         return damaged
     for signature, (is_what, hint) in _KINDS.items():
@@ -74,7 +74,7 @@ def unreadable(path: InputFile, wanted: str, said: str, what: str = "") -> Unrea
     return UnreadableInputError(
         f"{path} is not {wanted}: it begins with {head!r}.",
         "Name another file in the card, or another format; if it was once of this format, copy it "
-        "anew.",
+        "again.",
     )
 
 

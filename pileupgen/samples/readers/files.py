@@ -304,7 +304,7 @@ def require_finite_places(
     tower = int(np.flatnonzero(~np.isfinite(edges).all(axis=1))[0])
     raise UnreadableInputError(
         f"{where.event(tower, offsets)}: a tower at η, φ = {edges[tower].tolist()}.",
-        "Remove the event, or make the file anew.",
+        "Remove the event, or write the file again.",
     )
 
 

@@ -132,7 +132,7 @@ class Column(ABC):
         """The column has fewer entries than its file."""
         return UnreadableInputError(
             f"{self.path}: {self.word} '{self.name}' ends at entry {entry}.",
-            "The file was not closed properly; make it anew.",
+            "The file was not closed properly; make it again.",
         )
 
     def not_numbers(self, kind: str) -> UnreadableInputError:

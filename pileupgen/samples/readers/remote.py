@@ -27,7 +27,7 @@ _WILD = re.compile(r"[*\[]")
 _XROOTD = "root"
 _OTHER_XROOTD = ("roots", "xroot", "xroots")
 _PACKAGES = {_XROOTD: ("fsspec", "fsspec-xrootd", "xrootd")}
-"""Packages that reading depends on, beside fsspec itself."""
+"""Packages that reading depends on, besides fsspec itself."""
 _NOT_FOUND = ("[3011]", "no such file")
 _DENIED = ("[3010]", "permission denied", "not authorized", "forbidden")
 _UNREACHABLE = (
@@ -259,7 +259,7 @@ def _require_folder(system: Any, path: str, url: str) -> None:
 
 
 def packages_of(files: Iterable[InputFile]) -> tuple[str, ...]:
-    """Packages that reading some files takes, beside those that all files take."""
+    """Packages that reading some files takes, besides those that all files take."""
     protocols = {file.url.split("://", 1)[0] for file in files if isinstance(file, RemoteFile)}
     found = [name for key in sorted(protocols) for name in _PACKAGES.get(key, ("fsspec",))]
     return tuple(dict.fromkeys(found))

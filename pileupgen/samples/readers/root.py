@@ -148,7 +148,7 @@ class RootTree:
             raise UnreadableInputError(
                 f"{self.path}: {self.word} '{name}' has {found[0].n_entries} entries, "
                 f"its {self.kind} {self.n_entries}.",
-                "The file was not closed properly; make it anew.",
+                "The file was not closed properly; make it again.",
             )
         with reading(self.path, f"{self.word} '{name}'"):
             return filled[0].open(self.path)
