@@ -24,6 +24,64 @@ N_LONG_FREQUENCIES, N_LONG_MODES = 4, 2
 """Leading modes of the lowest φ frequencies that are kept whole: the event's overall scale."""
 
 
+class RingModes:
+    """Fourier coordinates of latents along φ.
+
+    What is linear and uniform in φ is a matrix for each frequency in them.
+
+    Parameters
+    ----------
+    n_channels, height, width : int
+        Shape (C, H, W) of the latents; W is the φ axis, periodic.
+    patch : (int, int)
+        Latents are patches of p × q finer positions with C / pq channels; (1, 1) takes them as
+        they are. The attributes of the same names are those of the finer positions.
+    """
+
+    def __init__(self, n_channels: int, height: int, width: int, patch: tuple[int, int]) -> None:
+        self.patch = (int(patch[0]), int(patch[1]))
+        self.n_channels = n_channels // (self.patch[0] * self.patch[1])
+        self.height, self.width = height * self.patch[0], width * self.patch[1]
+        self.basis, self.frequency = _real_fourier(self.width)
+        """Columns of cos and sin, float64, (W, W), and the frequency of each, (W,)."""
+
+    @property
+    def n_rows(self) -> int:
+        """C·H, the rows and columns of a frequency's matrix."""
+        return self.n_channels * self.height
+
+    @property
+    def n_frequencies(self) -> int:
+        """W//2 + 1."""
+        return self.width // 2 + 1
+
+    @property
+    def cosines(self) -> list[int]:
+        """Column of the basis with the cosine of each frequency."""
+        return [max(0, 2 * k - 1) for k in range(self.n_frequencies)]
+
+    def coordinates(self, x: Tensor) -> Tensor:
+        """Latents (N, C, H, W) to coordinates (W, N, C·H)."""
+        return self.of_cells(unpatchify(x, self.patch))
+
+    def of_cells(self, fine: Tensor) -> Tensor:
+        """:meth:`coordinates` of latents that are taken apart into finer positions already."""
+        # Products whose layout is the next one's: copies cost more than they do.
+        flat = self.basis.to(fine).T @ fine.reshape(-1, self.width).T
+        return flat.view(self.width, fine.shape[0], -1)
+
+    def latents(self, coordinates: Tensor) -> Tensor:
+        """Inverse of :meth:`coordinates`."""
+        flat = coordinates.reshape(self.width, -1).T @ self.basis.to(coordinates).T
+        return patchify(flat.view(-1, self.n_channels, self.height, self.width), self.patch)
+
+    def constant(self, values: Tensor) -> Tensor:
+        """Coordinates (W, 1, C·H) of values (C·H) that are constant in φ: all in k = 0."""
+        out = torch.zeros(self.width, 1, len(values), dtype=values.dtype, device=values.device)
+        out[0, 0] = values * self.width**0.5
+        return out
+
+
 class StationaryField(ModelMixin, ConfigMixin):
     """Gaussian fields of mc, data and both together, uniform in φ.
 
@@ -52,24 +110,19 @@ class StationaryField(ModelMixin, ConfigMixin):
         self, n_channels: int, height: int, width: int, patch: tuple[int, int] = (1, 1)
     ) -> None:
         super().__init__()
-        self.patch = (int(patch[0]), int(patch[1]))
-        n_channels, height, width = (
-            n_channels // (self.patch[0] * self.patch[1]),
-            height * self.patch[0],
-            width * self.patch[1],
-        )
-        n, n_k = n_channels * height, width // 2 + 1
-        self.n_channels, self.height, self.width = n_channels, height, width
+        self.modes = RingModes(n_channels, height, width, patch)
+        self.patch = self.modes.patch
+        n, n_k = self.modes.n_rows, self.modes.n_frequencies
+        self.n_channels, self.height = self.modes.n_channels, self.modes.height
+        self.width = self.modes.width
         self.mean: Tensor
         self.eigenvalues: Tensor
         self.eigenvectors: Tensor
         self.correlation_range: Tensor
         self.register_buffer("mean", torch.zeros(3, n))
-        self.register_buffer("eigenvalues", torch.ones(3, width, n))
+        self.register_buffer("eigenvalues", torch.ones(3, self.width, n))
         self.register_buffer("eigenvectors", torch.eye(n).repeat(3, n_k, 1, 1))
         self.register_buffer("correlation_range", torch.zeros(3))
-        basis, frequency = _real_fourier(width)
-        self._basis, self._frequency = basis, frequency
 
     # -- fitting ---------------------------------------------------------------------------------
 
@@ -112,7 +165,7 @@ class StationaryField(ModelMixin, ConfigMixin):
     def _fit_one(self, index: int, sample: Tensor) -> None:
         held_out = torch.arange(len(sample)) % 5 == 0
         mean = sample.double().mean(dim=(0, 3)).flatten()
-        coordinates = self._to_basis(sample.double()) - self._mean_coordinates(mean)
+        coordinates = self.modes.of_cells(sample.double()) - self.modes.constant(mean)
         fitted = self._covariance(coordinates[:, ~held_out])
         judged = self._covariance(coordinates[:, held_out])
         scores = [_log_likelihood(self._taper(fitted, reach), judged) for reach in RANGES]
@@ -121,7 +174,7 @@ class StationaryField(ModelMixin, ConfigMixin):
         values, vectors = torch.linalg.eigh(covariance)
         self.mean[index] = mean.float()
         self.eigenvectors[index] = vectors.float()
-        self.eigenvalues[index] = values.clamp_min(1e-4).float()[self._frequency]
+        self.eigenvalues[index] = values.clamp_min(1e-4).float()[self.modes.frequency]
         self.correlation_range[index] = RANGES[best]
 
     def _covariance(self, coordinates: Tensor) -> Tensor:
@@ -129,8 +182,8 @@ class StationaryField(ModelMixin, ConfigMixin):
         n_k = self.width // 2 + 1
         product = torch.einsum("wna,wnb->wab", coordinates, coordinates) / coordinates.shape[1]
         total = torch.zeros(n_k, *product.shape[1:], dtype=product.dtype)
-        total.index_add_(0, self._frequency, product)
-        count = torch.bincount(self._frequency, minlength=n_k).to(product)
+        total.index_add_(0, self.modes.frequency, product)
+        count = torch.bincount(self.modes.frequency, minlength=n_k).to(product)
         return total / count[:, None, None]
 
     def _taper(self, covariance: Tensor, reach: float) -> Tensor:
@@ -155,22 +208,6 @@ class StationaryField(ModelMixin, ConfigMixin):
 
     # -- applying --------------------------------------------------------------------------------
 
-    def _to_basis(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to real Fourier coordinates (W, N, C·H)."""
-        # Products whose layout is the next one's: copies cost more than they do.
-        flat = self._basis.to(x).T @ x.reshape(-1, self.width).T
-        return flat.view(self.width, x.shape[0], -1)
-
-    def _from_basis(self, coordinates: Tensor) -> Tensor:
-        flat = coordinates.reshape(self.width, -1).T @ self._basis.to(coordinates).T
-        return flat.view(-1, self.n_channels, self.height, self.width)
-
-    def _mean_coordinates(self, mean: Tensor) -> Tensor:
-        """A mean (C·H) constant in φ, in coordinates (W, 1, C·H): all in k = 0."""
-        out = torch.zeros(self.width, 1, mean.shape[0], dtype=mean.dtype, device=mean.device)
-        out[0, 0] = mean * self.width**0.5
-        return out
-
     def velocity(self, x_t: Tensor, alpha: Tensor, sigma: Tensor, label: int | Tensor) -> Tensor:
         """E[v | x_t] of the Gaussian field, v = α ε − σ z (Salimans & Ho 2202.00512).
 
@@ -189,26 +226,26 @@ class StationaryField(ModelMixin, ConfigMixin):
         -------
         Tensor, shape (N, C, H, W)
         """
-        coordinates = self._to_basis(unpatchify(x_t, self.patch))
+        coordinates = self.modes.coordinates(x_t)
         found = self._velocity(coordinates, alpha, sigma, label)
-        return patchify(self._from_basis(found), self.patch)
+        return self.modes.latents(found)
 
     def velocity_contrast(
         self, x_t: Tensor, alpha: Tensor, sigma: Tensor, label: int, other: int
     ) -> Tensor:
         """:meth:`velocity` with one label less that with another, (N, C, H, W)."""
-        coordinates = self._to_basis(unpatchify(x_t, self.patch))
+        coordinates = self.modes.coordinates(x_t)
         of_class, of_other = (
             self._velocity(coordinates, alpha, sigma, which) for which in (label, other)
         )
-        return patchify(self._from_basis(of_class - of_other), self.patch)
+        return self.modes.latents(of_class - of_other)
 
     def _velocity(
         self, coordinates: Tensor, alpha: Tensor, sigma: Tensor, label: int | Tensor
     ) -> Tensor:
         a, s = alpha[None, :, None].to(coordinates), sigma[None, :, None].to(coordinates)
-        vectors = self.eigenvectors[label].to(coordinates)[self._frequency]
-        mean = self._mean_coordinates(self.mean[label].to(coordinates))
+        vectors = self.eigenvectors[label].to(coordinates)[self.modes.frequency]
+        mean = self.modes.constant(self.mean[label].to(coordinates))
         values = self.eigenvalues[label].to(coordinates)[:, None]
         centred = torch.bmm(coordinates - a * mean, vectors)
         centred = centred * (a * s * (1 - values) / (a**2 * values + s**2))
@@ -216,9 +253,8 @@ class StationaryField(ModelMixin, ConfigMixin):
 
     def covariance(self, label: int) -> Tensor:
         """Covariance of each φ frequency, float64, (W//2 + 1, C·H, C·H)."""
-        first_column = [max(0, 2 * k - 1) for k in range(self.width // 2 + 1)]
         vectors = self.eigenvectors[label].double()
-        values = self.eigenvalues[label, first_column].double()
+        values = self.eigenvalues[label, self.modes.cosines].double()
         product: Tensor = (vectors * values[:, None]) @ vectors.transpose(1, 2)
         return product
 
@@ -247,13 +283,13 @@ class StationaryField(ModelMixin, ConfigMixin):
         source, target : int
             0 mc, 1 data, 2 both together.
         """
-        coordinates = self._to_basis(unpatchify(latents, self.patch))
+        coordinates = self.modes.coordinates(latents)
         before, after = (
-            self._mean_coordinates(self.mean[label].to(coordinates)) for label in (source, target)
+            self.modes.constant(self.mean[label].to(coordinates)) for label in (source, target)
         )
-        chosen = maps.to(coordinates)[self._frequency]
+        chosen = maps.to(coordinates)[self.modes.frequency]
         moved = torch.bmm(coordinates - before, chosen.transpose(1, 2)) + after
-        return patchify(self._from_basis(moved), self.patch)
+        return self.modes.latents(moved)
 
     def log_ratio(self, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """Ln p_data(x_t) / p_mc(x_t) of the two Gaussian fields.
@@ -273,12 +309,12 @@ class StationaryField(ModelMixin, ConfigMixin):
         Tensor, shape (N,)
             In the latents' precision.
         """
-        coordinates = self._to_basis(unpatchify(x_t, self.patch).double())
+        coordinates = self.modes.coordinates(x_t.double())
         a, s = alpha[None, :, None].double(), sigma[None, :, None].double()
         log_p = []
         for label in (0, 1):
-            mean = self._mean_coordinates(self.mean[label].double())
-            vectors = self.eigenvectors[label].double()[self._frequency]
+            mean = self.modes.constant(self.mean[label].double())
+            vectors = self.eigenvectors[label].double()[self.modes.frequency]
             centred = torch.bmm(coordinates - a * mean, vectors)
             variance = a**2 * self.eigenvalues[label].double()[:, None] + s**2
             log_p.append(-0.5 * (variance.log() + centred**2 / variance).sum(dim=(0, 2)))

@@ -22,7 +22,7 @@ from pileupgen.models.networks.layers import (
 from pileupgen.models.networks.local import (
     STRIP_RINGS,
     LocalDenoiser,
-    _Block,
+    _LocalBlock,
     _mean_of_near_rings,
 )
 from pileupgen.models.networks.ratio import RatioClassifier
@@ -309,7 +309,7 @@ def test_means_of_near_rings_leave_out_what_is_beyond_the_edges(height):
 
 
 def test_a_blocks_written_out_gradient_is_that_of_its_formula():
-    block = _Block(4, 6, is_symmetric=True).double()
+    block = _LocalBlock(4, 6, is_symmetric=True).double()
     rng = torch.Generator().manual_seed(2)
     for parameter in block.parameters():
         parameter.data = torch.randn(parameter.shape, generator=rng, dtype=torch.float64)

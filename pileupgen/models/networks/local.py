@@ -29,7 +29,82 @@ STRIP_RINGS = 17
 """Rings of a strip's mean: what noise common to a φ sector has in common."""
 
 
-class LocalDenoiser(FieldDenoiser):
+class LocalLayers:
+    """A few convolutions on cells, means of strips in η and of the whole event.
+
+    The layers of :class:`LocalDenoiser` and of the student that is distilled from it; a module of
+    theirs makes them by :meth:`make_layers` in its own constructor.
+    """
+
+    def make_layers(
+        self,
+        condition: ConditionEmbedding,
+        shape: tuple[int, int, int, int],
+        width: int,
+        n_blocks: int,
+        *,
+        mirror: bool,
+    ) -> None:
+        """Make the layers, whose last weights are zero.
+
+        Parameters
+        ----------
+        condition : ConditionEmbedding
+            Of 3 · ``width`` numbers.
+        shape : (int, int, int, int)
+            Channels of the cells that are seen and of those that are found; rings and columns.
+        width, n_blocks, mirror
+            As :class:`LocalDenoiser` takes them.
+        """
+        n_seen, n_found, n_rings, n_columns = shape
+        self.mirror, self.n_rings = mirror, n_rings
+        self.mean_scale = math.sqrt(n_rings * n_columns / 8)
+        self.condition = condition
+        self.first = _Convolution(n_seen, width, mirror)
+        self.event = nn.Linear(n_seen, width)
+        self.ring = nn.Parameter(torch.zeros(width, (n_rings + 1) // 2 if mirror else n_rings, 1))
+        self.blocks = nn.ModuleList(_LocalBlock(width, 3 * width, mirror) for _ in range(n_blocks))
+        self.squeeze = nn.Conv2d(width, N_STRIP_CHANNELS, 1)
+        self.strip = _Convolution(2 * N_STRIP_CHANNELS, width, mirror)
+        self.gate = nn.Linear(3 * width, width)
+        self.last = nn.Conv2d(width, n_found, 1)
+        for begins_as_nothing in (self.strip, self.gate, self.last):
+            zero_(begins_as_nothing)
+
+    def found_in(self, cells: Tensor, condition: Tensor) -> Tensor:
+        """Cells (N, n_seen, n_rings, n_columns), condition (N, 3·width) to (N, n_found, …)."""
+        mean = cells.mean(dim=(2, 3)) * self.mean_scale
+        # Channels last, as fast convolutions on CPUs have them: nothing is copied between layers.
+        hidden = self.first(cells.permute(0, 2, 3, 1)) + self._rings()
+        hidden = hidden.float() + self.event(mean).float()[:, None, None]
+        for index, block in enumerate(self.blocks):
+            if index == len(self.blocks) // 2:
+                hidden = hidden + self._strips(hidden)
+            hidden = block(hidden, condition)
+        # The gate is a factor of the last weights, event by event, not of every cell's channels.
+        weight = self.last.weight[:, :, 0, 0] * (1 + self.gate(condition)[:, None])
+        active = F.silu(hidden.to(precision_of(hidden))).flatten(1, 2)
+        found = torch.bmm(active, weight.to(active).transpose(1, 2)).float()
+        found = found + self.last.get_parameter("bias")
+        shaped = found.view(-1, *hidden.shape[1:3], found.shape[2]).permute(0, 3, 1, 2)
+        return shaped.contiguous()
+
+    def _rings(self) -> Tensor:
+        """The rings' embedding, (H, 1, width), the same at η and −η where they are alike."""
+        ring: Tensor = self.ring.permute(1, 2, 0)
+        if not self.mirror:
+            return ring
+        return torch.cat([ring.flip(0)[: self.n_rings // 2], ring])
+
+    def _strips(self, hidden: Tensor) -> Tensor:
+        squeezed = F.silu(pointwise(self.squeeze, hidden))
+        near = _mean_of_near_rings(squeezed)
+        whole = squeezed.mean(dim=1, keepdim=True).expand_as(near)
+        update: Tensor = self.strip(torch.cat([near, whole], dim=3))
+        return update
+
+
+class LocalDenoiser(FieldDenoiser, LocalLayers):
     """A few convolutions on cells that correct the closed form's own estimate.
 
     What is left after the closed form is mostly local: energy that leaks into neighbours, cells
@@ -69,20 +144,9 @@ class LocalDenoiser(FieldDenoiser):
     ) -> None:
         super().__init__()
         self.field = StationaryField(n_channels, height, width_phi, patch)
-        n_cells, n_rings = self.field.n_channels, self.field.height
-        condition = 3 * width
-        self.mirror = mirror
-        self.condition = ConditionEmbedding(condition)
-        self.first = _Convolution(2 * n_cells, width, mirror)
-        self.event = nn.Linear(2 * n_cells, width)
-        self.ring = nn.Parameter(torch.zeros(width, (n_rings + 1) // 2 if mirror else n_rings, 1))
-        self.blocks = nn.ModuleList(_LocalBlock(width, condition, mirror) for _ in range(n_blocks))
-        self.squeeze = nn.Conv2d(width, N_STRIP_CHANNELS, 1)
-        self.strip = _Convolution(2 * N_STRIP_CHANNELS, width, mirror)
-        self.gate = nn.Linear(condition, width)
-        self.last = nn.Conv2d(width, n_cells, 1)
-        for begins_as_nothing in (self.strip, self.gate, self.last):
-            zero_(begins_as_nothing)
+        n_cells = self.field.n_channels
+        shape = 2 * n_cells, n_cells, self.field.height, self.field.width
+        self.make_layers(ConditionEmbedding(3 * width), shape, width, n_blocks, mirror=mirror)
 
     @property
     def is_self_conditioned(self) -> bool:
@@ -116,35 +180,7 @@ class LocalDenoiser(FieldDenoiser):
         """Compute the network's correction to the closed form, whose estimate is ``x_0``."""
         condition = F.silu(self.condition(t, label, mu))
         cells = unpatchify(torch.cat([x_t, x_0], dim=1), self.field.patch)
-        mean = cells.mean(dim=(2, 3)) * math.sqrt(self.field.height * self.field.width / 8)
-        # Channels last, as fast convolutions on CPUs have them: nothing is copied between layers.
-        hidden = self.first(cells.permute(0, 2, 3, 1)) + self._rings()
-        hidden = hidden.float() + self.event(mean).float()[:, None, None]
-        for index, block in enumerate(self.blocks):
-            if index == len(self.blocks) // 2:
-                hidden = hidden + self._strips(hidden)
-            hidden = block(hidden, condition)
-        # The gate is a factor of the last weights, event by event, not of every cell's channels.
-        weight = self.last.weight[:, :, 0, 0] * (1 + self.gate(condition)[:, None])
-        active = F.silu(hidden.to(precision_of(hidden))).flatten(1, 2)
-        found = torch.bmm(active, weight.to(active).transpose(1, 2)).float()
-        found = found + self.last.get_parameter("bias")
-        shaped = found.view(-1, *hidden.shape[1:3], found.shape[2]).permute(0, 3, 1, 2)
-        return patchify(shaped.contiguous(), self.field.patch)
-
-    def _rings(self) -> Tensor:
-        """The rings' embedding, (H, 1, width), the same at η and −η where they are alike."""
-        ring: Tensor = self.ring.permute(1, 2, 0)
-        if not self.mirror:
-            return ring
-        return torch.cat([ring.flip(0)[: self.field.height // 2], ring])
-
-    def _strips(self, hidden: Tensor) -> Tensor:
-        squeezed = F.silu(pointwise(self.squeeze, hidden))
-        near = _mean_of_near_rings(squeezed)
-        whole = squeezed.mean(dim=1, keepdim=True).expand_as(near)
-        update: Tensor = self.strip(torch.cat([near, whole], dim=3))
-        return update
+        return patchify(self.found_in(cells, condition), self.field.patch)
 
 
 def pointwise(layer: nn.Conv2d, x: Tensor) -> Tensor:
