@@ -462,11 +462,11 @@ class Comparison(Record):
         """Observables with their names."""
         return tuple(Observable(name, r.label, r.unit) for name, r in self.observables.items())
 
-    def columns(self) -> tuple[Column, ...]:
+    def columns(self) -> tuple[HeadlineColumn, ...]:
         """Everything that has headline numbers: reference, source, translated, then controls."""
         truths = {} if self.truth is None else dict(self.truth)
         own = (
-            Column(
+            HeadlineColumn(
                 name=name,
                 label=name if (label := self.rows[name].label) == name else f"{name}: {label}",
                 row=self.rows[name],
@@ -478,12 +478,12 @@ class Comparison(Record):
             for name in ROWS
         )
         controls = (
-            Column(name, one.row.label, one.row, self.kind, one.verdict, rise=one)
+            HeadlineColumn(name, one.row.label, one.row, self.kind, one.verdict, rise=one)
             for name, one in self.controls.rows.items()
         )
         return (*own, *controls)
 
-    def column(self, name: str) -> Column:
+    def column(self, name: str) -> HeadlineColumn:
         """Column of a row."""
         return next(column for column in self.columns() if column.name == name)
 
@@ -523,7 +523,7 @@ class Comparison(Record):
 
 
 @dataclass(frozen=True)
-class Column:
+class HeadlineColumn:
     """What the numbers of one column of the headline table come from."""
 
     name: str
@@ -555,7 +555,7 @@ class HeadlineNumber:
     """What tables call it."""
     definition: str
     """What it means, with the paper that defines it."""
-    get: Callable[[Column], Estimate | None]
+    get: Callable[[HeadlineColumn], Estimate | None]
     """Gives the value and its interval from a column, or None where it has none."""
     unit: Literal["", "σ", "events"] = ""
     """``""``, ``"σ"`` or ``"events"``."""

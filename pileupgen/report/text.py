@@ -8,7 +8,7 @@ from typing import Literal
 
 from markupsafe import Markup
 
-from pileupgen.compare.results import SIGMA_LIMIT, Column, Comparison, HeadlineNumber
+from pileupgen.compare.results import SIGMA_LIMIT, Comparison, HeadlineColumn, HeadlineNumber
 from pileupgen.measure.bootstrap import Estimate
 
 NONE = "–"
@@ -98,14 +98,14 @@ def estimate_html(found: Estimate | None, scale: float = 1.0, decimals: int = 3)
     return Markup("{} <small>{} to {}</small>").format(*texts)
 
 
-def headline_text(number: HeadlineNumber, column: Column) -> str:
+def headline_text(number: HeadlineNumber, column: HeadlineColumn) -> str:
     """Give a headline number of a column as plain text."""
     return _without_unit(number, column) or estimate_text(
         number.get(column), number.scale, number.decimals
     )
 
 
-def headline_html(number: HeadlineNumber, column: Column) -> Markup:
+def headline_html(number: HeadlineNumber, column: HeadlineColumn) -> Markup:
     """Give a headline number of a column as HTML."""
     plain = _without_unit(number, column)
     if plain:
@@ -113,7 +113,7 @@ def headline_html(number: HeadlineNumber, column: Column) -> Markup:
     return estimate_html(number.get(column), number.scale, number.decimals)
 
 
-def _without_unit(number: HeadlineNumber, column: Column) -> str:
+def _without_unit(number: HeadlineNumber, column: HeadlineColumn) -> str:
     """Give what has no interval; empty where the number is an estimate."""
     found = number.get(column)
     if number.unit == "σ":
@@ -123,7 +123,7 @@ def _without_unit(number: HeadlineNumber, column: Column) -> str:
     return ""
 
 
-def count_text(column: Column) -> str:
+def count_text(column: HeadlineColumn) -> str:
     """Give the number of events of a row, with that of its samples."""
     times = f"{column.row.n_samples} × " if column.row.n_samples > 1 else ""
     return f"{times}{column.row.n_events:,}"
