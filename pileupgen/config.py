@@ -244,9 +244,9 @@ class Config(Section):
     preprocess: PreprocessConfig = PreprocessConfig()
     calibration: CalibrationConfig = CalibrationConfig()
     codec: Literal["latent", "cells"] = Field(
-        "latent",
-        description="cells: patches of scores, lossless, what to take on grids that a network can "
-        "be trained on as they are; latent: learned autoencoder, for larger ones",
+        "cells",
+        description="patches of scores (cells), lossless, what to take on grids that a network can "
+        "be trained on as they are; or a learned autoencoder (latent), for larger ones",
     )
     autoencoder: AutoencoderConfig = AutoencoderConfig()
     denoiser: DenoiserConfig = DenoiserConfig()

@@ -19,6 +19,7 @@ CONFIG = {
         "geometry": {"eta_edges": [float(e) for e in SMALL_GRID.eta_edges], "n_phi": 12}
     },
     "calibration": {"n_knots": 32, "n_mu_bins": 1, "n_layer_bins": 3},
+    "codec": "latent",
     "autoencoder": {"width": 8, "n_blocks": 1, "n_heads": 2, "steps": 2},
     "denoiser": {"width": 8, "n_blocks": 1, "steps": 2},
     "ratio": {"width": 8, "n_blocks": 1, "steps": 2},

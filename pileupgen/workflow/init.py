@@ -52,6 +52,10 @@ generate:  # made and cached on first use; give 'files' instead for a sample of 
 """
 N_EVENTS = 400
 """Events of each generated sample."""
+MEASURED = "demo"
+"""The shipped config whose settings a new one begins with: the ladder says what each is worth."""
+_OWN = ("name", "samples", "preprocess", "validate")
+"""Sections of it that are about its samples, or about the comparison."""
 
 
 def write_start(
@@ -92,7 +96,7 @@ def write_start(
         write_whole(path, card_text(path.stem, domain, generate=generate))
         listener.wrote(path, "a data card; fill in what the sample is")
     write_whole(config, text)
-    listener.wrote(config, "every setting with its default, commented out")
+    listener.wrote(config, f"settings of the config '{MEASURED}', all others commented out")
     listener.next(
         f"pileupgen preprocess --config {config}"
         if generate
@@ -102,7 +106,7 @@ def write_start(
 
 
 def config_text(name: str, samples: dict[str, str]) -> str:
-    """Write a config that sets name and samples, every other setting commented out.
+    """Write a config that sets name, samples, and what ``MEASURED`` sets, all else commented out.
 
     Parameters
     ----------
@@ -114,13 +118,16 @@ def config_text(name: str, samples: dict[str, str]) -> str:
     ConfigError
         If they do not fit the schema.
     """
-    from pileupgen.config import parse_config
+    from pileupgen.config import parse_config, read_config
+    from pileupgen.resources import find_file
 
     parse_config({"name": name, "samples": samples}, "the new config")
+    measured = read_config(find_file(MEASURED, "configs"))
+    given = {key: value for key, value in measured.items() if key not in _OWN}
     lines = [
         "# Settings of a run. What is commented out has the default shown; take the '# ' away from",
         "# a setting and from the name of its section to change it. 'pileupgen config schema'",
-        "# prints the types and limits.",
+        f"# prints the types and limits. What is set is as in the config '{MEASURED}'.",
         f"name: {name}",
         "samples:",
         *(f"  {domain}: {card}" for domain, card in samples.items()),
@@ -128,12 +135,18 @@ def config_text(name: str, samples: dict[str, str]) -> str:
     for key, about, default in _settings(Config):
         if key in ("name", "samples"):
             continue
+        own = given.get(key)
         if not _is_section(default):
-            lines += ["", *_setting(key, about, default, "")]
+            lines += [
+                "",
+                *_setting(key, about, default if own is None else own, "", own is not None),
+            ]
             continue
-        lines += ["", f"# {_first_line(default)}", f"# {key}:"]
+        lines += ["", f"# {_first_line(default)}", f"{'# ' if own is None else ''}{key}:"]
         for inner, inner_about, inner_default in _settings(type(default)):
-            lines += _setting(inner, inner_about, inner_default, "  ")
+            is_set = own is not None and inner in own
+            value = own[inner] if is_set else inner_default
+            lines += _setting(inner, inner_about, value, "  ", is_set)
     return "\n".join(lines) + "\n"
 
 
@@ -169,15 +182,16 @@ def _settings(kind: Any) -> Iterator[tuple[str, str, Any]]:
         yield one.alias or name, one.description or "", one.default
 
 
-def _setting(key: str, about: str, default: Any, indent: str) -> list[str]:
-    value = json.loads(json.dumps(default))
+def _setting(key: str, about: str, value: Any, indent: str, is_set: bool) -> list[str]:
+    value = json.loads(json.dumps(value))
     shown = "null" if value is None else json.dumps(value, ensure_ascii=False)
-    line = f"# {indent}{key}: {shown}"
+    begin = indent if is_set else f"# {indent}"
+    line = f"{begin}{key}: {shown}"
     if not about:
         return [line]
     if len(line) + len(about) + 4 <= _WIDTH:
         return [f"{line}  # {about}"]
-    return [*(f"# {indent}# {part}" for part in textwrap.wrap(about, _WIDTH - 8)), line]
+    return [*(f"{begin}# {part}" for part in textwrap.wrap(about, _WIDTH - 8)), line]
 
 
 def _is_section(default: Any) -> bool:

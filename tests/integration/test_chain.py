@@ -26,6 +26,7 @@ CONFIG = {
     "samples": {"mc": "mc_card.yaml", "data": "data_card.yaml"},
     "preprocess": {"geometry": GRID, "zero_suppression": 0.3},
     "calibration": {"n_knots": 32, "n_mu_bins": 1, "n_layer_bins": 3},
+    "codec": "latent",
     "autoencoder": {"width": 8, "n_blocks": 1, "n_heads": 2, "steps": 4},
     "denoiser": {"width": 8, "n_blocks": 1, "steps": 4},
     "ratio": {"width": 8, "n_blocks": 1, "steps": 4},

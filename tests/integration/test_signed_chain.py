@@ -23,6 +23,7 @@ CONFIG = {
     "samples": {"mc": "mc.yaml", "data": "data.yaml"},
     "preprocess": {"geometry": SMALL_GRID.to_dict(), "zero_suppression": THRESHOLD},
     "calibration": {"n_knots": 64, "n_mu_bins": 1, "n_layer_bins": 3},
+    "codec": "latent",
     "autoencoder": {"width": 8, "n_blocks": 1, "n_heads": 2, "steps": 4},
     "denoiser": {"width": 8, "n_blocks": 1, "steps": 4},
     "ratio": {"width": 8, "n_blocks": 1, "steps": 4},

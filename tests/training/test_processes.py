@@ -24,6 +24,7 @@ CONFIG = {
     "name": "small",
     "preprocess": {"geometry": SMALL_GRID.to_dict()},
     "calibration": {"n_knots": 32, "n_mu_bins": 1, "n_layer_bins": 2},
+    "codec": "latent",
     "autoencoder": {"width": 8, "n_blocks": 1, "n_heads": 2, "steps": N_STEPS},
     "denoiser": {"width": 8, "n_blocks": 1, "steps": N_STEPS},
     "ratio": {"width": 8, "n_blocks": 1, "steps": N_STEPS},

@@ -21,6 +21,7 @@ CONFIG = {
     "name": "small",
     "preprocess": {"geometry": SMALL_GRID.to_dict()},
     "calibration": {"n_knots": 16, "n_mu_bins": 1, "n_layer_bins": 2},
+    "codec": "latent",
     "autoencoder": {"width": 8, "n_blocks": 1, "n_heads": 2, "steps": 2},
     "denoiser": {"width": 8, "n_blocks": 1, "steps": 4},
     "ratio": {"width": 8, "n_blocks": 1, "steps": 2},
@@ -148,7 +149,9 @@ def test_a_killed_run_with_cached_latents_continues_bit_for_bit(tmp_path):
 
 
 def test_a_training_seed_changes_networks_and_not_the_run_s_splits():
-    plain, other = (parse_config({"training": {"seed": seed}}, "test") for seed in (None, 5))
+    plain, other = (
+        parse_config({"codec": "latent", "training": {"seed": seed}}, "test") for seed in (None, 5)
+    )
     assert (plain.training_seed, other.training_seed) == (1, 5)
     assert plain.seed == other.seed
     first, second, again = (

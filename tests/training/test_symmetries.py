@@ -25,7 +25,7 @@ def stores_of(*detectors: dict[str, Any] | None) -> Any:
 
 
 def found(stores: Any, grid: Grid = SMALL_GRID, **training: bool) -> tuple[int, bool]:
-    values = {"autoencoder": {"patch": [2, 2]}, "training": training}
+    values = {"codec": "latent", "autoencoder": {"patch": [2, 2]}, "training": training}
     augmentation = augmentation_of(parse_config(values, "test"), stores, grid)
     return augmentation.phi_step, augmentation.eta_mirror
 

@@ -9,15 +9,20 @@ import yaml
 
 from pileupgen.config import Config, load_config, parse_config
 from pileupgen.errors import ConfigError, OutputError
+from pileupgen.resources import find_file
 from pileupgen.samples.cards import load_card
 from pileupgen.workflow.init import config_text, write_start
 
 SAMPLES = {"mc": "cards/a.yaml", "data": "cards/b.yaml"}
 
 
-def test_the_new_config_sets_nothing_but_names_every_setting():
+def test_the_new_config_sets_what_the_demo_does_and_names_every_setting():
     text = config_text("mine", SAMPLES)
-    assert parse_config(yaml.safe_load(text), "x") == Config(name="mine", samples=SAMPLES)
+    demo = load_config(find_file("demo", "configs")).to_dict()
+    plain = Config().to_dict()
+    kept = {key: plain[key] for key in ("preprocess", "validate")}
+    wanted = {**demo, **kept, "name": "mine", "samples": SAMPLES}
+    assert parse_config(yaml.safe_load(text), "x") == parse_config(wanted, "x")
     setting = re.compile(r"# ( *\w+:.*)")
     lines = [setting.fullmatch(line) for line in text.splitlines()]
     plain = [
@@ -27,7 +32,7 @@ def test_the_new_config_sets_nothing_but_names_every_setting():
         )
     ]
     values = yaml.safe_load("\n".join(plain))
-    assert values == {**Config().to_dict(), "name": "mine", "samples": SAMPLES}
+    assert values == wanted
 
 
 @pytest.mark.parametrize("generate", [False, True])
