@@ -144,8 +144,8 @@ def config_text(name: str, samples: dict[str, str]) -> str:
             continue
         lines += ["", f"# {_first_line(default)}", f"{'# ' if own is None else ''}{key}:"]
         for inner, inner_about, inner_default in _settings(type(default)):
-            is_set = own is not None and inner in own
-            value = own[inner] if is_set else inner_default
+            is_set = inner in (own or {})
+            value = own[inner] if own and is_set else inner_default
             lines += _setting(inner, inner_about, value, "  ", is_set)
     return "\n".join(lines) + "\n"
 
