@@ -60,15 +60,19 @@ def make_pool(
         "tune": spec.tune,
         "sqrt_s": spec.sqrt_s,
     }
-    chunks = [
-        {"n": min(CHUNK, spec.pool_size - first), "seed": _seed(spec.seed, number)}
-        for number, first in enumerate(range(0, spec.pool_size, CHUNK))
-    ]
     parts = []
-    for part in run_chunks(task, chunks, workers, scratch):
+    for part in run_chunks(task, pool_chunks(spec), workers, scratch):
         parts.append(part)
         advance(len(part["offsets"]) - 1)
     return Interactions.join(parts)
+
+
+def pool_chunks(spec: SampleSpec) -> list[dict[str, int]]:
+    """Chunks ``{"n": …, "seed": …}`` that a spec's interactions are made in."""
+    return [
+        {"n": min(CHUNK, spec.pool_size - first), "seed": _seed(spec.seed, number)}
+        for number, first in enumerate(range(0, spec.pool_size, CHUNK))
+    ]
 
 
 def _seed(seed: int, chunk: int) -> int:

@@ -15,6 +15,7 @@ from pileupgen.samples.cards import load_card
 from pileupgen.samples.delphes_file import Container
 from pileupgen.simulate import produce
 from pileupgen.simulate.generators import JET_PROCESSES, UNTUNED
+from pileupgen.simulate.measured.record import last_check
 from pileupgen.simulate.spec import SampleSpec
 
 Spec = SampleSpec | JetSpec
@@ -166,4 +167,6 @@ def simulate_to(
         else:
             listener.wrote(summary.pool, "minimum-bias pool, kept for the next sample")
     listener.wrote(summary.path, summary.note)
+    if isinstance(spec, SampleSpec):
+        listener.tell("check", last_check(spec, produce.default_cache()))
     return path

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from typer.testing import CliRunner, Result
 
 from pileupgen.cli.simulate import simulate
 from pileupgen.errors import CardError, PileupgenError
+from pileupgen.simulate.measured.table import TABLES
 
 SMALL = ["-g", "pythia6", "--pool-size", "40", "-n", "3", "--mu", "4", "--workers", "1"]
 CARD = """\
@@ -90,3 +92,66 @@ def test_card_with_an_unknown_key_names_the_near_one(folder: Path) -> None:
 def test_bad_option_is_one_error() -> None:
     with pytest.raises(PileupgenError, match="no generator 'pythia'"):
         run("-g", "pythia")
+
+
+def test_check_compares_with_measurements_and_is_remembered(folder: Path) -> None:
+    pytest.importorskip("chromo")
+    asked = ["--check", "-g", "pythia6", "-n", "300", "--workers", "1", "--sqrt-s", "7000"]
+    first = run(*asked)
+    assert first.exit_code == 0
+    words = " ".join(first.output.split())
+    assert "check E_T density, 7 TeV: generated / measured 0." in words
+    assert "0.753 −0.037 +0.038" in words.replace("0.7532", "0.753"), "bin by bin"
+    record = json.loads((folder / "checks" / "pythia6-inelastic-7000GeV.json").read_text())
+    names = [table["head"]["name"] for table in record["tables"]]
+    assert {"atlas_2012_et_density", "atlas_2012_sum_et", "cms_2011_energy_flow_7000"} < set(names)
+    for name in names:
+        assert {path.suffix for path in (folder / "checks").glob(f"{name}.*")} == {".png", ".pdf"}
+    assert "as is" in run(*asked).output
+    assert "as is" not in run(*asked, "--seed", "2").output
+    # The record is named in the summary of samples of the same generator.
+    summary = " ".join(run(*SMALL).output.split())
+    assert "check pythia6 at 7 TeV, not checked at 13 TeV: E_T density" in summary
+    assert "differs in" in summary
+
+
+def test_sample_of_an_unchecked_generator_says_so() -> None:
+    pytest.importorskip("chromo")
+    summary = " ".join(run(*SMALL).output.split())
+    assert "not checked against measurements yet: pileupgen simulate --check -g pythia6" in summary
+
+
+def test_check_takes_a_table_and_a_card_of_the_users_own(folder: Path) -> None:
+    pytest.importorskip("chromo")
+    shipped = (TABLES / "atlas_2012_et_density.csv").read_text(encoding="utf-8")
+    own = folder / "own.csv"
+    own.write_text(shipped.replace("sqrt_s: 7000", "sqrt_s: 900"), encoding="utf-8")
+    origin = "generate: {generator: pythia6, seed: 4}"
+    (folder / "tiny.yaml").write_text(CARD.format(origin=origin))
+    asked = ["--check", "--card", "tiny", "-n", "100", "--sqrt-s", "900", "--table", str(own)]
+    with pytest.raises(CardError, match="both named 'atlas_2012_et_density'"):
+        run(*asked)
+    own.write_text(own.read_text().replace("atlas_2012_et_density", "own"), encoding="utf-8")
+    assert run(*asked, "-o", "there").exit_code == 0
+    record = json.loads((folder / "there" / "pythia6-inelastic-900GeV.json").read_text())
+    assert [table["head"]["name"] for table in record["tables"]][-1] == "own"
+    assert (record["seed"], record["n_events"]) == (4, 100)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--mu", "3"], "mu do not go with --check"),
+        (["--sqrt-s", "8000"], "Nothing was measured at 8000 GeV"),
+        (["--process", "top"], "no process 'top'"),
+        (["--table", "absent.csv"], "No measured table absent.csv"),
+        (["-g", "sibyll", "--tune", "21"], "tune is a setting of pythia8"),
+        (["--config", "demo"], "does not go with check"),
+        (["-n", "1", "-g", "pythia6"], "at least 2 are needed"),
+    ],
+)
+def test_check_refuses_what_it_cannot_use(options: list[str], words: str) -> None:
+    pytest.importorskip("chromo")
+    with pytest.raises(PileupgenError) as caught:
+        run("--check", *options)
+    assert words in str(caught.value)

@@ -286,9 +286,9 @@ def mark_outside(axes: Axes, edges: Floats, ratio: Floats, colour: str) -> None:
             )
 
 
-def ratio_half_width(ratios: Sequence[Floats]) -> float:
-    """Choose how far a ratio pane reaches around 1 so that nine tenths of the ratios are inside."""
+def ratio_half_width(ratios: Sequence[Floats], inside: float = 0.9) -> float:
+    """Choose how far a ratio pane reaches around 1 so that such a part of the ratios is inside."""
     far = np.abs(np.concatenate(ratios) - 1.0)
     far = far[np.isfinite(far)]
-    reach = float(np.quantile(far, 0.9)) if len(far) else 0.5
+    reach = float(np.quantile(far, inside)) if len(far) else 0.5
     return next((half for half in HALF_WIDTHS if 1.25 * half >= reach), HALF_WIDTHS[-1])

@@ -1,0 +1,73 @@
+"""Options of `pileupgen simulate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+GeneratorOption = Annotated[
+    str | None,
+    typer.Option(
+        "--generator",
+        "-g",
+        help="pythia8, sibyll; pythia6, which is untuned and a third too soft; epos and others "
+        "fetch tables. (default: pythia8)",
+    ),
+]
+TuneOption = Annotated[
+    int | None, typer.Option("--tune", help="Pythia 8's Tune:pp, 21 is A14. (default: 14)")
+]
+ProcessOption = Annotated[
+    str | None,
+    typer.Option(
+        "--process",
+        help="Pileup: inelastic; with pythia8 also nondiffractive, nsd, all. Jets, pythia8: "
+        "top, w. (default: inelastic)",
+    ),
+]
+SqrtSOption = Annotated[
+    float | None, typer.Option("--sqrt-s", help="GeV, proton on proton. (default: 13000)")
+]
+CheckOption = Annotated[
+    bool,
+    typer.Option(
+        "--check",
+        help="Make no sample: compare single interactions with what ATLAS and CMS measured.",
+    ),
+]
+TableOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--table",
+        help="With --check: a measured table of your own, CSV or YODA text; may be repeated.",
+        show_default=False,
+    ),
+]
+MuOption = Annotated[
+    float | None,
+    typer.Option("--mu", help="Mean number of interactions per event. (default: 60)"),
+]
+MuProfileOption = Annotated[
+    Path | None,
+    typer.Option("--mu-profile", help="Two columns, mu and its probability; replaces --mu."),
+]
+PoolSizeOption = Annotated[
+    int | None,
+    typer.Option(
+        "--pool-size", min=1, help="Minimum-bias interactions to draw from. (default: 12000)"
+    ),
+]
+ResponseOption = Annotated[
+    str | None,
+    typer.Option("--response", help="Response card: mc, data, or a path. (default: mc)"),
+]
+MirrorEtaOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--mirror-eta/--no-mirror-eta",
+        help="Mirror each interaction in η with probability ½. (default: no)",
+        show_default=False,
+    ),
+]

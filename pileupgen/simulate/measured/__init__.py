@@ -1,0 +1,1 @@
+"""What detectors measured, and generators judged by it."""
