@@ -17,6 +17,7 @@ from pileupgen.cli.compare import compare
 from pileupgen.cli.export import export
 from pileupgen.cli.init import init
 from pileupgen.cli.merge import merge
+from pileupgen.cli.overlay import overlay
 from pileupgen.cli.preprocess import preprocess
 from pileupgen.cli.scan import scan
 from pileupgen.cli.simulate import simulate
@@ -76,6 +77,7 @@ for _command in (
     merge,
     validate,
     compare,
+    overlay,
     export,
 ):
     app.command()(_interruptible(_command))

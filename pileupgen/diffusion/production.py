@@ -6,7 +6,6 @@ not on batches, shards, or where a job was interrupted.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
@@ -24,9 +23,9 @@ from pileupgen.diffusion.pipeline import Correction, PileupTranslationPipeline
 from pileupgen.diffusion.settings import MICRO_BATCH, Settings
 from pileupgen.diffusion.shard import append_evenly
 from pileupgen.diffusion.weights import WeightSummary
-from pileupgen.errors import PileupgenError
 from pileupgen.parallel import Executor, Serial
 from pileupgen.progress import Advance, silent
+from pileupgen.samples.blocks import StoreBlocks
 from pileupgen.samples.store import Images, ImageStore, create_store
 
 Rows = NDArray[np.int64]
@@ -124,51 +123,20 @@ class Production:
         }
 
 
-class Blocks:
-    """The finished blocks of a job, each a store of its own beside the target until all are there.
+class Blocks(StoreBlocks):
+    """The finished blocks of a translation; see :class:`StoreBlocks`.
 
     Parameters
     ----------
-    target : Path
-        The store that is being made.
-    made_from : str
-        Fingerprint of everything that its content depends on; blocks of other jobs for the same
-        target are deleted.
-    rows : int64 array, shape (N,)
+    target, made_from, rows
+        As for :class:`StoreBlocks`.
     n_copies : int
         Translated events of each row.
     """
 
     def __init__(self, target: Path, made_from: str, rows: Rows, n_copies: int) -> None:
-        self.folder = target.with_name(f".{target.name}.blocks-{made_from}")
-        for other in target.parent.glob(f".{target.name}.blocks-*"):
-            if other != self.folder:
-                shutil.rmtree(other, ignore_errors=True)
         step = max(MICRO_BATCH, BLOCK_EVENTS // n_copies // MICRO_BATCH * MICRO_BATCH)
-        self._rows = [rows[begin : begin + step] for begin in range(0, len(rows), step)]
-        self._n_copies = n_copies
-
-    def __iter__(self) -> Iterator[tuple[Path, Rows]]:
-        for number, rows in enumerate(self._rows):
-            yield self.folder / f"{number:06d}.h5", rows
-
-    def is_finished(self, path: Path, rows: Rows) -> bool:
-        """Whether a block is there and whole."""
-        if not path.is_file():
-            return False
-        try:
-            return len(ImageStore(path)) == len(rows) * self._n_copies
-        except PileupgenError:
-            return False
-
-    @property
-    def n_finished(self) -> int:
-        """Source events in finished blocks."""
-        return sum(len(rows) for path, rows in self if self.is_finished(path, rows))
-
-    def delete(self) -> None:
-        """Remove the blocks, once the target is whole."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        super().__init__(target, made_from, rows, step, n_copies)
 
 
 def produce(

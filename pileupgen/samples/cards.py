@@ -49,6 +49,8 @@ class Detector(CardPart):
     grid: str | None = Field(None, description="geometry preset whose cells are the towers")
     phi_symmetric: bool = Field(False, description="alike in φ: training may roll images")
     eta_symmetric: bool = Field(False, description="alike in ±η: training may mirror images")
+    period: str | None = Field(None, description="data-taking period whose conditions it has")
+    suppressed: bool | None = Field(None, description="cells below a threshold are emptied")
 
     @field_validator("grid")
     @classmethod
@@ -131,7 +133,12 @@ class DataCard(CardPart):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as written in the card, with defaults."""
-        return self.model_dump(mode="json")
+        values = self.model_dump(mode="json")
+        # Named only where they say something: cards without them keep their fingerprints.
+        for name in ("period", "suppressed"):
+            if values["detector"][name] is None:
+                del values["detector"][name]
+        return values
 
     def input_files(self) -> list[InputFile]:
         """Find the card's files: variables expanded, globs sorted, each file once.

@@ -26,8 +26,17 @@ _PROVENANCE = {
     "draw": "Draw",
     "member": "Member",
     "t_release": "TRelease",
+    "signal_event": "SignalEvent",
+    "signal_seed": "SignalSeed",
+    "copy": "Copy",
+    "pileup_event": "PileupEvent",
+    "pileup_source": "PileupSource",
+    "pileup_seed": "PileupSeed",
+    "pileup_draw": "PileupDraw",
+    "pileup_member": "PileupMember",
+    "pileup_use": "PileupUse",
 }
-"""Branches of what a translated event was made from, by the store's column."""
+"""Branches of what a translated or overlaid event was made from, by the store's column."""
 _RELEASE_WEIGHT = "release_weight"
 
 

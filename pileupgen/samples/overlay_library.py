@@ -35,6 +35,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "t_release": ("f8", "timestep of the release; NaN for none"),
     "draw": ("i4", "which translation of the source event, from 0; -1 for none"),
     "member": ("i4", "which model of an ensemble translated it, from 0; -1 for none"),
+    "release_weight": ("f8", "weight by the event's release; only where events were translated"),
 }
 
 
@@ -79,7 +80,7 @@ def export_overlay(
         ):
             file.create_group(group).attrs["json"] = json.dumps(record, sort_keys=True)
         columns = _columns(store, rows)
-        order = _deal_order(_sources(columns), np.random.default_rng([seed, n]))
+        order = _deal_order(source_numbers(columns), np.random.default_rng([seed, n]))
         file.create_dataset("order", data=order.astype("i8"))
         events = file.create_group("events")
         for name, values in columns.items():
@@ -93,7 +94,9 @@ def _columns(store: ImageStore, rows: NDArray[np.int64]) -> dict[str, NDArray[An
     none = np.full(len(rows), -1, dtype=np.int64)
     known = {name: values[rows] for name, values in store.columns.items()}
     release = known.get("t_release")
+    weighted = {name: known[name] for name in ("release_weight",) if name in known}
     return {
+        **weighted,
         "mu": known["mu"],
         "weight": known["weight"],
         "event_id": known["event_id"],
@@ -107,10 +110,11 @@ def _columns(store: ImageStore, rows: NDArray[np.int64]) -> dict[str, NDArray[An
     }
 
 
-def _sources(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
+def source_numbers(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
     """Number of the event that each row is of: its source, or itself; shape (n,), from 0."""
-    is_translated = columns["source_event"] >= 0
-    own = np.where(is_translated, columns["source_event"], columns["event_id"])
+    own = columns["event_id"]
+    if "source_event" in columns:
+        own = np.where(columns["source_event"] >= 0, columns["source_event"], own)
     _, source = np.unique(own, return_inverse=True)
     return np.asarray(source, dtype=np.int64)
 
@@ -195,14 +199,23 @@ class OverlayLibrary:
                 self.order: NDArray[np.int64] = file["order"][:]
                 self._offsets: NDArray[np.int64] = file["events"]["offsets"][:]
                 self.columns: Mapping[str, NDArray[Any]] = {
-                    name: file["events"][name][:] for name in COLUMNS
+                    name: file["events"][name][:]
+                    for name in COLUMNS
+                    if name in file["events"] or name != "release_weight"
                 }
-                self.source = _sources(self.columns)
+                n_cells = len(file["cells"]["index"])
+                self.source = source_numbers(self.columns)
         except (OSError, KeyError, ValueError, RuntimeError) as error:
             raise UnreadableInputError(
                 f"{path} cannot be read as an overlay library: {error}.",
                 "It may be truncated; delete it and make it again.",
             ) from error
+
+        if self._offsets[-1] != n_cells or len(self._offsets) != len(self.order) + 1:
+            raise StoreError(
+                f"{path}: its index does not fit its cells; they were changed after it was made.",
+                "Make the library anew with 'pileupgen export --format overlay'.",
+            )
 
     def __len__(self) -> int:
         return len(self.order)
@@ -238,9 +251,10 @@ class OverlayLibrary:
         try:
             with h5py.File(self.path, "r") as file:
                 index, cells = file["cells"]["index"], file["cells"]["energy"]
-                for image, row in zip(energy, rows, strict=True):
-                    begin, end = int(self._offsets[row]), int(self._offsets[row + 1])
-                    image[:, index[begin:end]] = cells[begin:end].T
+                # Ascending, so that neighbours find their chunk unpacked.
+                for place in np.argsort(rows, kind="stable"):
+                    begin, end = self._offsets[rows[place] : rows[place] + 2].tolist()
+                    energy[place][:, index[begin:end]] = cells[begin:end].T
         except (OSError, IndexError) as error:
             raise UnreadableInputError(
                 f"{self.path} holds a damaged chunk: {error}.", "Delete it and make it again."

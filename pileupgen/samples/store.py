@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,17 @@ COLUMNS: dict[str, tuple[str, str, str]] = {
     "distance": ("f4", "1", "distance from the training's events; above 1 is unlike them"),
     "unlike": ("u1", "1", "1 where the event is unlike the training's; 1 in 1,000 by chance"),
     "member": ("i4", "1", "which model of an ensemble translated it, from 0"),
+    "signal_event": ("i8", "1", "event_id of the hard scatter in its sample"),
+    "signal_seed": ("i8", "1", "seed of the hard scatter's sample; -1 where there is none"),
+    "signal_weight": ("f8", "1", "weight of the hard scatter"),
+    "copy": ("i4", "1", "which use of the hard scatter, from 0"),
+    "pileup_event": ("i8", "1", "event_id of the pileup in its library"),
+    "pileup_source": ("i8", "1", "event_id of the event it was translated from, or its own"),
+    "pileup_seed": ("i8", "1", "seed of the pileup's noise or sample; -1 where there is none"),
+    "pileup_draw": ("i4", "1", "which translation of that event; -1 where there is none"),
+    "pileup_member": ("i4", "1", "which model translated it; -1 where there is none"),
+    "pileup_weight": ("f8", "1", "weight of the pileup over the mean of those drawn among"),
+    "pileup_use": ("i4", "1", "how often its source event was used before"),
 }
 
 
@@ -209,13 +221,10 @@ class ImageStore:
                 images = file["images"]
                 # Whole spans first, rows then: HDF5's own fancy indexing is many times slower.
                 order = np.argsort(index, kind="stable")
-                ascending, begin = index[order], 0
-                while begin < len(index):
-                    low = int(ascending[begin])
-                    end = int(np.searchsorted(ascending, low + _SPAN_EVENTS))
-                    part = ascending[begin:end]
+                ascending = index[order]
+                for begin, end in _spans(ascending):
+                    low, part = int(ascending[begin]), ascending[begin:end]
                     energy[order[begin:end]] = images[low : int(part[-1]) + 1][part - low]
-                    begin = end
         except OSError as error:
             raise UnreadableInputError(
                 f"{self.path} holds a damaged chunk: {error}.", "Delete it and make it again."
@@ -231,6 +240,17 @@ class ImageStore:
         index = np.arange(self.n_events, dtype=np.int64) if rows is None else rows
         for begin in range(0, len(index), batch_size):
             yield self.read(index[begin : begin + batch_size])
+
+
+def _spans(ascending: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Places of rows to read together: spans of limited length without a chunk that none is in."""
+    gaps = np.flatnonzero(np.diff(ascending) >= CHUNK_EVENTS) + 1
+    for first, last in pairwise([0, *gaps.tolist(), len(ascending)]):
+        begin = first
+        while begin < last:
+            end = int(np.searchsorted(ascending, ascending[begin] + _SPAN_EVENTS))
+            yield begin, min(end, last)
+            begin = min(end, last)
 
 
 class StoreWriter:
@@ -267,6 +287,28 @@ class StoreWriter:
         self._buffered += len(energy)
         if self._buffered >= _FLUSH_EVENTS:
             self._flush(whole_chunks=True)
+        if self._n_columns >= _COLUMN_EVENTS:
+            self._flush_columns()
+
+    def append_store(self, other: ImageStore) -> None:
+        """Add all events of a store of this version, its compressed chunks as they are.
+
+        All but the last store appended in this way have a multiple of ``CHUNK_EVENTS`` events.
+        """
+        self._flush(whole_chunks=False)
+        if self.n_events % CHUNK_EVENTS or other.grid.shape != self._grid.shape:
+            raise StoreError(f"{other.path} cannot be appended chunk by chunk.")
+        images, n = self._file["images"], len(other)
+        images.resize(self.n_events + n, axis=0)
+        with h5py.File(other.path, "r") as file:
+            chunks = file["images"].id
+            for begin in range(0, n, CHUNK_EVENTS):
+                mask, packed = chunks.read_direct_chunk((begin, 0, 0, 0))
+                images.id.write_direct_chunk((self.n_events + begin, 0, 0, 0), packed, mask)
+                self._sink.check()
+        self._columns.append(other.columns)
+        self._n_columns += n
+        self.n_events += n
         if self._n_columns >= _COLUMN_EVENTS:
             self._flush_columns()
 

@@ -9,9 +9,10 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from pileupgen.errors import CardError, did_you_mean
+from pileupgen.errors import did_you_mean
 from pileupgen.faults import parse_model
 from pileupgen.run import fingerprint, versions
+from pileupgen.samples.mu_profile import read_mu_profile
 from pileupgen.simulate.generators import (
     GENERATORS,
     JET_PROCESSES,
@@ -182,43 +183,6 @@ class SampleSpec(BaseModel):
                 "version": generator_version(self.generator),
             }
         )
-
-
-def read_mu_profile(path: Path) -> tuple[tuple[float, float], ...]:
-    """Read ``mu, probability`` from a text file.
-
-    Columns are parted by commas, semicolons, tabs or spaces; ``#`` begins a comment; one heading
-    line is skipped.
-
-    Raises
-    ------
-    CardError
-        If the file is missing or a line does not hold two numbers.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CardError(
-            f"mu_profile: cannot read {path}: {error}.", "Give a two-column text file."
-        ) from error
-    rows: list[tuple[float, float]] = []
-    seen_text = False
-    for number, line in enumerate(lines, 1):
-        words = line.split("#")[0].replace(",", " ").replace(";", " ").split()
-        if not words:
-            continue
-        try:
-            mu, probability = (float(word) for word in words)
-        except ValueError:
-            if not seen_text and not rows:
-                seen_text = True
-                continue
-            raise CardError(
-                f"mu_profile: {path}, line {number}: '{line.strip()}' is not two numbers.",
-                "Each line holds mu and its probability.",
-            ) from None
-        rows.append((mu, probability))
-    return tuple(rows)
 
 
 def _folder(info: ValidationInfo) -> Path | None:

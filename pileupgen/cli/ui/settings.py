@@ -1,4 +1,4 @@
-"""Options of a translation and of a comparison, one for each of their settings."""
+"""Options of a translation, a comparison and an overlay, one for each of their settings."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pileupgen.compare.settings import ComparisonSettings
 from pileupgen.diffusion.settings import Settings
 from pileupgen.errors import ConfigError
 from pileupgen.fields import option_name, settings_of
+from pileupgen.overlay.settings import OverlaySettings
 
 Given = dict[str, Any]
 """Settings that were given as options."""
@@ -58,7 +59,7 @@ def _parsed(one: Field[Any], kind: Any, value: Any) -> Any:
         Naming the option.
     """
     name, example = option_name(one), one.metadata["example"]
-    if not isinstance(value, str) or get_origin(kind) is Literal:
+    if not isinstance(value, str) or kind is str or get_origin(kind) is Literal:
         return value
     try:
         if get_origin(kind) is tuple:
@@ -80,10 +81,12 @@ def _numbers(text: str, kinds: tuple[Any, ...]) -> list[int]:
     return found
 
 
-def _with(settings: type, verb: str) -> Callable[[Command], Command]:
+def _with(
+    settings: type, verb: str, source: str = "; by default as the config says"
+) -> Callable[[Command], Command]:
     known = {one.name: one for one in settings_of(settings)}
     kinds = {name: _kind(kind) for name, kind in get_type_hints(settings).items()}
-    panel = f"How to {verb}; by default as the config says"
+    panel = f"How to {verb}{source}"
 
     def given(values: Mapping[str, Any]) -> AbstractContextManager[Given]:
         present = {name: value for name, value in values.items() if value is not None}
@@ -97,3 +100,5 @@ with_settings = _with(Settings, "translate")
 """Decorates a command that takes ``given``: settings of a translation that are options."""
 with_comparison = _with(ComparisonSettings, "compare")
 """Decorates a command that takes ``given``: settings of a comparison that are options."""
+with_overlay = _with(OverlaySettings, "overlay", "")
+"""Decorates a command that takes ``given``: settings of an overlay that are options."""
