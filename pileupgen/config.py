@@ -140,6 +140,12 @@ class DenoiserConfig(Section):
         0.15, ge=0, lt=1, description="chance of the null label in training"
     )
     self_conditioning: float = Field(0.5, ge=0, le=1, description="chance per sample in training")
+    focus: int | None = Field(
+        None,
+        ge=1,
+        description="timestep up to which four of five training timesteps lie, where translations "
+        "are released no later; null spreads them over all noise levels",
+    )
     steps: int = Field(1500, ge=0, description="training steps")
 
     @model_validator(mode="after")
@@ -274,6 +280,13 @@ class Config(Section):
             if isinstance(given, dict):
                 filled[section] = {**defaults, **given}
         return filled
+
+    @model_validator(mode="after")
+    def _focus_is_a_timestep(self) -> Config:
+        focus, n = self.denoiser.focus, self.schedule.num_train_timesteps
+        if focus is not None and focus >= n - 1:
+            raise ValueError(f"denoiser.focus {focus} is none of the timesteps 1 … {n - 2}")
+        return self
 
     @model_validator(mode="after")
     def _shared_tables_are_not_corrected(self) -> Config:

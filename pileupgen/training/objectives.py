@@ -20,6 +20,8 @@ from pileupgen.training.data import Batch
 
 MIN_SNR_GAMMA = 5.0
 """γ of min-SNR weighting: the paper's."""
+FOCUS_SHARE = 0.8
+"""Share of the timesteps up to the focus, where there is one."""
 
 
 class Objective(Protocol):
@@ -92,12 +94,14 @@ class Denoising:
     name: str = "denoiser"
     loss_weighting: str = "none"
     coarse_dropout: float | None = None
+    focus: int | None = None
+    """Timestep that most of the training's timesteps lie below, see :func:`even_timesteps`."""
 
     def draw(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         """Timesteps, noise and the coins of label dropout and self-conditioning."""
         n, shape = len(batch), self.autoencoder.latent_shape
         return {
-            "t": even_timesteps(n, self.scheduler, rng),
+            "t": even_timesteps(n, self.scheduler, rng, self.focus),
             "eps": torch.randn(n, *shape, generator=rng),
             "label_coin": torch.rand(n, generator=rng),
             "self_coin": torch.rand(n, generator=rng),
@@ -198,19 +202,25 @@ def latents_of(batch: Batch, autoencoder: LatentModel) -> Tensor:
     return autoencoder.encode(batch.scores, batch.label, batch.mu).float()
 
 
-def even_timesteps(n: int, scheduler: DDPMScheduler, rng: torch.Generator) -> Tensor:
+def even_timesteps(
+    n: int, scheduler: DDPMScheduler, rng: torch.Generator, focus: int | None = None
+) -> Tensor:
     """Timesteps of :func:`stratified_timesteps`, even in the angle arccos √ᾱ_t, shape (n,).
 
     With the cosine schedule that is even in t. A shifted one has most of its timesteps at noise
     levels where there is little to learn; what is learned should not depend on how they are
-    numbered (Kingma et al. 2107.00630, sec. 5.1).
+    numbered (Kingma et al. 2107.00630, sec. 5.1). With ``focus`` the share ``FOCUS_SHARE`` of them
+    lies up to that timestep, even there, and the rest beyond.
     """
     alphas = scheduler.alphas_cumprod.double()
     angle = torch.arccos(alphas.sqrt())
     middle = (angle[1:] + angle[:-1]) / 2
-    u = stratified_timesteps(n, len(alphas), rng)
-    wanted = angle[0] + (angle[-1] - angle[0]) * u / (len(alphas) - 1)
-    return torch.searchsorted(middle, wanted)
+    part = stratified_timesteps(n, len(alphas), rng).double() / (len(alphas) - 1)
+    if focus is not None:
+        knee = (angle[focus] - angle[0]) / (angle[-1] - angle[0])
+        below, above = part / FOCUS_SHARE, (part - FOCUS_SHARE) / (1 - FOCUS_SHARE)
+        part = torch.where(below < 1, knee * below, knee + (1 - knee) * above)
+    return torch.searchsorted(middle, angle[0] + (angle[-1] - angle[0]) * part)
 
 
 def stratified_timesteps(n: int, num_train_timesteps: int, rng: torch.Generator) -> Tensor:

@@ -197,6 +197,7 @@ def train_pipeline(
             config.denoiser.prediction_type,
             loss_weighting=config.denoiser.loss_weighting,
             coarse_dropout=config.denoiser.coarse_dropout if denoiser.has_coarse else None,
+            focus=config.denoiser.focus,
         ),
         config.denoiser.steps,
         encoding,

@@ -26,6 +26,7 @@ from pileupgen.training.checkpoints import Making
 from pileupgen.training.data import Augmentation
 from pileupgen.training.loop import Stage, evaluate, learning_rate, lowest, train_stage
 from pileupgen.training.objectives import (
+    FOCUS_SHARE,
     Denoising,
     DensityRatio,
     Reconstruction,
@@ -325,6 +326,18 @@ def test_timesteps_are_even_in_the_angle_whatever_the_shift(shift):
     np.testing.assert_allclose(counts / len(t), 0.1, atol=0.02)
     if shift > 1:
         assert float((t < 500).double().mean()) > 0.6
+
+
+def test_most_timesteps_lie_up_to_the_focus_and_are_even_on_either_side():
+    scheduler = make_scheduler(1000, shift=2.25)
+    rng = torch.Generator().manual_seed(3)
+    t = torch.cat([even_timesteps(64, scheduler, rng, 300) for _ in range(300)])
+    angle = torch.arccos(scheduler.alphas_cumprod.double().sqrt())
+    assert float((t <= 300).double().mean()) == pytest.approx(FOCUS_SHARE, abs=0.01)
+    for part, (low, high) in ((t[t <= 300], (0, 300)), (t[t > 300], (300, 999))):
+        found = (angle[part] - angle[low]) / (angle[high] - angle[low])
+        counts = torch.histc(found.float(), 5, 0, 1) / len(part)
+        np.testing.assert_allclose(counts, 0.2, atol=0.03)
 
 
 def test_the_average_forgets_the_first_steps_and_never_decays_slower_than_said(
