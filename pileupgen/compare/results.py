@@ -307,6 +307,38 @@ class MethodRecord(Record):
     """Probability content of the intervals."""
 
 
+class SourceCheck(Record):
+    """The translation's source events beside those that its model was trained on."""
+
+    n_events: NonNegativeInt
+    """Source events."""
+    n_unlike: NonNegativeInt
+    """Events unlike the training's; 1 in 1,000 is by chance."""
+    n_above: NonNegativeInt
+    """Events with cells above the largest of their ring in training."""
+    cells_above: NonNegativeInt
+    """These cells."""
+    energy_ratio: float
+    """Largest ratio of a cell to the largest of its ring in training."""
+    n_below: NonNegativeInt
+    """Events with hits below the training's threshold."""
+    cells_below: NonNegativeInt
+    """These hits, which are taken for empty cells."""
+    n_mu: NonNegativeInt
+    """Events with μ outside the training's range."""
+    mu_low: float
+    """Smallest factor by which μ lies outside; 1 where none lies below."""
+    mu_high: float
+    """Largest such factor; 1 where none lies above."""
+    significance: Number
+    """Of the difference of the sample's means from the training's, in σ; null where not known."""
+    shifts: tuple[tuple[str, float, float], ...] = ()
+    """Each total of an event, the difference of its means over the events' standard deviation, and
+    the same over its error; the most significant first."""
+    is_unlike: bool = False
+    """Whether the sample, or far more of its events than chance has, is unlike the training's."""
+
+
 class InputFile(Record):
     """A file that was read."""
 
@@ -425,6 +457,8 @@ class Comparison(Record):
     """Where true pairs were given."""
     inputs: dict[str, InputFile] = {}
     """Files that were read, by role."""
+    source_check: SourceCheck | None = None
+    """Source events beside the training's, where the translated store tells."""
     translation: dict[str, Any] = {}
     """How the events were translated."""
     versions: dict[str, str] = {}

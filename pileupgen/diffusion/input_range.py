@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from pileupgen.diffusion.settings import OutOfRange
+from pileupgen.diffusion.source_summary import SampleCheck
 from pileupgen.errors import ImplausibleInputError
 from pileupgen.models.calibration.scaling import CellSpace
-from pileupgen.models.event_check import EventCheck
-from pileupgen.samples.store import Images
+from pileupgen.models.event_check import EventCheck, total_names, totals
+from pileupgen.samples.store import Images, ImageStore
 
 MAX_ENERGY_RATIO = 1000.0
 """A cell may exceed the largest one of its ring in training by this factor."""
@@ -22,6 +22,8 @@ MAX_MU_RATIO = 4.0
 """μ may lie outside the training's range by this factor."""
 MAX_LOST = 0.2
 """Cells below the training's threshold may hold this part of an event's energy."""
+_COMPARED_EVENTS = 2000
+"""Source events, evenly spread, whose means are compared with the training's."""
 
 
 @dataclass(frozen=True)
@@ -108,87 +110,27 @@ def require_within(found: InputRange, images: Images, allowed: OutOfRange) -> No
             )
 
 
-@dataclass(frozen=True)
-class RangeSummary:
-    """What a translated store says of its source events.
+def compare_sample(
+    store: ImageStore, rows: NDArray[np.int64], check: EventCheck | None, domain: int
+) -> SampleCheck | None:
+    """Compare the means of a sample with those of the training of its domain, 0 mc or 1 data.
 
-    Attributes
-    ----------
-    n_events, n_above, n_below, n_mu, n_unlike : int
-        Events, and those with cells above the training's largest, with hits below its threshold,
-        outside its μ, and unlike its events.
-    cells_above, cells_below : int
-        Such cells in all events.
-    energy_ratio, mu_low, mu_high : float
-        Largest ratio of a cell; smallest and largest ratio of μ.
+    None where the model does not know of its training's means.
     """
-
-    n_events: int
-    n_above: int
-    cells_above: int
-    energy_ratio: float
-    n_below: int
-    cells_below: int
-    n_mu: int
-    mu_low: float
-    mu_high: float
-    n_unlike: int
-
-    @classmethod
-    def of(cls, columns: Mapping[str, NDArray[Any]]) -> RangeSummary:
-        """Sum up the columns of a store, one row for each event."""
-        above, below, mu = columns["cells_above"], columns["cells_below"], columns["mu_ratio"]
-        outside = mu[np.isfinite(mu) & (mu != 1)]
-        return cls(
-            len(above),
-            int((above > 0).sum()),
-            int(above.sum()),
-            float(columns["energy_ratio"].max(initial=0)),
-            int((below > 0).sum()),
-            int(below.sum()),
-            len(outside),
-            float(outside.min(initial=1)),
-            float(outside.max(initial=1)),
-            int(columns["unlike"].sum()),
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for a stage's record."""
-        return asdict(self)
-
-    def lines(self) -> list[str]:
-        """Say what lies outside, a sentence each."""
-        found = []
-        if self.cells_above:
-            found.append(
-                f"{self.cells_above:,} cells of {self.n_above:,} events are above the training's "
-                f"largest of their ring, up to {self.energy_ratio:.3g} times: calibrated by the "
-                "ratio of the outermost quantiles"
-            )
-        if self.cells_below:
-            found.append(
-                f"{self.cells_below:,} cells of {self.n_below:,} events are below the training's "
-                "threshold: taken for empty"
-            )
-        if self.n_mu:
-            found.append(
-                f"{self.n_mu:,} events have μ outside the training's range, by factors of "
-                f"{self.mu_low:.3g} to {self.mu_high:.3g}"
-            )
-        return found
-
-    @property
-    def unlike(self) -> str:
-        """How many events are unlike the training's."""
-        share = self.n_unlike / max(self.n_events, 1)
-        return f"{self.n_unlike:,} of {self.n_events:,} events ({share:.2%}), 0.10% expected"
-
-    @property
-    def is_unlike(self) -> bool:
-        """Whether clearly more events are unlike the training's than chance flags.
-
-        Above 1 %, and by more than three standard deviations of a Poisson number of that mean: the
-        threshold is itself known to a factor only.
-        """
-        limit = 0.01 * self.n_events
-        return self.n_unlike > limit + 3 * limit**0.5
+    if check is None or not len(rows):
+        return None
+    step = -(-len(rows) // _COMPARED_EVENTS)
+    found, mus, weights = [], [], []
+    for images in store.batches(rows[::step]):
+        found.append(totals(torch.from_numpy(images.energy), check.transverse))
+        mus.append(torch.from_numpy(images.mu))
+        weights.append(images.weight)
+    shift = check.compare(torch.cat(found), domain, torch.cat(mus), np.concatenate(weights))
+    if shift is None:
+        return None
+    names = total_names(store.grid.layers)
+    if store.grid.is_feature_table:
+        names = list(store.grid.layers)
+    order = np.argsort(-np.abs(shift.local), kind="stable")
+    shifts = tuple((names[i], float(shift.shifts[i]), float(shift.local[i])) for i in order)
+    return SampleCheck(sum(map(len, mus)), shift.significance, shifts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from numpy.typing import NDArray
 from scipy.special import ndtr
-from scipy.stats import genpareto
+from scipy.stats import chi2, genpareto, norm
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -25,6 +26,9 @@ _WINDOW = 4
 _EVENTS_PER_TOTAL = 10
 _KNOT_SCORES = np.linspace(-2.5, 2.5, 11)
 _RIDGE = 1e-3
+_SCORE_LIMIT = 5.0
+"""Scores are clipped to this before their means are taken, so that single events do not decide."""
+_LEAST_CHANCE = 1e-300
 
 
 def totals(energy: Tensor, transverse: Tensor) -> Tensor:
@@ -90,6 +94,38 @@ def n_totals(n_layers: int, n_eta: int, n_phi: int) -> int:
     return int(totals(torch.zeros(1, n_layers, n_eta, n_phi), torch.ones(n_eta)).shape[1])
 
 
+def total_names(layers: Sequence[str]) -> list[str]:
+    """Name the numbers of :func:`totals`, of images with such layers."""
+    groups = layers if len(layers) <= _MAX_OWN_LAYERS else ["all layers"]
+    names = [
+        text.format(group)
+        for text in (
+            "energy of {}",
+            "occupancy of {}",
+            "leading cell of {}",
+            "mean ln E of hits in {}",
+            "width of ln E of hits in {}",
+        )
+        for group in groups
+    ]
+    names += ["leading window of 4 × 4 towers", "central half's part of the energy"]
+    if len(layers) > _MAX_OWN_LAYERS:
+        names += ["mean layer", "spread over layers"]
+    return names
+
+
+@dataclass(frozen=True)
+class Shift:
+    """How far a sample's means lie from the training's."""
+
+    significance: float
+    """Of all totals together in σ, at most 37."""
+    shifts: NDArray[np.float64]
+    """Mean of each total less the training's, over the standard deviation of events. Shape (F,)."""
+    local: NDArray[np.float64]
+    """The same over its own error, in σ. Shape (F,)."""
+
+
 class EventCheck(ModelMixin, ConfigMixin):
     """A distance of events from those of the training, given μ.
 
@@ -117,6 +153,10 @@ class EventCheck(ModelMixin, ConfigMixin):
         Inverse covariance of the scores.
     threshold : float64 Tensor, shape (2, 2)
         Distance that a thousandth exceeds; infinite where there were too few events to tell.
+    mean, spread : float64 Tensors, shape (2, 2, F)
+        Weighted mean and standard deviation of the scores of training events.
+    n_effective : float64 Tensor, shape (2, 2)
+        Events that these are worth; 0 where there were too few.
     """
 
     config_name = "config.json"
@@ -133,6 +173,9 @@ class EventCheck(ModelMixin, ConfigMixin):
         self.knots: Tensor
         self.precision: Tensor
         self.threshold: Tensor
+        self.mean: Tensor
+        self.spread: Tensor
+        self.n_effective: Tensor
         self.register_buffer("transverse", torch.ones(n_eta))
         self.register_buffer("mu_centre", torch.zeros(2, dtype=double))
         self.register_buffer("mu_spread", torch.ones(2, dtype=double))
@@ -140,12 +183,16 @@ class EventCheck(ModelMixin, ConfigMixin):
         self.register_buffer("knots", torch.zeros(2, 2, k, n, dtype=double))
         self.register_buffer("precision", torch.zeros(2, 2, n, n, dtype=double))
         self.register_buffer("threshold", torch.full((2, 2), torch.inf, dtype=double))
+        self.register_buffer("mean", torch.zeros(2, 2, n, dtype=double))
+        self.register_buffer("spread", torch.ones(2, 2, n, dtype=double))
+        self.register_buffer("n_effective", torch.zeros(2, 2, dtype=double))
 
     def fit(
         self,
         found: Sequence[Tensor],
         mus: Sequence[NDArray[np.float32]],
         transverse: NDArray[np.float64],
+        weights: Sequence[Floats] | None = None,
     ) -> None:
         """Take training events.
 
@@ -157,6 +204,8 @@ class EventCheck(ModelMixin, ConfigMixin):
             NaN where μ is not known.
         transverse : float64 array, shape (n_eta,)
             E_T over E of each ring.
+        weights : two float64 arrays, shape (N,), optional
+            Weights ≥ 0 of the events, for the means of the sample.
         """
         self.transverse.copy_(torch.from_numpy(transverse))
         for domain, (values, mu) in enumerate(zip(found, mus, strict=True)):
@@ -167,10 +216,11 @@ class EventCheck(ModelMixin, ConfigMixin):
                 self.mu_spread[domain] = max(float(logs.std()), 1e-3)
             x = self._standardised(torch.from_numpy(np.asarray(mu)), domain).numpy()
             everything = values.double().numpy()
-            self._fit_one(domain, 0, everything[known], x[known])
-            self._fit_one(domain, 1, everything, np.zeros(len(everything)))
+            weight = np.ones(len(everything)) if weights is None else weights[domain]
+            self._fit_one(domain, 0, everything[known], x[known], weight[known])
+            self._fit_one(domain, 1, everything, np.zeros(len(everything)), weight)
 
-    def _fit_one(self, domain: int, which: int, values: Floats, x: Floats) -> None:
+    def _fit_one(self, domain: int, which: int, values: Floats, x: Floats, weight: Floats) -> None:
         n, n_values = values.shape
         if n < _EVENTS_PER_TOTAL * n_values:
             return
@@ -185,6 +235,12 @@ class EventCheck(ModelMixin, ConfigMixin):
         self.knots[domain, which] = torch.from_numpy(knots)
         self.precision[domain, which] = torch.from_numpy(precision)
         self.threshold[domain, which] = _exceeded_by(distances, FALSE_FLAGS)
+        scores = _clipped_scores(values, x, line, knots)
+        mean = np.average(scores, axis=0, weights=weight)
+        spread = np.sqrt(np.average((scores - mean) ** 2, axis=0, weights=weight))
+        self.mean[domain, which] = torch.from_numpy(mean)
+        self.spread[domain, which] = torch.from_numpy(np.maximum(spread, 1e-9))
+        self.n_effective[domain, which] = _worth(weight)
 
     @torch.no_grad()
     def forward(self, energy: Tensor, domain: int, mu: Tensor) -> NDArray[np.float32]:
@@ -216,6 +272,48 @@ class EventCheck(ModelMixin, ConfigMixin):
                 )
                 out[rows] = _distances(values[rows], x[rows], *fitted) / threshold
         return out
+
+    @torch.no_grad()
+    def compare(self, values: Tensor, domain: int, mu: Tensor, weight: Floats) -> Shift | None:
+        """Compare the means of a sample with those of the training of a domain.
+
+        Hotelling's two-sample T² (Ann. Math. Stat. 2, 360, eq. 19) of the events' scores, which
+        are clipped, with the covariance of the training; its distribution is taken to be that of
+        χ², as for many events. Totals are taken less their mean at the event's μ; where that is not
+        known for all events, for none.
+
+        Parameters
+        ----------
+        values : float64 Tensor, shape (N, F)
+            :func:`totals` of the events.
+        domain : int
+            0 mc, 1 data.
+        mu : Tensor, shape (N,)
+        weight : float64 array, shape (N,)
+            Weights ≥ 0 of the events.
+
+        Returns
+        -------
+        Shift or None
+            None where training had too few events to tell.
+        """
+        which = 0 if bool((torch.isfinite(mu) & (mu > 0)).all()) else 1
+        n_train = float(self.n_effective[domain, which])
+        if n_train == 0 or not weight.sum() > 0:
+            return None
+        x = self._standardised(mu, domain).numpy() if which == 0 else np.zeros(len(values))
+        line, knots, precision, mean, spread = (
+            of[domain, which].numpy()
+            for of in (self.line, self.knots, self.precision, self.mean, self.spread)
+        )
+        scores = _clipped_scores(values.double().numpy(), x, line, knots)
+        found = np.average(scores, axis=0, weights=weight)
+        error = np.sqrt(1 / _worth(weight) + 1 / n_train)
+        distance = found - mean
+        squared = float(distance @ precision @ distance) / error**2
+        chance = max(float(chi2.sf(squared, len(distance))), _LEAST_CHANCE)
+        shifts = distance / spread
+        return Shift(max(float(norm.isf(chance)), 0.0), shifts, shifts / error)
 
     def _standardised(self, mu: Tensor, domain: int) -> Tensor:
         """Standardised ln μ, (N,); 0 where it is not known."""
@@ -261,6 +359,16 @@ def _distances(values: Floats, x: Floats, line: Floats, knots: Floats, precision
     """Mahalanobis distances, (N,)."""
     scores = _scores(values - _powers(x) @ line, knots)
     return np.asarray(np.sqrt(np.einsum("ni,ij,nj->n", scores, precision, scores)))
+
+
+def _clipped_scores(values: Floats, x: Floats, line: Floats, knots: Floats) -> Floats:
+    """Normal scores of totals, (N, F), within the limit."""
+    return np.clip(_scores(values - _powers(x) @ line, knots), -_SCORE_LIMIT, _SCORE_LIMIT)
+
+
+def _worth(weight: Floats) -> float:
+    """Effective number of weighted events."""
+    return float(weight.sum() ** 2 / np.square(weight).sum())
 
 
 def _exceeded_by(distances: Floats, fraction: float) -> float:

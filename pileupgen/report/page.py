@@ -26,6 +26,7 @@ from pileupgen.report.tables import (
     pileup_table,
     settings_table,
     shower_table,
+    source_table,
 )
 from pileupgen.report.text import label_with_w1
 from pileupgen.report.verdict import judge_comparison
@@ -112,7 +113,7 @@ def write_report(comparison: Comparison, folder: Path) -> Path:
 
 
 def render_report(comparison: Comparison, pictures: Mapping[str, bytes]) -> str:
-    """Make the page: terms, verdict, tables, figures, glossary, provenance.
+    """Make the page: terms, verdict, source events, tables, figures, glossary, provenance.
 
     Parameters
     ----------
@@ -149,6 +150,7 @@ def render_report(comparison: Comparison, pictures: Mapping[str, bytes]) -> str:
             ("caution", "What to know before relying on it", judgement.cautions),
         ),
         numbers=[make(comparison) for make in NUMBER_TABLES],
+        source=source_table(comparison),
         observables=observables_table(comparison),
         figures=[_picture(name, data) for name, data in pictures.items()],
         glossary=list(terms.values()),

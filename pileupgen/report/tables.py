@@ -31,6 +31,8 @@ STANDING_WORDS = {
 }
 N_FINDINGS = {"translated": 10, "source": 5, "reference": 3}
 """Tests of each row that are shown at most."""
+N_SHIFTS = 3
+"""Means of source events that are shown."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,49 @@ def mu_table(comparison: Comparison) -> Table | None:
         "bin has fewer events than the whole, so all its distances are larger."
     )
     return Table(caption, columns, lines)
+
+
+def source_table(comparison: Comparison) -> Table | None:
+    """Source events beside the training's, where the translated store tells."""
+    found = comparison.source_check
+    if found is None:
+        return None
+
+    def events(n: int) -> str:
+        return f"{n:,} of {found.n_events:,}"
+
+    lines = [
+        ["events unlike the training's", events(found.n_unlike), "1 in 1,000 by chance"],
+        [
+            "events with cells above the training's largest of their ring",
+            events(found.n_above),
+            f"{found.cells_above:,} cells, up to {found.energy_ratio:.3g} times"
+            * bool(found.n_above),
+        ],
+        [
+            "events with hits below the training's threshold",
+            events(found.n_below),
+            f"{found.cells_below:,} cells, taken for empty" if found.n_below else "",
+        ],
+        [
+            "events with μ outside the training's range",
+            events(found.n_mu),
+            f"by factors of {found.mu_low:.3g} to {found.mu_high:.3g}" if found.n_mu else "",
+        ],
+    ]
+    if math.isfinite(found.significance):
+        lines.append(
+            ["means of the whole sample", _sigma(found.significance), "from the training's"]
+        )
+    lines += [
+        [f"mean, {name}", _sigma(abs(local)), f"{shift:+.3f} standard deviations of events"]
+        for name, shift, local in found.shifts[:N_SHIFTS]
+    ]
+    caption = (
+        "The translation's source events beside those of the training. What is made of events that "
+        "the training never saw has not been tested. Of the means, those that differ most."
+    )
+    return Table(caption, ["", "found", "of that"], lines, "words")
 
 
 def pileup_table(comparison: Comparison) -> Table | None:

@@ -56,7 +56,12 @@ def judge_comparison(comparison: Comparison) -> Judgement:
         progress=" ".join([_progress(comparison), *sentences(comparison)]),
         for_it=(*_reference(comparison, holds), *kept, *near, *passed, *_correlation(comparison)),
         against_it=(*_findings(verdict), *failed, *far, *changed),
-        cautions=(*_broken(comparison, holds), *_frechet(comparison), *comparison.notes),
+        cautions=(
+            *_broken(comparison, holds),
+            *_unlike(comparison),
+            *_frechet(comparison),
+            *comparison.notes,
+        ),
     )
 
 
@@ -122,6 +127,22 @@ def _broken(comparison: Comparison, holds: bool) -> list[str]:
         f"The reference fails its own tests: real events differ from other real events by {found}. "
         "The target's splits are not alike, so no significance on this page can be trusted."
     ]
+
+
+def _unlike(comparison: Comparison) -> list[str]:
+    """Say where source events are not those that the model was trained on."""
+    found = comparison.source_check
+    if found is None or not found.is_unlike:
+        return []
+    text = (
+        f"The source events are not like those of the training: {found.n_unlike:,} of "
+        f"{found.n_events:,} are flagged, where chance flags 1 in 1,000"
+    )
+    if math.isfinite(found.significance):
+        text += f", and the means of the sample differ by {sigma_text(found.significance)}"
+        if found.shifts:
+            text += f", most in '{found.shifts[0][0]}'"
+    return [text + "."]
 
 
 def _controls(comparison: Comparison) -> tuple[list[str], list[str]]:

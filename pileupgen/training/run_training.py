@@ -290,16 +290,17 @@ def _calibration(
 def _event_check(stores: tuple[ImageStore, ImageStore], grid: Grid) -> EventCheck:
     """Distance of events from those of training; held-out ones decide which are flagged."""
     check, transverse = EventCheck(*grid.shape), torch.from_numpy(grid.transverse_shares)
-    found, mus = [], []
+    found, mus, weights = [], [], []
     for store in stores:
         rows = np.sort(np.concatenate([store.indices(name) for name in ("train", "validation")]))
         parts = [
-            (totals(torch.from_numpy(images.energy), transverse), images.mu)
+            (totals(torch.from_numpy(images.energy), transverse), images.mu, images.weight)
             for images in store.batches(rows)
         ]
-        found.append(torch.cat([part for part, _ in parts]))
-        mus.append(np.concatenate([mu for _, mu in parts]))
-    check.fit(found, mus, grid.transverse_shares)
+        found.append(torch.cat([part for part, _, _ in parts]))
+        mus.append(np.concatenate([mu for _, mu, _ in parts]))
+        weights.append(np.concatenate([weight for _, _, weight in parts]))
+    check.fit(found, mus, grid.transverse_shares, weights)
     return check
 
 

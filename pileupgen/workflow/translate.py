@@ -23,9 +23,9 @@ from pileupgen.workflow.run import Run, open_store
 
 if TYPE_CHECKING:
     from pileupgen.diffusion.direction import Direction, Domain
-    from pileupgen.diffusion.input_range import RangeSummary
     from pileupgen.diffusion.pipeline import PileupTranslationPipeline
     from pileupgen.diffusion.shard import Shard
+    from pileupgen.diffusion.source_summary import RangeSummary
     from pileupgen.diffusion.weights import WeightSummary
     from pileupgen.parallel.farm import Farm
     from pileupgen.samples.store import ImageStore
@@ -275,6 +275,7 @@ def _translate(
     if request.shard is not None:
         rows = request.shard.rows(rows)
     production = Production(store, rows, members, request.seed, request.direction)
+    sample = _compare_sample(store, request, pipelines[0], tell)
     provenance = {
         "source": store.provenance,
         "direction": request.direction.to_dict(),
@@ -284,6 +285,7 @@ def _translate(
         "seed": request.seed,
         "split": request.split,
         "ensemble": models,
+        "sample_check": sample,
         "versions": versions("torch", "diffusers", "numpy"),
     }
     if request.shard is not None:
@@ -320,9 +322,28 @@ def _translate(
     }
 
 
+def _compare_sample(
+    store: ImageStore, request: Request, pipeline: PileupTranslationPipeline, listener: Listener
+) -> dict[str, Any] | None:
+    """Compare the sample, of a shard the whole of it, with the training's, and tell the result."""
+    from pileupgen.diffusion.input_range import compare_sample
+
+    rows, label = store.indices(request.split), request.direction.source_label
+    found = compare_sample(store, rows, pipeline.event_check, label)
+    if found is None:
+        return None
+    listener.tell("sample", str(found))
+    if found.is_unlike:
+        listener.warn(
+            f"the sample is not like the training's: {found}. What is made of it has not been "
+            "tested: compare thresholds, calibration and selection."
+        )
+    return found.to_dict()
+
+
 def _tell_range(target: Path, n_copies: int, listener: Listener) -> RangeSummary:
     """Say how many source events lie outside the training's range, or are unlike its events."""
-    from pileupgen.diffusion.input_range import RangeSummary
+    from pileupgen.diffusion.source_summary import RangeSummary
     from pileupgen.samples.store import ImageStore
 
     columns = ImageStore(target).columns

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pileupgen import __version__
 from pileupgen.compare.results import SCHEMA_VERSION, Comparison, InputFile
 from pileupgen.compare.settings import ComparisonSettings
+from pileupgen.compare.source_check import source_check
 from pileupgen.compare.validation import validate_stores
 from pileupgen.errors import InputError, MissingInputError
 from pileupgen.files import write_whole
@@ -280,6 +281,7 @@ def _write(comparing: _Comparing, hashes: dict[str, str], folder: Path) -> Compa
                 if key in provenance
             },
             "ladder": ladder,
+            "source_check": source_check(translated),
             "versions": versions("numpy", "scipy", "scikit-learn"),
             "figures": tuple(str(path.relative_to(folder)) for path in figures),
         }

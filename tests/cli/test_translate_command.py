@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -37,6 +38,27 @@ def test_a_translated_store_says_what_it_is(plain):
     assert store.provenance["guidance"] == "closed-form"
     assert store.provenance["weights"]["limit"] == 5.0
     assert 0 < store.provenance["weights"]["ess"] <= 1
+
+
+def test_a_sample_unlike_the_trainings_is_told_and_judged(tiny_run, command, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run, run)
+    path = run / "data" / "mc.h5"
+    with h5py.File(path, "r+") as file:
+        file["images"][...] = 1.3 * file["images"][...]
+    out = command("translate", "--run", run, *PLAIN, "--mode", "calibrate")
+    assert "the sample is not like the training's: the means of 125 events are" in out
+    assert (
+        ImageStore(run / "translated" / "mc_to_data.h5").provenance["sample_check"]["n_events"]
+        == 125
+    )
+    command("validate", "--run", run, "--quick", "--no-ladder")
+    metrics = json.loads((run / "validation" / "metrics.json").read_text())
+    found = metrics["source_check"]
+    assert found["is_unlike"]
+    assert found["significance"] > 5
+    assert found["n_events"] == 125
+    assert "not like those of the training" in (run / "validation" / "report.html").read_text()
 
 
 def test_a_killed_job_goes_on_where_it_stood(plain, tiny_run, command, tmp_path, monkeypatch):

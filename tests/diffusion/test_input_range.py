@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
-from pileupgen.diffusion.input_range import RangeSummary, input_range, require_within
+from pileupgen.diffusion.input_range import compare_sample, input_range, require_within
+from pileupgen.diffusion.source_summary import RangeSummary, SampleCheck
 from pileupgen.errors import ImplausibleInputError
 from pileupgen.models.calibration.calibration import CellCalibration
-from pileupgen.models.event_check import EventCheck, totals
-from pileupgen.samples.store import Images
+from pileupgen.models.event_check import EventCheck, total_names, totals
+from pileupgen.samples.store import Images, ImageStore, create_store
 from tests.conftest import SMALL_GRID, make_energies
 
 
@@ -112,3 +115,57 @@ def test_too_few_events_flag_nothing_and_the_check_is_stored(check, tmp_path):
     arguments = torch.from_numpy(energy), 1, torch.from_numpy(mu)
     assert np.array_equal(again(*arguments), check(*arguments))
     assert not np.array_equal(check(*arguments), np.zeros(40))
+
+
+def shift_of(check: EventCheck, energy: np.ndarray, mu: np.ndarray, weight=None, domain=0):
+    values = totals(torch.from_numpy(energy.astype(np.float32)), check.transverse)
+    weight = np.ones(len(mu)) if weight is None else weight
+    return check.compare(values, domain, torch.from_numpy(mu), weight)
+
+
+def test_held_out_samples_have_the_means_of_the_training_and_shifted_ones_have_not(check):
+    found = [
+        shift_of(check, *make_energies(500, domain, seed), domain=domain).significance
+        for domain in (0, 1)
+        for seed in range(60, 75)
+    ]
+    assert max(found) < 3.5
+    energy, mu = make_energies(300, 0, 9)
+    names = total_names(("em", "had"))
+    for changed, least, total in (
+        (energy * 1.3, 37, "mean ln E"),
+        (energy * 1.03, 8, "mean ln E"),
+        (np.where(energy < 0.65, 0, energy), 20, "occupancy"),
+    ):
+        shift = shift_of(check, changed, mu)
+        assert shift.significance > least
+        assert names[int(np.abs(shift.local).argmax())].startswith(total)
+    assert shift_of(check, energy, mu, domain=1).significance > 20
+    unknown = shift_of(check, energy * 1.1, np.full_like(mu, np.nan))
+    assert unknown.significance > 15
+
+
+def test_a_sample_is_compared_by_its_weights(check):
+    energy, mu = make_energies(1500, 0, 31)
+    total = energy.sum(axis=(1, 2, 3))
+    hard = total > np.quantile(total, 0.7)
+    kept = hard | (np.arange(len(mu)) % 4 == 0)
+    # Hard events four times as many: a biased sample, which its weights mend.
+    assert shift_of(check, energy[kept], mu[kept]).significance > 5
+    weight = np.where(hard[kept], 0.25, 1.0)
+    assert shift_of(check, energy[kept], mu[kept], weight).significance < 3.5
+
+
+def test_a_sample_is_told_with_what_differs_most(check, tmp_path):
+    energy, mu = make_energies(300, 0, 9)
+    with create_store(tmp_path / "s.h5", SMALL_GRID, "mc", {}) as writer:
+        n = len(mu)
+        columns = {"mu": mu, "event_id": np.arange(n), "weight": np.ones(n), "split": np.full(n, 2)}
+        writer.append(energy * np.float32(1.3), columns)
+    store = ImageStore(tmp_path / "s.h5")
+    found = compare_sample(store, store.indices("test"), check, 0)
+    assert found.n_events == 300
+    assert found.is_unlike
+    assert "more than 37 σ from the training's: mean ln E of hits in had +" in str(found)
+    assert SampleCheck.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+    assert compare_sample(store, store.indices("test"), EventCheck(2, 8, 12), 0) is None

@@ -447,3 +447,39 @@ def test_validate_writes_the_page_and_corrects_it(toy_stores, tmp_path: Path, mo
     again = CliRunner().invoke(app, command)
     assert "as is" in again.output
     assert page.read_bytes() == written
+
+
+def source_check(**changes) -> dict:
+    return {
+        "n_events": 1000,
+        "n_unlike": 80,
+        "n_above": 3,
+        "cells_above": 5,
+        "energy_ratio": 2.5,
+        "n_below": 0,
+        "cells_below": 0,
+        "n_mu": 0,
+        "mu_low": 1.0,
+        "mu_high": 1.0,
+        "significance": 21.4,
+        "shifts": [["energy of em", 0.81, 19.2]],
+        "is_unlike": True,
+        **changes,
+    }
+
+
+def test_source_events_unlike_the_trainings_have_a_section_and_a_caution(metrics):
+    assert "Source events beside" not in page_of(metrics, {})
+    assert 'href="#source"' not in page_of(metrics, {})
+    metrics["source_check"] = source_check()
+    page = Page(page_of(metrics, {}))
+    assert "80 of 1,000" in page.text
+    assert "5 cells, up to 2.5 times" in page.text
+    assert "mean, energy of em" in page.text
+    assert "+0.810 standard deviations of events" in page.text
+    (caution,) = [text for text in judged(metrics).cautions if "training" in text]
+    assert "80 of 1,000 are flagged" in caution
+    assert "differ by 21.4 σ, most in 'energy of em'" in caution
+    metrics["source_check"] = source_check(n_unlike=1, significance=0.4, is_unlike=False)
+    assert not [text for text in judged(metrics).cautions if "training" in text]
+    assert "1 of 1,000" in Page(page_of(metrics, {})).text
