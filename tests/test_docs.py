@@ -70,6 +70,20 @@ def test_the_documentation_has_command_lines() -> None:
     assert len(LINES["--help"]) > 40
 
 
+def test_every_benchmark_that_is_named_has_its_options() -> None:
+    texts = [page.read_text(encoding="utf-8") for page in PAGES]
+    found = [
+        line for text in texts for line in re.findall(r"`python -m (benchmarks\.[^`]*)`", text)
+    ]
+    assert len(found) > 6
+    for line in found:
+        module, *words = shlex.split(line)
+        path = ROOT / Path(*module.split("."))
+        source = path.with_suffix(".py").read_text(encoding="utf-8")
+        for word in words:
+            assert not word.startswith("--") or f'"{word}"' in source, f"no {word} in '{line}'"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_to_files_lead_somewhere(page: Path) -> None:
     text = page.read_text(encoding="utf-8")

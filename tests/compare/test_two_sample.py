@@ -9,6 +9,7 @@ from sklearn.metrics import roc_auc_score
 from pileupgen.compare.two_sample import (
     feature_test,
     hanley_mcneil,
+    labels_and_weights,
     merge_tests,
     platt,
     quantile_codes,
@@ -101,3 +102,10 @@ def test_merging_averages_and_takes_the_spread():
     assert merged.error == pytest.approx(0.5 * (first.error + second.error))
     assert merged.spread == pytest.approx(abs(first.auc - second.auc) / np.sqrt(2))
     assert merge_tests([first]) is first
+
+
+def test_both_samples_count_alike_whatever_their_weights_add_up_to():
+    is_second, weight = labels_and_weights(3, 5, np.array([7.0, 1.0, 4.0]), np.full(5, 0.1))
+    assert is_second.tolist() == [False] * 3 + [True] * 5
+    assert weight[:3] == pytest.approx([7 / 3, 1 / 3, 4 / 3])
+    assert weight[3:] == pytest.approx([0.8] * 5)
