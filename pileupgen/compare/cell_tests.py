@@ -20,9 +20,6 @@ MAX_CELL_EVENTS = 2000
 
 
 def cell_tests(
-    target: ImageStore,
-    source: ImageStore,
-    translated: ImageStore,
     samples: Samples,
     selection: Selection,
     controls: Sequence[ControlSample],
@@ -46,21 +43,26 @@ def cell_tests(
     """
     from pileupgen.compare.cell_classifier import cell_test
 
-    real = _some(target, selection.target, samples.target)
-    other = _some(target, selection.references[0], samples.reference[0])
-    pairs = {
-        "reference": (real, other),
-        "source": (real, _some(source, selection.source, samples.source)),
-        "translated": (real, _some(translated, selection.translated, samples.translated)),
+    images = {
+        name: _some(*selection.parts()[name][0], parts[0])
+        for name, parts in {"target": (samples.target,), **samples.rows()}.items()
     }
+    real, other = images["target"], images["reference"]
+    pairs = {name: (real, images[name]) for name in samples.rows()}
     for control in controls:
-        images = _some(control.selected.store, control.selected.rows, control.sample)
+        own = _some(control.selected.store, control.selected.rows, control.sample)
         is_real = control.selected.replaces == "reference"
-        pairs[control.name] = (images, other) if is_real else (real, images)
+        pairs[control.name] = (own, other) if is_real else (real, own)
     tests = {}
     for name, (first, second) in pairs.items():
         tests[name] = cell_test(
-            first[0], second[0], target.grid, first[1], second[1], seed=seed, device=device
+            first[0],
+            second[0],
+            samples.target.grid,
+            first[1],
+            second[1],
+            seed=seed,
+            device=device,
         )
         advance(1)
     return tests

@@ -46,6 +46,10 @@ SHARED_SETTINGS = (
 """Settings that a control has to share with the translation that it is a control of."""
 
 
+Measure = Callable[[str, str, ImageStore, Rows, Floats | None], Sample]
+"""Measures rows of a store from name, label, store, rows and weights in place of their own."""
+
+
 @dataclass(frozen=True)
 class ControlRows:
     """Which events of a control's store are compared."""
@@ -77,9 +81,7 @@ class ControlSample:
         return self.selected.name
 
 
-def select_controls(
-    stores: Sequence[ImageStore], target: ImageStore, source: ImageStore, selection: Selection
-) -> tuple[ControlRows, ...]:
+def select_controls(stores: Sequence[ImageStore], selection: Selection) -> tuple[ControlRows, ...]:
     """Link the controls' events to the selected events that they were made of.
 
     Parameters
@@ -94,6 +96,7 @@ def select_controls(
     StoreError
         If a store is no control, is of other samples, or has no event that is compared.
     """
+    target, source, _ = selection.stores
     found: list[ControlRows] = []
     kinds: tuple[tuple[Replaced, ImageStore, Rows], ...] = (
         ("reference", target, selection.target),
@@ -129,29 +132,16 @@ def select_controls(
 
 
 def measure_control(
-    control: ControlRows,
-    own: ImageStore,
-    before: Sample,
-    own_rows: Rows,
-    measure: Callable[[str, str, ImageStore, Rows, Floats], Sample],
+    control: ControlRows, selection: Selection, samples: Samples, measure: Measure
 ) -> ControlSample:
-    """Measure a control's events, with the weights of the events that they were made of.
-
-    Parameters
-    ----------
-    own : ImageStore
-        Store of the events before.
-    before : Sample
-        The target or source sample.
-    own_rows : int64 array
-        Its rows.
-    measure : callable
-        (name, label, store, rows, weight) to a sample.
-    """
+    """Measure a control's events, with the weights of the events that they were made of."""
+    role = "target" if control.replaces == "reference" else "source"
+    before: Sample = getattr(samples, role)
     weight = before.weight[control.source_of]
     sample = measure(control.name, control.label, control.store, control.rows, weight)
     if before.grid.is_feature_table:
         return ControlSample(control, sample)
+    own, own_rows = selection.parts()[role][0]
     rows = own_rows[control.source_of]
     return ControlSample(
         control, sample, partial(paired_batches, own, rows, control.store, control.rows)

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from pileupgen.compare.selection import Selection
 from pileupgen.measure.sample import Sample
-from pileupgen.samples.store import ImageStore
 
 
 @dataclass(frozen=True)
@@ -25,27 +24,19 @@ class Display:
     """Numbers of the two events."""
 
 
-def choose_display(
-    target: ImageStore,
-    source: ImageStore,
-    translated: ImageStore,
-    selection: Selection,
-    measured: Sample,
-    seed: int,
-) -> Display:
+def choose_display(selection: Selection, measured: Sample, seed: int) -> Display:
     """Choose the translated event of median source ΣE_T, its source, and a real event at random.
 
     Parameters
     ----------
-    target, source, translated : ImageStore
-        Where the images are.
     selection : Selection
-        The rows that are compared.
+        The events that are compared.
     measured : Sample
         The source sample.
     seed : int
         Chooses the real event.
     """
+    target, source, translated = selection.stores
     activity = measured.observables["sum_et"][selection.source_of]
     place = int(np.argsort(activity, kind="stable")[len(activity) // 2])
     row = selection.source[selection.source_of[place : place + 1]]

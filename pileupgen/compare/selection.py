@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +23,19 @@ PAIR_BATCH = 256
 """Linked events read at a time."""
 
 
+class Stores(NamedTuple):
+    """Real events, simulated events, and simulated events after translation."""
+
+    target: ImageStore
+    source: ImageStore
+    translated: ImageStore
+
+
 @dataclass(frozen=True)
 class Selection:
     """Rows of the stores that enter a comparison."""
 
+    stores: Stores
     target: Rows
     """Test-split events of the target."""
     references: tuple[Rows, ...]
@@ -42,6 +52,21 @@ class Selection:
     """Whether the translated events come from the test split."""
     notes: tuple[str, ...]
     """Remarks for the reader of the result."""
+
+    def parts(self) -> dict[str, tuple[tuple[ImageStore, Rows], ...]]:
+        """Store and rows of the samples of the target and of each row of the comparison."""
+        target, source, translated = self.stores
+        return {
+            "target": ((target, self.target),),
+            "reference": tuple((target, rows) for rows in self.references),
+            "source": ((source, self.source),),
+            "translated": ((translated, self.translated),),
+        }
+
+    def pairs(self) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        """Images of source and translated events, as :func:`paired_batches` gives them."""
+        _, source, translated = self.stores
+        return paired_batches(source, self.source[self.source_of], translated, self.translated)
 
 
 def select_events(
@@ -92,6 +117,7 @@ def select_events(
     if few:
         notes.append(f"only {' and '.join(few)} events: intervals are wide and approximate")
     return Selection(
+        stores=Stores(target, source, translated),
         target=rows,
         references=references,
         source=unique.astype(np.int64),

@@ -7,21 +7,20 @@ from functools import partial
 import numpy as np
 
 from pileupgen.calo.geometry import require_same_grid
+from pileupgen.compare.resampling import Samples
 from pileupgen.compare.results import PairedTruth
 from pileupgen.compare.selection import Selection, paired_batches, rows_of_events
 from pileupgen.compare.source_correlation import source_correlation
 from pileupgen.errors import InputError
 from pileupgen.measure.bootstrap import resample
-from pileupgen.measure.sample import Sample, measure_sample
+from pileupgen.measure.sample import measure_sample
 from pileupgen.samples.store import ImageStore
 
 
 def paired_truth(
     truth: ImageStore,
-    source: ImageStore,
-    translated: ImageStore,
     selection: Selection,
-    samples: tuple[Sample, Sample],
+    samples: Samples,
     *,
     n_bootstrap: int,
     seed: int,
@@ -32,12 +31,10 @@ def paired_truth(
     ----------
     truth : ImageStore
         The source's interactions in the target's detector, linked by ``event_id``.
-    source, translated : ImageStore
-        Simulated events before and after translation.
     selection : Selection
-        The rows that are compared.
-    samples : tuple of Sample
-        The same events measured: source, translated.
+        The events that are compared.
+    samples : Samples
+        The same events measured.
     n_bootstrap, seed : int
         Resamplings and their seed.
 
@@ -48,8 +45,9 @@ def paired_truth(
     InputError
         If it holds none of the interactions.
     """
+    _, source, translated = selection.stores
     require_same_grid(truth.grid, source.grid, str(truth.path), str(source.path))
-    rows = rows_of_events(truth, samples[0].event_id)
+    rows = rows_of_events(truth, samples.source.event_id)
     found = rows >= 0
     if not found.any():
         raise InputError(
@@ -62,8 +60,8 @@ def paired_truth(
     place[found] = np.arange(len(known))
     pairs = {}
     for own, store, own_rows, of in (
-        (samples[0], source, selection.source, place),
-        (samples[1], translated, selection.translated, place[selection.source_of]),
+        (samples.source, source, selection.source, place),
+        (samples.translated, translated, selection.translated, place[selection.source_of]),
     ):
         linked = np.flatnonzero(of >= 0)
         counts = resample(len(linked), n_bootstrap, np.random.default_rng([seed, 4]))

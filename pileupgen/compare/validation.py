@@ -14,6 +14,7 @@ from pileupgen.compare.comparison import compare, n_steps
 from pileupgen.compare.controls import (
     ControlRows,
     ControlSample,
+    Measure,
     measure_control,
     notes_of,
     select_controls,
@@ -22,9 +23,9 @@ from pileupgen.compare.display import Display, choose_display
 from pileupgen.compare.pileup_physics import jet_quantities
 from pileupgen.compare.resampling import Samples
 from pileupgen.compare.results import Comparison
-from pileupgen.compare.selection import Rows, Selection, paired_batches, select_events
+from pileupgen.compare.selection import Rows, Selection, select_events
 from pileupgen.compare.settings import ComparisonSettings
-from pileupgen.compare.shower_separation import Batches, shower_separations
+from pileupgen.compare.shower_separation import shower_separations
 from pileupgen.compare.truth import paired_truth
 from pileupgen.compare.variations import over_copies, without_weights
 from pileupgen.measure.bootstrap import require_weights
@@ -32,7 +33,7 @@ from pileupgen.measure.features import kind_of
 from pileupgen.measure.pileup_jets import JetSample, find_jets
 from pileupgen.measure.sample import Sample, measure_store
 from pileupgen.parallel import Executor, Serial
-from pileupgen.progress import SILENT, Progress
+from pileupgen.progress import SILENT, Advance, Progress
 from pileupgen.samples.store import Images, ImageStore, usable_weights
 
 Floats = NDArray[np.float64]
@@ -113,37 +114,26 @@ def validate_stores(
     if is_table and (settings.cells or settings.jets):
         settings = replace(settings, cells=False, jets=False)
         notes = ("a table of features has neither cells nor jets: no tests on them",)
-    chosen = select_controls(controls, target, source, selection)
+    chosen = select_controls(controls, selection)
     own = release_weight if settings.weighted else None
-    samples = _measure(target, source, translated, selection, own, bars, executor)
-    checks = _measure_controls(chosen, (target, source), samples, selection, bars, executor)
+    samples = _measure(selection, own, bars, executor)
+    checks = _measure_controls(chosen, samples, selection, bars, executor)
     tests = {}
     if settings.cells:
         with bars("cells", 3 + len(checks), "tests") as advance:
             tests = cell_tests(
-                target,
-                source,
-                translated,
-                samples,
-                selection,
-                checks,
-                seed=seed,
-                device=device,
-                advance=advance,
+                samples, selection, checks, seed=seed, device=device, advance=advance
             )
-    more = over_copies(samples, translated, selection, seed)
+    more = over_copies(samples, selection, seed)
     if settings.weighted:
         more = (*more, without_weights(samples, selection, seed))
-    source_rows = selection.source[selection.source_of]
     n_observables = len(samples.target.observables)
     total = n_steps(n_observables, settings.n_seeds, len(samples.reference), checks)
     with bars("compare", total, "steps") as advance:
         comparison = compare(
             samples,
             selection.source_of,
-            image_pairs=None
-            if is_table
-            else lambda: paired_batches(source, source_rows, translated, selection.translated),
+            image_pairs=None if is_table else selection.pairs,
             cell_tests=tests,
             release_weight=release_weight,
             n_bootstrap=settings.n_bootstrap,
@@ -163,7 +153,10 @@ def validate_stores(
             advance=advance,
         )
     if kind == "showers":
-        batches = _shower_batches(target, source, translated, selection)
+        batches = {
+            name: tuple(partial(store.batches, rows) for store, rows in parts)
+            for name, parts in selection.parts().items()
+        }
         found = shower_separations(samples, batches)
         comparison = comparison.model_copy(update={"showers": {one.name: one for one in found}})
     if comparison.ess < LOW_ESS:
@@ -175,23 +168,21 @@ def validate_stores(
     if truth is not None:
         pairs = paired_truth(
             truth,
-            source,
-            translated,
             selection,
-            (samples.source, samples.translated),
+            samples,
             n_bootstrap=settings.n_bootstrap,
             seed=seed,
         )
         comparison = comparison.model_copy(update={"truth": pairs})
     jets: tuple[JetSample, ...] = ()
     if settings.jets:
-        jets = _find_jets(target, source, translated, samples, selection, bars)
+        jets = _find_jets(samples, selection, bars)
         extra = jet_quantities(jets, settings.n_bootstrap, seed)
         pileup = {**comparison.pileup, **{one.name: one for one in extra}}
         comparison = comparison.model_copy(update={"pileup": pileup})
     display = None
     if kind == "images":
-        display = choose_display(target, source, translated, selection, samples.source, seed)
+        display = choose_display(selection, samples.source, seed)
     return Validation(comparison=comparison, samples=samples, display=display, jets=jets)
 
 
@@ -202,94 +193,58 @@ def _release_weights(translated: ImageStore) -> Floats:
     return np.asarray(found, dtype=np.float64)
 
 
+def _measuring(executor: Executor, advance: Advance) -> Measure:
+    def measure(
+        name: str, label: str, store: ImageStore, rows: Rows, weight: Floats | None
+    ) -> Sample:
+        return measure_store(
+            name, label, store, rows, weight=weight, executor=executor, advance=advance
+        )
+
+    return measure
+
+
 def _measure(
-    target: ImageStore,
-    source: ImageStore,
-    translated: ImageStore,
-    selection: Selection,
-    weight: Floats | None,
-    bars: Progress,
-    executor: Executor,
+    selection: Selection, weight: Floats | None, bars: Progress, executor: Executor
 ) -> Samples:
     """Measure all samples; translated events with a weight of their own or that of their source."""
-    total = sum(map(len, (selection.target, selection.source, selection.translated)))
-    total += sum(map(len, selection.references))
+    parts = selection.parts()
+    total = sum(len(rows) for of_name in parts.values() for _, rows in of_name)
+    real, simulated = (store.domain for store in selection.stores[:2])
     with bars("measure", total, "events") as advance:
-
-        def measure(
-            name: str, label: str, store: ImageStore, rows: Rows, weight: Floats | None = None
-        ) -> Sample:
-            return measure_store(
-                name, label, store, rows, weight=weight, executor=executor, advance=advance
-            )
-
-        before = measure("source", source.domain, source, selection.source)
+        measure = _measuring(executor, advance)
+        before = measure("source", simulated, *parts["source"][0], None)
         inherited = before.weight[selection.source_of] if weight is None else weight
-        others = f"other {target.domain}"
         return Samples(
-            target=measure("target", target.domain, target, selection.target),
+            target=measure("target", real, *parts["target"][0], None),
             reference=tuple(
-                measure("reference", others, target, rows) for rows in selection.references
+                measure("reference", f"other {real}", *part, None) for part in parts["reference"]
             ),
             source=before,
-            translated=measure(
-                "translated", "translated", translated, selection.translated, inherited
-            ),
+            translated=measure("translated", "translated", *parts["translated"][0], inherited),
         )
 
 
 def _measure_controls(
     chosen: tuple[ControlRows, ...],
-    stores: tuple[ImageStore, ImageStore],
     samples: Samples,
     selection: Selection,
     bars: Progress,
     executor: Executor,
 ) -> tuple[ControlSample, ...]:
-    """Measure controls, those of the target first in ``stores``, those of the source second."""
     if not chosen:
         return ()
     with bars("controls", sum(len(control.rows) for control in chosen), "events") as advance:
-
-        def measure(name: str, label: str, store: ImageStore, rows: Rows, weight: Floats) -> Sample:
-            return measure_store(
-                name, label, store, rows, weight=weight, executor=executor, advance=advance
-            )
-
-        before = {
-            "reference": (stores[0], samples.target, selection.target),
-            "source": (stores[1], samples.source, selection.source),
-        }
-        return tuple(measure_control(one, *before[one.replaces], measure) for one in chosen)
+        measure = _measuring(executor, advance)
+        return tuple(measure_control(one, selection, samples, measure) for one in chosen)
 
 
-def _shower_batches(
-    target: ImageStore, source: ImageStore, translated: ImageStore, selection: Selection
-) -> dict[str, tuple[Batches, ...]]:
-    return {
-        "target": (partial(target.batches, selection.target),),
-        "reference": tuple(partial(target.batches, rows) for rows in selection.references),
-        "source": (partial(source.batches, selection.source),),
-        "translated": (partial(translated.batches, selection.translated),),
-    }
-
-
-def _find_jets(
-    target: ImageStore,
-    source: ImageStore,
-    translated: ImageStore,
-    samples: Samples,
-    selection: Selection,
-    bars: Progress,
-) -> tuple[JetSample, ...]:
+def _find_jets(samples: Samples, selection: Selection, bars: Progress) -> tuple[JetSample, ...]:
     found = []
     total = sum(map(len, (selection.target, selection.source, selection.translated)))
     with bars("jets", total, "events") as advance:
-        for store, rows, sample in (
-            (target, selection.target, samples.target),
-            (source, selection.source, samples.source),
-            (translated, selection.translated, samples.translated),
-        ):
+        for sample in (samples.target, samples.source, samples.translated):
+            store, rows = selection.parts()[sample.name][0]
             batches = _with_weights(store.batches(rows), sample.weight)
             rho = sample.observables["rho"]
             found.append(find_jets(sample.name, sample.label, batches, store.grid, rho, advance))

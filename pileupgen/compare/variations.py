@@ -41,9 +41,7 @@ def without_weights(samples: Samples, selection: Selection, seed: int) -> str:
     )
 
 
-def over_copies(
-    samples: Samples, translated: ImageStore, selection: Selection, seed: int
-) -> tuple[str, ...]:
+def over_copies(samples: Samples, selection: Selection, seed: int) -> tuple[str, ...]:
     """Give the mean W1/σ over draws and members in words; nothing where each event is there once.
 
     Parameters
@@ -53,6 +51,7 @@ def over_copies(
     selection : Selection
         Selected rows, of draw 0 of member 0.
     """
+    translated = selection.stores.translated
     member, draw = copy_columns(translated)
     copies = sorted(set(zip(member.tolist(), draw.tolist(), strict=True)))
     if len(copies) < 2:

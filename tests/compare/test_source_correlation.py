@@ -44,3 +44,16 @@ def test_cells_in_batches_are_blocks_of_one_cell(toy):
 
 def test_a_sample_that_does_not_vary_is_undefined():
     assert np.isnan(block_source_correlation(X, np.ones_like(X), COUNTS).value)
+
+
+def test_weights_enter_the_means_and_the_products():
+    rng = np.random.default_rng(4)
+    x = rng.normal(3.0, 1.0, (50, 4)).astype(np.float32)
+    y = (x + rng.normal(0.0, 1.0, x.shape)).astype(np.float32)
+    weight = rng.exponential(1.0, 50)
+    found = block_source_correlation(x, y, weight[:, None])
+    dx, dy = (
+        values.astype(np.float64) - np.average(values, axis=0, weights=weight) for values in (x, y)
+    )
+    xy, xx, yy = (weight @ product.sum(axis=1) for product in (dx * dy, dx * dx, dy * dy))
+    assert found.value == pytest.approx(xy / np.sqrt(xx * yy), abs=1e-7)
