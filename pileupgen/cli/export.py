@@ -46,7 +46,7 @@ def export(
     """Write translated events, or the translation itself, for other software.
 
     [bold]root[/] is a Delphes-like file (tree Delphes, Tower.* with Edges)
-    that Delphes readers take, or of a table of features a tree of flat
+    that uproot, TTreeReader and RDataFrame read, or of a table of features a tree of flat
     branches; [bold]rntuple[/] is the same as an RNTuple, Tower_Eta for
     Tower.Eta; [bold]npz[/] and [bold]parquet[/] are for NumPy
     and pandas; [bold]overlay[/] is a library of pileup events in a fixed

@@ -21,7 +21,7 @@ _SUFFIX: dict[Format, str] = {
     "overlay": ".overlay.h5",
 }
 _NEXT: dict[Format, str] = {
-    "root": "pileupgen cards check CARD, with format: delphes and this file, or any Delphes reader",
+    "root": "pileupgen cards check CARD, with format: delphes and this file; uproot; TTreeReader",
     "rntuple": "pileupgen cards check CARD, with format: delphes and this file, or RDataFrame",
     "npz": "numpy.load",
     "parquet": "pyarrow.parquet.read_table or awkward.from_parquet",

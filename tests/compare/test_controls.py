@@ -169,3 +169,19 @@ def test_table_numbers_and_report_show_it(toy_stores, make, tmp_path: Path, monk
     assert "as is" not in call("--quick", "--control", str(good.path)).output
     missing = call("--control", str(tmp_path / "nowhere.h5"))
     assert "nowhere.h5" in str(missing.exception)
+
+
+def test_a_control_has_the_weights_of_the_events_that_it_was_made_of(
+    toy, toy_stores, make, tmp_path
+):
+    own = toy_stores["target"]
+    weight = np.linspace(0.5, 2.0, len(own))
+    images = own.read()
+    target = toy.store(tmp_path / "data.h5", images.energy, "data", weight=weight)
+    control = make(target, rows=target.indices("test")[::-1])
+    found = validate_stores(
+        target, toy_stores["source"], toy_stores["translated"], SETTINGS, controls=[control]
+    ).comparison.controls.rows["data_to_data"]
+    kept = weight[target.indices("test")]
+    assert found.row.effective_events == pytest.approx(kept.sum() ** 2 / np.square(kept).sum())
+    assert found.rise.value == pytest.approx(0.0, abs=1e-12)

@@ -166,3 +166,13 @@ def test_the_error_of_a_spread_is_that_of_a_gaussians():
     _, spread, error = profile(np.zeros(4000), y, np.ones(4000), np.array([-1.0, 1.0]), True)
     assert spread == pytest.approx([3.0], rel=0.05)
     assert error == pytest.approx([3.0 / np.sqrt(8000)], rel=0.05)
+
+
+def test_an_event_on_an_edge_is_in_one_bin(samples):
+    edges = mu_edges(samples.target.mu, 3)
+    moved = {
+        role: replace(getattr(samples, role), mu=np.resize(edges, N).astype(np.float32))
+        for role in ("target", "source", "translated")
+    }
+    bins = compare_in_mu(replace(samples, **moved), np.arange(N), n_bins=3, n_bootstrap=5)
+    assert sum(found.n_target for found in bins) == N

@@ -293,3 +293,22 @@ def test_root_keeps_what_a_translated_event_was_made_from(tmp_path: Path) -> Non
         found = file["Delphes"].arrays(["Draw", "Member", "TRelease"], library="np")
     for branch, column in (("Draw", "draw"), ("Member", "member"), ("TRelease", "t_release")):
         np.testing.assert_array_equal(found[branch], store.columns[column])
+
+
+def test_coffea_reads_the_branches_but_not_as_objects_of_delphes(tmp_path: Path) -> None:
+    nanoevents = pytest.importorskip("coffea.nanoevents")
+    store = make_store(tmp_path / "translated.h5", get_grid("atlas"))
+    path = tmp_path / "towers.root"
+    export_root(store, store.indices(), path)
+
+    def events(schema: Any) -> Any:
+        files = {str(path): "Delphes"}
+        return nanoevents.NanoEventsFactory.from_root(files, schemaclass=schema).events()
+
+    found = events(nanoevents.BaseSchema)
+    energy = found["Tower.Eem"] + found["Tower.Ehad"]
+    assert ak.sum(energy) == pytest.approx(store.read().energy.sum(), rel=1e-5)
+    assert ak.to_numpy(ak.num(found["Tower.Edges"], axis=1)).sum() == len(ak.flatten(energy))
+    # Objects need a TClonesArray, which uproot does not write.
+    with pytest.raises(KeyError):
+        events(nanoevents.DelphesSchema)
