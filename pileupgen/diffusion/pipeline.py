@@ -353,7 +353,9 @@ def _lacking(pipeline: DiffusionPipeline, path: Path) -> list[str]:
         if not isinstance(model, nn.Module) or not file.is_file():
             continue
         with safe_open(file, "pt") as tensors:
-            missing = sorted(model.state_dict().keys() - set(tensors.keys()))
+            missing = sorted(
+                model.state_dict().keys() - set(tensors.keys()) - getattr(model, "may_lack", set())
+            )
         if missing:
             more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
             found.append(f"its {name} lacks {', '.join(missing[:3])}{more}")

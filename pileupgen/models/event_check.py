@@ -160,6 +160,8 @@ class EventCheck(ModelMixin, ConfigMixin):
     """
 
     config_name = "config.json"
+    may_lack = frozenset({"mean", "spread", "n_effective"})
+    """What models of before have not: their samples are not compared with the training."""
 
     @register_to_config
     def __init__(self, n_layers: int, n_eta: int, n_phi: int) -> None:

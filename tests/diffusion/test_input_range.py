@@ -7,8 +7,10 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from pileupgen.diffusion.input_range import compare_sample, input_range, require_within
+from pileupgen.diffusion.pipeline import PileupTranslationPipeline
 from pileupgen.diffusion.source_summary import RangeSummary, SampleCheck
 from pileupgen.errors import ImplausibleInputError
 from pileupgen.models.calibration.calibration import CellCalibration
@@ -169,3 +171,18 @@ def test_a_sample_is_told_with_what_differs_most(check, tmp_path):
     assert "more than 37 σ from the training's: mean ln E of hits in had +" in str(found)
     assert SampleCheck.from_dict(json.loads(json.dumps(found.to_dict()))) == found
     assert compare_sample(store, store.indices("test"), EventCheck(2, 8, 12), 0) is None
+
+
+def test_a_check_of_before_compares_no_samples(check, pipeline, tmp_path):
+    pipeline.save_pretrained(tmp_path)
+    check.save_pretrained(tmp_path / "event_check")
+    index = json.loads((tmp_path / "model_index.json").read_text())
+    index["event_check"] = ["pileupgen.models.event_check", "EventCheck"]
+    (tmp_path / "model_index.json").write_text(json.dumps(index))
+    file = tmp_path / "event_check" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(file)
+    save_file({k: v for k, v in tensors.items() if k not in EventCheck.may_lack}, file)
+    loaded = PileupTranslationPipeline.from_pretrained(tmp_path).event_check
+    energy, mu = make_energies(300, 0, 9)
+    assert shift_of(loaded, energy, mu) is None
+    assert torch.equal(loaded.threshold, check.threshold)
