@@ -6,7 +6,7 @@ import pytest
 from pileupgen.calo.geometry import Grid, get_grid
 from pileupgen.errors import GeometryError
 from pileupgen.measure.observables import ObservableSet, correlation
-from pileupgen.measure.regions import Cones, blocks_of, uniform
+from pileupgen.measure.regions import Cones, Patches, blocks_of, uniform
 
 ROLLED_DIFFERENTLY = {"met_x", "met_y", "rho", "rho_sigma", "cone_et"}
 
@@ -214,3 +214,12 @@ def test_negative_cells_are_counted_by_themselves_where_asked(toy):
     assert values["negative_et_had"] == pytest.approx(np.where(et < 0, et, 0.0).sum(axis=(1, 2)))
     for name, value in plain.measure(energy, np.arange(20)).items():
         assert np.array_equal(value, values[name])
+
+
+def test_the_fluctuation_of_the_density_is_that_of_independent_cells_per_root_area():
+    """σ(ρ) of cells of variance 1 is their standard deviation over the root of a cell's area."""
+    grid = get_grid("atlas")
+    towers = np.random.default_rng(3).normal(100.0, 1.0, (400, grid.n_eta, grid.n_phi))
+    _, fluctuation = Patches(grid).density(towers)
+    area = np.diff(grid.eta_edges).mean() * 2 * np.pi / grid.n_phi
+    assert np.mean(fluctuation) == pytest.approx(1 / np.sqrt(area), rel=0.03)

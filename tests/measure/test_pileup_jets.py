@@ -88,3 +88,15 @@ def test_no_jets_at_all(toy):
     found = jets_of(toy, np.zeros((3, *GRID.shape)))
     assert list(found.n_jets) == [0, 0, 0]
     assert np.isnan(jet_quantities([found], 5, 0)[1].values["target"].value)
+
+
+def test_a_jet_nearer_to_the_edge_than_its_radius_is_left_out(toy):
+    pytest.importorskip("fastjet")
+    edge, width = GRID.eta_edges[-1], GRID.eta_edges[1] - GRID.eta_edges[0]
+    n_inside = int(np.ceil(0.4 / width))
+    energy = np.zeros((2, *GRID.shape))
+    for event, ring in enumerate((-n_inside, -n_inside - 1)):
+        energy[event, 0, ring, 5] = 30.0 * np.cosh(GRID.eta_centres[ring])
+    found = jets_of(toy, energy)
+    assert edge - GRID.eta_centres[-n_inside] < 0.4 < edge - GRID.eta_centres[-n_inside - 1]
+    assert list(found.n_jets) == [0, 1]

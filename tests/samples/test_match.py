@@ -140,3 +140,10 @@ def test_events_of_unknown_mu_take_no_part(tmp_path: Path) -> None:
     mc = write_store(tmp_path / "mc.h5", source)
     match_mu(mc, write_store(tmp_path / "data.h5", target), "resample", 1)
     assert np.all(np.isfinite(ImageStore(mc).columns["mu"]))
+
+
+def test_the_uncovered_fraction_counts_the_weights_of_the_target() -> None:
+    target = np.repeat([20.0, 60.0], 500)
+    weight = np.where(target < 40, 3.0, 1.0)
+    found = mu_weights(np.full(1000, 60.0), target, target_weight=weight)
+    assert found.uncovered == pytest.approx(0.75)
