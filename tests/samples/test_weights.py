@@ -188,3 +188,10 @@ def test_own_tables_of_features_are_read_back_with_their_weights(
     card = card_of(tmp_path, card_values, files="again.root", format="features", options=options)
     again = stored(card, tmp_path / "b.h5", first.grid)
     np.testing.assert_array_equal(again.columns["weight"], WEIGHTS)
+
+
+def test_rows_come_as_often_as_a_comb_of_even_steps_meets_them() -> None:
+    weight = np.array([1.0, 3.0, 0.0, 2.0])
+    assert rows_by_weight(weight, 3).tolist() == [1, 1, 3]
+    assert rows_by_weight(weight, 3, start=0.0).tolist() == [0, 1, 3]
+    assert rows_by_weight(weight).tolist() == [0, 1, 1, 3]
