@@ -1,4 +1,4 @@
-"""`pileupgen cards`: which samples there are, what they are, and whether they can be read."""
+"""`pileupgen cards`: list data cards, show one, check one against its files."""
 
 from __future__ import annotations
 

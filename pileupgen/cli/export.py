@@ -23,7 +23,7 @@ def export(
         typer.Option("--store", help="Image store. (default: the run's translated one)"),
     ] = None,
     output_format: Annotated[
-        Format, typer.Option("--format", "-f", help="What to write.")
+        Format, typer.Option("--format", "-f", help="Format to write.")
     ] = "root",
     output: Annotated[
         Path | None,

@@ -1,4 +1,4 @@
-"""`pileupgen merge`."""
+"""`pileupgen merge`: the shards of a translation made one store."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ def merge(
     run: RunOption = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="(default: <run>/translated/mc_to_data.h5)"),
+        typer.Option(
+            "--output", "-o", help="Store to write. (default: <run>/translated/mc_to_data.h5)"
+        ),
     ] = None,
 ) -> None:
     """Join the shards of one translation into the bytes that one process would have written.

@@ -1,4 +1,4 @@
-"""`pileupgen scan`."""
+"""`pileupgen scan`: fidelity and source correlation over settings, and a recommendation."""
 
 from __future__ import annotations
 
@@ -29,15 +29,21 @@ def scan(
     ] = "150,300,600,995",
     w: Annotated[str, typer.Option("--w", metavar="W,W,…", help="Guidance strengths.")] = "0,2",
     modes: Annotated[
-        str, typer.Option("--modes", metavar="MODE,…", help="Ways to translate.")
+        str, typer.Option("--modes", metavar="MODE,…", help="Modes of translation.")
     ] = "calibrate,transport,partial,invert",
     steps: Annotated[
         str | None,
-        typer.Option("--steps", metavar="N,N,…", help="(default: the config's)"),
+        typer.Option(
+            "--steps",
+            metavar="N,N,…",
+            help="Numbers of network evaluations. (default: the config's)",
+        ),
     ] = None,
     samplers: Annotated[
         str | None,
-        typer.Option("--samplers", metavar="NAME,…", help="(default: the config's)"),
+        typer.Option(
+            "--samplers", metavar="NAME,…", help="Solvers of the diffusion. (default: the config's)"
+        ),
     ] = None,
     events: Annotated[
         int, typer.Option("--events", min=40, help="Validation events of mc and of data at most.")
@@ -52,7 +58,7 @@ def scan(
         ),
     ] = 0.8,
 ) -> None:
-    """Measure fidelity and source correlation over ways to translate, and recommend one.
+    """Measure fidelity and source correlation of translations over settings, and recommend one.
 
     Takes validation events, so that test events stay unseen. Other settings are the config's. A
     measured point is kept: after an interruption, or with more values, only missing points are

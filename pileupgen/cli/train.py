@@ -1,4 +1,4 @@
-"""`pileupgen train`."""
+"""`pileupgen train`: calibration, networks and the release scan of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`pileupgen translate`."""
+"""`pileupgen translate`: simulated events to data-like ones, by a trained run."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ def translate(
             "Members' configs differ in training.seed: the splits, from seed, stay the same.",
         ),
     ] = None,
-    split: Annotated[Split, typer.Option("--split", help="Which events.")] = "test",
+    split: Annotated[
+        Split, typer.Option("--split", help="Split of the events to translate.")
+    ] = "test",
     shard: Annotated[
         str | None,
         typer.Option(
@@ -52,11 +54,15 @@ def translate(
     ] = None,
     source: Annotated[
         Domain,
-        typer.Option("--source", help="What the events are: encoded and inverted as."),
+        typer.Option(
+            "--source", help="Domain of the events, as which they are encoded and inverted."
+        ),
     ] = "mc",
     target: Annotated[
         Domain,
-        typer.Option("--target", help="What they become: denoised and decoded as."),
+        typer.Option(
+            "--target", help="Domain to translate to, as which they are denoised and decoded."
+        ),
     ] = "data",
     input_store: Annotated[
         Path | None,
@@ -66,7 +72,11 @@ def translate(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="(default: <run>/translated/<source>_to_<target>.h5)"),
+        typer.Option(
+            "--output",
+            "-o",
+            help="Store to write. (default: <run>/translated/<source>_to_<target>.h5)",
+        ),
     ] = None,
     farm: Any = None,
     force: ForceOption = False,
@@ -78,8 +88,8 @@ def translate(
     on these and the model alone. Interrupted, it continues when given again.
     Without any of the options on how to translate it takes what 'pileupgen scan' recommends for the
     run, if that was run, else the config.
-    With --source and --target both data, or both mc, it is a control: nothing should change, and
-    'pileupgen validate --control' shows what does.
+    With --source and --target both data, or both mc, the translation is a control: nothing should
+    change, and 'pileupgen validate --control' shows what does.
 
     \b
     Examples:

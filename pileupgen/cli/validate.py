@@ -30,14 +30,14 @@ def validate(
     translated: Annotated[
         Path | None,
         typer.Option(
-            "--input", "-i", help="Translated store (default: the run's translated/mc_to_data.h5)."
+            "--input", "-i", help="Translated store. (default: the run's translated/mc_to_data.h5)"
         ),
     ] = None,
     truth: Annotated[
         Path | None,
         typer.Option(
             help="Store of the same interactions in the data's detector, event by event with the "
-            "mc store: a truth to judge by."
+            "mc store; the translation is compared with it, too."
         ),
     ] = None,
     control: Annotated[
@@ -60,13 +60,14 @@ def validate(
         ),
     ] = None,
 ) -> None:
-    """Compare translated events with real ones, beside the reference and the source.
+    """Compare translated events with real ones, next to the reference and the source.
 
     Reads the run's data, mc and translated stores. Compares events that no stage was trained on.
-    Reference is real against other real events, source is simulation as it is. A control is
-    translated within one domain: it should be as the reference (data) or the source (mc), and what
-    it keeps of each event is the ceiling for this release. Writes validation/report.html, one page
-    with verdict, tables and figures; metrics.json; figures.
+    The reference compares real events with other real events, the source is simulation before
+    translation. A control is translated within one domain: its numbers should be those of the
+    reference (data) or of the source (mc), and its source correlation is the largest that this
+    release allows. Writes validation/report.html, one page with verdict, tables and figures;
+    metrics.json; figures.
 
     \b
     Examples:
