@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, fields
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import pytest
 import typer
@@ -34,61 +34,50 @@ def test_every_setting_is_an_option_a_key_and_provenance(command):
     assert Settings.from_dict(Settings(timesteps=(300, 10)).provenance()).timesteps == (300, 10)
 
 
-def test_a_new_field_is_an_option_with_its_limits_and_words(monkeypatch):
+def test_a_new_field_is_an_option_with_its_limits_and_words():
     @dataclass(frozen=True)
     class More(Settings):
         kernel: Literal["a", "b"] = setting("a", "shape of the kernel")
         reach: int | None = setting(None, "cells that it reaches", option="--far", ge=1)
         ring: tuple[int, int] | None = setting(None, "rings", metavar="LO,HI", example="1,2")
 
-    monkeypatch.setattr(
-        options,
-        "_KINDS",
-        {
-            **options._KINDS,
-            "kernel": Literal["a", "b"],
-            "reach": int | None,
-            "ring": tuple[int, int] | None,
-        },
-    )
-    fields = {one.name: one for one in settings_of(More)}
-    made = {name: options._option(fields[name]) for name in ("kernel", "reach", "ring")}
     found: dict[str, object] = {}
 
-    @options.gathered("given", list(made.values()), lambda values: Kept(found, values))
-    def show(given: object = None) -> None:
+    @options.with_options_of(More, "translate")
+    def show(given: Any = None) -> None:
         """Show."""
+        found.update(given)
 
     small = typer.Typer()
     small.command()(show)
     result = CliRunner().invoke(small, ["--kernel", "b", "--far", "3", "--ring", "1,2"])
     assert result.exit_code == 0, result.output
-    assert found == {"kernel": "b", "reach": 3, "ring": "1,2"}
-    assert options._parsed(fields["ring"], "1,2") == [1, 2]
-    with pytest.raises(ConfigError, match=r"--ring takes LO,HI, not '1'. Try --ring 1,2"):
-        options._parsed(fields["ring"], "1")
+    assert found == {"kernel": "b", "reach": 3, "ring": [1, 2]}
+    error = CliRunner().invoke(small, ["--ring", "1"]).exception
+    assert isinstance(error, ConfigError)
+    assert (error.message, error.hint) == ("--ring takes LO,HI, not '1'.", "Try --ring 1,2.")
     assert CliRunner().invoke(small, ["--far", "0"]).exit_code == 2
     assert CliRunner().invoke(small, ["--kernel", "c"]).exit_code == 2
     assert "Shape of the kernel." in CliRunner().invoke(small, ["--help"]).output
 
 
-class Kept:
-    def __init__(self, found, values):
-        found.update(values)
+@pytest.mark.parametrize(("text", "value"), [("auto", "auto"), ("30", 30), ("early", None)])
+def test_t_release_is_a_number_or_auto(text, value):
+    found: dict[str, object] = {}
 
-    def __enter__(self):
-        return None
+    @options.with_settings
+    def show(given: Any = None) -> None:
+        """Show."""
+        found.update(given)
 
-    def __exit__(self, *_):
-        return None
-
-
-def test_t_release_is_a_number_or_auto():
-    (one,) = (one for one in settings_of(Settings) if one.name == "t_release")
-    assert options._parsed(one, "auto") == "auto"
-    assert options._parsed(one, "30") == 30
-    with pytest.raises(ConfigError, match="--t-release takes a whole number or 'auto'"):
-        options._parsed(one, "early")
+    small = typer.Typer()
+    small.command()(show)
+    error = CliRunner().invoke(small, ["--t-release", text]).exception
+    if value is None:
+        assert isinstance(error, ConfigError)
+        assert "--t-release takes a whole number or 'auto'" in error.message
+    else:
+        assert found == {"t_release": value}
 
 
 def test_limits_hold_for_settings_that_are_made_in_a_script():

@@ -81,9 +81,18 @@ def _numbers(text: str, kinds: tuple[Any, ...]) -> list[int]:
     return found
 
 
-def _with(
+def with_options_of(
     settings: type, verb: str, source: str = "; by default as the config says"
 ) -> Callable[[Command], Command]:
+    """Put an option for every field of a settings class in place of a command's ``given``.
+
+    Parameters
+    ----------
+    settings : type
+        A settings class, see :mod:`pileupgen.fields`.
+    verb, source : str
+        Words of the heading in the help: what the settings are of, and where the defaults are.
+    """
     known = {one.name: one for one in settings_of(settings)}
     kinds = {name: _kind(kind) for name, kind in get_type_hints(settings).items()}
     panel = f"How to {verb}{source}"
@@ -96,9 +105,9 @@ def _with(
     return gathered("given", options, given)
 
 
-with_settings = _with(Settings, "translate")
+with_settings = with_options_of(Settings, "translate")
 """Decorates a command that takes ``given``: settings of a translation that are options."""
-with_comparison = _with(ComparisonSettings, "compare")
+with_comparison = with_options_of(ComparisonSettings, "compare")
 """Decorates a command that takes ``given``: settings of a comparison that are options."""
-with_overlay = _with(OverlaySettings, "overlay", "")
+with_overlay = with_options_of(OverlaySettings, "overlay", "")
 """Decorates a command that takes ``given``: settings of an overlay that are options."""
