@@ -58,7 +58,8 @@ def test_a_new_field_is_an_option_with_its_limits_and_words():
     assert (error.message, error.hint) == ("--ring takes LO,HI, not '1'.", "Try --ring 1,2.")
     assert CliRunner().invoke(small, ["--far", "0"]).exit_code == 2
     assert CliRunner().invoke(small, ["--kernel", "c"]).exit_code == 2
-    assert "Shape of the kernel." in CliRunner().invoke(small, ["--help"]).output
+    shown = CliRunner().invoke(small, ["--help"], env={"COLUMNS": "200"}).output
+    assert "Shape of the kernel." in " ".join(shown.split())
 
 
 @pytest.mark.parametrize(("text", "value"), [("auto", "auto"), ("30", 30), ("early", None)])
