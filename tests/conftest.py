@@ -21,6 +21,7 @@ from tests.fixtures import (  # noqa: F401
     card_path,
     card_values,
     ideal_card,
+    impatient_client,
     interactions,
     mc_card,
     shared_data,

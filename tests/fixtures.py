@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from pileupgen.samples.readers import remote
 from pileupgen.simulate.interactions import Interactions
 from pileupgen.simulate.response import ResponseCard, load_response
 from tests.sample_files import random_towers, write_delphes
@@ -47,6 +49,22 @@ def card_path(tmp_path: Path, card_values: dict[str, Any]) -> Path:
     path = tmp_path / "sample.yaml"
     path.write_text(yaml.safe_dump(card_values), encoding="utf-8")
     return path
+
+
+@pytest.fixture(scope="module")
+def impatient_client() -> Iterator[None]:
+    """XRootD's client of this process gives a server up within seconds."""
+    client = pytest.importorskip("XRootD.client", reason="needs the extra 'xrootd'")
+    # The limits of the product are set once for a process, and are here replaced for a while.
+    remote._limit_waiting()
+    limits = {"ConnectionWindow": 1, "ConnectionRetry": 2, "StreamErrorWindow": 1}
+    limits["RequestTimeout"] = 10
+    before = {name: client.EnvGetInt(name) for name in limits}
+    for name, value in limits.items():
+        client.EnvPutInt(name, value)
+    yield
+    for name, value in before.items():
+        client.EnvPutInt(name, value)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -62,6 +63,8 @@ def test_a_classifier_decides_where_distances_do_not():
 
 
 def test_a_scan_keeps_its_points_and_recommends_one(tiny_run, command):
+    # Other modules measure points of the same run.
+    shutil.rmtree(tiny_run / "scan", ignore_errors=True)
     args = ("scan", "--run", tiny_run, "--events", "60", "--device", "cpu")
     out = command(*args, *GRID)
     assert out.count("(kept)") == 0

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-import importlib.util
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,9 +30,6 @@ from tests.sample_files import random_towers, write_delphes
 
 N_EVENTS = 30
 NOBODY = "root://localhost:1//eos/nobody.root"
-has_xrootd = pytest.mark.skipif(
-    importlib.util.find_spec("fsspec_xrootd") is None, reason="needs the extra 'xrootd'"
-)
 
 
 @pytest.fixture
@@ -102,13 +101,38 @@ def test_a_file_that_the_server_does_not_have_is_named(tmp_path, card_values, se
         list(card.open(card.input_files()).chunks())
 
 
-@has_xrootd
+@pytest.mark.usefixtures("impatient_client")
 def test_a_server_that_cannot_be_reached_is_named():
     file = RemoteFile(NOBODY)
     with pytest.raises(UnreadableInputError, match=r"nobody\.root.*localhost:1"):
         file.stat()
     with pytest.raises(UnreadableInputError):
         file.exists()
+
+
+LIMITS = """
+from XRootD import client
+from pileupgen.samples.readers.remote import RemoteFile
+
+# Who has used the client before, as in a notebook, has had its environment read.
+assert client.EnvGetInt("StreamErrorWindow") == 1800
+client.EnvPutInt("StreamTimeout", 30)
+assert RemoteFile("root://localhost:1//a").fault("") is not None
+names = ("ConnectionWindow", "StreamTimeout", "StreamErrorWindow")
+print([client.EnvGetInt(name) for name in names])
+"""
+
+
+def test_waiting_is_limited_unless_somebody_has_set_it():
+    pytest.importorskip("XRootD.client", reason="needs the extra 'xrootd'")
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITS],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "XRD_CONNECTIONWINDOW": "1"},
+    )
+    assert done.stdout == "[1, 30, 60]\n"
 
 
 def test_without_the_extra_it_is_said_what_to_install(monkeypatch):
@@ -122,7 +146,7 @@ def test_without_the_extra_it_is_said_what_to_install(monkeypatch):
         RemoteFile("s3://bucket/a.root").stat()
 
 
-@has_xrootd
+@pytest.mark.usefixtures("impatient_client")
 def test_skip_bad_goes_on_after_a_server_that_is_down(
     tmp_path, card_values, server, monkeypatch, capsys
 ):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -45,14 +44,15 @@ _UNREACHABLE = (
 _OBJECT = re.compile(r"^.*request: |<[^<>]* object at 0x[0-9a-f]+>")
 """Words of fsspec-xrootd before those of the client."""
 _LIMITS = {
-    "XRD_CONNECTIONWINDOW": "15",
-    "XRD_CONNECTIONRETRY": "2",
-    "XRD_REQUESTTIMEOUT": "60",
-    "XRD_STREAMTIMEOUT": "60",
-    "XRD_STREAMERRORWINDOW": "60",
+    "ConnectionWindow": 15,
+    "ConnectionRetry": 2,
+    "RequestTimeout": 60,
+    "StreamTimeout": 60,
+    "StreamErrorWindow": 60,
 }
-"""Seconds and tries of XRootD's client unless the environment says otherwise; its own defaults
-wait for minutes, and take a server that was lost for lost half an hour."""
+"""Seconds and tries of XRootD's client where neither the environment (``XRD_CONNECTIONWINDOW`` …)
+nor the process says otherwise; its own defaults wait for minutes, and take a server that was lost
+for lost half an hour."""
 _OPTIONS: dict[str, dict[str, Any]] = {
     # A listing that is kept makes files that came later unfindable; other sources than the first
     # are looked for without their port, and what the first one said is lost.
@@ -295,12 +295,21 @@ def _file_system(url: str) -> tuple[Any, str]:
             "Write root://; where the server wants TLS, XRootD's client takes it.",
         )
     if protocol == _XROOTD:
-        for name, value in _LIMITS.items():
-            os.environ.setdefault(name, value)
+        _limit_waiting()
         # XRootD's client looks at every object of the process when that ends, torch's among them.
         warnings.filterwarnings("ignore", module=r"XRootD\.client\.finalize")
     system, path = fsspec.url_to_fs(url, **_OPTIONS.get(protocol, {}))
     return system, path
+
+
+@cache
+def _limit_waiting() -> None:
+    """Set the client's limits, once: it may have read its environment before it was asked here."""
+    from XRootD import client
+
+    for name, value in _LIMITS.items():
+        if str(client.EnvGetInt(name)) == client.EnvGetDefault(name):
+            client.EnvPutInt(name, value)
 
 
 def _closing_quietly(opened: IO[bytes]) -> IO[bytes]:
