@@ -118,6 +118,10 @@ def test_it_is_told_in_words_and_as_a_table(ladder, toy):
     with_ladder = comparison.model_copy(update={"ladder": ladder})
     again = Comparison.model_validate_json(with_ladder.to_json())
     text = " ".join(sentences(again))
+    rung = again.ladder["transport"]
+    gain = f"{-rung.w1_rise.value.value:+.3f}".replace("-", "−")
+    assert rung.w1_rise.value.value > 0
+    assert f"W1/σ {gain} ({rung.w1_rise.sigma:.1f} σ)" in text
     assert "What the diffusion adds to calibration and a linear map of correlations" in text
     assert "Without a clear effect here: w = 0." in text
     assert "Nearer to the target" not in text
