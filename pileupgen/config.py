@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from pileupgen.compare.settings import ComparisonSettings
 from pileupgen.diffusion.settings import Settings as TranslateSettings
 from pileupgen.errors import ConfigError
-from pileupgen.faults import parse_model
+from pileupgen.faults import StrictModel, parse_model
 
 FEATURES = "features"
 """Geometry of feature tables."""
@@ -30,20 +30,14 @@ FEATURE_DEFAULTS: dict[str, Any] = {
 """Settings that a table of features takes where the config says nothing."""
 
 
-class Section(BaseModel):
-    """A part of the config: immutable, unknown keys refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class SampleConfig(Section):
+class SampleConfig(StrictModel):
     """Which data cards make up the two domains."""
 
     mc: str = Field("demo_mc", description="card of the source domain: a name or a path")
     data: str = Field("demo_data", description="card of the target domain: a name or a path")
 
 
-class PreprocessConfig(Section):
+class PreprocessConfig(StrictModel):
     """Towers to images."""
 
     geometry: str | dict[str, Any] = Field(
@@ -76,7 +70,7 @@ class PreprocessConfig(Section):
         return self
 
 
-class CalibrationConfig(Section):
+class CalibrationConfig(StrictModel):
     """Cells to what the networks see and back, by statistics of the training split."""
 
     space: Literal["gaussianised", "signed_log"] = Field(
@@ -95,7 +89,7 @@ class CalibrationConfig(Section):
     )
 
 
-class AutoencoderConfig(Section):
+class AutoencoderConfig(StrictModel):
     """Images to latents; the patch holds for either codec, the rest for the learned one."""
 
     patch: tuple[int, int] = Field(
@@ -114,7 +108,7 @@ class AutoencoderConfig(Section):
     steps: int = Field(300, ge=0, description="training steps; 0 trains none")
 
 
-class DenoiserConfig(Section):
+class DenoiserConfig(StrictModel):
     """The latent denoiser."""
 
     kind: Literal["residual", "transformer", "local"] = Field(
@@ -155,7 +149,7 @@ class DenoiserConfig(Section):
         return self
 
 
-class RatioConfig(Section):
+class RatioConfig(StrictModel):
     """The time-dependent density-ratio classifier."""
 
     width: int = Field(48, ge=4, description="channels of a block")
@@ -163,7 +157,7 @@ class RatioConfig(Section):
     steps: int = Field(600, ge=0, description="training steps")
 
 
-class ScheduleConfig(Section):
+class ScheduleConfig(StrictModel):
     """The noise schedule."""
 
     num_train_timesteps: int = Field(1000, ge=10, description="T; timesteps run from 0 to T − 1")
@@ -176,7 +170,7 @@ class ScheduleConfig(Section):
     )
 
 
-class TrainingConfig(Section):
+class TrainingConfig(StrictModel):
     """The loop that all three networks share."""
 
     seed: int | None = Field(
@@ -235,7 +229,7 @@ class TrainingConfig(Section):
     eta_mirror: bool = Field(True, description="mirror in η where grid and detector allow it")
 
 
-class Config(Section):
+class Config(StrictModel):
     """All settings of a run."""
 
     name: str = Field(
@@ -262,9 +256,7 @@ class Config(Section):
     translate: TranslateSettings = TranslateSettings()
     validate_: ComparisonSettings = Field(ComparisonSettings(), alias="validate")
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True
-    )
+    model_config = ConfigDict(populate_by_name=True)
 
     @model_validator(mode="before")
     @classmethod

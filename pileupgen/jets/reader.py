@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from pileupgen.calo.geometry import Grid
 from pileupgen.calo.towers import Towers
 from pileupgen.errors import CardError, UnreadableInputError
+from pileupgen.faults import StrictModel
 from pileupgen.jets.jetnet_file import JETS, PARTICLES
 from pileupgen.jets.variables import JetArrays, jet_variables, unit_of
 from pileupgen.samples.readers.base import Format, MuSource
@@ -25,10 +26,8 @@ _FLOATS_PER_PARTICLE = 60
 """Room that the variables of a jet take while they are computed, per particle and particle."""
 
 
-class JetNetOptions(BaseModel):
+class JetNetOptions(StrictModel):
     """Options of a card for JetNet's files."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     features: tuple[str, ...] = Field(
         DEFAULT_VARIABLES, min_length=1, description="variables; or etarel_1, phirel_1, ptrel_1, …"

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from pileupgen.faults import parse_model
+from pileupgen.faults import StrictModel, parse_model
 from pileupgen.run import fingerprint, versions
 from pileupgen.simulate.spec import MONASH
 
@@ -16,14 +16,12 @@ JET_VERSION = 1
 """Counts changes of the code that change the jets of one and the same spec."""
 
 
-class JetSpec(BaseModel):
+class JetSpec(StrictModel):
     """Large-R jets of boosted top quarks or W bosons, as JetNet has them (2106.11535).
 
     Hard processes at leading order (g g, q q̄ → t t̄; q q̄ → W⁺W⁻), each parton's p_T within a window,
     hadronic W decays, parton shower, underlying event and hadronisation by Pythia 8.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     process: Literal["top", "w"]
     generator: Literal["pythia8"] = "pythia8"

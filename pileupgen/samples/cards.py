@@ -13,18 +13,11 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, Field, PrivateAttr, field_validator, model_validator
 
 from pileupgen.calo.geometry import PRESETS, Grid
 from pileupgen.errors import CardError, ConfigError, MissingInputError, did_you_mean
-from pileupgen.faults import parse_model
+from pileupgen.faults import StrictModel, parse_model
 from pileupgen.samples.readers import FORMATS, InputFile, MuSource, Reader
 from pileupgen.samples.readers.base import WeightSource
 from pileupgen.samples.readers.remote import RemoteFile, is_pattern, is_url, match_url
@@ -36,13 +29,7 @@ _WILD = re.compile(r"[*?\[]")
 M = TypeVar("M", bound=BaseModel)
 
 
-class CardPart(BaseModel):
-    """A part of a card: immutable, unknown keys refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Detector(CardPart):
+class Detector(StrictModel):
     """The detector that recorded the sample, and what may be done with its images."""
 
     text: str = Field(min_length=1, description="in words")
@@ -60,7 +47,7 @@ class Detector(CardPart):
         return name
 
 
-class Units(CardPart):
+class Units(StrictModel):
     """Units of the files; pileupgen's own are GeV and rad."""
 
     energy: Literal["GeV", "MeV", "TeV"] | None = Field(
@@ -68,7 +55,7 @@ class Units(CardPart):
     )
 
 
-class DataCard(CardPart):
+class DataCard(StrictModel):
     """What a sample is, where it lies, and how to read it.
 
     Parameters are the card's headings. Exactly one of ``files`` and ``generate`` is given.

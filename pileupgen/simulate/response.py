@@ -14,10 +14,10 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pileupgen.errors import CardError, did_you_mean
-from pileupgen.faults import parse_model
+from pileupgen.faults import StrictModel, parse_model
 from pileupgen.run import fingerprint
 
 LAYERS = ("em", "had")
@@ -30,13 +30,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Layer = Literal["em", "had"]
 
 
-class ResponsePart(BaseModel):
-    """A part of the card: immutable, unknown keys refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Field3D(ResponsePart):
+class Field3D(StrictModel):
     """The solenoid: a cylinder of uniform field along the beam, with the calorimeter around it."""
 
     bz: float = Field(description="T")
@@ -44,14 +38,14 @@ class Field3D(ResponsePart):
     half_length: float = Field(gt=0, description="m")
 
 
-class BeamSpot(ResponsePart):
+class BeamSpot(StrictModel):
     """Distribution of interactions along the beam."""
 
     sigma_z: float = Field(default=0.0, ge=0, description="m, Gaussian")
     max_z: float = Field(default=0.25, gt=0, description="m, beyond which there is none")
 
 
-class TowerBlock(ResponsePart):
+class TowerBlock(StrictModel):
     """Rings of equal towers in an interval of |η|; mirrored to negative η."""
 
     eta: tuple[float, float] = Field(description="from, to, in |η|")
@@ -66,7 +60,7 @@ class TowerBlock(ResponsePart):
         return self
 
 
-class ResolutionTerm(ResponsePart):
+class ResolutionTerm(StrictModel):
     """σ(E)² = (c E)² + s² E + n² up to an |η|; constant, stochastic and noise term."""
 
     abs_eta_max: float = Field(gt=0)
@@ -75,7 +69,7 @@ class ResolutionTerm(ResponsePart):
     n: float = Field(default=0.0, ge=0, description="noise term, GeV")
 
 
-class ElectronicNoise(ResponsePart):
+class ElectronicNoise(StrictModel):
     """Gaussian noise on every cell, hit or not, before zero suppression."""
 
     sigma: float = Field(default=0.0, ge=0, description="GeV, each cell for itself")
@@ -85,7 +79,7 @@ class ElectronicNoise(ResponsePart):
     n_sectors: int = Field(default=18, ge=1, description="φ sectors of the common noise")
 
 
-class Leakage(ResponsePart):
+class Leakage(StrictModel):
     """A part of each cell's energy goes to the cells it shares a side with, in equal parts."""
 
     fraction: Fraction = Field(default=0.0, description="mean part that leaves the cell")
@@ -94,7 +88,7 @@ class Leakage(ResponsePart):
     )
 
 
-class LayerResponse(ResponsePart):
+class LayerResponse(StrictModel):
     """One layer: resolution, zero suppression, noise, leakage."""
 
     resolution: tuple[ResolutionTerm, ...] = Field(description="ascending in |η|; beyond: none")
@@ -113,7 +107,7 @@ class LayerResponse(ResponsePart):
         return terms
 
 
-class Region(ResponsePart):
+class Region(StrictModel):
     """Cells whose centre lies in a window; a φ window may pass through ±180°."""
 
     eta: tuple[float, float]
@@ -134,7 +128,7 @@ class HotRegion(Region):
     energy: float = Field(gt=0, description="GeV, mean of an exponential")
 
 
-class ResponseCard(ResponsePart):
+class ResponseCard(StrictModel):
     """A calorimeter."""
 
     description: str = ""

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from pileupgen.errors import did_you_mean
-from pileupgen.faults import parse_model
+from pileupgen.faults import StrictModel, parse_model
 from pileupgen.run import fingerprint, versions
 from pileupgen.samples.mu_profile import read_mu_profile
 from pileupgen.simulate.generators import (
@@ -30,15 +30,13 @@ SAMPLE_VERSION = 1
 """Counts changes of the code that change the events of one and the same spec."""
 
 
-class SampleSpec(BaseModel):
+class SampleSpec(StrictModel):
     """A sample of pileup events in a calorimeter: generator, pileup, detector, seed.
 
     Samples that differ in ``response`` alone hold the same interactions event by event, seen by
     two detectors with electronic and shower fluctuations of their own. For independent samples
     give different seeds.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     generator: str = Field(
         default="pythia8", description="pythia8, or a model of chromo: sibyll, epos, …"

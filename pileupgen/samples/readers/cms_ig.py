@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from pileupgen.calo.towers import Towers
 from pileupgen.errors import (
@@ -21,6 +21,7 @@ from pileupgen.errors import (
     UnreadableInputError,
     did_you_mean,
 )
+from pileupgen.faults import StrictModel
 from pileupgen.samples.readers.base import Format, MuSource
 from pileupgen.samples.readers.file_kind import unreadable
 from pileupgen.samples.readers.files import (
@@ -41,10 +42,8 @@ _TOKEN = re.compile(
 _NUMBERS = {"nan": "NaN", "-nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 
 
-class CmsIgOptions(BaseModel):
+class CmsIgOptions(StrictModel):
     """Options of a card for an event display; the defaults are the CMS Open Data's own names."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     collection: str = "CaloTowers_V2"
     layers: dict[str, str] = Field(

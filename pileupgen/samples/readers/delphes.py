@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from pileupgen.calo.towers import Towers
 from pileupgen.errors import UnreadableInputError
+from pileupgen.faults import StrictModel
 from pileupgen.samples.readers.base import Format, MuSource
 from pileupgen.samples.readers.columns import (
     counts_of,
@@ -36,10 +37,8 @@ from pileupgen.samples.readers.root import RootTree
 _log = logging.getLogger("pileupgen")
 
 
-class DelphesOptions(BaseModel):
+class DelphesOptions(StrictModel):
     """Options of a card for a Delphes file; the defaults are Delphes' own names."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     tree: str = "Delphes"
     towers: str = Field("Tower", description="the branch that holds the towers")

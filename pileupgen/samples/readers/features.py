@@ -10,11 +10,12 @@ from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from pileupgen.calo.geometry import Grid
 from pileupgen.calo.towers import Towers
 from pileupgen.errors import CardError, MissingFieldError, PileupgenError, UnreadableInputError
+from pileupgen.faults import StrictModel
 from pileupgen.samples.readers.base import MAX_CHUNK_EVENTS, Format, MuSource
 from pileupgen.samples.readers.feature_files import ColumnPlace, FeatureFile, open_feature_file
 from pileupgen.samples.readers.files import EventNumbers, FileReader, require_finite_weights
@@ -25,10 +26,8 @@ _CELL = (0.0, 1.0, 0.0, 1.0)
 """The only cell of :meth:`Grid.of_features`: η from 0 to 1, φ from 0 to 1."""
 
 
-class Feature(BaseModel):
+class Feature(StrictModel):
     """Column of a feature in the files, and its unit."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     column: str = Field(
         min_length=1, description="dataset, column or branch; [i], [i, j], [name] picks of an array"
@@ -46,10 +45,8 @@ def _long_form(value: Any) -> Any:
     return {"column": value} if isinstance(value, str) else value
 
 
-class FeatureOptions(BaseModel):
+class FeatureOptions(StrictModel):
     """Options of a card for a feature table."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     features: dict[str, Annotated[Feature, BeforeValidator(_long_form)]] = Field(
         min_length=1, description="feature: its column, or its column and unit"

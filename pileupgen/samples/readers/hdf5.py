@@ -8,7 +8,7 @@ from typing import Any, Literal
 import h5py
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pileupgen.calo.geometry import PRESETS, TWO_PI, Grid
 from pileupgen.calo.imaging import images_to_towers
@@ -20,6 +20,7 @@ from pileupgen.errors import (
     UnreadableInputError,
     did_you_mean,
 )
+from pileupgen.faults import StrictModel
 from pileupgen.samples.readers.base import Format, MuSource
 from pileupgen.samples.readers.file_kind import reading, unreadable
 from pileupgen.samples.readers.files import (
@@ -31,10 +32,8 @@ from pileupgen.samples.readers.files import (
 from pileupgen.samples.readers.remote import InputFile, RemoteFile, for_library
 
 
-class Hdf5Options(BaseModel):
+class Hdf5Options(StrictModel):
     """Options of a card for an array of images."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     dataset: str = Field(min_length=1, description="the array, with its group")
     axes: Literal["eta_phi", "phi_eta"] = Field("eta_phi", description="what H and W are")
@@ -58,10 +57,8 @@ class Hdf5Options(BaseModel):
         return self
 
 
-class CaloChallengeOptions(BaseModel):
+class CaloChallengeOptions(StrictModel):
     """Options of a card for CaloChallenge showers (2410.21611); the defaults are data set 2."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     dataset: str = "showers"
     n_layers: int = Field(45, ge=1)

@@ -7,9 +7,10 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from pileupgen.calo.towers import Towers
+from pileupgen.faults import StrictModel
 from pileupgen.samples.readers.base import Format, MuSource
 from pileupgen.samples.readers.columns import (
     event_names,
@@ -31,10 +32,8 @@ from pileupgen.samples.readers.remote import InputFile
 from pileupgen.samples.readers.root import RootTree
 
 
-class TreeOptions(BaseModel):
+class TreeOptions(StrictModel):
     """Names of the branches; each holds one number a cell."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     tree: str = Field(min_length=1, description="the tree, with its folder where it is in one")
     eta: str = Field(description="branch with the cells' η")

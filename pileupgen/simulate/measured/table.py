@@ -14,10 +14,10 @@ from typing import Annotated, Literal
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from pileupgen.errors import CardError, MissingInputError, UnreadableInputError
-from pileupgen.faults import parse_model
+from pileupgen.faults import StrictModel, parse_model
 from pileupgen.simulate.interactions import ETA_MAX
 from pileupgen.simulate.measured.numbers import Rows, read_csv, read_yoda
 
@@ -48,13 +48,7 @@ Eta = Annotated[float, Field(ge=0, le=ETA_MAX)]
 Momentum = Annotated[float, Field(ge=0, description="GeV")]
 
 
-class Part(BaseModel):
-    """A part of the head: immutable, unknown keys refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class EventSelection(Part):
+class EventSelection(StrictModel):
     """Events that count: those with enough charged particles in a window of |η|.
 
     Particles with cτ > 10 mm are stable; charged ones are those with electric charge, muons too.
@@ -66,7 +60,7 @@ class EventSelection(Part):
     both_sides: bool = Field(default=False, description="so many on either side of η = 0")
 
 
-class ParticleSelection(Part):
+class ParticleSelection(StrictModel):
     """Particles that are summed over, in events that count."""
 
     pt_min: Momentum = 0.0
@@ -75,7 +69,7 @@ class ParticleSelection(Part):
     without: tuple[int, ...] = Field(default=(), description="|PDG codes| that are left out")
 
 
-class TableHead(Part):
+class TableHead(StrictModel):
     """What a table holds.
 
     Quantities, each a mean over the events that count:
