@@ -92,10 +92,6 @@ def compare(
         Where samples are compared; the numbers do not depend on it.
     advance : callable
         Called with 1 after each of :func:`n_steps` steps.
-
-    Returns
-    -------
-    Comparison
     """
     executor = executor or Serial()
     target = samples.target

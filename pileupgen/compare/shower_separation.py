@@ -50,10 +50,6 @@ def shower_separations(
     batches : mapping
         By ``"target"`` and row, functions that give each sample's showers again, in the order of
         its weights: the edges of the voxel spectrum depend on the target's largest voxel.
-
-    Returns
-    -------
-    tuple of ShowerSeparation
     """
     observables = ShowerSet(samples.target.grid)
     found = []

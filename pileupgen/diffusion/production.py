@@ -160,10 +160,6 @@ def produce(
     executor : Executor, optional
         Where blocks are translated, each a task; the store does not depend on it.
 
-    Returns
-    -------
-    WeightSummary
-
     Raises
     ------
     OutputError

@@ -77,8 +77,6 @@ def find_jets(
         Their grid.
     rho : float64 array, shape (N,)
         Each event's density in GeV per unit area.
-    advance : callable
-        Called with the number of events just done.
 
     Raises
     ------

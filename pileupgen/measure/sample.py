@@ -137,8 +137,6 @@ def measure_sample(
         Their grid.
     where : str
         What to call the sample in messages; ``label`` if empty.
-    advance : callable
-        Called with the number of events just measured.
 
     Raises
     ------
@@ -179,8 +177,6 @@ def measure_store(
         In place of the events' own.
     executor : Executor, optional
         Where it is done; the result does not depend on it.
-    advance : callable
-        Called with the number of events just measured.
 
     Raises
     ------

@@ -68,8 +68,6 @@ def export_root(
         Which of them.
     path : Path
         The file to write; takes its name when it is whole.
-    advance : callable
-        Told of the events done.
     container : str
         ``ttree``, or ``rntuple``, in which ``Tower.Eta`` is called ``Tower_Eta``.
 

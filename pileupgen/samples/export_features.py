@@ -52,8 +52,6 @@ def export_root_features(
         Which of them.
     path : Path
         The file to write; takes its name when it is whole.
-    advance : callable
-        Told of the events done.
     container : str
         ``ttree`` or ``rntuple``.
 

@@ -112,12 +112,6 @@ def ingest(
         Leave out what cannot be read of a file, say so in the provenance, and go on.
     allow : collection of str
         Names of checks whose findings are no errors.
-    advance : callable
-        Told of the events done.
-
-    Returns
-    -------
-    IngestSummary
 
     Raises
     ------

@@ -78,10 +78,6 @@ def mu_weights(
     source_weight, target_weight : float64 arrays, shapes (N,) and (M,), optional
         Weights ≥ 0 that the events have already; the profiles are those under them.
 
-    Returns
-    -------
-    MuWeights
-
     Raises
     ------
     StoreError
@@ -141,10 +137,6 @@ def match_mu(path: Path, target: Path, mode: Mode, seed: int) -> MatchSummary:
         the weight that it had. Events of which μ is not known get weight 0, or are left out.
     seed : int
         Seed of the choice of events.
-
-    Returns
-    -------
-    MatchSummary
 
     Raises
     ------

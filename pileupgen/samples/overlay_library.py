@@ -58,8 +58,6 @@ def export_overlay(
         The library to write; takes its name when it is whole, its counters at zero.
     seed : int
         Seed of the order in which events are dealt.
-    advance : callable
-        Told of the events done.
 
     Raises
     ------

@@ -42,8 +42,6 @@ def make_pool(
         An existing, empty folder.
     workers : int
         Processes at a time; the pool does not depend on it.
-    advance : callable
-        Called with the number of interactions just made.
 
     Raises
     ------

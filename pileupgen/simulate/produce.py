@@ -117,10 +117,6 @@ def make_sample(
     container : str
         ``ttree`` or ``rntuple``.
 
-    Returns
-    -------
-    SampleSummary
-
     Raises
     ------
     CardError

@@ -93,10 +93,6 @@ def train_stage(
     advance : callable
         Told the steps done and the losses.
 
-    Returns
-    -------
-    StageResult
-
     Raises
     ------
     TrainingError

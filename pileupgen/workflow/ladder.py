@@ -95,8 +95,6 @@ def climb(
         Seed of the events' random numbers and of the comparison.
     n_bootstrap, n_seeds : int
         As :func:`compare_variants` takes them.
-    advance : callable
-        Called with the number of events just translated, of :func:`n_translated`.
     """
     variants = [Variant("source", "source", samples.source)]
     weight = samples.source.weight

@@ -157,10 +157,6 @@ def write_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
     name : str
         File name without suffix.
 
-    Returns
-    -------
-    list of Path
-
     Raises
     ------
     OutputError

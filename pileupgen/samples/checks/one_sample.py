@@ -27,10 +27,6 @@ def check_sample(
         What it was drawn on.
     where : str
         What the sample is called in messages; its card's name if not given.
-
-    Returns
-    -------
-    list of Finding
     """
     if summary.census is None:
         return []

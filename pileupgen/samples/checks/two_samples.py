@@ -37,10 +37,6 @@ def check_pair(mc: IngestSummary, data: IngestSummary, grid: Grid) -> list[Findi
         Summaries of the two domains.
     grid : Grid
         What both were drawn on.
-
-    Returns
-    -------
-    list of Finding
     """
     if mc.census is None or data.census is None:
         return []
@@ -78,10 +74,6 @@ def check_profiles(
         Summaries of the two domains.
     mc_mu, data_mu : float arrays, shapes (N,) and (M,)
         μ of their events; NaN where unknown.
-
-    Returns
-    -------
-    list of Finding
     """
     known = [mu[np.isfinite(mu)] for mu in (mc_mu, data_mu)]
     if not (len(known[0]) and len(known[1])):

@@ -27,34 +27,25 @@ SIGNIFICANT = 0.01
 
 @dataclass(frozen=True)
 class TableCheck:
-    """One table, measured and generated.
-
-    Attributes
-    ----------
-    head : TableHead
-        What was measured.
-    n_generated, n_selected : int
-        Events made, and those that passed the measurement's selection.
-    low, high, window, measured, down, up : float64 arrays
-        As in ``MeasuredTable``; ``down`` and ``up`` are total errors.
-    generated, error : float64 arrays, shape (n,)
-        Prediction and its statistical error.
-    chi2 : float
-        See :func:`judge`.
-    """
+    """One table, measured and generated."""
 
     head: TableHead
+    """What was measured."""
     n_generated: int
     n_selected: int
+    """Events made, and those that passed the measurement's selection."""
     low: Floats
     high: Floats
     window: Floats
     measured: Floats
     down: Floats
     up: Floats
+    """As in ``MeasuredTable``; ``down`` and ``up`` are total errors."""
     generated: Floats
     error: Floats
+    """Prediction and its statistical error. Shape (n,)."""
     chi2: float
+    """See :func:`judge`."""
 
     @property
     def n_bins(self) -> int:
@@ -128,31 +119,20 @@ class TableCheck:
 
 @dataclass(frozen=True)
 class GeneratorCheck:
-    """A generator against the tables of one energy.
-
-    Attributes
-    ----------
-    generator, process : str
-    tune : int or None
-    sqrt_s : float
-        GeV.
-    n_events, seed : int
-        Interactions made, and from which seed.
-    version : str
-        Of the generator's package.
-    fingerprint : str
-        Of all that the result depends on.
-    tables : tuple of TableCheck
-    """
+    """A generator against the tables of one energy."""
 
     generator: str
     process: str
     tune: int | None
     sqrt_s: float
+    """GeV."""
     n_events: int
     seed: int
+    """Interactions made, and from which seed."""
     version: str
+    """Of the generator's package."""
     fingerprint: str
+    """Of all that the result depends on."""
     tables: tuple[TableCheck, ...]
 
     @property
@@ -246,8 +226,6 @@ def check_generator(
         An existing, empty folder.
     workers : int
         Processes at a time; the result does not depend on it.
-    advance : callable
-        Called with the number of interactions just made.
 
     Raises
     ------

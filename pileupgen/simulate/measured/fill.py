@@ -17,22 +17,15 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Sums:
-    """Sums over the events that count, from which a mean and its covariance follow.
-
-    Attributes
-    ----------
-    n_generated, n_selected : int
-        Events made, and those that count.
-    first : float64 array, shape (n,)
-        Sum of the table's quantities over the events that count.
-    second : float64 array, shape (n, n)
-        Sum of their products.
-    """
+    """Sums over the events that count, from which a mean and its covariance follow."""
 
     n_generated: int
     n_selected: int
+    """Events made, and those that count."""
     first: Floats
+    """Sum of the table's quantities over the events that count. Shape (n,)."""
     second: Floats
+    """Sum of their products. Shape (n, n)."""
 
     def __add__(self, other: Sums) -> Sums:
         return Sums(
@@ -102,10 +95,6 @@ def fill(table: MeasuredTable, particles: Particles) -> Sums:
         What to predict.
     particles : Particles
         Of any number of interactions.
-
-    Returns
-    -------
-    Sums
     """
     counts = _events(table.head.events, particles)
     chosen = _particles(table.head.particles, particles) & counts[particles.event]

@@ -124,32 +124,23 @@ class TableHead(StrictModel):
 
 @dataclass(frozen=True)
 class MeasuredTable:
-    """Published numbers with errors.
-
-    Attributes
-    ----------
-    head : TableHead
-        What they are.
-    low, high : float64 arrays, shape (n,)
-        Bin edges: η or |η|, GeV of p_T or ΣE_T, or a number of particles.
-    window : float64 array, shape (n, 2)
-        Window of |η| of each row; a row's own bin where the quantity has no window.
-    value : float64 array, shape (n,)
-        Measured, in ``head.unit``.
-    down, up : float64 arrays, shape (n,)
-        Errors of each bin by itself.
-    correlated : float64 array, shape (n_sources, n)
-        Errors that all bins share, signed, one row a source; no row where none were published.
-    """
+    """Published numbers with errors."""
 
     head: TableHead
+    """What they are."""
     low: NDArray[np.float64]
     high: NDArray[np.float64]
+    """Bin edges: η or |η|, GeV of p_T or ΣE_T, or a number of particles. Shape (n,)."""
     window: NDArray[np.float64]
+    """Window of |η| of each row; a row's own bin where the quantity has no window. Shape (n, 2)."""
     value: NDArray[np.float64]
+    """Measured, in ``head.unit``. Shape (n,)."""
     down: NDArray[np.float64]
     up: NDArray[np.float64]
+    """Errors of each bin by itself. Shape (n,)."""
     correlated: NDArray[np.float64]
+    """Errors that all bins share, signed, one row a source; no row where none were published. Shape
+    (n_sources, n)."""
 
     def __len__(self) -> int:
         return len(self.value)
