@@ -30,6 +30,8 @@ class Towers:
     """Event weights, of either sign; None where all events count alike. Shape (N,)."""
     left_out: Mapping[str, float] = field(default_factory=dict)
     """Σ|E| in GeV of cells that the card leaves out, by what they are called in the file."""
+    collections: Mapping[str, float] = field(default_factory=dict)
+    """ΣE in GeV by collection of the file, where the card joins several."""
 
     @property
     def n_events(self) -> int:

@@ -104,7 +104,7 @@ class JetNetReader(FileReader[H5File]):
         return lambda begin, end: np.asarray(file.read(data, begin, end)).reshape(end - begin)
 
     def _event_names(self, file: H5File) -> list[str]:
-        return file.event_datasets()
+        return file.event_columns()
 
     def _read(
         self, file: H5File, pieces: Sequence[tuple[int, int]], first_id: int

@@ -19,10 +19,9 @@ from pileupgen.calo.geometry import PRESETS, Grid
 from pileupgen.errors import CardError, ConfigError, MissingInputError, did_you_mean
 from pileupgen.faults import StrictModel, parse_model
 from pileupgen.samples.readers import FORMATS, InputFile, MuSource, Reader
-from pileupgen.samples.readers.base import WeightSource
+from pileupgen.samples.readers.base import GEV, WeightSource
 from pileupgen.samples.readers.remote import RemoteFile, is_pattern, is_url, match_url
 
-_GEV = {"GeV": 1.0, "MeV": 1e-3, "TeV": 1e3}
 _VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?::-(?P<default>[^}]*))?\}")
 _WILD = re.compile(r"[*?\[]")
 
@@ -195,11 +194,36 @@ class DataCard(StrictModel):
         grid: Grid = kind.options(**self.options).grid  # type: ignore[attr-defined]
         return grid
 
+    def position_files(self) -> list[Path]:
+        """Find other files that the options name for the cells' positions.
+
+        Raises
+        ------
+        MissingInputError
+            If one is missing.
+        """
+        options = self._options()
+        paths = [Path(name) for name in getattr(options, "position_files", tuple)()]
+        for path in paths:
+            if not path.is_file():
+                raise MissingInputError(
+                    f"No file {path} with the cells' positions (card '{self.name}').",
+                    f"Correct positions.file in {self._path}.",
+                )
+        return paths
+
+    def _options(self) -> BaseModel:
+        def resolve(name: str) -> str:
+            return str(self._path.parent / Path(_expand(name, self._path)).expanduser())
+
+        kind = FORMATS[self.format].options
+        return kind.model_validate(self.options, context={"resolve": resolve})
+
     def open(self, files: Sequence[InputFile]) -> Reader:
         """Reader of the card's format for the given files; nothing is opened yet."""
         kind = FORMATS[self.format]
         mu = MuSource.parse(kind.mu if self.mu is None else self.mu)
-        reader: Reader = kind.open(files, kind.options(**self.options), mu, _GEV[self.unit])
+        reader: Reader = kind.open(files, self._options(), mu, GEV[self.unit])
         reader.weigh_by(WeightSource.parse(self.weight, kind.weights))
         return reader
 

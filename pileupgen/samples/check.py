@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,6 +37,8 @@ class CardCheck:
     """Towers of these events, and how many of them are in several cells of the grid."""
     energy_outside: float
     """Fraction of their energy outside the grid's acceptance."""
+    collections: Mapping[str, float] = field(default_factory=dict)
+    """ΣE in GeV of each collection in these events, where the card joins several."""
 
     @property
     def sum_et(self) -> NDArray[np.float64]:
@@ -77,6 +79,7 @@ def check_card(
     imager = Imager(grid)
     images: list[NDArray[np.float32]] = []
     outside, mu = np.zeros(grid.n_layers), []
+    sums: dict[str, float] = {}
     for index, path in enumerate(files):
         wanted = n_events if index == 0 else 1
         n_found = 0
@@ -87,6 +90,8 @@ def check_card(
                 images.append(drawn)
                 mu.append(towers.mu)
                 outside += lost.sum(axis=0)
+                for name, size in towers.collections.items():
+                    sums[name] = sums.get(name, 0.0) + size
                 n_towers, n_shared = imager.n_towers, imager.n_shared
         if n_found == 0:
             raise UnreadableInputError(f"{path} holds no events.", "Its tree is empty.")
@@ -101,6 +106,7 @@ def check_card(
         n_towers=n_towers,
         n_shared=n_shared,
         energy_outside=float(outside.sum()) / total if total else 0.0,
+        collections=sums,
     )
 
 

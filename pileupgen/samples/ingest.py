@@ -35,6 +35,8 @@ _log = logging.getLogger("pileupgen")
 def describe_inputs(card: DataCard, files: Sequence[InputFile]) -> list[dict[str, Any]]:
     """Name, size and SHA-256 of the files, verified against the card's checksums.
 
+    Files that hold the cells' positions are among them.
+
     Files on a server are hashed only where the card has a checksum: it would read them twice.
 
     Raises
@@ -42,6 +44,7 @@ def describe_inputs(card: DataCard, files: Sequence[InputFile]) -> list[dict[str
     CardError
         If a checksum does not fit its file, or is for a file that the card does not name.
     """
+    files = [*files, *card.position_files()]
     names = [path.name for path in files]
     for name in card.checksum:
         if name not in names:

@@ -81,7 +81,8 @@ class Source:
         """Collect what changes if an input changes."""
         if self.generated:
             return [self.generated]
-        return [[str(path.name), *_size_and_time(path)] for path in self.files]
+        paths = [*self.files, *self.card.position_files()]
+        return [[str(path.name), *_size_and_time(path)] for path in paths]
 
     def inputs(self) -> list[dict[str, Any]]:
         """Names, sizes and hashes for the provenance."""

@@ -20,7 +20,12 @@ from pileupgen.errors import (
     UnreadableInputError,
 )
 from pileupgen.samples.readers import MuSource
-from pileupgen.samples.readers.hdf5 import CaloChallengeOptions, Hdf5Options, ImageArrayReader
+from pileupgen.samples.readers.hdf5 import (
+    CaloChallengeOptions,
+    Hdf5Options,
+    Hdf5Reader,
+    ShowerReader,
+)
 
 GRID = Grid(tuple(np.linspace(-1, 1, 5)), 6)
 OPTIONS: dict[str, Any] = {"dataset": "cells/energy", "eta_range": (-1, 1)}
@@ -41,7 +46,7 @@ def write(path: Path, **datasets: Any) -> Path:
 
 def read(path: Path, mu: str | float = "unknown", gev: float = 1.0, **changes: Any) -> Any:
     options = Hdf5Options.model_validate({**OPTIONS, **changes})
-    return list(ImageArrayReader([path], options, MuSource.parse(mu), gev).chunks())
+    return list(Hdf5Reader([path], options, MuSource.parse(mu), gev).chunks())
 
 
 def images_of(path: Path, **changes: Any) -> Any:
@@ -187,13 +192,13 @@ def test_showers_of_the_calochallenge(tmp_path: Path) -> None:
         incident_energies=np.full((6, 1), 1e5),
     )
     options = CaloChallengeOptions(n_layers=3, n_alpha=4, n_r=2)
-    (part,) = ImageArrayReader([path], options, MuSource.parse("unknown"), 1e-3).chunks()
+    (part,) = ShowerReader([path], options, MuSource.parse("unknown"), 1e-3).chunks()
     grid = Grid((0, 1, 2), 4, options.layers)
     images, outside = towers_to_images(part, grid)
     np.testing.assert_allclose(images, showers.transpose(0, 1, 3, 2) / 1000, rtol=1e-6)
     assert not outside.any()
     with pytest.raises(CardError, match=r"24 voxels.*45 layers"):
-        list(ImageArrayReader([path], CaloChallengeOptions(), MuSource.parse(0)).chunks())
+        list(ShowerReader([path], CaloChallengeOptions(), MuSource.parse(0)).chunks())
 
 
 def test_showers_of_layers_that_differ_in_binning(tmp_path: Path) -> None:
@@ -202,7 +207,7 @@ def test_showers_of_layers_that_differ_in_binning(tmp_path: Path) -> None:
     with h5py.File(path, "w") as file:
         file["showers"], file["incident_energies"] = showers, np.full((20, 1), 2e3)
     options = CaloChallengeOptions(geometry="calochallenge_1")
-    reader = ImageArrayReader([path], options, MuSource.parse("incident_energies"), 1e-3)
+    reader = ShowerReader([path], options, MuSource.parse("incident_energies"), 1e-3)
     (towers,) = reader.chunks(100)
     assert towers.n_towers == 20 * 368
     assert np.all(towers.mu == 2e3)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 def card_table(found: CardCheck) -> Table:
     """Show the first events of a card's files."""
     import numpy as np
+    from rich.markup import escape
 
     n = len(found.images)
     table = Table(title=f"the first {n} events", title_justify="left", show_header=False)
@@ -25,6 +26,8 @@ def card_table(found: CardCheck) -> Table:
     table.add_row(f"⟨{total}⟩ / GeV", f"{found.sum_et.mean():.1f}")
     table.add_row("towers an event", f"{found.n_towers / n:.0f}")
     table.add_row("towers shared by cells", f"{found.n_shared / max(found.n_towers, 1):.1%}")
+    for name, size in found.collections.items():
+        table.add_row(f"⟨ΣE⟩ of {escape(name)} / GeV", f"{size / n:.5g}")
     for layer, image in zip(found.grid.layers, found.images.swapaxes(0, 1), strict=True):
         table.add_row(f"occupancy {layer}", f"{np.count_nonzero(image) / image.size:.4f}")
     table.add_row("energy outside the grid", f"{found.energy_outside:.1%}")

@@ -34,14 +34,20 @@ def check_card(card: DataCard, where: str) -> Iterator[Finding]:
             "Vertices count interactions, other objects do not: correct the card's mu, or set it "
             "to unknown or a number.",
         )
-    names = _energy_names(card.options, card.format)
-    is_transverse = card.options.get("quantity", "E") == "ET"
+    for options in _collections(card.options):
+        yield from _check_energies(options, card.format, where)
+
+
+def _check_energies(options: dict[str, Any], kind: str, where: str) -> Iterator[Finding]:
+    names = _energy_names(options)
+    is_transverse = options.get("quantity", "E") == "ET"
     transverse = [name for name in names if _SOUNDS_TRANSVERSE.search(name)]
-    if transverse and not is_transverse and card.format in ("delphes", "root", "hdf5", "cms_ig"):
+    if transverse and not is_transverse and kind not in ("features", "jetnet", "calochallenge"):
         yield Finding(
             "transverse_energy",
             f"{where}: '{transverse[0]}' sounds like transverse energy and is read as energy",
-            "With format root say quantity: ET; else name the branch or dataset with the energy.",
+            "Name the branch or dataset with the energy, or say quantity: ET"
+            + (", with format root." if kind == "delphes" else "."),
         )
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -52,11 +58,19 @@ def check_card(card: DataCard, where: str) -> Iterator[Finding]:
         )
 
 
-def _energy_names(options: dict[str, Any], kind: str) -> list[str]:
-    if kind == "hdf5":
-        return [str(options.get("dataset", ""))]
-    layers = options.get("layers", {})
-    names = [name for name in layers.values() if isinstance(name, str)] if layers else []
-    if kind != "cms_ig" and isinstance(options.get("energy"), str):
-        names.append(options["energy"])
-    return names if isinstance(layers, dict) else []
+def _collections(options: dict[str, Any]) -> list[dict[str, Any]]:
+    """Options of each collection, or of the only one."""
+    several = options.get("collections")
+    if not isinstance(several, dict):
+        return [options]
+    return [one for one in several.values() if isinstance(one, dict)]
+
+
+def _energy_names(options: dict[str, Any]) -> list[str]:
+    """Columns with energy, one a layer, or one for all."""
+    for one in ("dataset", "energy"):
+        if isinstance(options.get(one), str):
+            return [options[one]]
+    layers = options.get("layers")
+    columns = layers.values() if isinstance(layers, dict) else ()
+    return [name for name in columns if isinstance(name, str)]

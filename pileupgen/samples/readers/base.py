@@ -15,6 +15,9 @@ MAX_CHUNK_EVENTS = 1024
 SANE_ENERGY = 1e6
 """GeV; a cell with more is a damaged number or another unit."""
 
+GEV = {"GeV": 1.0, "MeV": 1e-3, "TeV": 1e3}
+"""What a unit of energy is in GeV."""
+
 _TERM = re.compile(r"\s*(?P<branch>\S+?)(?:\s*(?P<sign>[+-])\s*(?P<number>\d+(?:\.\d*)?))?\s*")
 
 

@@ -7,14 +7,12 @@ import logging
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from pileupgen.calo.towers import Towers
 from pileupgen.errors import (
     MissingFieldError,
     MissingInputError,
@@ -22,14 +20,11 @@ from pileupgen.errors import (
     did_you_mean,
 )
 from pileupgen.faults import StrictModel
-from pileupgen.samples.readers.base import Format, MuSource
+from pileupgen.samples.readers.base import Format
+from pileupgen.samples.readers.cells import CellsReader
+from pileupgen.samples.readers.collection import Collection
 from pileupgen.samples.readers.file_kind import unreadable
-from pileupgen.samples.readers.files import (
-    EntryPlace,
-    FileReader,
-    require_finite_places,
-    require_sane_energies,
-)
+from pileupgen.samples.readers.flat import Column, Flat
 from pileupgen.samples.readers.remote import InputFile, for_library
 
 _log = logging.getLogger("pileupgen")
@@ -42,12 +37,46 @@ _TOKEN = re.compile(
 _NUMBERS = {"nan": "NaN", "-nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 
 
+class IgCollection(StrictModel):
+    """A collection of an event display; it lies where its cells' corners or directions are."""
+
+    layers: dict[str, str] = Field(min_length=1, description="layer: column with its energy")
+    quantity: Literal["E", "ET"] = Field("E", description="what the energies are")
+    scale: float = Field(1.0, gt=0, allow_inf_nan=False, description="factor on the energies")
+
+
 class CmsIgOptions(StrictModel):
     """Options of a card for an event display; the defaults are the CMS Open Data's own names."""
 
     collection: str = "CaloTowers_V2"
     layers: dict[str, str] = Field(
         {"em": "emEnergy", "had": "hadEnergy"}, min_length=1, description="layer: its energy"
+    )
+    quantity: Literal["E", "ET"] = Field("E", description="what the energies are")
+    collections: dict[str, IgCollection] | None = Field(
+        None, min_length=1, description="several collections by name, in place of all the above"
+    )
+
+    @model_validator(mode="after")
+    def _is_one_or_several(self) -> CmsIgOptions:
+        if self.collections is not None and len(self.model_fields_set) > 1:
+            raise ValueError("collection, layers and quantity belong into each of the collections")
+        return self
+
+    def parts(self) -> dict[str, Collection]:
+        """Collections by name, placed by their corners."""
+        if self.collections is None:
+            one = IgCollection(layers=self.layers, quantity=self.quantity)
+            return {self.collection: _collection(self.collection, one)}
+        return {name: _collection(name, part) for name, part in self.collections.items()}
+
+
+def _collection(name: str, part: IgCollection) -> Collection:
+    return Collection(
+        corners=tuple(f"{name}/{corner}" for corner in _CORNERS),
+        layers={layer: f"{name}/{column}" for layer, column in part.layers.items()},
+        quantity=part.quantity,
+        scale=part.scale,
     )
 
 
@@ -71,6 +100,7 @@ class IgFile:
         if not path.exists():
             raise MissingInputError(f"No input file {path}.", "Check the card's files.")
         self.path = path
+        self._held: tuple[tuple[int, int], list[dict[str, Any]]] = ((0, 0), [])
         try:
             self._zip = zipfile.ZipFile(for_library(path))
         except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
@@ -80,6 +110,11 @@ class IgFile:
             for info in self._zip.infolist()
             if info.filename.startswith("Events/") and not info.is_dir()
         ]
+
+    word = "column"
+
+    def __str__(self) -> str:
+        return str(self.path)
 
     def close(self) -> None:
         """Close the file."""
@@ -127,6 +162,118 @@ class IgFile:
             ) from error
         return found
 
+    def events(self, begin: int, end: int) -> list[dict[str, Any]]:
+        """Read events ``begin … end − 1``; those asked for last are kept."""
+        if self._held[0] != (begin, end) or begin == end:
+            self._held = (begin, end), [self.event(entry) for entry in range(begin, end)]
+        return self._held[1]
+
+    def has(self, name: str) -> bool:
+        """Whether the first event has a collection, or ``collection/column``."""
+        collection, _, column = name.partition("/")
+        if not self.n_entries:
+            return True
+        types = self._types(0)
+        return collection in types and (not column or column in _names(types[collection]))
+
+    def column(self, name: str) -> IgColumn:
+        """Open ``collection/column``, or a collection to count its rows."""
+        return IgColumn(self, name)
+
+    def event_columns(self) -> list[str]:
+        """Numbers of rows of the collections, as ``n(name)``."""
+        return [f"n({name})" for name in (self._types(0) if self.n_entries else ())]
+
+    def list_columns(self) -> list[str]:
+        """Columns of all collections."""
+        types = self._types(0) if self.n_entries else {}
+        return [f"{name}/{column}" for name in types for column in _names(types[name])]
+
+    def cell_encoding(self, name: str) -> str | None:  # noqa: ARG002 - as other sources have it
+        """Nothing: displays do not say what their identifiers are made up of."""
+        return None
+
+    def _types(self, entry: int) -> dict[str, Any]:
+        return self.table(self.events(entry, entry + 1)[0], entry)[0]
+
+    def table(self, event: dict[str, Any], entry: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Columns and rows of an event's collections.
+
+        Raises
+        ------
+        UnreadableInputError
+            If the event has none.
+        """
+        types, collections = event.get("Types"), event.get("Collections")
+        if not isinstance(types, dict) or not isinstance(collections, dict):
+            raise UnreadableInputError(
+                f"{self.path}, event {entry} has no Types and Collections.",
+                "It is not an event display of CMS.",
+            )
+        return types, collections
+
+
+class IgColumn(Column):
+    """A column of a collection of event displays: numbers, or points of three.
+
+    Parameters
+    ----------
+    file : IgFile
+        The display.
+    name : str
+        ``collection/column``, or a collection to count its rows.
+    """
+
+    def __init__(self, file: IgFile, name: str) -> None:
+        super().__init__(file.path, name, file.word, file.n_entries, 0)
+        self._file = file
+        self._collection, _, self._column = name.partition("/")
+
+    def read(self, begin: int, end: int) -> Flat:
+        """Entries ``begin … end − 1``."""
+        events = self._file.events(begin, end)
+        rows = [self._rows(event, begin + place) for place, event in enumerate(events)]
+        counts = np.array([len(one) for one in rows], dtype=np.int64)
+        return Flat(np.concatenate([*rows, np.empty((0, *self._shape))]), counts)
+
+    read_at = read
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        return (3,) if self._column in _CORNERS else ()
+
+    def _block(self, entry: int) -> tuple[int, int]:
+        return entry, self.n_entries
+
+    def _rows(self, event: dict[str, Any], entry: int) -> NDArray[np.float64]:
+        """Numbers of one event, shape (n,) or (n, 3)."""
+        where, name = f"{self.path}, event {entry}", self._collection
+        types, collections = self._file.table(event, entry)
+        if name not in types:
+            raise MissingFieldError(
+                f"{where} has no collection '{name}'.", did_you_mean(name, types)
+            )
+        try:
+            rows, columns = [list(row) for row in collections.get(name, [])], _names(types[name])
+            if not self._column:
+                return np.zeros(len(rows))
+            if self._column not in columns:
+                raise MissingFieldError(
+                    f"{where}: '{name}' has no '{self._column}'.",
+                    did_you_mean(self._column, columns),
+                )
+            place = columns.index(self._column)
+            numbers = np.array([row[place] for row in rows], dtype=np.float64)
+            return numbers.reshape(len(rows), *self._shape)
+        except (TypeError, ValueError, IndexError, OverflowError) as error:
+            raise UnreadableInputError(
+                f"{where}: '{name}' is not a table of towers: {error}.", "The file is damaged."
+            ) from error
+
+
+def _names(columns: Any) -> list[str]:
+    return [str(column[0]) for column in columns]
+
 
 def to_json(text: str) -> str:
     """Write what event displays hold as JSON: tuples as arrays, nan and inf as JavaScript has them.
@@ -146,95 +293,27 @@ def to_json(text: str) -> str:
     return _TOKEN.sub(write, text)
 
 
-class CmsIgReader(FileReader[IgFile]):
-    """Calorimeter towers of CMS event displays.
+class CmsIgReader(CellsReader[IgFile]):
+    """Calorimeter towers, or cells by subdetector, of CMS event displays.
 
     A tower lies where its four front corners are. Where a file has no corners, its direction
     stands for it; the log says so, since that is a mean weighted with energy.
-
-    Parameters
-    ----------
-    files : sequence of Path
-        Event displays, read in this order.
-    options : CmsIgOptions
-        Names of the collection and its columns.
-    mu : MuSource
-        Where μ comes from; an event display has no branches, so a constant.
-    gev : float
-        What one unit of the file's energies is in GeV.
     """
 
-    def __init__(
-        self, files: Sequence[InputFile], options: CmsIgOptions, mu: MuSource, gev: float = 1.0
-    ) -> None:
-        super().__init__(files, tuple(options.layers), mu, gev)
-        self._options = options
-        self._warned = False
+    _warned = False
 
     def _open(self, path: InputFile) -> IgFile:
-        if self._mu.branch is not None:
-            raise MissingFieldError(
-                f"{path}: an event display has no branch '{self._mu.branch}'.",
-                "Set the card's mu to a number or to unknown.",
-            )
-        return IgFile(path)
+        file = IgFile(path)
+        self._parts = self._options.parts()
+        for name, part in self._parts.items():
+            if not file.has(f"{name}/{_CORNERS[-1]}") and file.has(f"{name}/eta"):
+                self._warn(file)
+                places = {"corners": None, "eta": f"{name}/eta", "phi": f"{name}/phi"}
+                self._parts[name] = part.model_copy(update=places)
+        return file
 
     def _event_bytes(self, file: IgFile) -> float:
         return file.n_bytes / max(file.n_entries, 1)
-
-    def _read(
-        self, file: IgFile, pieces: Sequence[tuple[int, int]], first_id: int
-    ) -> Iterator[Towers]:
-        for begin, end in pieces:
-            where = EntryPlace(file.path, begin, first_id)
-            events = [self._event(file, entry) for entry in range(begin, end)]
-            edges = np.concatenate([event[0] for event in events])
-            wide = np.concatenate([event[1] for event in events])
-            offsets = np.cumsum([0, *(len(event[0]) for event in events)]).astype(np.int64)
-            with np.errstate(over="ignore"):
-                energy = (wide * self._gev).astype(np.float32)
-            for layer, name in enumerate(self._options.layers.values()):
-                require_sane_energies(energy[:, layer], name, offsets, where)
-            require_finite_places(edges, offsets, where)
-            yield Towers(
-                offsets=offsets,
-                edges=edges,
-                energy=energy,
-                layers=self.layers,
-                mu=np.full(end - begin, self._mu.offset, dtype=np.float32),
-                event_id=np.arange(first_id + begin, first_id + end, dtype=np.int64),
-            )
-
-    def _event(self, file: IgFile, entry: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Edges, shape (n, 4), and energies, shape (n, L), of one event's towers."""
-        event, name = file.event(entry), self._options.collection
-        where = f"{file.path}, event {entry}"
-        types, collections = event.get("Types"), event.get("Collections")
-        if not isinstance(types, dict) or not isinstance(collections, dict):
-            raise UnreadableInputError(f"{where} has no Types and Collections.")
-        if name not in types:
-            raise MissingFieldError(
-                f"{where} has no collection '{name}'.", did_you_mean(name, types)
-            )
-        try:
-            columns = [str(column[0]) for column in types[name]]
-            rows = [list(row) for row in collections.get(name, [])]
-            wanted = [*self._options.layers.values()]
-            missing = [column for column in wanted if column not in columns]
-            if missing:
-                raise MissingFieldError(
-                    f"{where}: '{name}' has no '{missing[0]}'.", did_you_mean(missing[0], columns)
-                )
-            energy = _numbers(rows, columns, wanted, ())
-            if all(corner in columns for corner in _CORNERS):
-                return _from_corners(_numbers(rows, columns, _CORNERS, (3,))), energy
-            self._warn(file)
-            eta, phi = _numbers(rows, columns, ("eta", "phi"), ()).T
-        except (TypeError, ValueError, IndexError, OverflowError) as error:
-            raise UnreadableInputError(
-                f"{where}: '{name}' is not a table of towers: {error}.", "The file is damaged."
-            ) from error
-        return np.stack([eta, eta, phi, phi], axis=1), energy
 
     def _warn(self, file: IgFile) -> None:
         if not self._warned:
@@ -244,27 +323,6 @@ class CmsIgReader(FileReader[IgFile]):
                 "weighted with energy",
                 file.path.name,
             )
-
-
-def _numbers(
-    rows: list[list[Any]], columns: list[str], wanted: Sequence[str], shape: tuple[int, ...]
-) -> NDArray[np.float64]:
-    """Numbers of the wanted columns, shape (n, len(wanted), *shape)."""
-    index = [columns.index(name) for name in wanted]
-    table = np.array([[row[column] for column in index] for row in rows], dtype=np.float64)
-    return table.reshape(len(rows), len(index), *shape)
-
-
-def _from_corners(corners: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``eta_min, eta_max, phi_min, phi_max`` of points (n, 4, 3); φ may pass π."""
-    x, y, z = np.moveaxis(corners, -1, 0)
-    rho = np.hypot(x, y)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        eta = np.arcsinh(z / rho)
-    phi = np.arctan2(y, x)
-    first = phi[:, :1]
-    phi = first + (phi - first + np.pi) % (2 * np.pi) - np.pi
-    return np.stack([eta.min(axis=1), eta.max(axis=1), phi.min(axis=1), phi.max(axis=1)], axis=1)
 
 
 FORMAT = Format(CmsIgOptions, "unknown", CmsIgReader, unit="GeV", zero_suppression=0.5)

@@ -1,4 +1,4 @@
-"""Branches of a ROOT tree as numbers per tower and per event."""
+"""Columns as numbers per tower and per event."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pileupgen.samples.readers.base import MuSource
 from pileupgen.samples.readers.files import EntryPlace, EventNumbers
 from pileupgen.samples.readers.flat import Column, Flat
 from pileupgen.samples.readers.remote import InputFile
-from pileupgen.samples.readers.root import RootTree
+from pileupgen.samples.readers.source import Source, has_events, open_events
 
 _MAY_BE_MU = re.compile(
     r"(?i)vert(ex|ices)|n_?pu|pile_?up|interact|intper|true_?(int|pu)"
@@ -106,31 +106,30 @@ def one_per_event(branch: Column, begin: int, end: int, path: InputFile, hint: s
         If the branch is not one number an event.
     """
     flat = branch.read(begin, end)
-    if flat.values.shape != (end - begin,) or (
-        flat.counts is not None and np.any(flat.counts != 1)
-    ):
+    is_one = flat.counts is None or not np.any(flat.counts != 1)
+    if flat.values.size != end - begin or len(flat.values) != end - begin or not is_one:
         raise UnreadableInputError(
             f"{path}: {branch.word} '{branch.name}' is not one number an event.", hint
         )
-    return flat.values
+    return flat.values.reshape(-1)
 
 
-def event_names(tree: RootTree) -> list[str]:
+def event_names(tree: Source) -> list[str]:
     """Name branches with one number an event, and lists of event weights as ``name[0]``."""
     lists = (name for name in tree.list_columns() if _WEIGHTS_OF_EVENT.search(name))
     return [*tree.event_columns(), *(f"{name}[0]" for name in lists)]
 
 
-def event_numbers(tree: RootTree, name: str) -> EventNumbers | None:
+def event_numbers(tree: Source, name: str) -> EventNumbers | None:
     """Open a branch with one number an event; None where the tree has none of this name.
 
     ``name[i]`` is the number i of a branch that holds several an event.
     """
     match = _ONE_OF_SEVERAL.fullmatch(name)
     name, index = (match["name"], int(match["index"])) if match else (name, None)
-    if not tree.has(name):
+    if not has_events(tree, name):
         return None
-    branch = tree.column(name)
+    branch = open_events(tree, name)
 
     def read(begin: int, end: int) -> NDArray[Any]:
         hint = (
@@ -153,7 +152,7 @@ def event_numbers(tree: RootTree, name: str) -> EventNumbers | None:
     return read
 
 
-def open_mu(tree: RootTree, source: MuSource) -> Column | None:
+def open_mu(tree: Source, source: MuSource) -> Column | None:
     """Open the branch that μ is in; None where it is a constant.
 
     Raises
@@ -164,7 +163,7 @@ def open_mu(tree: RootTree, source: MuSource) -> Column | None:
     """
     if source.branch is None:
         return None
-    if not tree.has(source.branch):
+    if not has_events(tree, source.branch):
         single = tree.event_columns()
         near = difflib.get_close_matches(source.branch, single, n=2, cutoff=_SAME_BUT_FOR_A_SLIP)
         near += [name for name in single if _MAY_BE_MU.search(name) and name not in near]
@@ -174,4 +173,4 @@ def open_mu(tree: RootTree, source: MuSource) -> Column | None:
             f"{meant}Name the branch with the number of pileup interactions under mu in the card; "
             "or write mu: unknown, or a number that holds for all events (0 without pileup).",
         )
-    return tree.column(source.branch)
+    return open_events(tree, source.branch)

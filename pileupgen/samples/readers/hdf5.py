@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from pileupgen.calo.geometry import PRESETS, TWO_PI, Grid
+from pileupgen.calo.geometry import PRESETS, Grid
 from pileupgen.calo.imaging import images_to_towers
 from pileupgen.calo.towers import Towers
 from pileupgen.errors import (
@@ -22,6 +23,9 @@ from pileupgen.errors import (
 )
 from pileupgen.faults import StrictModel
 from pileupgen.samples.readers.base import Format, MuSource
+from pileupgen.samples.readers.cells import CellsReader, ImageAxes
+from pileupgen.samples.readers.collection import CollectionOptions, Positions
+from pileupgen.samples.readers.columns import event_names, event_numbers, open_mu, read_mu
 from pileupgen.samples.readers.file_kind import reading, unreadable
 from pileupgen.samples.readers.files import (
     EntryPlace,
@@ -29,32 +33,29 @@ from pileupgen.samples.readers.files import (
     FileReader,
     require_sane_energies,
 )
+from pileupgen.samples.readers.flat import Column, Flat
 from pileupgen.samples.readers.remote import InputFile, RemoteFile, for_library
 
 
-class Hdf5Options(StrictModel):
-    """Options of a card for an array of images."""
+class Hdf5Options(CollectionOptions):
+    """Options of a card for arrays of images or of cells; ``dataset`` has channels."""
 
-    dataset: str = Field(min_length=1, description="the array, with its group")
-    axes: Literal["eta_phi", "phi_eta"] = Field("eta_phi", description="what H and W are")
-    layers: tuple[str, ...] = Field(("em", "had"), min_length=1, description="the channels C")
-    channels: Literal["last", "first"] = Field("last", description="(N, H, W, C) or (N, C, H, W)")
-    eta_range: tuple[float, float] | None = Field(None, description="η of the rings, all alike")
-    eta_edges: tuple[float, ...] | None = Field(None, description="η of the rings, one by one")
-    phi_range: tuple[float, float] = Field((-np.pi, np.pi), description="φ in rad")
+    model_config = ConfigDict(populate_by_name=True)
 
-    @model_validator(mode="after")
-    def _rings_are_known(self) -> Hdf5Options:
-        if (self.eta_range is None) == (self.eta_edges is None):
-            raise ValueError("give either eta_range or eta_edges")
-        if len(set(self.layers)) != len(self.layers):
-            raise ValueError("layers must be distinct")
-        edges = np.asarray(self.eta_edges if self.eta_range is None else self.eta_range)
-        if len(edges) < 2 or np.any(np.diff(edges) <= 0):
-            raise ValueError("eta_range and eta_edges must ascend")
-        if not 0 < self.phi_range[1] - self.phi_range[0] <= TWO_PI * (1 + 1e-6):
-            raise ValueError("phi_range must ascend and be no wider than a turn")
-        return self
+    energy: str | None = Field(
+        None, alias="dataset", min_length=1, description="the array, with its group"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _channels_have_names(cls, values: Any) -> Any:
+        is_array = isinstance(values, dict) and ("dataset" in values or "energy" in values)
+        return {"layers": ["em", "had"], **values} if is_array else values
+
+    @property
+    def dataset(self) -> str:
+        """First array with energies; the file has as many events as it."""
+        return next(iter(self.parts().values())).energies[0]
 
 
 class CaloChallengeOptions(StrictModel):
@@ -115,6 +116,11 @@ class H5File:
             self.close()
             raise
 
+    word = "dataset"
+
+    def __str__(self) -> str:
+        return str(self.path)
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
@@ -140,14 +146,26 @@ class H5File:
         self._file.visititems(note)
         return known
 
-    def event_datasets(self) -> list[str]:
+    def event_columns(self) -> list[str]:
         """Names of the datasets with one number an event."""
-        n = self.n_entries
-        return [
-            name
-            for name in self.datasets()
-            if self._file[name].dtype.kind in "fiu" and self._file[name].shape in ((n,), (n, 1))
-        ]
+        one = ((self.n_entries,), (self.n_entries, 1))
+        return [name for name in self._numeric() if self._file[name].shape in one]
+
+    def list_columns(self) -> list[str]:
+        """Names of the datasets with several numbers an event."""
+        return [name for name in self._numeric() if self._file[name].ndim > 1]
+
+    def _numeric(self) -> list[str]:
+        return [name for name in self.datasets() if self._file[name].dtype.kind in "fiu"]
+
+    def column(self, name: str) -> H5Column:
+        """Open a dataset, its first axis the event."""
+        return H5Column(self, name)
+
+    def cell_encoding(self, name: str) -> str | None:
+        """What a dataset of cell identifiers is made up of, by its attribute ``encoding``."""
+        found = self.find(name).attrs.get("encoding")
+        return None if found is None else str(found)
 
     def find(self, name: str) -> Any:
         """Find an array of numbers, its first axis the event."""
@@ -185,17 +203,49 @@ class H5File:
             ) from error
 
 
-class ImageArrayReader(FileReader[H5File]):
-    """Towers of an array of images: every cell with energy is one.
+class H5Column(Column):
+    """A dataset, its first axis the event; what is asked for is read, and nothing beside."""
+
+    def __init__(self, file: H5File, name: str) -> None:
+        self._file, self._data = file, file.find(name)
+        n = int(self._data.shape[0])
+        super().__init__(file.path, name, file.word, n, int(self._data.nbytes))
+
+    def read(self, begin: int, end: int) -> Flat:
+        """Entries ``begin … end − 1``."""
+        return Flat(self._file.read(self._data, begin, end), None)
+
+    read_at = read
+
+    def _block(self, entry: int) -> tuple[int, int]:
+        return entry, self.n_entries
+
+
+class Hdf5Reader(CellsReader[H5File]):
+    """Cells of datasets: images, or arrays with as many cells in every event."""
+
+    def _open(self, path: InputFile) -> H5File:
+        return H5File(path, self._options.dataset)
+
+    def _open_positions(self, file: H5File, positions: Positions) -> H5File:
+        if positions.file is None:
+            return file
+        collection = next(part for part in self._parts.values() if part.positions == positions)
+        return H5File(Path(positions.file), str(collection.eta or collection.x))
+
+
+class ShowerReader(FileReader[H5File]):
+    """Showers of the CaloChallenge: every voxel with energy is a tower.
 
     Parameters
     ----------
     files : sequence of Path
         HDF5 files, read in this order.
-    options : Hdf5Options or CaloChallengeOptions
+    options : CaloChallengeOptions
         Name and axes of the array.
     mu : MuSource
-        Where μ comes from: another dataset with one number an event, or a constant.
+        Where the number that showers are conditioned on comes from: another dataset with one
+        number an event, or a constant.
     gev : float
         What one unit of the file's energies is in GeV.
     """
@@ -203,7 +253,7 @@ class ImageArrayReader(FileReader[H5File]):
     def __init__(
         self,
         files: Sequence[InputFile],
-        options: Hdf5Options | CaloChallengeOptions,
+        options: CaloChallengeOptions,
         mu: MuSource,
         gev: float = 1.0,
     ) -> None:
@@ -216,15 +266,17 @@ class ImageArrayReader(FileReader[H5File]):
     def _event_bytes(self, file: H5File) -> float:
         return float(np.prod(file.data.shape[1:])) * 4.0
 
+    def _event_numbers(self, file: H5File, name: str) -> EventNumbers | None:
+        return event_numbers(file, name)
+
+    def _event_names(self, file: H5File) -> list[str]:
+        return event_names(file)
+
     def _read(
         self, file: H5File, pieces: Sequence[tuple[int, int]], first_id: int
     ) -> Iterator[Towers]:
-        axes: _Axes | _Voxels = (
-            _showers(self._options, file)
-            if isinstance(self._options, CaloChallengeOptions)
-            else _images(self._options, file)
-        )
-        mu = None if self._mu.branch is None else file.find(self._mu.branch)
+        axes = _showers(self._options, file)
+        mu = open_mu(file, self._mu)
         for begin, end in pieces:
             where = EntryPlace(file.path, begin, first_id)
             energy = axes.arrange(file.read(file.data, begin, end)).astype(np.float32)
@@ -235,78 +287,9 @@ class ImageArrayReader(FileReader[H5File]):
             yield images_to_towers(
                 energy,
                 axes.grid,
-                self._read_mu(file, mu, begin, end),
+                read_mu(self._mu, mu, begin, end, where),
                 np.arange(first_id + begin, first_id + end, dtype=np.int64),
             )
-
-    def _read_mu(self, file: H5File, data: Any, begin: int, end: int) -> NDArray[np.float32]:
-        if data is None:
-            return np.full(end - begin, self._mu.offset, dtype=np.float32)
-        hint = "It cannot be μ: name another in the card's mu, or a number."
-        values = _one_per_event(file, data, begin, end, hint)
-        return (values + self._mu.offset).astype(np.float32)
-
-    def _event_numbers(self, file: H5File, name: str) -> EventNumbers | None:
-        if not file.has(name):
-            return None
-        data = file.find(name)
-        hint = "Event weights are one number an event: name another dataset in the card's weight."
-        return lambda begin, end: _one_per_event(file, data, begin, end, hint)
-
-    def _event_names(self, file: H5File) -> list[str]:
-        return file.event_datasets()
-
-
-def _one_per_event(file: H5File, data: Any, begin: int, end: int, hint: str) -> NDArray[Any]:
-    values = file.read(data, begin, end)
-    if values.size != end - begin or len(values) != end - begin:
-        raise UnreadableInputError(
-            f"{file.path}: dataset '{data.name.strip('/')}' is not one number an event.", hint
-        )
-    return values.reshape(-1)
-
-
-class _Axes:
-    """The grid of an array, and how its axes become ``(N, L, n_eta, n_phi)``."""
-
-    def __init__(self, grid: Grid, shape: tuple[int, ...], order: tuple[int, ...]) -> None:
-        self.grid = grid
-        self._shape = shape
-        self._order = order
-
-    def arrange(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Events, their axes in the grid's order."""
-        return values.reshape(len(values), *self._shape).transpose(self._order)
-
-
-def _images(options: Hdf5Options, file: H5File) -> _Axes:
-    shape = tuple(int(n) for n in file.data.shape[1:])
-    n_layers = len(options.layers)
-    if len(shape) == 2:
-        shape = (*shape, 1) if options.channels == "last" else (1, *shape)
-    found = shape[-1 if options.channels == "last" else 0] if len(shape) == 3 else 0
-    if found != n_layers:
-        raise CardError(
-            f"{file.path}: dataset '{options.dataset}' has shape {file.data.shape}; the card has "
-            f"{n_layers} layers, channels {options.channels}.",
-            "It must be (N, H, W) or (N, H, W, C); correct the card's layers and channels.",
-        )
-    channel = 3 if options.channels == "last" else 1
-    height, width = (axis for axis in (1, 2, 3) if axis != channel)
-    eta, phi = (height, width) if options.axes == "eta_phi" else (width, height)
-    n_eta, n_phi = shape[eta - 1], shape[phi - 1]
-    edges = options.eta_edges
-    if edges is None and options.eta_range is not None:
-        edges = tuple(float(edge) for edge in np.linspace(*options.eta_range, n_eta + 1))
-    if edges is None or len(edges) != n_eta + 1:
-        raise CardError(
-            f"{file.path}: dataset '{options.dataset}' has {n_eta} rings, the card's eta_edges "
-            f"{len(edges or ()) - 1}.",
-            "Correct eta_edges or axes in the card.",
-        )
-    low, high = options.phi_range
-    grid = Grid(edges, n_phi, options.layers, low, high, name=file.path.name)
-    return _Axes(grid, shape, (0, channel, eta, phi))
 
 
 class _Voxels:
@@ -335,7 +318,7 @@ class _Voxels:
         return np.asarray(flat[:, self._voxel] * self._share)
 
 
-def _showers(options: CaloChallengeOptions, file: H5File) -> _Axes | _Voxels:
+def _showers(options: CaloChallengeOptions, file: H5File) -> ImageAxes | _Voxels:
     if options.geometry is not None:
         voxels = _Voxels(PRESETS[options.geometry])
         n_found = int(np.prod(file.data.shape[1:]))
@@ -356,8 +339,8 @@ def _showers(options: CaloChallengeOptions, file: H5File) -> _Axes | _Voxels:
         )
     rings = tuple(float(edge) for edge in range(options.n_r + 1))
     grid = Grid(rings, options.n_alpha, options.layers, name=file.path.name)
-    return _Axes(grid, shape, (0, 1, 3, 2))
+    return ImageAxes(grid, shape, (0, 1, 3, 2))
 
 
-FORMAT = Format(Hdf5Options, "unknown", ImageArrayReader)
-CALOCHALLENGE = Format(CaloChallengeOptions, "unknown", ImageArrayReader, unit="MeV")
+FORMAT = Format(Hdf5Options, "unknown", Hdf5Reader)
+CALOCHALLENGE = Format(CaloChallengeOptions, "unknown", ShowerReader, unit="MeV")

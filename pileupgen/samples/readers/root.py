@@ -153,6 +153,10 @@ class RootTree:
         with reading(self.path, f"{self.word} '{name}'"):
             return filled[0].open(self.path)
 
+    def cell_encoding(self, name: str) -> str | None:  # noqa: ARG002 - as other sources have it
+        """What a field of cell identifiers is made up of, where the file says it."""
+        return None
+
     def _find(self, name: str) -> tuple[Any, bool]:
         with reading(self.path):
             classes: dict[str, str] = self._file.classnames(recursive=True)
