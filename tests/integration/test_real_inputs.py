@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 import yaml
 
+from benchmarks.real_towers import barrel, vertices
 from pileupgen.cli.preprocess import preprocess
 from pileupgen.config import load_config
+from pileupgen.resources import find_file
+from pileupgen.samples.cards import load_card
 from pileupgen.samples.store import ImageStore
 
 ROOT = Path(__file__).parents[2]
@@ -40,3 +43,22 @@ def test_real_files_become_images(name, tmp_path, monkeypatch):
         assert np.isfinite(images.energy).all()
         assert images.energy.sum(axis=(1, 2, 3)).min() > 0
         assert 0.001 < (images.energy > 0).mean() < 0.9
+
+
+def test_triggered_events_of_cms_are_busier_than_minimum_bias(monkeypatch):
+    if not (DATA / "public" / "cms_muon_2010.ig").is_file():
+        pytest.skip(f"no real files at {DATA}")
+    monkeypatch.setenv("PILEUPGEN_DATA", str(DATA))
+    sum_et, n_vertices = {}, {}
+    for name in ("minimum_bias", "muon", "electron"):
+        card = load_card(find_file(f"cms_{name}_2010", "data_cards"))
+        path = Path(str(card.input_files()[0]))
+        numbers = barrel(card, path)
+        n_vertices[name] = vertices(path)
+        assert len(numbers) == len(n_vertices[name]) == 25
+        assert np.isfinite(numbers).all()
+        sum_et[name] = numbers[:, -1].mean()
+    assert sum_et["minimum_bias"] < sum_et["muon"] < sum_et["electron"]
+    # Zero-bias events may be empty; an electron of 17 GeV comes from a collision.
+    assert (n_vertices["minimum_bias"] == 0).sum() == 13
+    assert n_vertices["electron"].min() == 1
