@@ -416,6 +416,43 @@ class Ladder(Record):
         return any(rung.name == name for rung in self.rungs)
 
 
+class PublishedTable(Record):
+    """A published table, and how the source's generator does against it."""
+
+    title: str
+    """What was measured."""
+    source: str
+    """Who measured it, and where it is published."""
+    found: str
+    """Range of the ratio, bins within errors and χ², in words."""
+
+
+class EtaBin(Record):
+    """A bin of |η|: what a measurement asks of the source's generator, and what the samples do."""
+
+    low: float
+    """Lower edge in |η|."""
+    high: float
+    """Upper edge in |η|."""
+    asked: Estimate
+    """E_T density of single interactions, measured over generated."""
+    target: Estimate
+    """ΣE_T of an interaction in the calorimeter, target over source."""
+    translated: Estimate
+    """ΣE_T of an interaction in the calorimeter, translated over source."""
+
+
+class AgainstMeasurements(Record):
+    """The source's generator against published measurements, and the samples beside it."""
+
+    generator: str
+    """Generator and tune, and the energies of the check and of the sample."""
+    published: tuple[PublishedTable, ...] = ()
+    """Tables of the check."""
+    bins: tuple[EtaBin, ...] = ()
+    """Bins of the E_T density that lie in the samples' acceptance."""
+
+
 class Comparison(Record):
     """Reference, source and translated samples beside each other: ``metrics.json``."""
 
@@ -467,6 +504,8 @@ class Comparison(Record):
     """Figures, relative to the file."""
     ladder: Ladder | None = None
     """Variants of the translation, where they were made."""
+    measurements: AgainstMeasurements | None = None
+    """Where the source was generated and its generator was checked."""
 
     @model_validator(mode="before")
     @classmethod

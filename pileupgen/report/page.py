@@ -16,6 +16,7 @@ from pileupgen.compare.results import Comparison, glossary
 from pileupgen.errors import UnreadableInputError
 from pileupgen.files import write_whole
 from pileupgen.report.captions import Caption, caption
+from pileupgen.report.measurements import measurement_tables
 from pileupgen.report.tables import (
     findings_table,
     headline_table,
@@ -151,6 +152,7 @@ def render_report(comparison: Comparison, pictures: Mapping[str, bytes]) -> str:
         ),
         numbers=[make(comparison) for make in NUMBER_TABLES],
         source=source_table(comparison),
+        measurements=measurement_tables(comparison),
         observables=observables_table(comparison),
         figures=[_picture(name, data) for name, data in pictures.items()],
         glossary=list(terms.values()),

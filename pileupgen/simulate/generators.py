@@ -204,6 +204,8 @@ class Pythia8:
     ----------
     process, tune, sqrt_s
         As for :func:`make_generator`; ``tune`` None leaves Pythia's default.
+    changes : mapping, optional
+        Settings that differ from the tune's, by Pythia's names.
 
     Raises
     ------
@@ -211,10 +213,16 @@ class Pythia8:
         If Pythia refuses a setting or does not initialise.
     """
 
-    def __init__(self, process: str, tune: int | None, sqrt_s: float) -> None:
+    def __init__(
+        self,
+        process: str,
+        tune: int | None,
+        sqrt_s: float,
+        changes: Mapping[str, str] | None = None,
+    ) -> None:
         # Loaded here, so that the processes forked later need not.
         self._ak = import_package("awkward")
-        switches = dict.fromkeys(PYTHIA_PROCESSES[process], "on")
+        switches = {**dict.fromkeys(PYTHIA_PROCESSES[process], "on"), **(changes or {})}
         self._pythia = start_pythia(process, switches, tune, sqrt_s)
 
     def generate(self, n: int, seed: int) -> Interactions:

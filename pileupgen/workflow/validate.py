@@ -20,6 +20,9 @@ from pileupgen.report.metrics_file import read_metrics
 from pileupgen.report.page import NAME, write_report
 from pileupgen.run import fingerprint, hash_file, versions
 from pileupgen.samples.store import ImageStore
+from pileupgen.simulate.measured.check import GeneratorCheck
+from pileupgen.simulate.produce import default_cache
+from pileupgen.workflow.against_measurements import against_measurements, find_check
 from pileupgen.workflow.event_path import event_path
 from pileupgen.workflow.model import choose_device, read_release_scan
 from pileupgen.workflow.run import Run
@@ -184,12 +187,14 @@ def validate(
     )
     hashes = {role: hash_file(store.path) for role, store in stores.items()}
     release = directory.model / "release.json"
+    check = find_check(stores["source"].provenance, default_cache())
     made_from = fingerprint(
         {
             "inputs": hashes,
             "settings": [vars(how), comparing.seed, device],
             "release": hash_file(release) if release.is_file() else None,
             "schema": [__version__, SCHEMA_VERSION],
+            "check": None if check is None else check[0].fingerprint,
         }
     )
     path = folder / "metrics.json"
@@ -201,7 +206,7 @@ def validate(
                 _report(run, comparison, folder, again=False)
                 run.listener.current(stage, path)
                 return Validated(comparison, folder, False, comparing)
-    comparison = _write(comparing, hashes, folder)
+    comparison = _write(comparing, hashes, folder, check)
     directory.finish(stage, made_from, {"inputs": hashes, "outputs": [str(path)]})
     return Validated(comparison, folder, True, comparing)
 
@@ -244,20 +249,26 @@ def _open_stores(
     return stores
 
 
-def _write(comparing: _Comparing, hashes: dict[str, str], folder: Path) -> Comparison:
+def _write(
+    comparing: _Comparing,
+    hashes: dict[str, str],
+    folder: Path,
+    check: tuple[GeneratorCheck, str] | None,
+) -> Comparison:
     """Compare, draw, and write metrics and page."""
     from pileupgen.report.figures import write_figure
     from pileupgen.workflow.ladder import ladder_of
 
     run, stores, listener = comparing.run, comparing.stores, comparing.run.listener
     validation, ladder = comparing.validation, None
+    samples = validation.samples
     source, translated = stores["source"], stores["translated"]
     if comparing.settings.ladder:
         ladder = ladder_of(
             run.directory,
             source,
             translated,
-            validation.samples,
+            samples,
             comparing.settings,
             comparing.device,
             listener,
@@ -282,6 +293,9 @@ def _write(comparing: _Comparing, hashes: dict[str, str], folder: Path) -> Compa
             },
             "ladder": ladder,
             "source_check": source_check(translated),
+            "measurements": None
+            if check is None or validation.comparison.kind != "images"
+            else against_measurements(*check, samples.source, samples.target, samples.translated),
             "versions": versions("numpy", "scipy", "scikit-learn"),
             "figures": tuple(str(path.relative_to(folder)) for path in figures),
         }

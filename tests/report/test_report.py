@@ -483,3 +483,28 @@ def test_source_events_unlike_the_trainings_have_a_section_and_a_caution(metrics
     metrics["source_check"] = source_check(n_unlike=1, significance=0.4, is_unlike=False)
     assert not [text for text in judged(metrics).cautions if "training" in text]
     assert "1 of 1,000" in Page(page_of(metrics, {})).text
+
+
+def test_section_against_measurements_is_there_where_the_generator_was_checked(metrics):
+    pictures = {"figures/mean_maps.png": png()}
+    assert 'href="#measurements"' not in page_of(metrics, pictures)
+    estimate = {"value": 1.25, "low": 1.2, "high": 1.3}
+    metrics["measurements"] = {
+        "generator": f"pythia8 at 7 TeV {EVIL}",
+        "published": [{"title": "E_T density", "source": "ATLAS", "found": "3 of 6 bins"}],
+        "bins": [
+            {
+                "low": 0.0,
+                "high": 0.8,
+                "asked": estimate,
+                "target": {"value": 1.5, "low": 1.49, "high": 1.51},
+                "translated": {"value": None, "low": None, "high": None},
+            }
+        ],
+    }
+    page = page_of(metrics, pictures)
+    text = Page(page).text
+    assert 'href="#measurements"' in page
+    assert EVIL not in page
+    for words in ("0 to 0.8", "1.250 ± 0.050", "1.500 ± 0.010", "3 of 6 bins"):
+        assert words in text
