@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -162,10 +162,10 @@ def test_an_excluded_cell_makes_no_null_cell_of_the_next_layer_where_nothing_is_
     assert bool((out > 0).all())
 
 
-def third_largest(energy: np.ndarray, mu: np.ndarray, low: float, high: float) -> float:
-    """Energy above which three cells of the ring of ``CELL`` in layer 1 are left."""
+def third_largest(energy: np.ndarray, mu: np.ndarray, ring: int, low: float, high: float) -> float:
+    """Energy above which three cells of a table ring in layer 1 are left."""
     inside = (mu >= low) & (mu < high)
-    cells = energy[inside][:, 1, [CELL[0], 7 - CELL[0]]]
+    cells = energy[inside][:, 1, [ring, 7 - ring]]
     return float(np.quantile(cells, 1 - 3 / cells.size))
 
 
@@ -176,17 +176,32 @@ def test_the_ratio_is_that_of_the_energies_beyond_which_three_hits_are_left():
         n_bins = len(edges) - 1
         calibration = CellCalibration(2, 8, 12, n_knots=128, n_mu_bins=n_bins, n_layer_bins=4)
         calibration.fit([energy for energy, _ in samples], [mu for _, mu in samples])
-        bins = list(itertools.pairwise(edges))
-        ends = [[third_largest(*sample, *part) for part in bins] for sample in samples]
-        means = [
-            np.mean(np.concatenate([mu[(mu >= low) & (mu < high)] for _, mu in samples]))
-            for low, high in bins
+        ends = [
+            [third_largest(*sample, ring, *part) for ring in range(4) for part in pairwise(edges)]
+            for sample in samples
         ]
-        # Between the bins of μ the tables of ln E are interpolated.
-        expected = np.exp(np.interp(float(MU), means, np.log(ends[1]) - np.log(ends[0])))
+        # The median over the rings, all of which are neighbours here, and over the bins of μ.
+        expected = np.exp(np.median(np.log(ends[1]) - np.log(ends[0])))
         out = mapped(calibration, with_cell([800.0], 1))[0, 1, *CELL]
         # Between two knots, ln E rises by 0.05, and is interpolated.
         assert float(out) / 800 == pytest.approx(expected, rel=0.025)
+
+
+@pytest.mark.parametrize("factor", [0.8, 1.5])
+def test_a_jet_of_two_tev_takes_the_factor_between_the_domains(factor):
+    (mc, mc_mu), (data, data_mu) = (make_energies(1000, 0, seed) for seed in (1, 11))
+    calibration = CellCalibration(2, 8, 12, n_knots=128, n_mu_bins=3, n_layer_bins=4)
+    calibration.fit([mc, data * np.float32(factor)], [mc_mu, data_mu])
+    energy, mu = (torch.from_numpy(part) for part in make_energies(8, 0, 99))
+    # In every ring, 2 TeV over four cells of both layers.
+    shares = torch.tensor([0.5, 0.2, 0.2, 0.1]).view(2, 2)
+    for ring in range(8):
+        energy[ring, :, ring, 3:5] += 2000 * shares
+    scores = calibration.encode(energy, 0, mu, torch.full_like(energy, 0.5))
+    jets = calibration.decode(scores, 1, mu)[range(8), :, range(8), 3:5].sum(dim=(1, 2))
+    ratio = jets / (2000 * factor)
+    assert float(ratio.min()) > 0.9
+    assert float(ratio.max()) < 1.1
 
 
 def test_a_ratio_beyond_the_limit_is_brought_back_to_it():

@@ -41,8 +41,8 @@ from pileupgen.models.calibration.tails import (
     Tail,
     fit_lower,
     fit_upper,
+    in_agreement,
     no_lines,
-    with_common_slope,
 )
 from pileupgen.models.calibration.ties import Ties, find_ties
 from pileupgen.samples.weights import rows_by_weight
@@ -287,7 +287,7 @@ class CellCalibration(ModelMixin, ConfigMixin):
                 lower = fit_lower((spectrum(0, layer, 1), spectrum(1, layer, 1)))
             for buffer, lines in ((self.upper_lines, upper), (self.lower_lines, lower)):
                 shaped = lines.reshape(buffer[layer].shape)
-                buffer[layer] = torch.from_numpy(with_common_slope(shaped))
+                buffer[layer] = torch.from_numpy(in_agreement(shaped))
 
     def _find_kind(self, energies: Sequence[NDArray[np.float32]]) -> None:
         """Find out whether there are negative hits and tied values, and keep the latter."""

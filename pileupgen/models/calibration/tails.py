@@ -3,7 +3,9 @@
 A line fitted to the upper end of each domain's own quantiles would make E_out proportional to a
 power of E_in, the ratio of the two slopes. Here both domains share the slope of a table, and where
 the line begins in score, so that encoding with one domain's tables and decoding with the other's
-multiplies E by a constant: the ratio of the outermost quantiles that training measures well.
+multiplies E by a constant. Where a line begins it is the ratio of the table's own outermost
+quantiles, beyond which three hits are left; from there it goes over into the median of such ratios
+over the tables of the neighbouring rings, since a single one is known to a quarter only.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ _NONE = 1e3
 """Begins nowhere: no score is that large."""
 _MIN_SLOPE, _MAX_SLOPE = 0.05, 2.0
 """Limits of d ln E / d score of a line."""
+_RING_REACH = 4
+"""Rings on either side whose tables say with a ring's own what the ratio is beyond them."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +55,8 @@ class Spectrum:
 def fit_upper(spectra: tuple[Spectrum, Spectrum]) -> NDArray[np.float64]:
     """Fit lines beyond the upper ends, shape (n_tables, 3).
 
-    A line is its first score, its slope, and a correction of the ratio. The first score is the
-    lower one of the two domains' at which three hits are left. The correction is added to
-    ln(E_data / E_mc) so that the ratio stays within ``MAX_RATIO``.
+    A line is its first score, its slope, and ln(E_data / E_mc) there. The first score is the lower
+    one of the two domains' at which three hits are left.
     """
     begins, slopes = [], []
     for of in spectra:
@@ -84,24 +87,30 @@ def _lines(
     sign: int,
 ) -> NDArray[np.float64]:
     first = [of.at(-sign * ndtri(np.minimum(ndtr(-begin) / of.mass, 1.0))) for of in spectra]
-    ratio, limit = first[1] - first[0], math.log(MAX_RATIO)
     slope = np.clip(0.5 * (slopes[0] + slopes[1]), _MIN_SLOPE, _MAX_SLOPE)
-    lines = np.stack([begin, slope, np.clip(ratio, -limit, limit) - ratio], axis=1)
+    lines = np.stack([begin, slope, first[1] - first[0]], axis=1)
     known = np.minimum(spectra[0].n_hits, spectra[1].n_hits) > 0
     return np.where(known[:, None], lines, no_lines(len(begin)))
 
 
-def with_common_slope(lines: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give all lines of a ring, (R, M, B, 3), the mean slope of those that begin somewhere.
+def in_agreement(lines: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Make lines of a layer, (R, M, B, 3), agree in their slope and in where their ratio ends.
 
-    The layer before has another rank in the target than in the source. Were the slope to depend on
-    it, the ratio would grow with E.
+    All lines of a ring that begin somewhere take their mean slope: the layer before has another
+    rank in the target than in the source, and were the slope to depend on it, the ratio would grow
+    with E. In place of ln(E_data / E_mc) comes a correction, which is added to it beyond: up to the
+    median over the ring's and its neighbours' lines, within ``MAX_RATIO``.
     """
     known = lines[..., 0] < _NONE
     total = np.where(known, lines[..., 1], 0.0).sum(axis=(1, 2))
     slope = total / np.maximum(known.sum(axis=(1, 2)), 1)
-    out = lines.copy()
+    out, limit = lines.copy(), math.log(MAX_RATIO)
     out[..., 1] = np.where(slope > 0, slope, 1.0)[:, None, None]
+    for ring in range(len(lines)):
+        near = slice(max(ring - _RING_REACH, 0), ring + _RING_REACH + 1)
+        ratios = lines[near, ..., 2][known[near]]
+        target = float(np.clip(np.median(ratios), -limit, limit)) if len(ratios) else 0.0
+        out[ring, ..., 2] = np.where(known[ring], target - lines[ring, ..., 2], 0.0)
     return out
 
 
@@ -117,7 +126,7 @@ class Tail:
     tables: QuantileTables
     """Tables of ln|E| of the hits at that end."""
     lines: Tensor
-    """From :func:`fit_upper` or :func:`fit_lower`. Shape (n_tables, 3)."""
+    """From :func:`in_agreement`. Shape (n_tables, 3)."""
     mass: Tensor
     """Probability of such hits in each cell."""
     domain: int
