@@ -24,6 +24,7 @@ from pileupgen.compare.rows import compare_rows, make_row
 from pileupgen.compare.selection import Rows, Selection, linked_events, paired_batches
 from pileupgen.compare.significance import judge
 from pileupgen.compare.source_correlation import ImagePairs, source_correlation
+from pileupgen.diffusion.settings import WAY
 from pileupgen.errors import StoreError
 from pileupgen.measure.bootstrap import UNKNOWN, effective_size, estimate
 from pileupgen.measure.sample import Sample
@@ -33,16 +34,7 @@ from pileupgen.samples.store import ImageStore
 
 Floats = NDArray[np.float64]
 
-SHARED_SETTINGS = (
-    "model",
-    "mode",
-    "t_release",
-    "w",
-    "num_inference_steps",
-    "sampler",
-    "eta",
-    "guidance",
-)
+SHARED_SETTINGS = WAY | {"model"}
 """Settings that a control has to share with the translation that it is a control of."""
 
 
@@ -155,8 +147,8 @@ def notes_of(controls: Sequence[ControlRows], translated: ImageStore) -> tuple[s
         first, second = control.store.provenance, translated.provenance
         differing = [
             f"{key} {first[key]} instead of {second[key]}"
-            for key in SHARED_SETTINGS
-            if key in first and key in second and first[key] != second[key]
+            for key in first
+            if key in SHARED_SETTINGS and key in second and first[key] != second[key]
         ]
         if differing:
             notes.append(

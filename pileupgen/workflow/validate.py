@@ -14,6 +14,7 @@ from pileupgen.compare.results import SCHEMA_VERSION, Comparison, InputFile
 from pileupgen.compare.settings import ComparisonSettings
 from pileupgen.compare.source_check import source_check
 from pileupgen.compare.validation import validate_stores
+from pileupgen.diffusion.settings import WAY
 from pileupgen.errors import InputError, MissingInputError
 from pileupgen.files import write_whole
 from pileupgen.report.metrics_file import read_metrics
@@ -286,11 +287,7 @@ def _write(
                 role: InputFile(path=str(store.path), sha256=hashes[role], n_events=len(store))
                 for role, store in stores.items()
             },
-            "translation": {
-                key: provenance[key]
-                for key in ("t_release", "w", "mode", "num_inference_steps")
-                if key in provenance
-            },
+            "translation": {key: provenance[key] for key in provenance if key in WAY},
             "ladder": ladder,
             "source_check": source_check(translated),
             "measurements": None
