@@ -229,6 +229,17 @@ class TrainingConfig(StrictModel):
     eta_mirror: bool = Field(True, description="mirror in η where grid and detector allow it")
 
 
+class DistillConfig(StrictModel):
+    """The student that takes one evaluation in the place of a way's many."""
+
+    pairs: int = Field(8000, ge=100, description="translated training events that it learns from")
+    steps: int = Field(4000, ge=0)
+    batch_size: int = Field(32, ge=2, description="pairs of a step, over all processes")
+    learning_rate: float = Field(5e-3, gt=0)
+    width: int = Field(16, ge=8, description="channels of its convolutions")
+    n_blocks: int = Field(5, ge=1)
+
+
 class Config(StrictModel):
     """All settings of a run."""
 
@@ -253,6 +264,7 @@ class Config(StrictModel):
     ratio: RatioConfig = RatioConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     training: TrainingConfig = TrainingConfig()
+    distill: DistillConfig = DistillConfig()
     translate: TranslateSettings = TranslateSettings()
     validate_: ComparisonSettings = Field(ComparisonSettings(), alias="validate")
 

@@ -17,6 +17,7 @@ from pileupgen.files import write_whole
 OPERATIONAL = (
     "name",
     "preprocess.allow",
+    "distill",
     "translate",
     "validate",
     "training.micro_batch",
@@ -89,6 +90,7 @@ class RunDirectory:
         stages/<stage>.json      what a stage was made from, written when it is done
         data/<domain>.h5         image stores
         model/                   the trained pipeline (diffusers layout, safetensors)
+        students/<way>/          distilled from it, with a description
         checkpoints/             training state
         logs/                    loss curves
         translated/<name>.h5     translated stores
@@ -112,6 +114,11 @@ class RunDirectory:
     def model(self) -> Path:
         """The trained pipeline."""
         return self.path / "model"
+
+    @property
+    def students(self) -> Path:
+        """Students of the model, a folder for each way to translate."""
+        return self.path / "students"
 
     @property
     def checkpoints(self) -> Path:

@@ -14,6 +14,7 @@ import typer
 from pileupgen import __version__
 from pileupgen.cli import cards, config, demo
 from pileupgen.cli.compare import compare
+from pileupgen.cli.distill import distill
 from pileupgen.cli.export import export
 from pileupgen.cli.init import init
 from pileupgen.cli.merge import merge
@@ -73,6 +74,7 @@ for _command in (
     preprocess,
     train,
     scan,
+    distill,
     translate,
     merge,
     validate,

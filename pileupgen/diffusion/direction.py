@@ -46,6 +46,11 @@ class Direction:
         return self.source == self.target
 
     @property
+    def is_usual(self) -> bool:
+        """Whether it leads from mc to data."""
+        return self.source == "mc" and self.target == "data"
+
+    @property
     def name(self) -> str:
         """Name used in file names.
 

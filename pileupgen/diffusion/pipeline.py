@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from pileupgen.models.networks.cell_patches import CellPatches
 from pileupgen.models.networks.denoiser import Denoiser, FieldDenoiser
 from pileupgen.models.networks.local import LocalDenoiser
 from pileupgen.models.networks.ratio import RatioClassifier
+from pileupgen.models.networks.student import Student
 from pileupgen.models.networks.transformer import TransformerDenoiser
 from pileupgen.parallel.threads import Map, torch_threads
 from pileupgen.progress import Advance, silent
@@ -67,6 +69,8 @@ class PileupTranslationPipeline(DiffusionPipeline):
         Tells events that are unlike those of training.
     """
 
+    student: Student | None = None
+    """Distilled from the networks, in whose place it translates where the settings are its own."""
     _optional_components = ["event_check"]  # noqa: RUF012 - diffusers' own attribute
 
     def __init__(
@@ -324,7 +328,14 @@ class PileupTranslationPipeline(DiffusionPipeline):
             self.scheduler,
             bool(self.config.calibrate_before),
             direction=direction,
+            student=self.student,
         )
+
+    def taught(self, student: Student | None) -> PileupTranslationPipeline:
+        """The same pipeline with a student, which it shares its models with; None takes it away."""
+        clone = copy(self)
+        clone.student = student
+        return clone
 
     def _require_fitting(self, energy: NDArray[np.float32], settings: Settings) -> None:
         """Refuse settings and images that do not fit the model."""

@@ -223,6 +223,12 @@ class Settings:
     """Events outside the training's range: ``limited`` refuses cells above 1,000 times the largest
     of their ring, μ outside by a factor of 4, and events with a fifth of their energy below the
     threshold; ``refuse`` all that lie outside; ``allow`` none."""
+    exact: bool = setting(
+        False,
+        "take every evaluation of the network, also where a student was distilled for the way",
+        is_operational=True,
+    )
+    """Off, a student that was distilled for this way takes the place of the solver."""
     network: bool = setting(
         True, "add the denoiser's network to its closed form; off for comparisons", option=None
     )
@@ -291,6 +297,38 @@ class Settings:
         has_passes = self.guidance in ("classifier-free", "ratio") and self.switch_class
         is_inverted = self.inverts or (self.mode == "partial" and self.fresh_noise < 1)
         return n * (1 + (has_passes and self.w > 0) + is_inverted)
+
+    @property
+    def is_deterministic(self) -> bool:
+        """Whether source event and noise at the release fix what becomes of an event."""
+        return (
+            self.mode in ("partial", "invert")
+            and self.release == "common"
+            and self.release_timestep > 0
+            and not is_stochastic(self.decoding_sampler, self.eta)
+            and self.network
+            and self.switch_class
+            and self.self_conditioning
+        )
+
+    def solved_way(self) -> dict[str, Any]:
+        """What determines a deterministic way, as plain values: alike for alike ways.
+
+        >>> inverted = Settings("invert", 300, num_inference_steps=8, fresh_noise=0.5)
+        >>> inverted.solved_way() == Settings("invert", 300, num_inference_steps=8).solved_way()
+        True
+        """
+        guided = (self.guidance, self.guidance_interval, self.guidance_schedule) if self.w else ()
+        way = {
+            "mode": self.mode,
+            "timesteps": self.way_down(self.release_timestep),
+            "sampler": self.decoding_sampler,
+            "w": self.w,
+            "guided": guided,
+            "fresh_noise": 0.0 if self.inverts else self.fresh_noise,
+        }
+        plain: dict[str, Any] = json.loads(json.dumps(way))
+        return plain
 
     def way_down(self, t_start: int) -> list[int]:
         """Descending timesteps from where the decoding starts to the clean end, −1."""

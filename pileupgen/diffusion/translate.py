@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 
@@ -36,6 +36,7 @@ from pileupgen.models.calibration.scaling import CellSpace
 from pileupgen.models.codec import Codec, EventNoise, LatentModel
 from pileupgen.models.networks.denoiser import DATA, NULL, FieldDenoiser
 from pileupgen.models.networks.ratio import RatioClassifier
+from pileupgen.models.networks.student import Student
 from pileupgen.parallel.threads import Map
 
 
@@ -54,6 +55,8 @@ class Translator:
     """Whether what the denoiser adds to the closed form, and the autoencoder to its shortcuts, is
     computed in bfloat16."""
     direction: Direction = field(default_factory=Direction)
+    student: Student | None = None
+    """Takes the place of the solver where it was distilled for the settings."""
 
     @property
     def codec(self) -> Codec:
@@ -159,39 +162,111 @@ class Translator:
         if settings.mode == "calibrate":
             scores = self._scores(energy, mu, noise, settings)
             return scores, no_ratio, scores
-        shape = self.autoencoder.latent_shape
-        target = self.direction.target_label
         scores = self._scores(energy, mu, noise, settings)
         latents, mu = self._encode(scores, mu)
+        drawn = partial(self._drawn, noise, latents)
+        log_ratio = no_ratio
         if settings.mode == "transport":
-            x_t, t, log_ratio = self._transported(latents), 0, no_ratio
+            end = self._transported(latents)
         elif settings.mode == "generate":
-            t = int(self.scheduler.config.num_train_timesteps) - 1
-            x_t, log_ratio = noise.normal(shape).to(latents), no_ratio
+            end = self._denoised(drawn(), None, mu, settings, drawn, trace)
         else:
-            t = settings.release_timestep
-            x_t = self._release(latents, mu, noise, settings, trace)
-            log_ratio = self.log_ratio(x_t, t, mu).double().cpu()
-        if t > 0:
-            guides = self._guides(settings, t)
-            source = None if settings.mode == "generate" else self._source(latents)
-            label = target if settings.switch_class else self.direction.source_label
-            predict = self._predictor(label, mu, settings, guides, source)
-            x_t = solve(
-                x_t,
-                settings.way_down(t),
-                predict,
-                self.scheduler,
-                settings.decoding_sampler,
-                lambda: noise.normal(shape).to(latents),
-                settings.eta,
-                record=None if trace is None else _keep(trace.down),
-            )
+            student = self._student_of(settings) if trace is None else None
+            if student is None:
+                x_t, end = self.follow(latents, mu, settings, drawn, trace)
+            else:
+                eps = drawn() if student.has_noise else None
+                with self._autocast():
+                    x_t, end = student(latents, mu, eps)
+            log_ratio = self.log_ratio(x_t, settings.release_timestep, mu).double().cpu()
         cells = (self.calibration.n_channels, *energy.shape[2:])
         normal = noise.normal(cells) if settings.decode == "sample" else None
         with self._autocast():
-            decoded = self.codec.decode_scores(x_t, target, mu, normal).cpu()
+            decoded = self.codec.decode_scores(end, self.direction.target_label, mu, normal).cpu()
         return decoded, log_ratio, None if settings.mode == "generate" else scores
+
+    @torch.no_grad()
+    def lesson(self, events: Events, batch: MicroBatch) -> Tensor:
+        """What a student is to learn from a micro-batch of n events, as the solver has it.
+
+        Returns
+        -------
+        Tensor, shape (n, 3 C or 4 C, H, W)
+            Clean latents of the source, noise at the release where some is drawn, latents at the
+            release and at the end, one after another along the channels.
+        """
+        energy, mu, noise = events.of(batch.filled)
+        latents, mu = self._encode(self._scores(energy, mu, noise, batch.settings), mu)
+        kept: list[Tensor] = []
+
+        def drawn() -> Tensor:
+            kept.append(self._drawn(noise, latents))
+            return kept[-1]
+
+        ends = self.follow(latents, mu, batch.settings, drawn)
+        return torch.cat([latents, *kept, *ends], dim=1)[: len(batch.rows)].cpu()
+
+    def follow(
+        self,
+        latents: Tensor,
+        mu: Tensor,
+        settings: Settings,
+        drawn: Callable[[], Tensor],
+        trace: Trace | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Latents at the release and at the clean end, by the solver.
+
+        Parameters
+        ----------
+        latents : Tensor, shape (N, C, H, W)
+            Clean ones of source events.
+        mu : Tensor, shape (N,)
+            Number of pileup interactions; NaN where it is not known.
+        drawn : callable
+            Gives standard normal noise of the shape of the latents.
+        """
+        x_t = self._release(latents, mu, drawn, settings, trace)
+        return x_t, self._denoised(x_t, latents, mu, settings, drawn, trace)
+
+    def _denoised(
+        self,
+        x_t: Tensor,
+        source: Tensor | None,
+        mu: Tensor,
+        settings: Settings,
+        drawn: Callable[[], Tensor],
+        trace: Trace | None,
+    ) -> Tensor:
+        """Latents at the clean end, from those at the release or from noise."""
+        t = settings.release_timestep
+        if source is None:
+            t = int(self.scheduler.config.num_train_timesteps) - 1
+        if t == 0:
+            return x_t
+        direction = self.direction
+        label = direction.target_label if settings.switch_class else direction.source_label
+        seen = None if source is None else self._source(source)
+        return solve(
+            x_t,
+            settings.way_down(t),
+            self._predictor(label, mu, settings, self._guides(settings, t), seen),
+            self.scheduler,
+            settings.decoding_sampler,
+            drawn,
+            settings.eta,
+            record=None if trace is None else _keep(trace.down),
+        )
+
+    def _student_of(self, settings: Settings) -> Student | None:
+        """The student, if it is one of this direction and these settings."""
+        student = self.student
+        if student is None or settings.exact or not settings.is_deterministic:
+            return None
+        fits = self.direction.is_usual and student.way == settings.solved_way()
+        return student if fits else None
+
+    def _drawn(self, noise: EventNoise, latents: Tensor) -> Tensor:
+        return noise.normal(self.autoencoder.latent_shape).to(latents)
 
     def _predictor(
         self,
@@ -248,7 +323,7 @@ class Translator:
         self,
         latents: Tensor,
         mu: Tensor,
-        noise: EventNoise,
+        drawn: Callable[[], Tensor],
         settings: Settings,
         trace: Trace | None = None,
     ) -> Tensor:
@@ -258,7 +333,7 @@ class Translator:
             return latents
         if settings.inverts:
             return self._inverted(latents, mu, settings, t, trace)
-        eps = noise.normal(tuple(latents.shape[1:])).to(latents)
+        eps = drawn()
         t_inverted = self.inverted_to(settings)
         if t_inverted > CLEAN:
             latents = self._inverted(latents, mu, settings, t_inverted, trace)

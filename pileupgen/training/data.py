@@ -220,7 +220,7 @@ class ScoreSample:
         order = np.argsort(labels, kind="stable").argsort(kind="stable")
         joined = torch.cat(list(values))[order]
         if augmentation is not None:
-            joined = _augment(joined, augmentation, rng)
+            joined = augmented(joined, augmentation, rng)
         mu, event_id = (
             torch.cat([of[d][rows[d]] for d in (0, 1)])[order] for of in (self._mu, self._event_id)
         )
@@ -353,7 +353,8 @@ def require_finite(energy: NDArray[np.float32], event_id: NDArray[np.int64], whe
         )
 
 
-def _augment(scores: Tensor, augmentation: Augmentation, rng: np.random.Generator) -> Tensor:
+def augmented(scores: Tensor, augmentation: Augmentation, rng: np.random.Generator) -> Tensor:
+    """Events (N, C, n_eta, n_phi), each rolled and mirrored at random."""
     out = scores
     if augmentation.phi_step:
         n_phi = scores.shape[3]

@@ -18,6 +18,7 @@ from pileupgen.samples.store import ImageStore
 if TYPE_CHECKING:
     from pileupgen.diffusion.pipeline import Correction, PileupTranslationPipeline
     from pileupgen.diffusion.settings import Settings
+    from pileupgen.workflow.student import KnownStudent
 
 REAL_PER_CORRECTION_EVENT = 4
 """Real training events read for each translated one: they need no network."""
@@ -31,6 +32,7 @@ def ready_member(
     seed: int,
     direction: Direction | None = None,
     listener: Listener = SILENT,
+    student: KnownStudent | None = None,
 ) -> Member:
     """Give a pipeline its calibration after the decode, fitted once and kept with the run.
 
@@ -44,7 +46,12 @@ def ready_member(
         mc to data, if not given.
     listener : Listener
         Shown the progress of the fit.
+    student : KnownStudent, optional
+        Translates in the place of the pipeline's solver.
     """
+    if student is not None:
+        pipeline = pipeline.taught(student.load(str(pipeline.denoiser.device)))
+        model = fingerprint([model, student.identity])
     if not settings.corrects:
         return Member(pipeline, settings)
     way = direction or Direction()

@@ -170,8 +170,9 @@ def plan_translate(run: Run, request: Request, given: Mapping[str, Any]) -> Plan
     RunError
         If there is no trained model.
     """
-    from pileupgen.workflow.model import read_release_scan
+    from pileupgen.workflow.model import model_identity, read_release_scan
     from pileupgen.workflow.run import open_store
+    from pileupgen.workflow.student import student_for
     from pileupgen.workflow.translate import chosen_settings, configured
 
     run = configured(run, given)
@@ -194,7 +195,10 @@ def plan_translate(run: Run, request: Request, given: Mapping[str, Any]) -> Plan
     if request.shard is not None:
         rows = request.shard.rows(rows)
     n_copies = settings.n_draws * (1 + len(request.ensemble))
-    n_passes = len(rows) * n_copies * max(settings.n_evaluations, 1)
+    model = model_identity(run.directory)
+    student = student_for(run.directory, model, settings, request.direction, run.listener)
+    n_evaluations = settings.n_evaluations if student is None else 1
+    n_passes = len(rows) * n_copies * max(n_evaluations, 1)
     if settings.corrects:
         steps.append(
             PlannedStep(
@@ -205,7 +209,7 @@ def plan_translate(run: Run, request: Request, given: Mapping[str, Any]) -> Plan
     steps.append(
         PlannedStep(
             f"translate {len(rows):,}{copies} events of {store.path} to {request.target}: "
-            f"{settings.describe()}, {settings.n_evaluations} network evaluations an event",
+            f"{settings.describe()}, {n_evaluations} network evaluations an event",
             _estimate(
                 run,
                 "translate*",

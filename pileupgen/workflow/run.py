@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pileupgen.diffusion.pipeline import PileupTranslationPipeline
     from pileupgen.parallel.farm import Farm
     from pileupgen.samples.store import ImageStore
+    from pileupgen.workflow.distill import Distilled
     from pileupgen.workflow.estimate import Plan
     from pileupgen.workflow.export import Exported, Format
     from pileupgen.workflow.preprocess import MuMatching, Preprocessed, Show
@@ -209,6 +210,34 @@ class Run:
         from pileupgen.workflow.train import train
 
         return train(self, device=device, force=force)
+
+    def distill(
+        self,
+        *,
+        pairs: int | None = None,
+        training_steps: int | None = None,
+        n_events: int = 300,
+        seed: int | None = None,
+        device: str | None = None,
+        force: bool = False,
+        **settings: Any,
+    ) -> Distilled:
+        """Distil a student that translates in one evaluation; ``settings`` tell for which way.
+
+        See :func:`pileupgen.workflow.distill.distill`.
+        """
+        from pileupgen.workflow.distill import distill
+
+        return distill(
+            self,
+            settings,
+            pairs=pairs,
+            training_steps=training_steps,
+            n_events=n_events,
+            seed=seed,
+            device=device,
+            force=force,
+        )
 
     def scan(self, **options: Any) -> Scanned:
         """Measure ways to translate on validation events and recommend one.

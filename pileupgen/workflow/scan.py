@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from pileupgen.diffusion.pipeline import PileupTranslationPipeline
     from pileupgen.measure.bootstrap import Estimate
+    from pileupgen.workflow.student import KnownStudent
 
 T_RELEASE = (150, 300, 600, 995)
 W = (0.0, 2.0)
@@ -200,7 +201,7 @@ def measure_ways(
     """
     mc, data = (ImageStore(directory.images(domain)) for domain in ("mc", "data"))
     rows = mc.indices("validation", n_events)
-    judge = _judge(mc, data, n_events, seed)
+    judge = judge_of(mc, data, n_events, seed)
     common = ["paired", model, mc.provenance, data.provenance, n_events, seed]
     points: list[ScanPoint] = []
     with listener.progress(title, len(ways), "points") as advance:
@@ -211,14 +212,15 @@ def measure_ways(
                 points.append(ScanPoint.from_dict(json.loads(path.read_text(encoding="utf-8"))))
                 advance(1, f"{way.describe()} (kept)")
                 continue
-            point = _measure(directory, pipeline, model, way, mc, rows, judge, seed)
+            point = measure_way(directory, pipeline, model, way, mc, rows, judge, seed)
             write_whole(path, json.dumps(point.to_dict(), indent=2, ensure_ascii=False))
             points.append(point)
             advance(1, way.describe())
     return points, judge.references()
 
 
-def _judge(mc: ImageStore, data: ImageStore, n_events: int, seed: int) -> Judge:
+def judge_of(mc: ImageStore, data: ImageStore, n_events: int, seed: int) -> Judge:
+    """The judge of validation events, its reference of training events of data."""
     source = mc.indices("validation", n_events)
     target = data.indices("validation", n_events)
     others = data.indices("train")
@@ -229,7 +231,7 @@ def _judge(mc: ImageStore, data: ImageStore, n_events: int, seed: int) -> Judge:
     )
 
 
-def _measure(
+def measure_way(
     directory: RunDirectory,
     pipeline: PileupTranslationPipeline,
     model: str,
@@ -238,14 +240,17 @@ def _measure(
     rows: Rows,
     judge: Judge,
     seed: int,
+    student: KnownStudent | None = None,
 ) -> ScanPoint:
-    member = ready_member(directory, model, pipeline, settings, seed)
+    """Translate events of a store in a way, by a student if one is given, and measure them."""
+    member = ready_member(directory, model, pipeline, settings, seed, student=student)
     parts = list(Production(mc, rows, [member], seed).translate(rows))
     columns = {key: np.concatenate([part[1][key] for part in parts]) for key in parts[0][1]}
     images = Images(np.concatenate([part[0] for part in parts]), mc.grid, columns)
     ess = WeightSummary.of(columns["log_ratio"], settings.log_weight_limit).ess
     way, label = settings.way(), settings.describe()
-    return judge.measure([images], way, label, settings.n_evaluations, ess)
+    n_evaluations = settings.n_evaluations if student is None else 1
+    return judge.measure([images], way, label, n_evaluations, ess)
 
 
 def _write(run: Run, found: Scanned) -> None:

@@ -20,6 +20,7 @@ from pileupgen.workflow.model import (
 )
 from pileupgen.workflow.operating_point import read_operating_point
 from pileupgen.workflow.run import Run, open_store
+from pileupgen.workflow.student import student_for, students_of
 
 if TYPE_CHECKING:
     from pileupgen.diffusion.direction import Direction, Domain
@@ -163,6 +164,7 @@ def translate(
             request.split,
             request.direction.to_dict(),
             models,
+            [students_of(directory, settings, request.direction) for directory in directories],
             store.provenance,
             str(target),
         ]
@@ -267,10 +269,22 @@ def _translate(
     pipelines[0].check(settings)
     _warn_of_other_splits(run, directories)
     # Fit the calibration after the decode, or take the one that is kept.
-    members = [
-        ready_member(directory, model, pipeline, settings, request.seed, request.direction, tell)
-        for directory, model, pipeline in zip(directories, models, pipelines, strict=True)
+    students = [
+        student_for(directory, model, settings, request.direction, tell)
+        for directory, model in zip(directories, models, strict=True)
     ]
+    members = [
+        ready_member(
+            directory, model, pipeline, settings, request.seed, request.direction, tell, student
+        )
+        for directory, model, pipeline, student in zip(
+            directories, models, pipelines, students, strict=True
+        )
+    ]
+    n_evaluations = settings.n_evaluations
+    if students[0] is not None:
+        tell.read(students[0].folder, f"1 evaluation for {n_evaluations}; --exact takes them all")
+        n_evaluations = 1
     rows = store.indices(request.split)
     if request.shard is not None:
         rows = request.shard.rows(rows)
@@ -286,6 +300,7 @@ def _translate(
         "split": request.split,
         "ensemble": models,
         "sample_check": sample,
+        "students": [None if one is None else one.identity for one in students],
         "versions": versions("torch", "diffusers", "numpy"),
     }
     if request.shard is not None:
@@ -315,7 +330,7 @@ def _translate(
         "rate": {
             "seconds": seconds,
             "n_events": n_left * production.n_copies,
-            "n_evaluations": settings.n_evaluations,
+            "n_evaluations": n_evaluations,
             "device": device,
             "n_workers": 1 if executor is None else executor.n_workers,
         },

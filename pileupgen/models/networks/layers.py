@@ -161,6 +161,12 @@ class ConditionEmbedding(nn.Module):
         self.spread.copy_(spread if spread > 0 else torch.ones(()))
         self.is_logarithmic.fill_(is_logarithmic)
 
+    @torch.no_grad()
+    def standardise_as(self, other: ConditionEmbedding) -> None:
+        """Take the distribution of μ that another embedding was given."""
+        for name in ("centre", "spread", "span", "is_logarithmic"):
+            getattr(self, name).copy_(getattr(other, name))
+
     def standardised(self, mu: Tensor) -> Tensor:
         """μ, (N,), as it enters: within the training's range of mean 0 and variance 1."""
         inside = torch.minimum(torch.maximum(mu, self.span[0]), self.span[1])

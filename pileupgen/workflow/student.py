@@ -1,0 +1,120 @@
+"""The students of a run: where they are kept, and the one that fits a translation."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pileupgen.diffusion.settings import Settings
+from pileupgen.errors import RunError
+from pileupgen.progress import SILENT, Listener
+from pileupgen.run import RunDirectory, fingerprint, hash_file
+
+if TYPE_CHECKING:
+    from pileupgen.diffusion.direction import Direction
+    from pileupgen.models.networks.student import Student
+
+DESCRIPTION = "student.json"
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+@dataclass(frozen=True)
+class KnownStudent:
+    """A student on disk."""
+
+    folder: Path
+    identity: str
+    """Fingerprint of its weights."""
+    description: dict[str, Any]
+    """What it was made from, and how far it is from its teacher."""
+
+    def load(self, device: str) -> Student:
+        """Load it, on a device.
+
+        Raises
+        ------
+        RunError
+            If it is damaged.
+        """
+        from pileupgen.models.networks.student import Student
+
+        try:
+            student: Student = Student.from_pretrained(str(self.folder), local_files_only=True)
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            raise _damaged(self.folder, error) from error
+        student.eval().requires_grad_(False)
+        student.to(device)
+        return student
+
+
+def folder_of(directory: RunDirectory, settings: Settings) -> Path:
+    """Folder of the student of a deterministic way."""
+    return directory.students / fingerprint(settings.solved_way())
+
+
+def students_of(directory: RunDirectory, settings: Settings, direction: Direction) -> list[str]:
+    """Fingerprints of the students that may translate; all, where the release is to be chosen."""
+    if settings.exact or not direction.is_usual:
+        return []
+    if settings.t_release == "auto":
+        folders = sorted(directory.students.glob("*"))
+    else:
+        folders = [folder_of(directory, settings)] if settings.is_deterministic else []
+    files = (folder / WEIGHTS for folder in folders)
+    return [hash_file(file)[:16] for file in files if file.is_file()]
+
+
+def student_for(
+    directory: RunDirectory,
+    model: str,
+    settings: Settings,
+    direction: Direction,
+    listener: Listener = SILENT,
+) -> KnownStudent | None:
+    """Find the student that translates in the place of a model's solver, if there is one.
+
+    One of another model is passed over with a warning.
+
+    Parameters
+    ----------
+    directory : RunDirectory
+    model : str
+        Identity of the run's model.
+    settings : Settings
+        With a release that is chosen.
+    direction : Direction
+        Students translate from mc to data.
+    listener : Listener
+
+    Raises
+    ------
+    RunError
+        If its description is damaged.
+    """
+    if settings.exact or not direction.is_usual or not settings.is_deterministic:
+        return None
+    folder = folder_of(directory, settings)
+    if not (folder / DESCRIPTION).is_file():
+        return None
+    try:
+        description = dict(json.loads((folder / DESCRIPTION).read_text(encoding="utf-8")))
+        identity, its_model = hash_file(folder / WEIGHTS)[:16], description["model"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(folder, error) from error
+    if its_model != model:
+        listener.warn(
+            f"{folder} was distilled from another model and is not used; run 'pileupgen distill' "
+            "again."
+        )
+        return None
+    return KnownStudent(folder, identity, description)
+
+
+def _damaged(folder: Path, error: Exception) -> RunError:
+    first = (str(error).splitlines() or [type(error).__name__])[0]
+    return RunError(
+        f"The student in {folder} cannot be loaded: {first}",
+        "Distil it anew with 'pileupgen distill --force', or give --exact.",
+    )
