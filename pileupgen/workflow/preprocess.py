@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from pileupgen.calo.geometry import FEATURES, get_grid, require_same_grid
 from pileupgen.errors import ConfigError, GeometryError, InputError
 from pileupgen.parallel import Serial
@@ -17,6 +19,7 @@ from pileupgen.run import fingerprint, versions
 from pileupgen.samples.cards import default_suppression, load_card
 from pileupgen.samples.checks import (
     Finding,
+    check_matching,
     check_pair,
     check_profiles,
     check_sample,
@@ -26,12 +29,15 @@ from pileupgen.samples.checks import (
 from pileupgen.samples.ingest import IngestSummary, describe_inputs, ingest
 from pileupgen.samples.match import match_mu as match_profiles
 from pileupgen.samples.readers.remote import packages_of, size_of
-from pileupgen.samples.store import SCHEMA_VERSION, ImageStore
+from pileupgen.samples.store import SCHEMA_VERSION, ImageStore, usable_weights
+from pileupgen.samples.weights import rows_by_weight
 from pileupgen.simulate.produce import default_cache
 from pileupgen.workflow.generated import Spec, is_current, make, n_units, parse_spec, suffix
 from pileupgen.workflow.run import Run
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from pileupgen.calo.geometry import Grid
     from pileupgen.parallel.farm import Farm
     from pileupgen.samples.cards import DataCard
@@ -319,9 +325,17 @@ def _preprocess_domain(
         "n_events": summary.n_events,
         "n_workers": executor.n_workers,
     }
+    matched: dict[str, Any] | None = None
     if how.match_mu is not None and domain == "mc":
-        summary = _match_to_data(run, summary, how.match_mu)
-    record = {"card": source.card.name, "summary": summary.to_dict(), "rate": rate}
+        before = summary
+        summary, n_effective = _match_to_data(run, summary, how.match_mu)
+        matched = {"before": before.to_dict(), "n_effective": n_effective}
+    record = {
+        "card": source.card.name,
+        "summary": summary.to_dict(),
+        "rate": rate,
+        "matched": matched,
+    }
     run.directory.finish(stage, made_from, record)
     size = store.stat().st_size / 1e6
     what = f"images of {grid.shape}"
@@ -367,8 +381,10 @@ def _shown(path: InputFile) -> str:
     return min((os.path.normpath(path), os.path.relpath(path)), key=len)
 
 
-def _match_to_data(run: Run, summary: IngestSummary, how: MuMatching) -> IngestSummary:
-    """Give the store of mc the μ profile of data's, and tell its summary."""
+def _match_to_data(
+    run: Run, summary: IngestSummary, how: MuMatching
+) -> tuple[IngestSummary, float]:
+    """Give the store of mc the μ profile of data's; its summary, and the events it is worth."""
     images = run.directory.images
     found = match_profiles(images("mc"), images("data"), how, run.config.seed)
     run.listener.tell(
@@ -378,7 +394,7 @@ def _match_to_data(run: Run, summary: IngestSummary, how: MuMatching) -> IngestS
     )
     if found.uncovered > 0:
         run.listener.warn(f"{found.uncovered:.1%} of data has a μ that mc does not have")
-    return replace(
+    after = replace(
         summary,
         n_events=found.n_events,
         energy=found.energy,
@@ -388,6 +404,7 @@ def _match_to_data(run: Run, summary: IngestSummary, how: MuMatching) -> IngestS
         mean_mu=found.mean_mu,
         sd_mu=found.sd_mu,
     )
+    return after, found.n_effective
 
 
 def find_doubts(
@@ -407,9 +424,23 @@ def find_doubts(
     mc, data = (summaries[domain] for domain in DOMAINS)
     found += check_pair(mc, data, grid)
     is_known = mc.mean_mu == mc.mean_mu and data.mean_mu == data.mean_mu
-    if not is_matched and (is_known or not grid.is_feature_table):
-        found += check_profiles(mc, data, *(store.columns["mu"] for store in stores))
+    if is_matched:
+        told = run.directory.details("preprocess_mc")["matched"]
+        before = IngestSummary.from_dict(told["before"])
+        found += check_matching(before, mc, data, told["n_effective"])
+    elif is_known or not grid.is_feature_table:
+        found += check_profiles(mc, data, *(_profile(store) for store in stores))
     return found
+
+
+def _profile(store: ImageStore) -> NDArray[np.float32]:
+    """μ of a store's events, those of more weight more often: as many as they are worth."""
+    columns = store.columns
+    mu, weight = columns["mu"], np.asarray(usable_weights(columns), dtype=np.float64)
+    if np.ptp(weight) == 0:
+        return mu
+    n_effective = weight.sum() ** 2 / np.square(weight).sum()
+    return mu[rows_by_weight(weight, int(n_effective))]
 
 
 def common_suppression(run: Run, cards: Mapping[str, DataCard]) -> float:

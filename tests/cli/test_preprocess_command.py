@@ -22,7 +22,7 @@ from pileupgen.errors import (
 )
 from pileupgen.samples.store import ImageStore
 from tests.conftest import run_main
-from tests.sample_files import random_towers, write_delphes
+from tests.sample_files import delphes_branches, random_towers, write_delphes, write_tree
 
 N_EVENTS = 80
 
@@ -366,3 +366,22 @@ def test_dead_cells_and_those_that_never_fire_are_counted_and_said(
     assert "cells of data (card 'data') that never fire" in warned
     assert "1 (em at η = -1.25, φ = 2.36)" in warned
     assert "cells of mc" not in warned
+
+
+def test_profiles_of_weighted_events_are_compared_by_their_weights(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    many = np.arange(N_EVENTS) % 10 > 0
+    even = np.arange(N_EVENTS) % 2 > 0
+    for seed, (sample, is_busy) in enumerate((("mc", even), ("data", many))):
+        towers = random_towers(N_EVENTS, seed)
+        mu = np.where(is_busy, 60, 50).astype(np.float32)
+        branches = delphes_branches(replace(towers, mu=mu))
+        if sample == "mc":
+            branches["Event.Weight"] = np.where(is_busy, 1.8, 0.2)
+        write_tree(workplace / f"{sample}.root", branches)
+    command.preprocess(config=Path("trial.yaml"))
+    assert "mu_apart" not in capsys.readouterr().err
+    change_card(workplace, "mc", weight="none")
+    command.preprocess(config=Path("trial.yaml"))
+    assert "mu_apart" in capsys.readouterr().err

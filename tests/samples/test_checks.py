@@ -17,6 +17,7 @@ from pileupgen.errors import ConfigError, ImplausibleInputError, UnreadableInput
 from pileupgen.samples.cards import DataCard, default_suppression, load_card
 from pileupgen.samples.checks import (
     Finding,
+    check_matching,
     check_pair,
     check_profiles,
     check_sample,
@@ -289,6 +290,18 @@ def test_a_mu_that_counts_something_else_is_not_matched(examined: Any) -> None:
     (found,) = check_profiles(mc, lower, cells()["mu"], np.round(half["mu"] / 2))
     assert found.name == "mu_apart"
     assert "--match-mu resample" in found.hint
+
+
+def test_matching_that_leaves_few_events_or_spoils_them_is_told(examined: Any) -> None:
+    data = examined(cells(2))[1]
+    mc = examined({**cells(), "mu": np.round(0.6 * cells()["mu"])})[1]
+    after = examined(cells(3, scale=1.5))[1]
+    found = check_matching(mc, after, data, n_effective=8.0)
+    assert names(found) == ["few_matched", "mu_counts_else"]
+    assert "leaves 8 of 120 events" in found[0].message
+    assert f"with the profile of data mc has {after.mean_sum_et:.4g} GeV" in found[1].message
+    lower = examined({**cells(scale=0.6), "mu": np.round(0.6 * cells()["mu"])})[1]
+    assert check_matching(lower, after, data, n_effective=110.0) == []
 
 
 def test_what_is_refused_leaves_no_store(tmp_path: Path, card_values: dict[str, Any]) -> None:

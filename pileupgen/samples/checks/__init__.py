@@ -6,11 +6,12 @@ Each check has a name. A finding that cannot be physics is an error unless its n
 
 from pileupgen.samples.checks.finding import ERRORS, Finding, judge, require_known
 from pileupgen.samples.checks.one_sample import check_sample
-from pileupgen.samples.checks.two_samples import check_pair, check_profiles
+from pileupgen.samples.checks.two_samples import check_matching, check_pair, check_profiles
 
 __all__ = [
     "ERRORS",
     "Finding",
+    "check_matching",
     "check_pair",
     "check_profiles",
     "check_sample",

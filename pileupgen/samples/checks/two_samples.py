@@ -24,6 +24,8 @@ _FEW_TIMES = 5.0
 """A ring or sector with so many times fewer hits than the whole layer has is as good as silent."""
 _LOSS_APART = 0.1
 _MU_APART = 0.1
+_FEW_LEFT = 0.1
+_FEW_EVENTS = 100
 _MU_ALARM = 1e-3
 """Kolmogorov-Smirnov p-value below which two μ profiles are called different."""
 
@@ -91,7 +93,7 @@ def check_profiles(
         f"the μ profiles differ (⟨μ⟩ = {mc.mean_mu:.2f} and {data.mean_mu:.2f}, "
         f"Kolmogorov-Smirnov p = {p_value:.1e})"
     )
-    if counts_something_else(mc, data):
+    if _counts_something_else(mc, data):
         found = Finding(
             "mu_counts_else",
             f"{differ}, but ⟨ΣE_T⟩ ({mc.mean_sum_et:.4g} and {data.mean_sum_et:.4g} GeV) and the "
@@ -109,7 +111,48 @@ def check_profiles(
     return [found]
 
 
-def counts_something_else(mc: IngestSummary, data: IngestSummary) -> bool:
+def check_matching(
+    before: IngestSummary, after: IngestSummary, data: IngestSummary, n_effective: float
+) -> list[Finding]:
+    """Check what is left of mc once it has the μ profile of data, and whether it fits data better.
+
+    Parameters
+    ----------
+    before, after, data : IngestSummary
+        Summaries of mc before and after, and of data.
+    n_effective : float
+        Events that mc is worth after it.
+
+    Returns
+    -------
+    list of Finding
+    """
+    found = []
+    if n_effective < max(_FEW_LEFT * before.n_events, min(_FEW_EVENTS, before.n_events)):
+        found.append(
+            Finding(
+                "few_matched",
+                f"matching the profiles of μ leaves {n_effective:,.0f} of {before.n_events:,} "
+                "events of mc",
+                "Everything learned will be as rough as so many events make it: simulate with the "
+                "pileup of data.",
+            )
+        )
+    if _counts_something_else(before, data):
+        found.append(
+            Finding(
+                "mu_counts_else",
+                f"⟨ΣE_T⟩ was {before.mean_sum_et:.4g} GeV in mc and {data.mean_sum_et:.4g} GeV in "
+                f"data while μ differed (⟨μ⟩ = {before.mean_mu:.4g} and {data.mean_mu:.4g}); with "
+                f"the profile of data mc has {after.mean_sum_et:.4g} GeV",
+                "One of the two counts something else than interactions: correct the card's mu, "
+                "and leave out --match-mu.",
+            )
+        )
+    return found
+
+
+def _counts_something_else(mc: IngestSummary, data: IngestSummary) -> bool:
     """Whether μ differs between domains while neither ΣE_T nor the occupancy follows it."""
     others = [
         abs(float(np.log(a / b))) if a > 0 and b > 0 else np.inf
