@@ -27,6 +27,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from importlib import import_module
+from typing import Any
 
 
 class PileupgenError(Exception):
@@ -137,6 +139,30 @@ class InterruptedRunError(PileupgenError):
     """Ctrl-C, SIGTERM or SIGHUP; the exit code is 128 and the signal's number."""
 
     exit_code = 130
+
+
+def import_extra(module: str, extra: str, need: str) -> Any:
+    """Import a package that an extra of the installation brings.
+
+    Parameters
+    ----------
+    module, extra : str
+        What to import, and the extra that has it.
+    need : str
+        What needs it; begins the message.
+
+    Raises
+    ------
+    DependencyError
+        If it cannot be imported.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        package = module.split(".")[0]
+        raise DependencyError(
+            f"{need} needs {package}, which is not installed.", f"pip install 'pileupgen[{extra}]'"
+        ) from error
 
 
 def did_you_mean(name: str, known: Iterable[str], n: int = 3) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -13,12 +13,7 @@ from pileupgen.cli.ui.common import AllowOption
 from pileupgen.cli.ui.console import console, terminal
 from pileupgen.cli.ui.library_log import warnings_on_console
 
-if TYPE_CHECKING:
-    pass
-
 CardArgument = Annotated[str, typer.Argument(help="A card's name, or the path of its file.")]
-
-_WHERE = "data_cards"
 
 
 def list_cards() -> None:

@@ -21,7 +21,7 @@ from pileupgen.diffusion.schedule import alpha_sigma, forward, inverted_to
 from pileupgen.diffusion.settings import CLEAN, Settings
 from pileupgen.diffusion.solver_plan import Step, plan_steps
 from pileupgen.diffusion.translate import Translator
-from pileupgen.errors import ConfigError, DependencyError, RunError
+from pileupgen.errors import ConfigError, RunError, import_extra
 from pileupgen.files import folder_written_whole
 from pileupgen.models.calibration.limits import MARGIN, RAMP, SCORE_LIMIT, kept_beyond
 from pileupgen.models.networks.denoiser import DATA, MC, NULL
@@ -102,13 +102,7 @@ def export_translation(
 
 def require_exportable(pipeline: PileupTranslationPipeline, settings: Settings) -> None:
     """Refuse what ONNX Runtime could not follow; see :func:`export_translation`."""
-    try:
-        import onnxruntime  # noqa: F401
-    except ImportError as error:
-        raise DependencyError(
-            "The export needs ONNX Runtime, which is not installed.",
-            "Run 'pip install pileupgen[onnx]'.",
-        ) from error
+    import_extra("onnxruntime", "onnx", "The export")
     pipeline.check(settings)
     if settings.release != "common":
         raise ConfigError(

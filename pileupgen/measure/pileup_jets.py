@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pileupgen.calo.geometry import Grid
-from pileupgen.errors import DependencyError, GeometryError
+from pileupgen.errors import GeometryError, import_extra
 from pileupgen.progress import Advance, silent
 from pileupgen.samples.store import Images
 
@@ -120,12 +120,7 @@ def import_fastjet() -> Any:
     DependencyError
         If it is not installed.
     """
-    try:
-        import fastjet
-    except ImportError as error:
-        raise DependencyError(
-            "Jets need fastjet, which is not installed.", "pip install 'pileupgen[jets]'"
-        ) from error
+    fastjet = import_extra("fastjet", "jets", "Clustering jets")
     with suppress(AttributeError):
         # FastJet's banner would go to the terminal in the middle of a progress bar.
         fastjet._swig.ClusterSequence.set_fastjet_banner_stream(None)

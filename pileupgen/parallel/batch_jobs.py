@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pileupgen.errors import ConfigError, DependencyError, FarmError, did_you_mean
+from pileupgen.errors import ConfigError, FarmError, did_you_mean, import_extra
 
 JOB_NAME = "pileupgen"
 QUEUE_SECONDS = 10.0
@@ -500,16 +500,9 @@ def load(name: str) -> Any:
     DependencyError
         If it is not installed.
     """
-    import importlib
-
     before = signal.getsignal(signal.SIGINT)
     try:
-        module = importlib.import_module(name)
-    except ImportError as error:
-        raise DependencyError(
-            f"A farm needs {name.replace('_', '-')}, which is not installed.",
-            "Run 'pip install pileupgen[cluster]'.",
-        ) from error
+        module = import_extra(name, "cluster", "A farm")
     finally:
         # dask-jobqueue 0.9.0 makes Ctrl-C a successful end of the process, when it is imported.
         if threading.current_thread() is threading.main_thread():

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pileupgen.calo.imaging import images_to_towers
 from pileupgen.calo.towers import Towers
-from pileupgen.errors import DependencyError
+from pileupgen.errors import import_extra
 from pileupgen.files import written_whole
 from pileupgen.progress import Advance, silent
 from pileupgen.samples.delphes_file import EDGES, Column, Container, create_delphes_file
@@ -214,20 +214,9 @@ def export_parquet(
 
 
 def import_pyarrow() -> tuple[Any, Any]:
-    """Import pyarrow and its Parquet part.
-
-    Raises
-    ------
-    DependencyError
-        If it is not installed.
-    """
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise DependencyError(
-            "Parquet takes pyarrow, which is not installed.", "pip install 'pileupgen[parquet]'"
-        ) from error
+    """Import pyarrow and its Parquet part; see :func:`~pileupgen.errors.import_extra`."""
+    modules = ("pyarrow", "pyarrow.parquet")
+    pa, pq = (import_extra(module, "parquet", "A Parquet file") for module in modules)
     return pa, pq
 
 

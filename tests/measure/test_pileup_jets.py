@@ -29,7 +29,7 @@ def two_clusters() -> np.ndarray:
 
 def test_the_extra_is_asked_for_by_name(toy, monkeypatch):
     monkeypatch.setitem(sys.modules, "fastjet", None)
-    with pytest.raises(DependencyError, match="need fastjet"):
+    with pytest.raises(DependencyError, match="needs fastjet"):
         jets_of(toy, two_clusters())
 
 

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from pileupgen.errors import (
     CardError,
-    DependencyError,
     MissingFieldError,
     MissingInputError,
     UnreadableInputError,
     did_you_mean,
+    import_extra,
 )
 from pileupgen.samples.readers.file_kind import reading
 from pileupgen.samples.readers.flat import Column
@@ -264,12 +264,7 @@ class _ParquetFeatures(FeatureFile):
     """Columns of a Parquet file; lists of equal length are arrays."""
 
     def __init__(self, path: InputFile, places: Sequence[ColumnPlace]) -> None:
-        try:
-            import pyarrow.parquet as parquet
-        except ImportError as error:
-            raise DependencyError(
-                f"{path} is Parquet, which needs pyarrow.", "pip install 'pileupgen[parquet]'"
-            ) from error
+        parquet = import_extra("pyarrow.parquet", "parquet", f"{path}, a Parquet file,")
         super().__init__(path, places)
         if not path.exists():
             raise MissingInputError(f"No input file {path}.", "Check the card's files.")
