@@ -17,7 +17,10 @@ from pileupgen.cli.ui.simulate_options import (
     MuProfileOption,
     PoolSizeOption,
     ProcessOption,
+    PtMinOption,
+    ReadoutOption,
     ResponseOption,
+    SimulatedOption,
     SqrtSOption,
     TableOption,
     TuneOption,
@@ -25,15 +28,7 @@ from pileupgen.cli.ui.simulate_options import (
 
 
 def simulate(
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="ROOT file; of jets HDF5; with --check a folder. (default: simulated.root, "
-            "top.h5, or checks)",
-        ),
-    ] = None,
+    output: SimulatedOption = None,
     card: Annotated[
         str | None,
         typer.Option(
@@ -56,9 +51,11 @@ def simulate(
     generator: GeneratorOption = None,
     tune: TuneOption = None,
     process: ProcessOption = None,
+    pt_min: PtMinOption = None,
     sqrt_s: SqrtSOption = None,
     pool_size: PoolSizeOption = None,
     response: ResponseOption = None,
+    readout: ReadoutOption = None,
     mirror_eta: MirrorEtaOption = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed. (default: 1)")] = None,
     workers: Annotated[
@@ -74,14 +71,16 @@ def simulate(
     run: RunOption = None,
     device: DeviceOption = None,  # noqa: ARG001 - every command takes it; generators need none
 ) -> None:
-    """Simulate pileup events: generator, overlay, fast calorimeter. Or jets.
+    """Simulate pileup events or hard scatters: generator, overlay, fast calorimeter. Or jets.
 
     Writes a ROOT file with Delphes' own tree and branch names; in an RNTuple (--rntuple) without
     dots, Tower_Eta for Tower.Eta. The towers depend on the options and the seed alone. Samples
     that differ in --response only hold the same interactions.
 
-    With --process top or w it makes jets of boosted tops or W bosons (p_T near 1 TeV, anti-k_t
-    R = 0.8, 30 leading particles) and writes HDF5 in JetNet's layout.
+    With --process dijet, ttbar, zee or zmumu each event has a hard scatter, which 'pileupgen
+    overlay' adds pileup to; --mu adds simulated pileup here. With top or w it makes jets of
+    boosted tops or W bosons (p_T near 1 TeV, anti-k_t R = 0.8, 30 leading particles) and writes
+    HDF5 in JetNet's layout.
 
     With --check it compares the generator with published measurements, applying their own
     selection to particles, and writes ratios, χ² and figures into a folder.
@@ -91,6 +90,7 @@ def simulate(
       pileupgen simulate
       pileupgen simulate --tune 21 --response data --seed 2 -o data.root
       pileupgen simulate -g sibyll --mu 30 -n 1000 -o sibyll.root
+      pileupgen simulate --process dijet --pt-min 40 --readout noiseless -o dijet.root
       pileupgen simulate --process top -n 5000 -o top.h5
       pileupgen simulate --card demo_mc
       pileupgen simulate --check -g sibyll
@@ -109,9 +109,11 @@ def simulate(
         "generator": generator,
         "tune": tune,
         "process": process,
+        "pt_min": pt_min,
         "sqrt_s": sqrt_s,
         "pool_size": pool_size,
         "response": response,
+        "readout": readout,
         "mirror_eta": mirror_eta,
         "seed": seed,
     }

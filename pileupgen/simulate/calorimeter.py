@@ -170,15 +170,17 @@ class Calorimeter:
         Returns
         -------
         float64 array, shape (2, n_cells)
-            GeV; zero below the zero suppression and in dead cells.
+            GeV; zero below the zero suppression and in dead cells. Energies below 0 are kept
+            where the card says so; thresholds are then on both sides.
         """
         energy = self._leak(deposited, rng)
         energy = self._smear(energy, rng)
         self._add_hot(energy, rng)
         self._add_electronic_noise(energy, rng)
-        kept = energy > 0
-        kept &= energy >= self._energy_min
-        kept &= energy >= self._significance_min * self.sigma(np.maximum(energy, 0))
+        size = np.abs(energy) if self.card.signed else energy
+        kept = size > 0
+        kept &= size >= self._energy_min
+        kept &= size >= self._significance_min * self.sigma(np.maximum(energy, 0))
         return np.where(kept & self._alive, energy, 0.0)
 
     def _leak(self, energy: Energies, rng: np.random.Generator) -> Energies:

@@ -33,6 +33,27 @@ PYTHIA_PROCESSES: dict[str, tuple[str, ...]] = {
 JET_PROCESSES = ("top", "w")
 """Hard processes that give samples of jets; of Pythia 8."""
 
+HARD_PROCESSES: dict[str, dict[str, str]] = {
+    "dijet": {"HardQCD:all": "on"},
+    "ttbar": {"Top:gg2ttbar": "on", "Top:qqbar2ttbar": "on"},
+    "zee": {
+        "WeakSingleBoson:ffbar2gmZ": "on",
+        "23:onMode": "off",
+        "23:onIfAny": "11",
+        "PhaseSpace:mHatMin": "60",
+    },
+    "zmumu": {
+        "WeakSingleBoson:ffbar2gmZ": "on",
+        "23:onMode": "off",
+        "23:onIfAny": "13",
+        "PhaseSpace:mHatMin": "60",
+    },
+}
+"""Hard scatter → settings of Pythia 8; one lies in each event, pileup on top."""
+
+DIJET_PT_MIN = 30.0
+"""GeV; least p_T of the two partons of ``dijet`` where none is asked for."""
+
 PROCESS_ALIASES = {"minbias": "inelastic"}
 
 CHROMO_MODELS: dict[str, str] = {
@@ -104,7 +125,13 @@ def require(generator: str) -> None:
         )
 
 
-def make_generator(generator: str, process: str, tune: int | None, sqrt_s: float) -> Generator:
+def make_generator(
+    generator: str,
+    process: str,
+    tune: int | None,
+    sqrt_s: float,
+    pt_min: float | None = None,
+) -> Generator:
     """Initialise a generator in this process.
 
     Parameters
@@ -112,11 +139,13 @@ def make_generator(generator: str, process: str, tune: int | None, sqrt_s: float
     generator : str
         One of ``GENERATORS``.
     process : str
-        One of :func:`processes`.
+        One of :func:`processes`, or with Pythia 8 of ``HARD_PROCESSES``.
     tune : int or None
         Pythia 8's ``Tune:pp``.
     sqrt_s : float
         Centre-of-mass energy of the proton pair in GeV.
+    pt_min : float, optional
+        Least p_T of the partons of ``dijet``, GeV.
 
     Raises
     ------
@@ -127,7 +156,8 @@ def make_generator(generator: str, process: str, tune: int | None, sqrt_s: float
     """
     require(generator)
     if generator == "pythia8":
-        return Pythia8(process, tune, sqrt_s)
+        threshold = {} if pt_min is None else {"PhaseSpace:pTHatMin": f"{pt_min:.10g}"}
+        return Pythia8(process, tune, sqrt_s, threshold)
     return Chromo(generator, sqrt_s)
 
 
@@ -198,7 +228,7 @@ def reseed(pythia: Any, seed: int) -> None:
 
 
 class Pythia8:
-    """Pythia 8 (Bierlich et al., 2203.11601), soft QCD of a proton pair.
+    """Pythia 8 (Bierlich et al., 2203.11601), soft QCD or a hard scatter of a proton pair.
 
     Parameters
     ----------
@@ -222,7 +252,10 @@ class Pythia8:
     ) -> None:
         # Loaded here, so that the processes forked later need not.
         self._ak = import_package("awkward")
-        switches = {**dict.fromkeys(PYTHIA_PROCESSES[process], "on"), **(changes or {})}
+        switches = HARD_PROCESSES.get(process)
+        if switches is None:
+            switches = dict.fromkeys(PYTHIA_PROCESSES[process], "on")
+        switches = {**switches, **(changes or {})}
         self._pythia = start_pythia(process, switches, tune, sqrt_s)
 
     def generate(self, n: int, seed: int) -> Interactions:

@@ -86,17 +86,26 @@ class Overlay:
     ----------
     spec : SampleSpec
         What to make.
-    pool : Interactions
-        The spec's minimum-bias pool.
+    pool : Interactions or None
+        The spec's minimum-bias pool; None without pileup.
     card : ResponseCard
         The spec's detector.
+    hard : Interactions, optional
+        The spec's hard scatters, one an event.
     """
 
-    def __init__(self, spec: SampleSpec, pool: Interactions, card: ResponseCard) -> None:
+    def __init__(
+        self,
+        spec: SampleSpec,
+        pool: Interactions | None,
+        card: ResponseCard,
+        hard: Interactions | None = None,
+    ) -> None:
         self.spec = spec
         self.card = card
         self.calorimeter = Calorimeter(card)
-        self.deposits = Deposits.of(pool, card)
+        self.deposits = None if pool is None else Deposits.of(pool, card)
+        self.hard = None if hard is None else Deposits.of(hard, card)
         self._rho = GridMedian(self.calorimeter.grid)
         self._detector = int(card.fingerprint(), 16)
         profile = spec.mu_profile or ((spec.mu, 1.0),)
@@ -110,7 +119,8 @@ class Overlay:
         mu = self._mu[np.searchsorted(self._cumulative, rng.random(), side="right")]
         poisson = self.spec.mu_spread == "poisson"
         n = int(rng.poisson(mu)) if poisson else round(float(mu))
-        interaction = rng.integers(len(self.deposits.offsets) - 1, size=n)
+        n_pool = 1 if self.deposits is None else len(self.deposits.offsets) - 1
+        interaction = rng.integers(n_pool, size=n)
         rotation = rng.uniform(-np.pi, np.pi, size=n).astype(np.float32)
         z = _vertices(self.card.beam_spot, rng.random(n + 1))
         mirror = np.ones(n, dtype=np.float32)
@@ -118,9 +128,24 @@ class Overlay:
             mirror[rng.random(n) < 0.5] = -1
         return Pileup(interaction, rotation, mirror, z)
 
-    def deposit(self, pileup: Pileup) -> NDArray[np.float64]:
-        """Energy left in each cell, GeV, shape ``(2, n_cells)``."""
-        deposits, grid = self.deposits, self.calorimeter.grid
+    def deposit(self, event: int, pileup: Pileup) -> NDArray[np.float64]:
+        """Energy that an event leaves in each cell, GeV, shape ``(2, n_cells)``."""
+        found = np.zeros((2, self.calorimeter.grid.n_cells))
+        if self.deposits is not None and len(pileup.interaction):
+            found += self._deposit(self.deposits, pileup)
+        if self.hard is not None:
+            # As it was generated, at the first vertex.
+            scatter = Pileup(
+                interaction=np.array([event]),
+                rotation=np.zeros(1, dtype=np.float32),
+                mirror=np.ones(1, dtype=np.float32),
+                z=np.repeat(pileup.z[:1], 2),
+            )
+            found += self._deposit(self.hard, scatter)
+        return found
+
+    def _deposit(self, deposits: Deposits, pileup: Pileup) -> NDArray[np.float64]:
+        grid = self.calorimeter.grid
         begin = deposits.offsets[pileup.interaction]
         counts = deposits.offsets[pileup.interaction + 1] - begin
         index = np.repeat(np.arange(len(counts)), counts)
@@ -151,7 +176,7 @@ class Overlay:
         for event in range(first, first + n):
             pileup = self.draw(event)
             rng = np.random.default_rng([self.spec.seed, DETECTOR_STREAM, event, self._detector])
-            measured = self.calorimeter.measure(self.deposit(pileup), rng)
+            measured = self.calorimeter.measure(self.deposit(event, pileup), rng)
             hit = np.flatnonzero(measured.any(axis=0))
             cells.append(hit.astype(np.int32))
             energies.append(measured[:, hit].astype(np.float32))
@@ -178,10 +203,11 @@ def _vertices(spot: BeamSpot, uniform: NDArray[np.float64]) -> NDArray[np.float3
 
 
 def prepare_overlay(job: Mapping[str, Any]) -> Work:
-    """Load a pool and a detector; a chunk is ``{"first": …, "n": …}``."""
+    """Load pools and a detector; a chunk is ``{"first": …, "n": …}``."""
     spec = SampleSpec.model_construct(**job["spec"])
     card = ResponseCard.model_validate(job["response"])
-    overlay = Overlay(spec, read_pool(Path(job["pool"])), card)
+    pools = {kind: read_pool(Path(path)) for kind, path in job["pools"].items()}
+    overlay = Overlay(spec, pools.get("pileup"), card, pools.get("hard"))
 
     def work(chunk: Mapping[str, Any]) -> Mapping[str, NDArray[Any]]:
         return overlay.events(chunk["first"], chunk["n"])

@@ -57,6 +57,7 @@ def make_pool(
         "process": spec.process,
         "tune": spec.tune,
         "sqrt_s": spec.sqrt_s,
+        "pt_min": spec.pt_min,
     }
     parts = []
     for part in run_chunks(task, pool_chunks(spec), workers, scratch):
@@ -111,7 +112,9 @@ def read_pool(path: Path) -> Interactions:
 
 def prepare_pool(job: Mapping[str, Any]) -> Work:
     """Initialise a generator in a process of its own; a chunk is ``{"n": …, "seed": …}``."""
-    generator = make_generator(job["generator"], job["process"], job["tune"], job["sqrt_s"])
+    generator = make_generator(
+        job["generator"], job["process"], job["tune"], job["sqrt_s"], job["pt_min"]
+    )
 
     def work(chunk: Mapping[str, Any]) -> Mapping[str, NDArray[Any]]:
         return generator.generate(chunk["n"], chunk["seed"]).arrays()

@@ -43,10 +43,8 @@ class SampleSummary:
     """Mean number of interactions per event."""
     mean_sum_et: float
     """Mean ΣE_T per event in GeV, in the whole acceptance."""
-    pool: Path | None
-    """The pool in the cache; None if it was not kept."""
-    pool_was_cached: bool
-    """Whether the pool was there already."""
+    pools: tuple[tuple[Path, bool], ...]
+    """Pools in the cache, and whether each was there already; empty if they were not kept."""
 
     @property
     def note(self) -> str:
@@ -75,8 +73,8 @@ def default_workers() -> int:
 
 
 def n_units(spec: SampleSpec) -> int:
-    """Total that ``advance`` counts to: interactions of the pool, then events."""
-    return spec.pool_size + spec.n_events
+    """Total that ``advance`` counts to: interactions of the pools, then events."""
+    return sum(pool.pool_size for pool in spec.pools().values()) + spec.n_events
 
 
 def is_current(spec: SampleSpec, path: Path, container: Container = "ttree") -> bool:
@@ -133,12 +131,15 @@ def make_sample(
     fingerprint = spec.fingerprint()
     n_workers = workers or default_workers()
     with scratch_folder(path.parent) as scratch:
-        pool, was_cached = _provide_pool(spec, cache, scratch, n_workers, advance)
+        pools = {
+            kind: _provide_pool(one, cache, scratch, n_workers, advance)
+            for kind, one in spec.pools().items()
+        }
         task = {
             "task": "pileupgen.simulate.overlay:prepare_overlay",
             "spec": spec.model_dump(mode="json"),
             "response": card.model_dump(mode="json"),
-            "pool": str(pool.resolve()),
+            "pools": {kind: str(pool.resolve()) for kind, (pool, _) in pools.items()},
         }
         chunks = [
             {"first": first, "n": min(CHUNK, spec.n_events - first)}
@@ -170,8 +171,7 @@ def make_sample(
         n_towers=n_towers,
         mean_mu=n_vertices / spec.n_events - 1,
         mean_sum_et=sum_et / spec.n_events,
-        pool=pool if cache is not None else None,
-        pool_was_cached=was_cached,
+        pools=tuple(pools.values()) if cache is not None else (),
     )
 
 
@@ -183,11 +183,12 @@ def _provide_pool(
         read_pool(path)
         report(spec.pool_size, "pool from the cache")
         return path, True
-    folder = scratch / "pool"
+    folder = scratch / f"pool-{spec.process}"
     folder.mkdir()
 
     def advance(n: int = 1, _note: str = "", /, **_: float) -> None:
-        report(n, f"minimum bias, {spec.generator}")
+        what = spec.process if spec.is_hard else "minimum bias"
+        report(n, f"{what}, {spec.generator}")
 
     pool = make_pool(spec, folder, workers, advance)
     _make_folder(path.parent)

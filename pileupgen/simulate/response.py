@@ -26,6 +26,10 @@ ETA_ACCEPTANCE = 5.5
 
 RESPONSES = Path(__file__).parent / "responses"
 
+Readout = Literal["card", "unsuppressed", "noiseless"]
+"""Of what leaves the calorimeter: as the card says; before its zero suppression, energies below 0
+included; or before its noise, for hard scatters that pileup with noise is added to."""
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Layer = Literal["em", "had"]
 
@@ -142,6 +146,7 @@ class ResponseCard(StrictModel):
     had: LayerResponse
     dead: tuple[Region, ...] = ()
     hot: tuple[HotRegion, ...] = ()
+    signed: bool = Field(default=False, description="keep energies below 0")
 
     @field_validator("energy_fractions")
     @classmethod
@@ -178,7 +183,25 @@ class ResponseCard(StrictModel):
 
     def fingerprint(self) -> str:
         """16 hex digits of the card's values."""
-        return fingerprint(self.model_dump(mode="json"))
+        # Cards as they were before there were signed energies keep their fingerprints.
+        return fingerprint(
+            self.model_dump(mode="json", exclude=None if self.signed else {"signed"})
+        )
+
+    def read_out(self, readout: Readout) -> ResponseCard:
+        """Give the same calorimeter without zero suppression, or without noise as well."""
+        if readout == "card":
+            return self
+        changes: dict[str, Any] = {"signed": True}
+        for name, layer in zip(LAYERS, self.layers, strict=True):
+            other: dict[str, Any] = {"energy_min": 0.0, "significance_min": 0.0}
+            if readout == "noiseless":
+                terms = [term.model_copy(update={"n": 0.0}) for term in layer.resolution]
+                other |= {"electronic_noise": ElectronicNoise(), "resolution": tuple(terms)}
+            changes[name] = layer.model_copy(update=other)
+        if readout == "noiseless":
+            changes["hot"] = ()
+        return self.model_copy(update=changes)
 
     def ring_edges(self) -> np.ndarray[Any, np.dtype[np.float64]]:
         """η edges of all rings, ascending, shape ``(n_rings + 1,)``."""

@@ -14,14 +14,16 @@ from pileupgen.faults import StrictModel, parse_model
 from pileupgen.run import fingerprint, versions
 from pileupgen.samples.mu_profile import read_mu_profile
 from pileupgen.simulate.generators import (
+    DIJET_PT_MIN,
     GENERATORS,
+    HARD_PROCESSES,
     JET_PROCESSES,
     PROCESS_ALIASES,
     generator_version,
     package,
     processes,
 )
-from pileupgen.simulate.response import ResponseCard, find_response, load_response
+from pileupgen.simulate.response import Readout, ResponseCard, find_response, load_response
 
 MONASH = 14
 """Pythia's ``Tune:pp`` where none is asked for (Skands et al., 1404.5630)."""
@@ -31,7 +33,10 @@ SAMPLE_VERSION = 1
 
 
 class SampleSpec(StrictModel):
-    """A sample of pileup events in a calorimeter: generator, pileup, detector, seed.
+    """A sample of events in a calorimeter: generator, hard scatter, pileup, detector, seed.
+
+    Where ``process`` is a hard scatter, each event has one of its own, and pileup of inelastic
+    interactions if ``mu`` or ``mu_profile`` is given.
 
     Samples that differ in ``response`` alone hold the same interactions event by event, seen by
     two detectors with electronic and shower fluctuations of their own. For independent samples
@@ -41,7 +46,13 @@ class SampleSpec(StrictModel):
     generator: str = Field(
         default="pythia8", description="pythia8, or a model of chromo: sibyll, epos, …"
     )
-    process: str = Field(default="inelastic", description="inelastic, nondiffractive, nsd, all")
+    process: str = Field(
+        default="inelastic",
+        description="pileup: inelastic, nondiffractive, nsd, all; hard: dijet, ttbar, zee, zmumu",
+    )
+    pt_min: float | None = Field(
+        default=None, gt=0, description="GeV, least p_T of the partons of dijet"
+    )
     tune: int | None = Field(
         default=None, ge=0, description="Pythia 8's Tune:pp: 14 Monash, 21 A14"
     )
@@ -63,6 +74,10 @@ class SampleSpec(StrictModel):
         default=False, description="mirror each interaction in η with probability ½"
     )
     response: str = Field(default="mc", description="a shipped response card, or a path to one")
+    readout: Readout = Field(
+        default="card",
+        description="card: as the response says; unsuppressed; noiseless: without noise, too",
+    )
     seed: int = Field(default=1, ge=0, lt=2**63)
 
     @field_validator("generator")
@@ -107,11 +122,19 @@ class SampleSpec(StrictModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _default_tune(cls, values: Any) -> Any:
+    def _fill_in(cls, values: Any) -> Any:
         if isinstance(values, Mapping):
-            generator = str(values.get("generator", "pythia8")).strip().lower()
-            if generator == "pythia8" and values.get("tune") is None:
-                return {**values, "tune": MONASH}
+            made = dict(values)
+            generator = str(made.get("generator", "pythia8")).strip().lower()
+            if generator == "pythia8" and made.get("tune") is None:
+                made["tune"] = MONASH
+            process = str(made.get("process", "")).strip().lower()
+            if process in HARD_PROCESSES and made.get("mu_profile") is None:
+                # A hard scatter comes without pileup, which is for the overlay to add.
+                made.setdefault("mu", 0.0)
+            if process == "dijet" and made.get("pt_min") is None:
+                made["pt_min"] = DIJET_PT_MIN
+            return made
         return values
 
     @model_validator(mode="after")
@@ -119,13 +142,31 @@ class SampleSpec(StrictModel):
         if self.generator != "pythia8" and self.tune is not None:
             raise ValueError(f"tune is a setting of pythia8, not of {self.generator}")
         offered = processes(self.generator)
+        hard = tuple(HARD_PROCESSES) if self.generator == "pythia8" else ()
         jets = JET_PROCESSES if self.generator == "pythia8" else ()
-        if self.process not in offered:
+        if self.process not in (*offered, *hard):
             raise ValueError(
                 f"{self.generator} has no process '{self.process}'. "
-                f"{did_you_mean(self.process, (*offered, *jets))}"
+                f"{did_you_mean(self.process, (*offered, *hard, *jets))}"
             )
+        if self.pt_min is not None and self.process != "dijet":
+            raise ValueError(f"pt_min is a setting of dijet, not of {self.process}")
         return self
+
+    @property
+    def is_hard(self) -> bool:
+        """Whether each event has a hard scatter."""
+        return self.process in HARD_PROCESSES
+
+    def pools(self) -> dict[str, SampleSpec]:
+        """Specs of the pools that the events are made of, ``pileup`` and ``hard``."""
+        if not self.is_hard:
+            return {"pileup": self}
+        hard = self.model_copy(update={"pool_size": self.n_events})
+        if self.mu == 0 and self.mu_profile is None:
+            return {"hard": hard}
+        soft = {"process": "inelastic", "pt_min": None}
+        return {"hard": hard, "pileup": self.model_copy(update=soft)}
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], where: str, folder: Path | None = None) -> SampleSpec:
@@ -151,20 +192,25 @@ class SampleSpec(StrictModel):
         return parse_model(cls, dict(values), where, context={"folder": folder})
 
     def load_response(self) -> ResponseCard:
-        """Read the response card.
+        """Read the response card, as it is read out.
 
         Raises
         ------
         CardError
             If the response card is malformed.
         """
-        return load_response(self.response)
+        return load_response(self.response).read_out(self.readout)
+
+    @property
+    def _unset(self) -> set[str]:
+        """Fields that say nothing: samples made before there were any keep their fingerprints."""
+        return {"pt_min"} if self.pt_min is None else set()
 
     def fingerprint(self) -> str:
         """16 hex digits of all that the events depend on: values, response card, versions."""
         return fingerprint(
             {
-                **self.model_dump(mode="json", exclude={"response"}),
+                **self.model_dump(mode="json", exclude={"response", "readout", *self._unset}),
                 "response": self.load_response().fingerprint(),
                 "sample_version": SAMPLE_VERSION,
                 "versions": versions(package(self.generator)),
@@ -173,7 +219,8 @@ class SampleSpec(StrictModel):
 
     def pool_fingerprint(self) -> str:
         """16 hex digits of all that the minimum-bias pool depends on."""
-        fields = {"generator", "process", "tune", "sqrt_s", "pool_size", "seed"}
+        fields = {"generator", "process", "tune", "sqrt_s", "pool_size", "seed", "pt_min"}
+        fields -= self._unset
         return fingerprint(
             {
                 **self.model_dump(mode="json", include=fields),

@@ -81,10 +81,12 @@ def describe(spec: Spec) -> str:
     if spec.generator == "pythia6":
         tune = f" ({UNTUNED})"
     mu = f"⟨μ⟩ = {spec.mu:g}" if spec.mu_profile is None else "a given μ profile"
+    threshold = "" if spec.pt_min is None else f" of p_T > {spec.pt_min:g} GeV"
+    readout = "" if spec.readout == "card" else f" {spec.readout}"
     return (
-        f"{spec.n_events} events, {mu}, {spec.generator}{tune} {spec.process} at "
-        f"{spec.sqrt_s / 1000:g} TeV, pool of {spec.pool_size}, response '{spec.response}', "
-        f"seed {spec.seed}"
+        f"{spec.n_events} events, {mu}, {spec.generator}{tune} {spec.process}{threshold} at "
+        f"{spec.sqrt_s / 1000:g} TeV, pool of {spec.pool_size}, response '{spec.response}'"
+        f"{readout}, seed {spec.seed}"
     )
 
 
@@ -146,7 +148,8 @@ def simulate_to(
     Path
         The file.
     """
-    default = spec.process if isinstance(spec, JetSpec) else "simulated"
+    is_plain = isinstance(spec, SampleSpec) and not spec.is_hard
+    default = "simulated" if is_plain else spec.process
     path = output or Path(f"{name or default}{suffix(spec)}")
     listener.tell("make", describe(spec))
     if not force and is_current(spec, path, container):
@@ -161,11 +164,11 @@ def simulate_to(
             workers=workers,
             container=container,
         )
-    if isinstance(summary, produce.SampleSummary) and summary.pool is not None:
-        if summary.pool_was_cached:
-            listener.read(f"{summary.pool} (minimum-bias pool)")
+    for pool, was_cached in getattr(summary, "pools", ()):
+        if was_cached:
+            listener.read(f"{pool} (pool of interactions)")
         else:
-            listener.wrote(summary.pool, "minimum-bias pool, kept for the next sample")
+            listener.wrote(pool, "pool of interactions, kept for the next sample")
     listener.wrote(summary.path, summary.note)
     if isinstance(spec, SampleSpec):
         listener.tell("check", last_check(spec, produce.default_cache()))

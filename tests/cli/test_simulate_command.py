@@ -50,7 +50,7 @@ def test_makes_a_file_once(folder: Path) -> None:
     assert "as is" in run(*SMALL).output
     assert (folder / "simulated.root").stat().st_mtime_ns == made
     forced = run(*SMALL, "--force")
-    assert "minimum-bias pool" in forced.output
+    assert "pool of interactions" in forced.output
     assert (folder / "simulated.root").stat().st_mtime_ns > made
 
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from pileupgen.calo.geometry import get_grid
+from pileupgen.run import fingerprint
 from pileupgen.simulate.calorimeter import Calorimeter, TowerGrid
-from pileupgen.simulate.response import Region, ResponseCard
+from pileupgen.simulate.response import Region, ResponseCard, load_response
 from pileupgen.simulate.rho import GridMedian
 from tests.simulate_inputs import change
 
@@ -169,3 +170,42 @@ def test_even_density_is_its_own_median(grid: TowerGrid) -> None:
     assert rho.shape == (1, 3)
     # 36 cells do not fit 13 patches in φ, so a patch holds 2 or 3 columns.
     assert rho[0, 1] == pytest.approx(40.0, rel=0.15)
+
+
+def test_unsuppressed_energies_are_those_before_the_thresholds() -> None:
+    card = load_response("data")
+    deposited = np.zeros((2, Calorimeter(card).grid.n_cells))
+    deposited[:, ::7] = 1.5
+    suppressed, signed = (
+        Calorimeter(one).measure(deposited, np.random.default_rng(3))
+        for one in (card, card.read_out("unsuppressed"))
+    )
+    kept = suppressed != 0
+    np.testing.assert_array_equal(suppressed[kept], signed[kept])
+    empty = Calorimeter(card.read_out("unsuppressed")).measure(
+        np.zeros_like(deposited), np.random.default_rng(4)
+    )
+    dead = ~Calorimeter(card)._alive
+    assert not empty[dead].any()
+    noise = empty[~dead]
+    assert (noise < 0).mean() == pytest.approx(0.5, abs=0.1)
+    assert abs(noise.mean()) < 0.02
+
+
+def test_noiseless_readout_leaves_empty_cells_empty() -> None:
+    card = load_response("data").read_out("noiseless")
+    deposited = np.zeros((2, Calorimeter(card).grid.n_cells))
+    assert not Calorimeter(card).measure(deposited, np.random.default_rng(3)).any()
+    quiet = load_response("mc").read_out("noiseless")
+    assert quiet.had.resolution[0].n == 0
+    assert quiet.had.resolution[0].s == load_response("mc").had.resolution[0].s
+
+
+def test_a_card_that_is_read_out_as_it_says_keeps_its_fingerprint() -> None:
+    card = load_response("mc")
+    plain = {
+        name: value for name, value in card.model_dump(mode="json").items() if name != "signed"
+    }
+    assert card.read_out("card").fingerprint() == fingerprint(plain)
+    others = [card.read_out(one).fingerprint() for one in ("unsuppressed", "noiseless")]
+    assert len({card.fingerprint(), *others}) == 3

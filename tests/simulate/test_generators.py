@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 import types
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,45 @@ def check_particles(pool: Interactions) -> None:
     mass2 = pool.energy.astype(float) ** 2 - pool.pz.astype(float) ** 2 - pt**2
     pion = (code == 211) & (pool.energy < 20)
     np.testing.assert_allclose(np.sqrt(mass2[pion]), 0.1396, atol=0.002)
+
+
+def leading_pairs(pool: Interactions, codes: tuple[int, ...], n: int) -> np.ndarray:
+    """Invariant mass of the two particles of largest p_T among some, in each interaction."""
+    masses = []
+    for begin, end in pairwise(pool.offsets.tolist()):
+        rows = begin + np.flatnonzero(np.isin(pool.pid[begin:end], codes))
+        pt2 = pool.px[rows] ** 2 + pool.py[rows] ** 2
+        rows = rows[np.argsort(-pt2)[:2]]
+        p4 = [
+            getattr(pool, name)[rows].astype(float).sum() for name in ("energy", "px", "py", "pz")
+        ]
+        masses.append(np.sqrt(max(p4[0] ** 2 - p4[1] ** 2 - p4[2] ** 2 - p4[3] ** 2, 0)))
+    assert len(masses) == n
+    return np.array(masses)
+
+
+@pytest.mark.parametrize(("process", "code"), [("zee", 11), ("zmumu", 13)])
+def test_z_bosons_have_their_mass(tmp_path: Path, process: str, code: int) -> None:
+    pytest.importorskip("pythia8mc")
+    spec = SampleSpec.parse({"process": process, "n_events": 40, "seed": 4}, "test")
+    pool = make_pool(spec.pools()["hard"], tmp_path, workers=1)
+    masses = leading_pairs(pool, (code, -code), 40)
+    # Some leptons lie beyond the acceptance, and photons are radiated.
+    assert np.mean(np.abs(masses - 91.2) < 6) > 0.5
+
+
+def test_dijets_begin_at_their_threshold(tmp_path: Path) -> None:
+    pytest.importorskip("pythia8mc")
+    sums = []
+    for pt_min in (30, 120):
+        values = {"process": "dijet", "n_events": 40, "pt_min": pt_min}
+        folder = tmp_path / str(pt_min)
+        folder.mkdir()
+        pool = make_pool(SampleSpec.parse(values, "test").pools()["hard"], folder, workers=1)
+        pt = np.hypot(pool.px, pool.py)
+        sums.append(np.add.reduceat(pt, pool.offsets[:-1]).mean())
+    assert sums[0] > 60
+    assert sums[1] > sums[0] + 100
 
 
 def test_missing_package_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ def test_energy_is_conserved(interactions: Interactions, ideal_card: ResponseCar
     em = np.select([code == 310, np.isin(code, [11, 22])], [0.3, 1.0], 0.0)
     had = np.select([code == 310, np.isin(code, [11, 22, 12, 13])], [0.7, 0.0], 1.0)
     expected = [float((part * interactions.energy).sum(dtype=float)) for part in (em, had)]
-    deposited = overlay.deposit(still(len(interactions)))
+    deposited = overlay.deposit(0, still(len(interactions)))
     np.testing.assert_allclose(deposited.sum(axis=1), expected, rtol=1e-6)
     measured = overlay.calorimeter.measure(deposited, np.random.default_rng(1))
     np.testing.assert_array_equal(measured, deposited)
@@ -36,8 +36,8 @@ def test_energy_is_conserved(interactions: Interactions, ideal_card: ResponseCar
 def test_rotation_rolls_the_rings(interactions: Interactions, ideal_card: ResponseCard) -> None:
     overlay = Overlay(SampleSpec(), interactions, ideal_card)
     n = len(interactions)
-    before = overlay.deposit(still(n))
-    turned = overlay.deposit(still(n, rotation=np.full(n, np.deg2rad(60), dtype=np.float32)))
+    before = overlay.deposit(0, still(n))
+    turned = overlay.deposit(0, still(n, rotation=np.full(n, np.deg2rad(60), dtype=np.float32)))
     grid = overlay.calorimeter.grid
     for ring, n_phi in enumerate(grid.n_phi):
         cells = slice(grid.first[ring], grid.first[ring + 1])
@@ -49,8 +49,8 @@ def test_mirror_flips_eta(interactions: Interactions, mc_card: ResponseCard) -> 
     overlay = Overlay(SampleSpec(), interactions, mc_card)
     n, grid = len(interactions), overlay.calorimeter.grid
     z = np.linspace(-0.1, 0.1, n + 1, dtype=np.float32)
-    before = overlay.deposit(still(n, z=z))
-    flipped = overlay.deposit(still(n, z=-z, mirror=np.full(n, -1, dtype=np.float32)))
+    before = overlay.deposit(0, still(n, z=z))
+    flipped = overlay.deposit(0, still(n, z=-z, mirror=np.full(n, -1, dtype=np.float32)))
     for ring in range(len(grid.n_phi)):
         other = len(grid.n_phi) - 1 - ring
         np.testing.assert_allclose(
@@ -64,8 +64,8 @@ def test_repeated_interaction_counts_twice(
     interactions: Interactions, ideal_card: ResponseCard
 ) -> None:
     overlay = Overlay(SampleSpec(), interactions, ideal_card)
-    once = overlay.deposit(still(1, interaction=np.array([7])))
-    twice = overlay.deposit(still(2, interaction=np.array([7, 7])))
+    once = overlay.deposit(0, still(1, interaction=np.array([7])))
+    twice = overlay.deposit(0, still(2, interaction=np.array([7, 7])))
     np.testing.assert_allclose(twice, 2 * once, rtol=1e-12)
 
 
@@ -143,3 +143,29 @@ def test_towers_come_ordered_and_only_with_energy(
     assert np.all(found["em"] + found["had"] > 0)
     for cells in np.split(found["cell"], np.cumsum(found["n_towers"])[:-1]):
         assert np.all(np.diff(cells) > 0)
+
+
+def test_each_event_has_its_own_hard_scatter_beside_the_pileup(
+    interactions: Interactions, ideal_card: ResponseCard
+) -> None:
+    spec = SampleSpec(process="dijet", mu=5, n_events=6)
+    hard = make_interactions(6, 40, seed=9)
+    overlay = Overlay(spec, interactions, ideal_card, hard)
+    soft = Overlay(spec, interactions, ideal_card)
+    alone = Overlay(spec, hard, ideal_card)
+    for event in range(6):
+        pileup = overlay.draw(event)
+        whole = overlay.deposit(event, pileup)
+        own = alone.deposit(0, still(1, interaction=np.array([event]), z=np.zeros(2, np.float32)))
+        np.testing.assert_allclose(whole, soft.deposit(event, pileup) + own, atol=1e-9)
+    found = overlay.events(0, 6)
+    for name, values in overlay.events(4, 2).items():
+        np.testing.assert_array_equal(values, found[name][len(found[name]) - len(values) :])
+
+
+def test_a_hard_scatter_without_pileup_needs_no_pool(
+    interactions: Interactions, mc_card: ResponseCard
+) -> None:
+    found = Overlay(SampleSpec(process="zee", mu=0), None, mc_card, interactions).events(0, 3)
+    assert found["n_vertices"].tolist() == [1, 1, 1]
+    assert found["em"].sum() > 0

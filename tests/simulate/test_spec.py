@@ -6,8 +6,11 @@ import pytest
 import yaml
 
 from pileupgen.errors import CardError
+from pileupgen.run import fingerprint
+from pileupgen.samples.mu_profile import read_mu_profile
+from pileupgen.simulate.generators import generator_version
 from pileupgen.simulate.response import RESPONSES
-from pileupgen.simulate.spec import SampleSpec, read_mu_profile
+from pileupgen.simulate.spec import SAMPLE_VERSION, SampleSpec
 
 
 def test_defaults_are_monash_minimum_bias_at_13_tev() -> None:
@@ -44,6 +47,10 @@ def test_minbias_is_inelastic() -> None:
             "sibyll has no process 'nsd'. Known: inelastic.",
         ),
         ({"process": "tops"}, "Did you mean 'top'?"),
+        ({"process": "dijets"}, "Did you mean 'dijet'?"),
+        ({"process": "zee", "pt_min": 20}, "pt_min is a setting of dijet, not of zee"),
+        ({"process": "dijet", "generator": "sibyll"}, "sibyll has no process 'dijet'"),
+        ({"readout": "raw"}, "readout: "),
         ({"mu": -1}, "mu: "),
         ({"mu": float("nan")}, "mu: "),
         ({"n_events": 0}, "n_events: "),
@@ -116,3 +123,27 @@ def test_pool_is_shared_by_what_does_not_change_it() -> None:
         assert SampleSpec.parse(change, "x").pool_fingerprint() == base
     for change in ({"tune": 21}, {"seed": 2}, {"pool_size": 7}, {"sqrt_s": 900.0}):
         assert SampleSpec.parse(change, "x").pool_fingerprint() != base
+
+
+def test_a_hard_scatter_comes_without_pileup_unless_it_is_asked_for() -> None:
+    spec = SampleSpec.parse({"process": "dijet", "n_events": 7}, "card")
+    assert (spec.mu, spec.pt_min) == (0, 30)
+    assert {kind: one.pool_size for kind, one in spec.pools().items()} == {"hard": 7}
+    both = SampleSpec.parse({"process": "ttbar", "n_events": 7, "mu": 20}, "card").pools()
+    assert [(kind, one.process, one.pool_size) for kind, one in both.items()] == [
+        ("hard", "ttbar", 7),
+        ("pileup", "inelastic", 12_000),
+    ]
+    soft = SampleSpec.parse({"mu": 20}, "card")
+    # The pool of a sample of pileup alone serves.
+    assert both["pileup"].pool_fingerprint() == soft.pool_fingerprint()
+
+
+def test_samples_made_before_there_were_hard_scatters_keep_their_fingerprints() -> None:
+    spec = SampleSpec()
+    fields = ("generator", "process", "tune", "sqrt_s", "pool_size", "seed")
+    plain = {name: getattr(spec, name) for name in fields}
+    plain |= {"sample_version": SAMPLE_VERSION, "version": generator_version("pythia8")}
+    assert spec.pool_fingerprint() == fingerprint(plain)
+    others = [spec.model_copy(update={"readout": one}) for one in ("unsuppressed", "noiseless")]
+    assert len({one.fingerprint() for one in (spec, *others)}) == 3

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
+SimulatedOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="ROOT file; of jets HDF5; with --check a folder. (default: simulated.root, named "
+        "after a hard scatter or jets, or checks)",
+    ),
+]
 GeneratorOption = Annotated[
     str | None,
     typer.Option(
@@ -23,8 +32,20 @@ ProcessOption = Annotated[
     str | None,
     typer.Option(
         "--process",
-        help="Pileup: inelastic; with pythia8 also nondiffractive, nsd, all. Jets, pythia8: "
-        "top, w. (default: inelastic)",
+        help="Pileup: inelastic; with pythia8 also nondiffractive, nsd, all. Hard scatters, "
+        "pythia8: dijet, ttbar, zee, zmumu. Jets, pythia8: top, w. (default: inelastic)",
+    ),
+]
+PtMinOption = Annotated[
+    float | None,
+    typer.Option("--pt-min", help="GeV, least p_T of the partons of dijet. (default: 30)"),
+]
+ReadoutOption = Annotated[
+    Literal["card", "unsuppressed", "noiseless"] | None,
+    typer.Option(
+        "--readout",
+        help="As the response card says; without its zero suppression, energies below 0 included; "
+        "or without its noise, too, for hard scatters to be overlaid. (default: card)",
     ),
 ]
 SqrtSOption = Annotated[
@@ -47,7 +68,9 @@ TableOption = Annotated[
 ]
 MuOption = Annotated[
     float | None,
-    typer.Option("--mu", help="Mean number of interactions per event. (default: 60)"),
+    typer.Option(
+        "--mu", help="Mean number of interactions per event. (default: 60; of hard scatters 0)"
+    ),
 ]
 MuProfileOption = Annotated[
     Path | None,
