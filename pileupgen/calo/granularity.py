@@ -23,7 +23,7 @@ class DeadRegion:
     phi: tuple[float, float] | None = None
     """Its two ends in rad, in the grid's convention; None for all φ."""
     layer: str | None = None
-    """None for all layers."""
+    """Name of a layer; None for all layers."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; what is None is left out."""

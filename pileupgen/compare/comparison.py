@@ -39,7 +39,7 @@ Floats = NDArray[np.float64]
 MIN_TEST_EVENTS = 40
 """Events that a sample needs for a two-sample test."""
 CONFIDENCE = 0.95
-"""Of the limit of the excess over the reference."""
+"""Confidence level of the limit on the excess over the reference."""
 
 
 def compare(

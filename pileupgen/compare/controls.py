@@ -56,7 +56,7 @@ class ControlRows:
     rows: Rows
     """Rows of the store. Shape (M,)."""
     source_of: Rows
-    """For each its source event's place among the selected target or source events. Shape (M,)."""
+    """Place of each event's source event among the selected target or source events. Shape (M,)."""
 
 
 @dataclass(frozen=True)

@@ -61,9 +61,9 @@ class Variant:
     label: str
     """Key, and what tables call it."""
     corrected: Sample
-    """With the correction after the decode that all variants have alike."""
+    """Events with the residual correction, which all variants have alike."""
     plain: Sample | None = None
-    """Without it; None where there is none to leave out."""
+    """Events without it; None where there is no correction to leave out."""
 
 
 def compare_variants(

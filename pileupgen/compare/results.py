@@ -78,9 +78,9 @@ class TwoSampleTests(Record):
     """Classifier two-sample tests of a sample against the target."""
 
     features: TwoSampleTest | None = None
-    """On the observables."""
+    """Test on the observables."""
     cells: TwoSampleTest | None = None
-    """On the images."""
+    """Test on the images."""
 
 
 class PhysicsDistance(Record):
@@ -156,7 +156,7 @@ class StatisticalTest(Record):
     local: float
     """Significance in σ of this test by itself."""
     significance: float
-    """In σ, corrected for the number of tests; 0 where chance explains it easily."""
+    """Significance in σ, corrected for the number of tests; 0 where chance explains it easily."""
 
 
 class Verdict(Record):
@@ -205,7 +205,7 @@ class Control(Record):
     target's events. Of translated simulated events: against the target, in the place of the
     source's."""
     verdict: Verdict
-    """Where it differs from what it is compared with."""
+    """Tests against what it is compared with."""
 
 
 class Controls(Record):
@@ -255,7 +255,7 @@ class Quantity(Record):
     unit: str
     """Unit; empty where there is none."""
     values: dict[str, Estimate]
-    """By role: target, source, translated."""
+    """Values by role: target, source, translated."""
 
 
 class ShowerSeparation(Record):
@@ -331,7 +331,8 @@ class SourceCheck(Record):
     mu_high: float
     """Largest such factor; 1 where none lies above."""
     significance: Number
-    """Of the difference of the sample's means from the training's, in σ; null where not known."""
+    """Significance of the difference of the sample's means from the training's, in σ; null where
+    not known."""
     shifts: tuple[tuple[str, float, float], ...] = ()
     """Each total of an event, the difference of its means over the events' standard deviation, and
     the same over its error; the most significant first."""
@@ -343,7 +344,7 @@ class InputFile(Record):
     """A file that was read."""
 
     path: str
-    """Where it was."""
+    """Path at the time."""
     sha256: str
     """Its hash."""
     n_events: NonNegativeInt
@@ -384,7 +385,7 @@ class Rung(Record):
     physics: dict[str, Estimate] = {}
     """Mean ρ, its resolution and the width of the missing E_T over those of the target."""
     w1_rise: Difference | None = None
-    """Over the variant as asked; null for that one itself."""
+    """Difference from the variant as asked; null for that variant itself."""
     auc_rise: Difference | None = None
     """The same of the AUC."""
     plain_w1: Estimate | None = None
@@ -401,7 +402,7 @@ class Ladder(Record):
     reference_families: dict[str, Estimate] = {}
     """The same over each family of observables."""
     rungs: tuple[Rung, ...]
-    """From the source to the translation with its release weights."""
+    """Variants, from the source to the translation with its release weights."""
     n_events: NonNegativeInt
     """Source events of each variant."""
     settings: dict[str, Any]
@@ -472,7 +473,7 @@ class Comparison(Record):
     target: TargetRecord
     """What the rows are compared with."""
     observables: dict[str, ObservableRecord]
-    """In the order of tables and figures."""
+    """Observables in the order of tables and figures."""
     rows: dict[RowName, Row]
     """Reference, source and translated."""
     ess: Number
@@ -481,7 +482,7 @@ class Comparison(Record):
     controls: Controls = Controls()
     """Controls."""
     verdicts: dict[RowName, Verdict] = {}
-    """By row, where it differs from the target by more than chance allows."""
+    """Tests against the target, by row."""
     equivalence: Equivalence | None = None
     """Whether the translated events are as near to the target as real ones."""
     mu_bins: tuple[MuBin, ...] = ()
@@ -491,7 +492,7 @@ class Comparison(Record):
     showers: dict[str, ShowerSeparation] = {}
     """Separation powers in the CaloChallenge's own histograms, of showers."""
     truth: PairedTruth | None = None
-    """Where true pairs were given."""
+    """Correlations with true counterparts, where these were given."""
     inputs: dict[str, InputFile] = {}
     """Files that were read, by role."""
     source_check: SourceCheck | None = None

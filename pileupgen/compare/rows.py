@@ -38,8 +38,8 @@ class RowTests:
     """How a row's samples compare with the target as a whole."""
 
     features: TwoSampleTest
-    """On observables, mean over the row's samples. Where there are several, their spread takes the
-    place of that of the seeds."""
+    """Test on observables, mean over the row's samples. Where there are several, their spread takes
+    the place of that of the seeds."""
     fpd: PhysicsDistance
     kpd: PhysicsDistance
     """Median over the row's samples, since a few hard events can drive that of one sample; on

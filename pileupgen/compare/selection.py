@@ -47,7 +47,7 @@ class Selection:
     translated: Rows
     """Translated events. Shape (M,)."""
     source_of: Rows
-    """For each translated event, its place in ``source``. Shape (M,)."""
+    """Place of each translated event's source event in ``source``. Shape (M,)."""
     held_out: bool
     """Whether the translated events come from the test split."""
     notes: tuple[str, ...]

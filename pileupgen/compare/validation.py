@@ -1,4 +1,4 @@
-"""From three image stores to a comparison and what its figures show."""
+"""Comparison of three image stores, with what its figures show."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ LOW_ESS = 0.1
 
 @dataclass(frozen=True)
 class Validation:
-    """All that tables and figures need."""
+    """Results and samples of a comparison, as tables and figures need them."""
 
     comparison: Comparison
     """The numbers."""

@@ -26,7 +26,8 @@ class Translation:
     removes what divergence is left there. 0 where there is none (calibrate, generate, and where
     source and target are one domain). Shape (N,)."""
     t_release: NDArray[np.int64]
-    """Where each event was released; −1 where it was not (calibrate, generate). Shape (N,)."""
+    """Timestep at which each event was released; −1 where it was not (calibrate, generate). Shape
+    (N,)."""
     log_weight_limit: float = LOG_WEIGHT_LIMIT
     """Limit of the clipping."""
 

@@ -1,4 +1,4 @@
-"""From the denoiser's velocity to guided estimates of noise and clean latents.
+"""Guided estimates of noise and clean latents from the denoiser's velocity.
 
 Guidance is a sum of terms w(t) · direction added to the velocity v. At fixed x_t, ε = σ x_t + α v
 and x̃_0 = α x_t − σ v are linear in v: a difference of velocities is a difference of ε over α.
@@ -31,7 +31,7 @@ class Strength:
     w: float
     schedule: WeightSchedule = "constant"
     t_start: int = 1
-    """Where the decoding starts."""
+    """Timestep at which the decoding starts."""
     interval: tuple[int, int] | None = None
     """Timesteps lo ≤ t ≤ hi outside of which w is 0."""
 

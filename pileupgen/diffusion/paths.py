@@ -57,7 +57,7 @@ class PathFinder:
         self._stride = stride
 
     def timesteps(self, t: int) -> list[int]:
-        """From t to the clean end, −1."""
+        """Timesteps from t to the clean end, −1."""
         return [*range(t, CLEAN, -self._stride), CLEAN]
 
     def encode(

@@ -29,7 +29,7 @@ class ReleaseChoice:
     """A chosen release and why."""
 
     t: int
-    """From here on the criterion's value is within its tolerance."""
+    """First timestep from which on the criterion's value is within its tolerance."""
     t_low: int
     t_high: int | None
     """The same for the ends of the value's 68 % interval; None where the far end never is."""

@@ -107,7 +107,7 @@ class SampleCheck:
     n_events: int
     """Events compared: some of the sample, evenly spread."""
     significance: float
-    """Of all totals together, in σ."""
+    """Significance of the difference in all totals together, in σ."""
     shifts: tuple[tuple[str, float, float], ...]
     """Of each total its name, the difference of the means over the events' standard deviation, and
     the same over its error; the most significant first."""

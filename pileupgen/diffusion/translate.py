@@ -1,4 +1,4 @@
-"""From images to translated scores, a few events at a time."""
+"""Translation of images to scores, a few events at a time."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class PathFigure:
     """Value and score of the quantity, both ascending: marks its values on the axis of scores.
     Shape (n, 2)."""
     t_release: int
-    """Where the classes were switched."""
+    """Timestep at which the classes were switched."""
 
 
 def bin_edges() -> Floats:

@@ -29,11 +29,11 @@ class CellCorrelation:
 
     phi: Floats
     phi_error: Floats
-    """By distance in cells of φ, same ring and layer; only pairs inside the window where φ is not
-    periodic. Shape (L, n_phi // 2 + 1)."""
+    """Correlation by distance in cells of φ, same ring and layer; only pairs inside the window
+    where φ is not periodic. Shape (L, n_phi // 2 + 1)."""
     eta: Floats
     eta_error: Floats
-    """By distance in rings, same φ and layer. Shape (L, n_steps + 1)."""
+    """Correlation by distance in rings, same φ and layer. Shape (L, n_steps + 1)."""
     layers: Floats
     layers_error: Floats
     """Between adjacent layers, by distance in φ, same ring. Shape (L − 1, n_phi // 2 + 1)."""

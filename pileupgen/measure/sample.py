@@ -65,7 +65,8 @@ class Sample:
     grid: Grid
     """The images' grid."""
     observables: dict[str, Floats]
-    """By name, see :class:`~pileupgen.measure.observables.ObservableSet`. Shape (N,) each."""
+    """Observables by name, see :class:`~pileupgen.measure.observables.ObservableSet`. Shape (N,)
+    each."""
     weight: Floats
     """Event weights ≥ 0. Shape (N,)."""
     mu: NDArray[np.float32]

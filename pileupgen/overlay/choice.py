@@ -32,7 +32,7 @@ class PileupPool:
     """Pileup events to choose from."""
 
     row: Ints
-    """Where each of them lies in its library, ascending. Shape (N,)."""
+    """Row of each of them in its library, ascending. Shape (N,)."""
     mu: Floats
     """Number of interactions; NaN where unknown. Shape (N,)."""
     source: Ints

@@ -1,4 +1,4 @@
-"""Where independent tasks run: in this process, in several, or on a Dask farm.
+"""Execution of independent tasks: in this process, in several, or on a Dask farm.
 
 Results never depend on it: a task gives the same where and whenever it runs, and what comes back is
 put together in the order of the tasks.

@@ -159,7 +159,7 @@ class _Submissions:
     news: list[str] = field(default_factory=list)
     """Ids submitted since somebody looked."""
     is_closed: bool = False
-    """Nothing is submitted any more."""
+    """Whether submitting has ended."""
     gate: asyncio.Semaphore = field(
         default_factory=lambda: asyncio.Semaphore(_SUBMISSIONS_AT_A_TIME)
     )

@@ -321,7 +321,7 @@ class DaskFarm(Executor):
                 )
 
     def _dashboard(self) -> str:
-        """Where the scheduler's dashboard can be seen from here; empty if it cannot."""
+        """Address of the scheduler's dashboard as seen from here; empty if it cannot be reached."""
         import socket
         from importlib.util import find_spec
         from urllib.parse import urlsplit

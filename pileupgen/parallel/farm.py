@@ -1,4 +1,4 @@
-"""Where work is done, opened when there is any."""
+"""Description of where work is done, opened when there is any."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pileupgen.progress import SILENT, Listener
 
 
 class Farm:
-    """Where work is done: in this process, in several, or on Dask workers.
+    """Place of work: this process, several processes, or Dask workers.
 
     Nothing is started before the first task. Use it in a ``with`` statement, or close it.
 

@@ -67,7 +67,7 @@ class Picture:
     """What is said of it."""
     width: int
     height: int
-    """In pixels."""
+    """Width and height in pixels."""
     kind: str
     """``"wide"`` or ``"tall"``."""
     data: str

@@ -39,13 +39,13 @@ class TowerCensus:
     highest: list[Extreme] = field(default_factory=list)
     """Least and greatest energy of a tower by layer, in GeV."""
     distinct: list[float] = field(default_factory=list)
-    """By layer, distinct energies over towers with energy, of the first ones and without the most
-    frequent one; 1 where there is no other."""
+    """Number by layer of distinct energies over that of towers with energy, of the first ones and
+    without the most frequent one; 1 where there is no other."""
     absolute: list[float] = field(default_factory=list)
     negative: list[float] = field(default_factory=list)
-    """By layer, Σ|E| in GeV, of all towers and of those below zero."""
+    """Σ|E| in GeV by layer, of all towers and of those below zero."""
     frequent: list[list[Extreme]] = field(default_factory=list)
-    """By layer, the most frequent energies of the towers looked at, and how many have them."""
+    """Most frequent energies by layer of the towers looked at, and how many have them."""
     n_looked_at: int = 0
     n_twice: int = 0
     """Towers looked at, and those that are, in place and energies, another one of their event."""
@@ -164,7 +164,7 @@ class Census:
     n_mu_negative: int
     """Events whose μ is NaN or infinite, and below zero; the store has NaN for both."""
     mu_correlation: float
-    """Of μ with ΣE_T over events; NaN where either is constant or μ is not known."""
+    """Correlation of μ with ΣE_T over events; NaN where either is constant or μ is not known."""
     n_negative_weights: int
     """Events with a weight below zero."""
     weight_sum: float
@@ -172,9 +172,9 @@ class Census:
     n_effective: float
     """Σw, Σ|w| and (Σw)² / Σw²."""
     ring_hits: tuple[tuple[int, ...], ...]
-    """By layer and ring: events × cells with energy."""
+    """Number of events × cells with energy, by layer and ring."""
     sector_hits: tuple[tuple[int, ...], ...]
-    """By layer and φ column, the same."""
+    """The same by layer and φ column."""
     highest_mu: Extreme = (0.0, 0)
     next_mu: float = 0.0
     """Largest μ, how many events have exactly this one, and the largest of all others."""

@@ -26,7 +26,7 @@ class Interactions:
     pid: NDArray[np.int32]
     """PDG code. Shape (n_particles,)."""
     charge: NDArray[np.int8]
-    """In units of e. Shape (n_particles,)."""
+    """Charge in units of e. Shape (n_particles,)."""
     px: NDArray[np.float32]
     py: NDArray[np.float32]
     pz: NDArray[np.float32]

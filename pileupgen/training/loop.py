@@ -60,7 +60,7 @@ class Stage:
     log: Path
     """Loss curve, one JSON object a line."""
     making: Making
-    """All that determines the result; checkpoints of another making are refused."""
+    """Inputs that determine the result; checkpoints of others are refused."""
     seconds: float = 0.0
     """Wall time spent on it before the first step."""
 

@@ -1,4 +1,4 @@
-"""From two image stores to a trained pipeline."""
+"""Training of a pipeline on two image stores."""
 
 from __future__ import annotations
 

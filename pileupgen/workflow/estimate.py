@@ -25,9 +25,9 @@ class Duration:
     """Time that a step may take."""
 
     seconds: float | None
-    """None where nothing is known."""
+    """Time in seconds; None where nothing is known."""
     basis: str
-    """Where the number comes from, or why there is none."""
+    """Origin of the number, or why there is none."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class PlannedStep:
     """Something that would be done."""
 
     what: str
-    """In words."""
+    """Description."""
     estimate: Duration | None = None
-    """None where the time is negligible, or nothing is to be done."""
+    """Time that it may take; None where that is negligible, or nothing is to be done."""
 
 
 @dataclass(frozen=True)

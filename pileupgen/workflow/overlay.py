@@ -49,7 +49,7 @@ class OverlayRequest:
     allow: tuple[str, ...] = ()
     """Of ``ALLOWED``."""
     force: bool = False
-    """Also where the store is current."""
+    """Whether to do it even where the store is current."""
 
 
 @dataclass(frozen=True)

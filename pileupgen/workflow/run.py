@@ -62,7 +62,7 @@ class Run:
     directory: RunDirectory
     """Paths and records."""
     config_path: Path
-    """Where the config was read; relative paths of cards are taken from there, too."""
+    """Path of the config, from which relative paths of cards are taken, too."""
     listener: Listener = SILENT
     """Told what is read, written and done; silent by default."""
     arguments: str = ""

@@ -55,7 +55,7 @@ class Request:
     seed: int
     device: str | None
     force: bool
-    """Also where the store is current."""
+    """Whether to do it even where the store is current."""
 
     @classmethod
     def of(

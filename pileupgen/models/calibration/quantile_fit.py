@@ -1,4 +1,4 @@
-"""From training events: quantile tables, bins of μ and of the layer before, dead cells."""
+"""Quantile tables, bins of μ and of the layer before, and dead cells, from training events."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class CellRanks:
     is_alive: Tensor
     """A dead cell takes any rank when encoded, and is null when decoded. Shape (n_eta, n_phi)."""
     negatives: Negatives | None
-    """None where no cell is ever negative."""
+    """Ranks of negative hits; None where no cell is ever negative."""
     ties: Ties
     """A tied value takes any rank within its mass."""
     upper: Tail | None = None

@@ -1,4 +1,4 @@
-"""Where towers lie in η and φ, and where there are none."""
+"""Checks of where towers lie in η and φ, and where there are none."""
 
 from __future__ import annotations
 

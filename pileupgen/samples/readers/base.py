@@ -91,7 +91,7 @@ class Format:
     options: type[BaseModel]
     """What a card may say in ``options``."""
     mu: str
-    """Where μ comes from unless the card says so; see :meth:`MuSource.parse`."""
+    """Default source of μ, where the card names none; see :meth:`MuSource.parse`."""
     open: Callable[..., Any]
     """``(files, options, mu, gev) -> Reader``; opens nothing yet."""
     sets_grid: bool = False

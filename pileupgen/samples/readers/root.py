@@ -23,7 +23,7 @@ class Leaf(Protocol):
 
     @property
     def name(self) -> str:
-        """As in the file, without an array suffix."""
+        """Name in the file, without an array suffix."""
 
     @property
     def n_entries(self) -> int:

@@ -130,9 +130,9 @@ class GeneratorCheck:
     seed: int
     """Interactions made, and from which seed."""
     version: str
-    """Of the generator's package."""
+    """Version of the generator's package."""
     fingerprint: str
-    """Of all that the result depends on."""
+    """Fingerprint of all that the result depends on."""
     tables: tuple[TableCheck, ...]
 
     @property
