@@ -225,6 +225,7 @@ class DataCard(StrictModel):
         mu = MuSource.parse(kind.mu if self.mu is None else self.mu)
         reader: Reader = kind.open(files, self._options(), mu, GEV[self.unit])
         reader.weigh_by(WeightSource.parse(self.weight, kind.weights))
+        reader.number_by(kind.ids)
         return reader
 
 

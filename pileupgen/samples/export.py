@@ -20,6 +20,7 @@ from pileupgen.samples.store import COLUMNS, Images, ImageStore
 
 BATCH_EVENTS = 256
 _LEAVES = {"em": "Eem", "had": "Ehad"}
+_PLACES = ("tower_eta", "tower_phi", "tower_eta_width", "tower_phi_width")
 _PROVENANCE = {
     "source_event": "SourceEvent",
     "seed": "Seed",
@@ -180,8 +181,9 @@ def export_parquet(
 ) -> None:
     """Write events as a Parquet table: one row an event, its towers as lists.
 
-    Columns ``tower_eta``, ``tower_phi`` and ``tower_<layer>`` in GeV, and the store's numbers an
-    event. Grid and provenance are in the schema's metadata under ``pileupgen``.
+    Columns ``tower_eta``, ``tower_phi``, ``tower_eta_width``, ``tower_phi_width`` and
+    ``tower_<layer>`` in GeV, and the store's numbers an event.
+    Grid and provenance are in the schema's metadata under ``pileupgen``.
 
     Parameters
     ----------
@@ -196,7 +198,7 @@ def export_parquet(
         If the file cannot be written.
     """
     pa, pq = import_pyarrow()
-    lists = ["tower_eta", "tower_phi", *(f"tower_{layer}" for layer in store.grid.layers)]
+    lists = [*_PLACES, *(f"tower_{layer}" for layer in store.grid.layers)]
     fields = [pa.field(name, _list_type(), nullable=False) for name in lists]
     fields += [
         pa.field(name, pa.from_numpy_dtype(np.dtype(COLUMNS[name][0])), nullable=False)
@@ -232,9 +234,10 @@ def _rows(images: Images) -> dict[str, Any]:
 
     towers = _towers(images)
     offsets = pa.array(towers.offsets.astype(np.int32))
+    eta, phi = towers.edges[:, :2], towers.edges[:, 2:]
+    places = (eta.mean(axis=1), phi.mean(axis=1), np.diff(eta)[:, 0], np.diff(phi)[:, 0])
     values = {
-        "tower_eta": towers.edges[:, :2].mean(axis=1),
-        "tower_phi": towers.edges[:, 2:].mean(axis=1),
+        **dict(zip(_PLACES, places, strict=True)),
         **{f"tower_{layer}": towers.energy[:, i] for i, layer in enumerate(towers.layers)},
     }
     columns: dict[str, Any] = {

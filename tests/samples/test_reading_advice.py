@@ -113,7 +113,7 @@ def test_root_given_to_hdf5_names_the_formats_that_read_it(tmp_path: Path) -> No
     write_tree(tmp_path / "f.h5", delphes_branches(random_towers(3, 1)))
     with pytest.raises(UnreadableInputError, match="is a ROOT file, not HDF5") as caught:
         H5File(tmp_path / "f.h5", "x")
-    assert caught.value.hint == "Formats delphes and root read it."
+    assert caught.value.hint == "Formats delphes, root and edm4hep read it."
 
 
 def test_a_truncated_file_is_called_so(tmp_path: Path) -> None:

@@ -26,6 +26,9 @@ _PLACES = {
     "calochallenge": "pileupgen.samples.readers.hdf5:CALOCHALLENGE",
     "features": "pileupgen.samples.readers.features:FORMAT",
     "jetnet": "pileupgen.jets.reader:FORMAT",
+    "edm4hep": "pileupgen.samples.readers.edm4hep:FORMAT",
+    "parquet": "pileupgen.samples.readers.parquet:FORMAT",
+    "npz": "pileupgen.samples.readers.npz:FORMAT",
     "cms_ig": "pileupgen.samples.readers.cms_ig:FORMAT",
 }
 

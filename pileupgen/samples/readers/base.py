@@ -98,6 +98,8 @@ class Format:
     """Whether the options have a ``grid`` of their own, as tables of features do."""
     weights: tuple[str, ...] = ()
     """Branches that hold event weights in this format, where a file has one of them."""
+    ids: tuple[str, ...] = ()
+    """Columns that hold the events' numbers, where a file has one of them."""
     unit: Literal["GeV", "MeV", "TeV"] | None = None
     """Unit of the energies, where the format itself says it; else a card has to."""
     zero_suppression: float = 0.0

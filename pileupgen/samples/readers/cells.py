@@ -455,7 +455,7 @@ def image_axes(collection: Collection, source: Source, shape: tuple[int, ...]) -
         If the array's shape is not that of the card.
     """
     preset = None if collection.grid is None else PRESETS[collection.grid]
-    edges = collection.eta_edges if preset is None else preset.eta_edges
+    edges = _eta_edges(collection, source) if preset is None else preset.eta_edges
     is_last, n_layers = collection.channels == "last", len(collection.layer_names)
     whole, name = shape, collection.energy or collection.energies[0]
     shape = tuple(int(n) for n in shape[1:])
@@ -486,9 +486,36 @@ def image_axes(collection: Collection, source: Source, shape: tuple[int, ...]) -
     if preset is not None:
         grid = replace(preset, layers=collection.layer_names)
     else:
-        low, high = collection.phi_range
+        low, high = _phi_range(collection, source, n_phi)
         grid = Grid(edges, n_phi, collection.layer_names, low, high, name=source.path.name)
     return ImageAxes(grid, shape, (0, channel, eta, phi))
+
+
+def _eta_edges(collection: Collection, source: Source) -> tuple[float, ...] | None:
+    named = collection.eta_edges
+    if not isinstance(named, str):
+        return named
+    edges = _read_once(source, [named], ())[named].astype(np.float64)
+    if len(edges) < 2 or not np.all(np.diff(edges) > 0):
+        raise CardError(
+            f"{source}: {source.word} '{named}' does not ascend: it is no list of edges.",
+            "Correct eta_edges in the card.",
+        )
+    return tuple(float(edge) for edge in edges)
+
+
+def _phi_range(collection: Collection, source: Source, n_phi: int) -> tuple[float, float]:
+    named = collection.phi_edges
+    if named is None:
+        return collection.phi_range
+    edges = _read_once(source, [named], ())[named].astype(np.float64)
+    even = np.linspace(edges[0], edges[-1], n_phi + 1) if len(edges) else edges
+    if edges.shape != even.shape or not np.allclose(edges, even, rtol=0, atol=1e-4):
+        raise CardError(
+            f"{source}: {source.word} '{named}' is not the {n_phi + 1} edges of equal cells in φ.",
+            "Correct phi_edges in the card, or give phi_range.",
+        )
+    return float(edges[0]), float(edges[-1])
 
 
 def _unfolded(shape: tuple[int, ...], n_eta: int, collection: Collection) -> tuple[int, ...]:

@@ -72,7 +72,8 @@ class LayerRule(StrictModel):
         return str(self.column or self.field or f"{self.bins_of} bin")
 
 
-def _long_form(value: Any) -> Any:
+def long_form(value: Any) -> Any:
+    """Write a layer rule that is the name of a column as a mapping."""
     return {"column": value} if isinstance(value, str) else value
 
 
@@ -98,7 +99,12 @@ class Collection(StrictModel):
     )
     grid: str | None = Field(None, description="preset whose cells an array of images has")
     eta_range: tuple[float, float] | None = Field(None, description="η of the rings, all alike")
-    eta_edges: tuple[float, ...] | None = Field(None, description="η of the rings, one by one")
+    eta_edges: tuple[float, ...] | str | None = Field(
+        None, description="η of the rings, one by one, or the column that holds them once"
+    )
+    phi_edges: str | None = Field(
+        None, description="column that holds the edges in φ once, in place of phi_range"
+    )
     phi_range: tuple[float, float] = Field((-np.pi, np.pi), description="φ in rad, of images")
     axes: Literal["eta_phi", "phi_eta"] = Field("eta_phi", description="order of an image's axes")
     channels: Literal["last", "first"] = Field("last", description="(N, H, W, C) or (N, C, H, W)")
@@ -110,7 +116,7 @@ class Collection(StrictModel):
         min_length=1,
         description="layer: column with its energy, or values of layer_index; or the channels",
     )
-    layer_index: Annotated[LayerRule, BeforeValidator(_long_form)] | None = Field(
+    layer_index: Annotated[LayerRule, BeforeValidator(long_form)] | None = Field(
         None, description="column with the number of a cell's layer, or a rule"
     )
     inner: Literal["cells", "layers"] = Field(
@@ -187,7 +193,8 @@ class Collection(StrictModel):
             raise ValueError("a grid says where the cells are: it does not go with positions")
 
     def _require_grid(self) -> None:
-        edges = np.asarray((0, 1) if self.grid else self.eta_edges or self.eta_range)
+        known = self.eta_edges if isinstance(self.eta_edges, tuple) else self.eta_range
+        edges = np.asarray(known or (0, 1))
         if len(edges) < 2 or np.any(np.diff(edges) <= 0):
             raise ValueError("eta_range and eta_edges must ascend")
         if not 0 < self.phi_range[1] - self.phi_range[0] <= TWO_PI * (1 + 1e-6):
@@ -242,6 +249,12 @@ class CollectionOptions(Collection):
         """Other files that hold positions."""
         found = [part.positions.file for part in self.parts().values() if part.positions]
         return tuple(dict.fromkeys(file for file in found if file is not None))
+
+
+def has_places(options: Any) -> bool:
+    """Whether a card's options say where cells are, or are no mapping of options at all."""
+    places = ("collections", "eta", "x", "corners", "grid", "eta_range", "eta_edges")
+    return not isinstance(options, dict) or any(name in options for name in places)
 
 
 def find_bits(encoding: str, field: str) -> tuple[int, int, bool]:

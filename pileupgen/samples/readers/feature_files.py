@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +17,13 @@ from pileupgen.errors import (
     MissingInputError,
     UnreadableInputError,
     did_you_mean,
-    import_extra,
 )
 from pileupgen.samples.readers.file_kind import reading
 from pileupgen.samples.readers.flat import Column
+from pileupgen.samples.readers.parquet import ParquetFile
 from pileupgen.samples.readers.remote import InputFile, for_library
 from pileupgen.samples.readers.root import RootTree
+from pileupgen.samples.readers.source import Source
 
 Numbers = NDArray[np.float64]
 
@@ -154,9 +155,9 @@ def open_feature_file(
     if kind == "HDF5":
         return _Hdf5Features(path, places)
     if kind == "Parquet":
-        return _ParquetFeatures(path, places)
+        return _ColumnFeatures(ParquetFile(path), places)
     if kind == "ROOT" and tree is not None:
-        return _RootFeatures(path, places, tree)
+        return _ColumnFeatures(RootTree(path, tree), places)
     if kind == "ROOT":
         raise CardError(f"{path} is ROOT, and the card names no tree.", "Give options.tree.")
     raise CardError(
@@ -260,135 +261,43 @@ def _numbered(place: ColumnPlace, dataset: Any, path: InputFile) -> ColumnPlace:
     return place
 
 
-class _ParquetFeatures(FeatureFile):
-    """Columns of a Parquet file; lists of equal length are arrays."""
+class _ColumnFeatures(FeatureFile):
+    """Columns with one number an event, or as many in every event, of a tree or of Parquet."""
 
-    def __init__(self, path: InputFile, places: Sequence[ColumnPlace]) -> None:
-        parquet = import_extra("pyarrow.parquet", "parquet", f"{path}, a Parquet file,")
-        super().__init__(path, places)
-        if not path.exists():
-            raise MissingInputError(f"No input file {path}.", "Check the card's files.")
-        with reading(path, wanted="Parquet"):
-            self._file = parquet.ParquetFile(for_library(path))
-        for place in places:
-            if place.name not in self.names():
-                self.close()
-                raise MissingFieldError(
-                    f"{path} has no column '{place.name}'.", did_you_mean(place.name, self.names())
-                )
-        metadata = self._file.metadata
-        sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
-        self._starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        self._batches: Iterator[Any] = iter(())
-        self._begin = self._end = -1
-        self._held: list[Any] = []
-
-    @property
-    def n_entries(self) -> int:
-        return int(self._starts[-1])
-
-    def close(self) -> None:
-        self._file.close()
-
-    def names(self) -> list[str]:
-        return [str(name) for name in self._file.schema_arrow.names]
-
-    def read(self, begin: int, end: int) -> list[Numbers]:
-        import pyarrow as pa
-
-        with reading(self.path, f"from event {begin}", "Parquet"):
-            if begin < self._begin or begin > self._end or self._end < 0:
-                self._seek(begin)
-            while self._end < end:
-                batch = next(self._batches)
-                self._held.append(batch)
-                self._end += batch.num_rows
-            whole = pa.Table.from_batches(self._held)
-            rows = whole.slice(begin - self._begin, end - begin)
-            rest = whole.slice(end - self._begin)
-            self._begin, self._held = end, rest.to_batches()
-        return [
-            place.pick(_array(rows[place.name], place, self.path), self.path)
-            for place in self.places
-        ]
-
-    def _seek(self, begin: int) -> None:
-        """Begin with the row group that holds an event."""
-        group = int(np.searchsorted(self._starts, begin, side="right")) - 1
-        names = sorted({place.name for place in self.places})
-        groups = list(range(group, len(self._starts) - 1))
-        self._batches = self._file.iter_batches(4096, row_groups=groups, columns=names)
-        self._begin = self._end = int(self._starts[group])
-        self._held = []
-
-
-def _array(column: Any, place: ColumnPlace, path: InputFile) -> NDArray[Any]:
-    """A column as an array; lists of equal length give its second axis."""
-    import pyarrow as pa
-
-    merged = column.combine_chunks()
-    if merged.null_count:
-        raise UnreadableInputError(
-            f"{path}: column '{place.name}' has {merged.null_count} nulls.",
-            "Fill or remove them.",
-        )
-    kind = merged.type
-    if not (
-        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    ):
-        return np.asarray(merged.to_numpy(zero_copy_only=False))
-    counts = merged.value_lengths().to_numpy(zero_copy_only=False)
-    if len(counts) and np.any(counts != counts[0]):
-        raise UnreadableInputError(
-            f"{path}: column '{place.name}' has lists of {counts.min()} to {counts.max()} numbers.",
-            "A feature is one number an event: fill the lists up to equal length.",
-        )
-    flat = np.asarray(merged.flatten().to_numpy(zero_copy_only=False))
-    return flat.reshape(len(counts), -1)
-
-
-class _RootFeatures(FeatureFile):
-    """Branches of a ROOT tree with one number an event, or arrays of them."""
-
-    def __init__(self, path: InputFile, places: Sequence[ColumnPlace], tree: str) -> None:
-        super().__init__(path, places)
-        self._tree = RootTree(path, tree)
+    def __init__(self, source: Source, places: Sequence[ColumnPlace]) -> None:
+        super().__init__(source.path, places)
+        self._source = source
         try:
-            self._branches = self._opened()
+            self._columns = {place.name: source.column(place.name) for place in places}
         except BaseException:
             self.close()
             raise
-        self._end = 0
-
-    def _opened(self) -> dict[str, Column]:
-        return {place.name: self._tree.column(place.name) for place in self.places}
 
     @property
     def n_entries(self) -> int:
-        return self._tree.n_entries
+        return self._source.n_entries
 
     def close(self) -> None:
-        self._tree.close()
+        self._source.close()
 
     def names(self) -> list[str]:
-        return self._tree.event_columns()
+        return self._source.event_columns()
 
     def read(self, begin: int, end: int) -> list[Numbers]:
-        if begin < self._end:
-            # Branches only go forward.
-            self._branches = self._opened()
-        self._end = end
-        held = {name: self._of(branch, begin, end) for name, branch in self._branches.items()}
+        held = {name: self._of(column, begin, end) for name, column in self._columns.items()}
         return [place.pick(held[place.name], self.path) for place in self.places]
 
-    def _of(self, branch: Column, begin: int, end: int) -> NDArray[Any]:
-        flat = branch.read(begin, end)
+    def _of(self, column: Column, begin: int, end: int) -> NDArray[Any]:
+        flat = column.read(begin, end)
+        if flat.inner is not None:
+            raise column.not_numbers("lists of lists")
         if flat.counts is None:
             return flat.values
         if len(flat.counts) and np.any(flat.counts != flat.counts[0]):
             raise UnreadableInputError(
-                f"{self.path}: {branch.word} '{branch.name}' has {flat.counts.min()} to "
-                f"{flat.counts.max()} numbers an event.",
-                "A feature is one number an event: write such a branch.",
+                f"{self.path}: {column.word} '{column.name}' has lists of {flat.counts.min()} to "
+                f"{flat.counts.max()} numbers.",
+                f"A feature is one number an event: name such a {column.word}, or fill the lists "
+                "up to equal length.",
             )
         return flat.values.reshape(end - begin, -1, *flat.values.shape[1:])

@@ -11,12 +11,15 @@ from pileupgen.samples.readers.remote import InputFile
 
 _KINDS = {
     # first bytes: (what it is, what to do with it)
-    b"root": ("a ROOT file", "Formats delphes and root read it."),
+    b"root": ("a ROOT file", "Formats delphes, root and edm4hep read it."),
     b"\x89HDF\r\n\x1a\n": ("an HDF5 file", "Formats hdf5, calochallenge and features read it."),
-    b"PAR1": ("a Parquet file", "Format features reads it, if its name ends in .parquet."),
+    b"PAR1": (
+        "a Parquet file",
+        "Formats parquet and features read it, for the latter its name ends so.",
+    ),
     b"PK\x03\x04": (
         "a zip archive, as NumPy's .npz is",
-        "Format cms_ig reads event displays; write arrays of a .npz as datasets of an HDF5 file.",
+        "Format npz reads arrays, format cms_ig event displays.",
     ),
     b"\x93NUMPY": ("a NumPy array", "Write it as a dataset of an HDF5 file."),
     b"\x1f\x8b": ("compressed by gzip", "Unpack it first."),

@@ -79,11 +79,16 @@ class FileReader(ABC, Generic[F]):
         self._mu = mu
         self._gev = gev
         self._weight = WeightSource()
+        self._ids: tuple[str, ...] = ()
         self._held: tuple[int, F] | None = None
 
     def weigh_by(self, source: WeightSource) -> None:
         """Read event weights from now on; without this call all events count alike."""
         self._weight = source
+
+    def number_by(self, names: tuple[str, ...]) -> None:
+        """Take ``event_id`` from the first of these columns that a file has, from now on."""
+        self._ids = names
 
     @abstractmethod
     def _open(self, path: InputFile) -> F:
@@ -185,15 +190,17 @@ class FileReader(ABC, Generic[F]):
         pieces = [(begin, min(begin + step, span.end)) for begin in starts]
         path = self.files[span.file]
         read_weights = self._open_weights(file, path)
+        read_ids = next(filter(None, (self._event_numbers(file, name) for name in self._ids)), None)
         for (begin, end), towers in zip(
             pieces, self._read(file, pieces, span.first_id), strict=True
         ):
-            if read_weights is None:
-                yield towers
-                continue
-            weight = read_weights(begin, end).astype(np.float64)
-            require_finite_weights(weight, path, begin)
-            yield replace(towers, weight=weight)
+            if read_weights is not None:
+                weight = read_weights(begin, end).astype(np.float64)
+                require_finite_weights(weight, path, begin)
+                towers = replace(towers, weight=weight)
+            if read_ids is not None:
+                towers = replace(towers, event_id=read_ids(begin, end).astype(np.int64))
+            yield towers
 
     def chunks(self, max_events: int | None = None) -> Iterator[Towers]:
         """Yield towers of consecutive events of all files, in chunks."""

@@ -153,8 +153,18 @@ class RootTree:
         with reading(self.path, f"{self.word} '{name}'"):
             return filled[0].open(self.path)
 
-    def cell_encoding(self, name: str) -> str | None:  # noqa: ARG002 - as other sources have it
-        """What a field of cell identifiers is made up of, where the file says it."""
+    def cell_encoding(self, name: str) -> str | None:
+        """What cell identifiers of a collection are made up of, by podio's metadata, if any."""
+        wanted = f"{name.rpartition('.')[0]}__CellIDEncoding"
+        with reading(self.path, "podio's metadata"):
+            if "metadata" not in self._file:
+                return None
+            keys, values = (
+                self._file["metadata"][f"GPString{part}"].array() for part in ("Keys", "Values")
+            )
+            for key, texts in zip(keys[0], values[0], strict=True):
+                if str(key) == wanted and len(texts):
+                    return str(texts[0])
         return None
 
     def _find(self, name: str) -> tuple[Any, bool]:
