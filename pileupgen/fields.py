@@ -1,4 +1,4 @@
-"""Fields of a settings class, from which its section of the config and its options are derived.
+"""Fields of settings classes and of records, from which all else that is written is derived.
 
 A settings class is a frozen dataclass whose fields are made by :func:`setting`. Pydantic reads the
 limits and the description where the class is a section of the config; the command line reads the
@@ -7,9 +7,9 @@ same, and the names of the options, where it is given as options.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import Field, field, fields
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import Field, asdict, field, fields
+from typing import Any, Self
 
 SECTION = {"extra": "forbid", "allow_inf_nan": False}
 """What pydantic is told of a settings class: unknown keys and infinite numbers are refused."""
@@ -65,3 +65,24 @@ def option_name(one: Field[Any]) -> str:
     ['--draws', '--batch-size']
     """
     return one.metadata["option"] or f"--{one.name.replace('_', '-')}"
+
+
+class PlainRecord:
+    """Base of dataclasses of plain values that are written as JSON and read back."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)  # type: ignore[call-overload]
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Inverse of :meth:`to_dict`, after JSON too; each value is brought to its field's type.
+
+        Raises
+        ------
+        ValueError
+            If a field is missing or a value does not fit.
+        """
+        from pydantic import TypeAdapter
+
+        return TypeAdapter(cls).validate_python(dict(values))

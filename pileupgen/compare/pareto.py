@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from pileupgen.compare.distance_table import DistanceTable
 from pileupgen.compare.resampling import Draws, Samples
 from pileupgen.compare.source_correlation import block_source_correlation
 from pileupgen.compare.two_sample import resampled_auc
+from pileupgen.fields import PlainRecord
 from pileupgen.measure.bootstrap import Estimate
 from pileupgen.measure.sample import Sample, measure_sample
 from pileupgen.samples.store import Images
@@ -24,7 +25,7 @@ N_ERRORS = 2.0
 
 
 @dataclass(frozen=True)
-class ScanPoint:
+class ScanPoint(PlainRecord):
     """A measured setting of the translation."""
 
     settings: dict[str, Any]
@@ -46,17 +47,6 @@ class ScanPoint:
     w1_draws: tuple[float, ...]
     auc_draws: tuple[float, ...]
     """Mean W1/σ and AUC over the same resamplings of the events for all points of a scan, (B,)."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> ScanPoint:
-        """Inverse of :meth:`to_dict`."""
-        read = {key: Estimate(**values[key]) for key in ("w1", "block")}
-        draws = {key: tuple(values[key]) for key in ("w1_draws", "auc_draws")}
-        return cls(**{**values, **read, **draws})
 
     def is_clearly_farther_than(self, other: ScanPoint) -> bool:
         """Whether W1/σ or AUC is above another point's by more than ``N_ERRORS`` paired errors."""

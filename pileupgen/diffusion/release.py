@@ -18,6 +18,7 @@ from scipy.stats import rankdata
 from pileupgen.diffusion.settings import RatioCriterion
 from pileupgen.diffusion.weights import effective_fraction
 from pileupgen.errors import ConfigError, UnreadableInputError
+from pileupgen.fields import PlainRecord
 
 TOLERANCES: dict[RatioCriterion, float] = {"auc": 0.55, "ess": 0.95, "spread": 0.2}
 """Default of each criterion; all three are d ≈ 0.2 for unit Gaussians a distance d apart."""
@@ -56,7 +57,7 @@ class ReleaseChoice:
 
 
 @dataclass(frozen=True)
-class ReleaseScan:
+class ReleaseScan(PlainRecord):
     """Separability of held-out events over the noise level, one number a time in every list."""
 
     t: list[int]

@@ -13,12 +13,13 @@ from torch import Tensor
 from pileupgen.diffusion.schedule import alpha_sigma
 from pileupgen.diffusion.settings import Sampler
 from pileupgen.diffusion.solvers import solve
+from pileupgen.fields import PlainRecord
 
 _TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True)
-class Step:
+class Step(PlainRecord):
     """One step: ask the denoiser at t, then combine.
 
     With velocity v, ε = σ x + α v and x̃_0 = α x − σ v the next latents are

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pileupgen.fields import PlainRecord
 
 CLEAR_SHIFT = 5.0
 """σ above which a sample's means are called other than the training's."""
@@ -15,7 +17,7 @@ _N_NAMED = 3
 
 
 @dataclass(frozen=True)
-class RangeSummary:
+class RangeSummary(PlainRecord):
     """What a translated store says of its source events.
 
     Attributes
@@ -58,10 +60,6 @@ class RangeSummary:
             int(columns["unlike"].sum()),
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for a stage's record."""
-        return asdict(self)
-
     def lines(self) -> list[str]:
         """Say what lies outside, a sentence each."""
         found = []
@@ -101,7 +99,7 @@ class RangeSummary:
 
 
 @dataclass(frozen=True)
-class SampleCheck:
+class SampleCheck(PlainRecord):
     """How far the means of a whole sample lie from those of the training's events."""
 
     n_events: int
@@ -116,16 +114,6 @@ class SampleCheck:
     def is_unlike(self) -> bool:
         """Whether the sample is clearly another one than the training's."""
         return self.significance > CLEAR_SHIFT
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for the provenance."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> SampleCheck:
-        """Inverse of :meth:`to_dict`, after JSON too."""
-        shifts = tuple((str(name), float(by), float(s)) for name, by, s in values["shifts"])
-        return cls(int(values["n_events"]), float(values["significance"]), shifts)
 
     def __str__(self) -> str:
         """Say how far it is, and in what."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pileupgen.fields import PlainRecord
 
 Floats = NDArray[np.float64]
 
@@ -27,7 +28,7 @@ def effective_fraction(log_ratio: Floats) -> float:
 
 
 @dataclass(frozen=True)
-class WeightSummary:
+class WeightSummary(PlainRecord):
     """Effective sample size and clipping of a sample's weights."""
 
     ess: float
@@ -42,7 +43,3 @@ class WeightSummary:
         """Summarise ln r of N ≥ 1 events."""
         clipped = float(np.mean(np.abs(log_ratio) > limit))
         return cls(effective_fraction(np.clip(log_ratio, -limit, limit)), clipped, limit)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pileupgen.fields import PlainRecord
 from pileupgen.models.codec import Codec, EventNoise
 
 _BATCH = 128
@@ -19,7 +20,7 @@ _LEAST_EVENTS = 50
 
 
 @dataclass(frozen=True)
-class ReconstructionTest:
+class ReconstructionTest(PlainRecord):
     """AUC of a classifier of reconstructed events against the events themselves."""
 
     domain: str

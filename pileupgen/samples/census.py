@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pileupgen.calo.towers import Towers
+from pileupgen.fields import PlainRecord
 
 _PROBE = 1 << 14
 """Towers of a layer and chunk in which values are looked for that come again and again."""
@@ -149,7 +150,7 @@ def _span(phi: NDArray[Any], event: NDArray[np.int64]) -> float:
 
 
 @dataclass(frozen=True)
-class Census:
+class Census(PlainRecord):
     """What was counted of a whole sample."""
 
     towers: TowerCensus
@@ -183,27 +184,6 @@ class Census:
     def is_weighted(self) -> bool:
         """Whether events have weights that differ."""
         return abs(self.n_effective - self.n_events) > 1e-9 * self.n_events
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for a stage's record."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Census:
-        """Inverse of :meth:`to_dict`, after JSON too."""
-        towers = dict(values["towers"])
-        for name in ("phi", "eta", "layers"):
-            towers[name] = tuple(towers[name])
-        for name in ("lowest", "highest"):
-            towers[name] = [(float(value), int(count)) for value, count in towers[name]]
-        towers["frequent"] = [
-            [(float(value), int(count)) for value, count in layer] for layer in towers["frequent"]
-        ]
-        known = {name: value for name, value in values.items() if name != "towers"}
-        for name in ("ring_hits", "sector_hits"):
-            known[name] = tuple(tuple(row) for row in known[name])
-        known["highest_mu"] = tuple(known["highest_mu"])
-        return cls(towers=TowerCensus(**towers), **known)
 
 
 class EventTally:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
+from pileupgen.fields import PlainRecord
 from pileupgen.samples.census import Census
 
 
 @dataclass(frozen=True)
-class IngestSummary:
+class IngestSummary(PlainRecord):
     """What went into a store."""
 
     n_events: int
@@ -36,6 +35,8 @@ class IngestSummary:
     sd_mu: float
     """Mean and standard deviation of μ over the events of which it is known; NaN if there are none.
     """
+    census: Census
+    """What the sample is judged by."""
     skipped: tuple[str, ...] = ()
     """Names of the files left out, wholly or from a fault on."""
     units: tuple[str, ...] = ()
@@ -49,23 +50,7 @@ class IngestSummary:
     yet never had energy though their ring had; empty for features."""
     silent_places: tuple[str, ...] = ()
     """Some of the latter."""
-    census: Census | None = None
-    """What the sample is judged by; None in records of earlier versions."""
     is_transverse: bool = True
     """Whether ``mean_sum_et`` is of E_T; of showers it is of E."""
     unread_weights: tuple[str, ...] = ()
     """What the files have that is called like event weights, varies, and is not read."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for a stage's record."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> IngestSummary:
-        """Inverse of :meth:`to_dict`; lists become tuples."""
-        known: dict[str, Any] = {
-            key: tuple(item) if isinstance(item, list) else item for key, item in values.items()
-        }
-        if known.get("census") is not None:
-            known["census"] = Census.from_dict(known["census"])
-        return cls(**known)

@@ -10,6 +10,7 @@ from diffusers import DDPMScheduler
 from torch import Tensor
 
 from pileupgen.diffusion.schedule import alpha_sigma
+from pileupgen.fields import PlainRecord
 from pileupgen.models.codec import LatentModel
 from pileupgen.models.networks.denoiser import FieldDenoiser
 from pileupgen.training.data import ScoreSample
@@ -22,7 +23,7 @@ _PIECE = 64
 
 
 @dataclass(frozen=True)
-class DenoisingCurve:
+class DenoisingCurve(PlainRecord):
     """Mean squared errors of the velocity v over t on held-out events, per latent value."""
 
     t: list[int]

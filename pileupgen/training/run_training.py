@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -326,7 +326,7 @@ def _save(
     hint = "Free space and repeat 'pileupgen train': it continues at the end."
     with folder_written_whole(run.model, hint) as aside:
         pipeline.save_pretrained(aside)
-        write_whole(aside / "release.json", json.dumps(asdict(release), indent=2))
+        write_whole(aside / "release.json", json.dumps(release.to_dict(), indent=2))
         write_whole(aside / "README.md", card)
 
 

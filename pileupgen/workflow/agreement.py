@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor
 from pileupgen.compare.pareto import ScanPoint
 from pileupgen.diffusion.direction import Direction
 from pileupgen.diffusion.events import EventKeys, Events
+from pileupgen.fields import PlainRecord
 from pileupgen.measure.bootstrap import Estimate
 from pileupgen.parallel.threads import torch_threads
 from pileupgen.progress import SILENT, Listener
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Agreement:
+class Agreement(PlainRecord):
     """Student and teacher on the same validation events with the same random numbers."""
 
     teacher: ScanPoint
@@ -41,12 +41,6 @@ class Agreement:
     log_ratio_spread: float
     log_ratio_distance: float
     """Standard deviation of the teacher's ln r at the release, and the student's distance, rms."""
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Agreement:
-        """Inverse of ``dataclasses.asdict``."""
-        points = {name: ScanPoint.from_dict(values[name]) for name in ("teacher", "student")}
-        return cls(**{**values, **points})
 
     def rises(self) -> dict[str, Estimate]:
         """What W1/σ and AUC of the student are above the teacher's, with paired 68 % intervals."""

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -61,7 +60,7 @@ def test_each_criterion_releases_where_its_known_curve_crosses(by):
 def test_a_scan_is_read_as_it_was_written(tmp_path):
     scan = scan_release([0, 1], [gaussian_pair(0.1)] * 2, seed=1, n_bootstrap=5)
     path = tmp_path / "release.json"
-    path.write_text(json.dumps(asdict(scan)))
+    path.write_text(json.dumps(scan.to_dict()))
     assert ReleaseScan.read(path) == scan
 
 
@@ -69,7 +68,7 @@ def test_a_scan_is_read_as_it_was_written(tmp_path):
 def test_a_damaged_scan_is_refused_by_name(tmp_path, change):
     scan = scan_release([0, 1], [gaussian_pair(0.1)] * 2, seed=1, n_bootstrap=5)
     path = tmp_path / "release.json"
-    path.write_text(json.dumps(asdict(scan) | change))
+    path.write_text(json.dumps(scan.to_dict() | change))
     with pytest.raises(UnreadableInputError, match=r"release\.json"):
         ReleaseScan.read(path)
 

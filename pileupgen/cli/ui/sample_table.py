@@ -59,7 +59,7 @@ def _of_images(summary: IngestSummary, zero_suppression: float) -> dict[str, str
     mu = f"{summary.mean_mu:.2f} ± {summary.sd_mu:.2f}"
     n_effective = float(summary.n_events)
     rows = {"events": f"{summary.n_events:,}"}
-    if summary.census is not None and summary.census.is_weighted:
+    if summary.census.is_weighted:
         n_effective = summary.census.n_effective
         rows["events by weight, effective"] = f"{n_effective:,.0f}"
         if summary.census.n_negative_weights:

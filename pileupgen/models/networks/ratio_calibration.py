@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pileupgen.fields import PlainRecord
+
 Floats = NDArray[np.float64]
 
 N_KNOTS = 9
@@ -60,7 +62,7 @@ class HeldOutLogits:
 
 
 @dataclass(frozen=True)
-class Reliability:
+class Reliability(PlainRecord):
     """Predicted against observed share of data events."""
 
     t: list[int]

@@ -20,7 +20,7 @@ def check_sample(
     Parameters
     ----------
     summary : IngestSummary
-        Summary of the sample; without a census nothing is found.
+        Summary of the sample.
     card : DataCard
         How it was read.
     grid : Grid
@@ -28,8 +28,6 @@ def check_sample(
     where : str
         What the sample is called in messages; its card's name if not given.
     """
-    if summary.census is None:
-        return []
     where = where or f"card '{card.name}'"
     found = [*check_card(card, where), *check_weights(summary, summary.census, card, where)]
     found += check_sentinels(summary.census, card, where)

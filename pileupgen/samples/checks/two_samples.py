@@ -40,8 +40,6 @@ def check_pair(mc: IngestSummary, data: IngestSummary, grid: Grid) -> list[Findi
     grid : Grid
         What both were drawn on.
     """
-    if mc.census is None or data.census is None:
-        return []
     found: list[Finding] = []
     if mc.n_events == data.n_events and (mc.mean_sum_et, mc.sd_sum_et, mc.energy) == (
         data.mean_sum_et,
