@@ -182,6 +182,30 @@ def test_null_cells_beyond_the_training_in_mu_follow_the_law_of_independent_inte
     assert float(scores.std()) == pytest.approx(expected.std(), abs=0.02)
 
 
+def with_noise(energy: np.ndarray, seed: int) -> np.ndarray:
+    """Some null cells with a negative hit of noise."""
+    rng = np.random.default_rng(seed)
+    noise = np.where(rng.random(energy.shape) < 0.1, -rng.exponential(0.2, energy.shape) - 0.3, 0)
+    return np.where(energy > 0, energy, noise).astype(np.float32)
+
+
+@pytest.mark.parametrize("change", [with_noise, lambda energy, seed: np.ceil(2 * energy)])
+@pytest.mark.parametrize("mu", [10, 110])
+def test_null_cells_follow_the_law_beside_negative_and_tied_hits_too(mu, change):
+    train = np.random.default_rng(3).poisson(60, 1500).astype(np.float32)
+    calibration = CellCalibration(1, 8, 12, n_knots=64, n_mu_bins=3, n_layer_bins=1)
+    trained = [change(thinned(1500, train, domain, 1), domain) for domain in (0, 1)]
+    calibration.fit(trained, [train, train])
+    assert not calibration.is_plain
+    mus = np.full(1500, mu, dtype=np.float32)
+    mc, data = (change(thinned(1500, mus, domain, 2), domain) for domain in (0, 1))
+    moved = calibration.decode(encode(calibration, mc, mus, 0), 1, torch.from_numpy(mus)).numpy()
+    shift = float((data > 0).mean() - (mc > 0).mean())
+    left = float((data > 0).mean() - (moved > 0).mean())
+    assert shift > 0.04
+    assert abs(left) < 0.2 * shift
+
+
 def test_null_masses_do_not_go_on_in_mu_where_bins_do_not_tell():
     energy, _ = make_energies(100, 0, seed=6)
     same = np.full(100, 60, dtype=np.float32)

@@ -239,11 +239,10 @@ class CellCalibration(ModelMixin, ConfigMixin):
         self._fit_mu_law()
 
     def _fit_mu_law(self) -> None:
-        """Take how null masses go on in μ; with negative or tied values they do not."""
-        if self.is_plain:
-            centres = self.mu_centres.double().numpy()
-            rate = fit_null_rate(self.null_mass.double().numpy(), centres)
-            self.null_rate.copy_(torch.from_numpy(rate))
+        """Take how null masses go on in μ."""
+        centres = self.mu_centres.double().numpy()
+        rate = fit_null_rate(self.null_mass.double().numpy(), centres)
+        self.null_rate.copy_(torch.from_numpy(rate))
 
     def _fit_range(self, domain: int, energy: NDArray[np.float32]) -> None:
         """Take the threshold and the largest energies of a domain."""
@@ -452,7 +451,8 @@ class CellCalibration(ModelMixin, ConfigMixin):
             tables = self._tables("log_negative", "negative_mass", domain, layer, corners)
             negatives = Negatives(tables, tables.null_mass)
         tables = self._tables("log_energy", "null_mass", domain, layer, corners)
-        tables = self._continued_in_mu(tables, domain, layer, mu, condition, ring)
+        below = 0.0 if negatives is None else negatives.mass
+        tables = self._continued_in_mu(tables, domain, layer, mu, condition, ring, below)
         return CellRanks(
             tables,
             self.is_alive[domain, layer],
@@ -499,8 +499,12 @@ class CellCalibration(ModelMixin, ConfigMixin):
         mu: Tensor,
         condition: Tensor | None,
         ring: Tensor,
+        below: Tensor | float,
     ) -> QuantileTables:
-        """Tables with the null mass at the events' own μ, beyond the outermost centres."""
+        """Tables with the null mass at the events' own μ, beyond the outermost centres.
+
+        Negative hits keep the probability ``below``; positive ones have what is left.
+        """
         law, centres = self.null_rate[domain, layer].double().flatten(), self.mu_centres.double()
         own = mu.double()[:, None, None]
         beyond = (own < centres[0]) | (own > centres[-1])
@@ -513,6 +517,7 @@ class CellCalibration(ModelMixin, ConfigMixin):
         rate = sum(parts, torch.tensor(0.0))
         known = torch.where(beyond, own, centres[0])
         null_mass = continued(tables.null_mass, known, centres, rate)
+        null_mass = null_mass.clamp(max=1 - _MIN_MASS - below)
         return tables.with_null_mass(torch.where(beyond, null_mass, tables.null_mass))
 
     def _mu_corners(self, mu: Tensor) -> list[tuple[Tensor, Tensor]]:
