@@ -136,6 +136,29 @@ def test_small_energies_are_bounded_where_nothing_is_suppressed(fitted, kind, en
     torch.testing.assert_close(back, energy[:, 0, *CELL], rtol=1e-4, atol=0)
 
 
+@pytest.mark.parametrize("share", [0.005, 0.4])
+def test_the_smallest_hits_beside_null_cells_become_null_or_the_smallest_of_the_target(share):
+    """Their ratio has no bound, as that of a null cell has none; what they become has."""
+    rng = np.random.default_rng(7)
+    samples = []
+    for domain in (0, 1):
+        energy = rng.exponential(1 + 0.2 * domain, (400, 2, 8, 12))
+        energy[rng.random(energy.shape) < share] = 0
+        samples.append((energy.astype(np.float32), rng.poisson(60, 400).astype(np.float32)))
+    calibration = CellCalibration(2, 8, 12, n_knots=128, n_mu_bins=2, n_layer_bins=4)
+    calibration.fit([energy for energy, _ in samples], [mu for _, mu in samples])
+    for source in (0, 1):
+        hits = samples[1 - source][0]
+        # Null cells are as many in both domains to some per mille.
+        largest = float(np.quantile(hits[hits > 0], 0.02))
+        for layer in (0, 1):
+            energy = with_cell([1e-9, 1e-6, 1e-4], layer)
+            out = mapped(calibration, energy, source, 1 - source)[:, layer, *CELL]
+            assert bool((out >= 0).all())
+            assert bool((out < largest).all())
+            assert bool((out.diff() >= 0).all())
+
+
 @pytest.mark.parametrize("kind", ["no nulls", "uncovered rings"])
 @pytest.mark.parametrize("source", [0, 1])
 def test_energies_keep_their_order_from_the_smallest_to_the_largest(fitted, kind, source):
