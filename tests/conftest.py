@@ -26,7 +26,7 @@ from tests.fixtures import (  # noqa: F401
     mc_card,
     shared_data,
 )
-from tests.tiny import command, tiny_run  # noqa: F401
+from tests.tiny import command, no_training_figures, one_figure, tiny_run  # noqa: F401
 from tests.toys import SMALL_GRID, toy, toy_stores  # noqa: F401
 
 torch.set_num_threads(1)

@@ -1,9 +1,14 @@
-"""A run trained for a few steps on made events, and the command line in this process."""
+"""A run trained for a few steps on made events, and the command line in this process.
+
+Drawing takes more time than all else of a small run: tests that are not about figures do without.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import typer
@@ -11,6 +16,7 @@ import yaml
 from typer.testing import CliRunner
 
 from pileupgen.errors import PileupgenError
+from pileupgen.report import figures
 from tests.toys import SMALL_GRID
 
 CONFIG = {
@@ -51,8 +57,25 @@ def command() -> Command:
     return run
 
 
+@pytest.fixture
+def one_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a validation draw one figure of many."""
+    every = figures.validation_figures
+    monkeypatch.setattr(figures, "validation_figures", lambda *given: list(every(*given))[:1])
+
+
 @pytest.fixture(scope="session")
-def tiny_run(tmp_path_factory: pytest.TempPathFactory, command: Command) -> Path:
+def no_training_figures() -> AbstractContextManager[object]:
+    """A context in which training draws nothing."""
+    return mock.patch("pileupgen.workflow.train._write_figures")
+
+
+@pytest.fixture(scope="session")
+def tiny_run(
+    tmp_path_factory: pytest.TempPathFactory,
+    command: Command,
+    no_training_figures: AbstractContextManager[object],
+) -> Path:
     from tests.conftest import write_sample
 
     folder = tmp_path_factory.mktemp("tiny")
@@ -60,5 +83,6 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, command: Command) -> Path
     config.write_text(yaml.safe_dump(CONFIG))
     for number, domain in enumerate(("mc", "data")):
         write_sample(run / "data" / f"{domain}.h5", 500, number)
-    command("train", "--config", config, "--run", run, "--device", "cpu")
+    with no_training_figures:
+        command("train", "--config", config, "--run", run, "--device", "cpu")
     return run

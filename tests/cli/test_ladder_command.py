@@ -6,14 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pileupgen.report import figures
 from pileupgen.report.metrics_file import read_metrics
 
 
-@pytest.fixture(autouse=True)
-def one_figure(monkeypatch):
-    every = figures.validation_figures
-    monkeypatch.setattr(figures, "validation_figures", lambda *given: list(every(*given))[:1])
+pytestmark = pytest.mark.usefixtures("one_figure")
 
 
 def test_the_ladder_is_made_of_the_stores_own_settings(tiny_run, command, tmp_path):

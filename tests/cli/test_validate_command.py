@@ -19,7 +19,8 @@ from pileupgen.errors import (
     RunError,
     UnreadableInputError,
 )
-from pileupgen.report import figures
+
+pytestmark = pytest.mark.usefixtures("one_figure")
 
 app = typer.Typer()
 app.command()(validate)
@@ -40,13 +41,6 @@ def run_folder(toy_stores, tmp_path: Path) -> Path:
         shutil.copy(toy_stores[role].path, run / place)
     (tmp_path / "tiny.yaml").write_text(CONFIG)
     return run
-
-
-@pytest.fixture(autouse=True)
-def one_figure(monkeypatch):
-    """All figures are drawn in test_figures; here one is enough."""
-    every = figures.validation_figures
-    monkeypatch.setattr(figures, "validation_figures", lambda *given: list(every(*given))[:1])
 
 
 def call(run: Path, *options: str):

@@ -15,7 +15,6 @@ from pileupgen.cli.validate import validate
 from pileupgen.compare.settings import ComparisonSettings
 from pileupgen.compare.validation import validate_stores
 from pileupgen.errors import GeometryError, StoreError
-from pileupgen.report import figures
 from pileupgen.report.metrics_file import read_metrics
 from pileupgen.report.verdict import judge_comparison
 from pileupgen.samples.store import ImageStore
@@ -131,11 +130,10 @@ def test_what_is_no_control_is_refused(toy, toy_stores, make):
         compared(toy_stores, make(target, lambda energy: energy[..., :10], grid=grid))
 
 
-def test_table_numbers_and_report_show_it(toy_stores, make, tmp_path: Path, monkeypatch):
+@pytest.mark.usefixtures("one_figure")
+def test_table_numbers_and_report_show_it(toy_stores, make, tmp_path: Path):
     app = typer.Typer()
     app.command()(validate)
-    every = figures.validation_figures
-    monkeypatch.setattr(figures, "validation_figures", lambda *given: list(every(*given))[:1])
     run = tmp_path / "run"
     for role, place in (
         ("source", "data/mc.h5"),

@@ -89,13 +89,12 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / f"{domain}_card.yaml").write_text(yaml.safe_dump(card(domain, seed)))
     out = in_a_process(folder, "preprocess", "--config", "small.yaml")
     assert "pileupgen train --config small.yaml" in out
-    out = in_a_process(folder, "train", "--config", "small.yaml")
+    out = pileupgen(folder, "train", "--config", "small.yaml")
     assert "pileupgen translate --config small.yaml" in out
-    out = in_a_process(
-        folder, "translate", "--config", "small.yaml", "--t-release", "300", "--w", "2.0"
-    )
+    way = ("--t-release", "300", "--w", "2.0")
+    out = pileupgen(folder, "translate", "--config", "small.yaml", *way)
     assert "pileupgen validate --config small.yaml" in out
-    in_a_process(folder, "validate", "--config", "small.yaml")
+    pileupgen(folder, "validate", "--config", "small.yaml")
     return folder
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import h5py
@@ -71,11 +73,16 @@ def measured(name: str, energy: np.ndarray) -> Sample:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    no_training_figures: AbstractContextManager[object],
+) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     for domain in (0, 1):
         write_noisy(tmp_path, domain)
-    return tmp_path
+    with no_training_figures:
+        yield tmp_path
 
 
 def write_config(folder: Path, space: str) -> str:
