@@ -15,7 +15,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[simulate,jets,parquet,xrootd,cluster,onnx,tensorboard,baselines,docs,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[simulate,jets,parquet,hepmc,xrootd,cluster,onnx,tensorboard,baselines,docs,dev]'
 	touch $@
 
 demo: setup

@@ -12,6 +12,9 @@ from pileupgen.cli.ui.console import terminal
 from pileupgen.cli.ui.simulate_options import (
     CheckOption,
     GeneratorOption,
+    HardScatterOption,
+    HepmcOption,
+    MinimumBiasOption,
     MirrorEtaOption,
     MuOption,
     MuProfileOption,
@@ -20,6 +23,8 @@ from pileupgen.cli.ui.simulate_options import (
     PtMinOption,
     ReadoutOption,
     ResponseOption,
+    RntupleOption,
+    SimulatedEventsOption,
     SimulatedOption,
     SqrtSOption,
     TableOption,
@@ -37,15 +42,7 @@ def simulate(
             "The options below replace what it says.",
         ),
     ] = None,
-    n_events: Annotated[
-        int | None,
-        typer.Option(
-            "--n-events",
-            "-n",
-            min=1,
-            help="Events; with --check interactions at each energy. (default: 4000, or 12000)",
-        ),
-    ] = None,
+    n_events: SimulatedEventsOption = None,
     mu: MuOption = None,
     mu_profile: MuProfileOption = None,
     generator: GeneratorOption = None,
@@ -61,9 +58,10 @@ def simulate(
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, help="Processes. (default: all cores)")
     ] = None,
-    rntuple: Annotated[
-        bool, typer.Option("--rntuple", help="Write an RNTuple in place of a tree.")
-    ] = False,
+    minimum_bias: MinimumBiasOption = None,
+    hard_scatter: HardScatterOption = None,
+    hepmc: HepmcOption = None,
+    rntuple: RntupleOption = False,
     check: CheckOption = False,
     table: TableOption = None,
     force: Annotated[bool, typer.Option("--force", help="Make it even if it is current.")] = False,
@@ -116,6 +114,8 @@ def simulate(
         "readout": readout,
         "mirror_eta": mirror_eta,
         "seed": seed,
+        "minimum_bias": [str(path) for path in minimum_bias or ()] or None,
+        "hard_scatter": [str(path) for path in hard_scatter or ()] or None,
     }
     given = {name: value for name, value in options.items() if value is not None}
     if config is not None or run is not None:
@@ -140,6 +140,7 @@ def simulate(
         force=force,
         workers=workers,
         container="rntuple" if rntuple else "ttree",
+        hepmc=hepmc,
         listener=terminal,
     )
     before = "" if card is not None else f"name {path} under 'files' in a data card, then "

@@ -24,6 +24,8 @@ CHUNK = 500
 
 def pool_path(spec: SampleSpec, cache: Path) -> Path:
     """Path of a spec's pool in the cache."""
+    if spec.files:
+        return cache / f"pool-{spec.files[0].name.split('.')[0]}-{spec.pool_fingerprint()}.npz"
     tune = "" if spec.tune is None else f"-tune{spec.tune}"
     name = f"{spec.generator}{tune}-{spec.process}-{spec.sqrt_s:g}GeV-{spec.pool_size}"
     return cache / f"pool-{name}-{spec.pool_fingerprint()}.npz"

@@ -18,7 +18,8 @@ from pileupgen.progress import Advance, silent
 from pileupgen.run import versions
 from pileupgen.samples.delphes_file import Container, create_delphes_file, read_record
 from pileupgen.simulate.calorimeter import TowerGrid
-from pileupgen.simulate.generators import package
+from pileupgen.simulate.interactions import Interactions
+from pileupgen.simulate.particle_files import read_particles
 from pileupgen.simulate.pool import make_pool, pool_path, read_pool, write_pool
 from pileupgen.simulate.spec import SampleSpec
 from pileupgen.simulate.writer import BRANCHES, append_events
@@ -123,6 +124,8 @@ def make_sample(
         If the generator is not installed.
     GeneratorError
         If the generator fails, or needs tables that cannot be fetched.
+    InputError
+        If a file of particles cannot be read, or has too few hard scatters.
     OutputError
         If the disk is full or a folder cannot be written.
     """
@@ -149,7 +152,7 @@ def make_sample(
             "fingerprint": fingerprint,
             "spec": spec.model_dump(mode="json"),
             "response": card.model_dump(mode="json"),
-            "versions": versions(package(spec.generator)),
+            "versions": versions(*spec.packages),
         }
         if container != "ttree":
             record["container"] = container
@@ -188,12 +191,25 @@ def _provide_pool(
 
     def advance(n: int = 1, _note: str = "", /, **_: float) -> None:
         what = spec.process if spec.is_hard else "minimum bias"
-        report(n, f"{what}, {spec.generator}")
+        report(n, f"{what}, {spec.files[0].name if spec.files else spec.generator}")
 
-    pool = make_pool(spec, folder, workers, advance)
+    pool = _read_pool(spec, advance) if spec.files else make_pool(spec, folder, workers, advance)
     _make_folder(path.parent)
     write_pool(path, pool)
     return path, False
+
+
+def _read_pool(spec: SampleSpec, advance: Advance) -> Interactions:
+    """Read a pool from files of particles: as many as there are, for hard scatters one an event."""
+    pool = read_particles(spec.files, spec.pool_size, advance)
+    if spec.hard_scatter and len(pool) < spec.pool_size:
+        raise UnreadableInputError(
+            f"{', '.join(spec.hard_scatter)}: {len(pool)} hard scatters for {spec.n_events} "
+            "events.",
+            f"Ask for {len(pool)} events (n_events, --n-events), or name more files.",
+        )
+    advance(spec.pool_size - len(pool))
+    return pool
 
 
 def _make_folder(folder: Path) -> None:

@@ -9,9 +9,9 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from pileupgen.errors import did_you_mean
+from pileupgen.errors import MissingInputError, did_you_mean
 from pileupgen.faults import StrictModel, parse_model
-from pileupgen.run import fingerprint, versions
+from pileupgen.run import fingerprint, hash_file, versions
 from pileupgen.samples.mu_profile import read_mu_profile
 from pileupgen.simulate.generators import (
     DIJET_PT_MIN,
@@ -52,6 +52,12 @@ class SampleSpec(StrictModel):
     )
     pt_min: float | None = Field(
         default=None, gt=0, description="GeV, least p_T of the partons of dijet"
+    )
+    minimum_bias: tuple[str, ...] = Field(
+        default=(), description="files with the interactions of pileup, in place of a generator"
+    )
+    hard_scatter: tuple[str, ...] = Field(
+        default=(), description="files with a hard scatter for each event, in place of process"
     )
     tune: int | None = Field(
         default=None, ge=0, description="Pythia 8's Tune:pp: 14 Monash, 21 A14"
@@ -115,6 +121,14 @@ class SampleSpec(StrictModel):
             raise ValueError("probabilities must not be negative, and not all zero")
         return value
 
+    @field_validator("minimum_bias", "hard_scatter", mode="before")
+    @classmethod
+    def _find_particles(cls, value: object, info: ValidationInfo) -> object:
+        names = (value,) if isinstance(value, str | Path) else value
+        if not isinstance(names, list | tuple):
+            return value
+        return tuple(str(_near(Path(str(name)), info)) for name in names)
+
     @field_validator("response", mode="before")
     @classmethod
     def _find_response(cls, value: object, info: ValidationInfo) -> object:
@@ -129,7 +143,8 @@ class SampleSpec(StrictModel):
             if generator == "pythia8" and made.get("tune") is None:
                 made["tune"] = MONASH
             process = str(made.get("process", "")).strip().lower()
-            if process in HARD_PROCESSES and made.get("mu_profile") is None:
+            is_hard = process in HARD_PROCESSES or bool(made.get("hard_scatter"))
+            if is_hard and made.get("mu_profile") is None and not made.get("minimum_bias"):
                 # A hard scatter comes without pileup, which is for the overlay to add.
                 made.setdefault("mu", 0.0)
             if process == "dijet" and made.get("pt_min") is None:
@@ -149,6 +164,8 @@ class SampleSpec(StrictModel):
                 f"{self.generator} has no process '{self.process}'. "
                 f"{did_you_mean(self.process, (*offered, *hard, *jets))}"
             )
+        if self.hard_scatter and self.process in hard:
+            raise ValueError(f"hard_scatter and process {self.process} are both hard scatters")
         if self.pt_min is not None and self.process != "dijet":
             raise ValueError(f"pt_min is a setting of dijet, not of {self.process}")
         return self
@@ -156,16 +173,26 @@ class SampleSpec(StrictModel):
     @property
     def is_hard(self) -> bool:
         """Whether each event has a hard scatter."""
-        return self.process in HARD_PROCESSES
+        return self.process in HARD_PROCESSES or bool(self.hard_scatter)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Files of particles that a pool is read from; none where it is generated."""
+        return tuple(Path(name) for name in self.hard_scatter or self.minimum_bias)
+
+    @property
+    def uses_generator(self) -> bool:
+        """Whether any of the pools is generated."""
+        return any(not pool.files for pool in self.pools().values())
 
     def pools(self) -> dict[str, SampleSpec]:
         """Specs of the pools that the events are made of, ``pileup`` and ``hard``."""
         if not self.is_hard:
             return {"pileup": self}
-        hard = self.model_copy(update={"pool_size": self.n_events})
+        hard = self.model_copy(update={"pool_size": self.n_events, "minimum_bias": ()})
         if self.mu == 0 and self.mu_profile is None:
             return {"hard": hard}
-        soft = {"process": "inelastic", "pt_min": None}
+        soft = {"process": "inelastic", "pt_min": None, "hard_scatter": ()}
         return {"hard": hard, "pileup": self.model_copy(update=soft)}
 
     @classmethod
@@ -204,23 +231,39 @@ class SampleSpec(StrictModel):
     @property
     def _unset(self) -> set[str]:
         """Fields that say nothing: samples made before there were any keep their fingerprints."""
-        return {"pt_min"} if self.pt_min is None else set()
+        fields = ("pt_min", "minimum_bias", "hard_scatter")
+        return {name for name in fields if not getattr(self, name)}
+
+    def _hashes(self) -> dict[str, list[str]]:
+        """Hashes of the files of particles, by field; where they lie does not matter."""
+        names = {"minimum_bias": self.minimum_bias, "hard_scatter": self.hard_scatter}
+        return {
+            field: [_hash(Path(file)) for file in files] for field, files in names.items() if files
+        }
 
     def fingerprint(self) -> str:
         """16 hex digits of all that the events depend on: values, response card, versions."""
         return fingerprint(
             {
                 **self.model_dump(mode="json", exclude={"response", "readout", *self._unset}),
+                **self._hashes(),
                 "response": self.load_response().fingerprint(),
                 "sample_version": SAMPLE_VERSION,
-                "versions": versions(package(self.generator)),
+                "versions": versions(*self.packages),
             }
         )
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Distributions that the particles depend on."""
+        return (package(self.generator),) if self.uses_generator else ()
 
     def pool_fingerprint(self) -> str:
         """16 hex digits of all that the minimum-bias pool depends on."""
         fields = {"generator", "process", "tune", "sqrt_s", "pool_size", "seed", "pt_min"}
         fields -= self._unset
+        if self.files:
+            return fingerprint({**self._hashes(), "pool_size": self.pool_size})
         return fingerprint(
             {
                 **self.model_dump(mode="json", include=fields),
@@ -228,6 +271,12 @@ class SampleSpec(StrictModel):
                 "version": generator_version(self.generator),
             }
         )
+
+
+def _hash(path: Path) -> str:
+    if not path.is_file():
+        raise MissingInputError(f"No file of particles {path}.", "Correct its name.")
+    return hash_file(path)
 
 
 def _folder(info: ValidationInfo) -> Path | None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pileupgen.errors import CardError
+from pileupgen.errors import CardError, ConfigError
 from pileupgen.jets import produce as produce_jets
 from pileupgen.jets.spec import JetSpec
 from pileupgen.progress import SILENT, Advance, Listener, silent
@@ -16,6 +16,8 @@ from pileupgen.samples.delphes_file import Container
 from pileupgen.simulate import produce
 from pileupgen.simulate.generators import JET_PROCESSES, UNTUNED
 from pileupgen.simulate.measured.record import last_check
+from pileupgen.simulate.particle_files import write_hepmc
+from pileupgen.simulate.pool import read_pool
 from pileupgen.simulate.spec import SampleSpec
 
 Spec = SampleSpec | JetSpec
@@ -77,17 +79,31 @@ def describe(spec: Spec) -> str:
     """One line that says what will be made."""
     if isinstance(spec, JetSpec):
         return _describe_jets(spec)
-    tune = "" if spec.tune is None else f" tune {spec.tune}"
-    if spec.generator == "pythia6":
-        tune = f" ({UNTUNED})"
     mu = f"⟨μ⟩ = {spec.mu:g}" if spec.mu_profile is None else "a given μ profile"
-    threshold = "" if spec.pt_min is None else f" of p_T > {spec.pt_min:g} GeV"
     readout = "" if spec.readout == "card" else f" {spec.readout}"
     return (
-        f"{spec.n_events} events, {mu}, {spec.generator}{tune} {spec.process}{threshold} at "
-        f"{spec.sqrt_s / 1000:g} TeV, pool of {spec.pool_size}, response '{spec.response}'"
-        f"{readout}, seed {spec.seed}"
+        f"{spec.n_events} events, {mu}, {_origin(spec)}, response '{spec.response}'{readout}, "
+        f"seed {spec.seed}"
     )
+
+
+def _origin(spec: SampleSpec) -> str:
+    """Say where the particles of a sample come from."""
+    made = [
+        f"{'hard scatters' if files is spec.hard_scatter else 'minimum bias'} of {files[0]}"
+        + (f" and {len(files) - 1} more" if len(files) > 1 else "")
+        for files in (spec.hard_scatter, spec.minimum_bias)
+        if files
+    ]
+    if spec.uses_generator:
+        tune = "" if spec.tune is None else f" tune {spec.tune}"
+        if spec.generator == "pythia6":
+            tune = f" ({UNTUNED})"
+        threshold = "" if spec.pt_min is None else f" of p_T > {spec.pt_min:g} GeV"
+        made.append(
+            f"{spec.generator}{tune} {spec.process}{threshold} at {spec.sqrt_s / 1000:g} TeV"
+        )
+    return f"{', '.join(made)}, pool of {spec.pool_size}"
 
 
 def _describe_jets(spec: JetSpec) -> str:
@@ -125,6 +141,7 @@ def simulate_to(
     force: bool = False,
     workers: int | None = None,
     container: Container = "ttree",
+    hepmc: Path | None = None,
     listener: Listener = SILENT,
 ) -> Path:
     """Make a sample and write it, unless the file holds it already.
@@ -142,6 +159,8 @@ def simulate_to(
         Processes; all cores if not given.
     container : str
         ``ttree`` or ``rntuple``; jets are HDF5.
+    hepmc : Path, optional
+        File to write the pool's particles to, as HepMC 3.
 
     Returns
     -------
@@ -152,7 +171,7 @@ def simulate_to(
     default = "simulated" if is_plain else spec.process
     path = output or Path(f"{name or default}{suffix(spec)}")
     listener.tell("make", describe(spec))
-    if not force and is_current(spec, path, container):
+    if not force and hepmc is None and is_current(spec, path, container):
         listener.current("simulate", path)
         return path
     with listener.progress("simulate", n_units(spec)) as advance:
@@ -170,6 +189,20 @@ def simulate_to(
         else:
             listener.wrote(pool, "pool of interactions, kept for the next sample")
     listener.wrote(summary.path, summary.note)
-    if isinstance(spec, SampleSpec):
+    if hepmc is not None:
+        _write_pool(spec, hepmc, getattr(summary, "pools", ()), listener)
+    if isinstance(spec, SampleSpec) and spec.uses_generator:
         listener.tell("check", last_check(spec, produce.default_cache()))
     return path
+
+
+def _write_pool(
+    spec: Spec, path: Path, pools: Sequence[tuple[Path, bool]], listener: Listener
+) -> None:
+    """Write the pool that was used last, of hard scatters if there are any, as HepMC."""
+    if not pools:
+        raise ConfigError("Jets have no pool of interactions for --hepmc.", "Leave it out.")
+    pool = read_pool(pools[0][0])
+    with listener.progress("write HepMC", len(pool), "interactions") as advance:
+        write_hepmc(path, pool, spec.sqrt_s, advance)
+    listener.wrote(path, f"{len(pool):,} interactions")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import hdf5plugin
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -295,3 +296,19 @@ def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
         create_store(tmp_path / "data" / "s.h5", GRID, "mc", {}),
     ):
         pass
+
+
+def test_other_software_finds_the_filter_by_its_path(tmp_path: Path) -> None:
+    energy = write(tmp_path / "s.h5", 200)
+    code = "import h5py; print(h5py.File('s.h5')['images'][:].sum(dtype='f8'))"
+    plain = {name: value for name, value in os.environ.items() if name != "HDF5_PLUGIN_PATH"}
+
+    def reading(**more: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", code]
+        return subprocess.run(
+            command, cwd=tmp_path, env=plain | more, capture_output=True, text=True, check=False
+        )
+
+    assert "filter" in reading().stderr
+    found = reading(HDF5_PLUGIN_PATH=hdf5plugin.PLUGINS_PATH)
+    assert float(found.stdout) == pytest.approx(energy.sum(dtype=np.float64))

@@ -94,3 +94,38 @@ MirrorEtaOption = Annotated[
         show_default=False,
     ),
 ]
+MinimumBiasOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--minimum-bias",
+        help="Interactions of pileup in place of a generator's: HepMC (.gz too) or Delphes' "
+        ".pileup; may be repeated.",
+        show_default=False,
+    ),
+]
+HardScatterOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--hard-scatter",
+        help="Files of the same kinds with a hard scatter for each event; may be repeated.",
+        show_default=False,
+    ),
+]
+HepmcOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--hepmc", help="Write the pool of interactions as HepMC 3, too.", show_default=False
+    ),
+]
+RntupleOption = Annotated[
+    bool, typer.Option("--rntuple", help="Write an RNTuple in place of a tree.")
+]
+SimulatedEventsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--n-events",
+        "-n",
+        min=1,
+        help="Events; with --check interactions at each energy. (default: 4000, or 12000)",
+    ),
+]
