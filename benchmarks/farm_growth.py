@@ -1,10 +1,11 @@
 """Many small tasks on a real Dask scheduler: tasks a second, and memory of scheduler and client.
 
-    python -m benchmarks.farm_growth --tasks 10000,100000,1000000 --slots 1000
+    python -m benchmarks.farm_growth --tasks 1000000 --slots 1000 --minutes 12
 
 Workers have hundreds of threads each, so that a scheduler and a client on two cores see as many
 slots as on a farm of a thousand cores; tasks do nothing and return a number, as blocks of
-'translate' do.
+'translate' do. They are submitted as the commands submit theirs, two for each slot at a time.
+Memory is given at rest, the highest in the first tenth of the time, and the highest of all.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,14 @@ def processor_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def until(deadline: float, n_tasks: int) -> Iterator[int]:
+    """Tasks, as long as there is time."""
+    for task in range(n_tasks):
+        if time.monotonic() > deadline:
+            return
+        yield task
+
+
 def start(stack: ExitStack, *command: str) -> int:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     environment.setdefault("DASK_DISTRIBUTED__ADMIN__LOW_LEVEL_LOG_LENGTH", str(LOG_LENGTH))
@@ -58,8 +68,8 @@ def start(stack: ExitStack, *command: str) -> int:
     return process.pid
 
 
-def measure(n_tasks: int, n_slots: int, ordered: bool) -> dict[str, Any]:
-    """Run tasks and watch."""
+def measure(n_tasks: int, n_slots: int, ordered: bool, seconds: float) -> dict[str, Any]:
+    """Run tasks and watch, for some time at most."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         file = folder / "scheduler.json"
@@ -74,43 +84,45 @@ def measure(n_tasks: int, n_slots: int, ordered: bool) -> dict[str, Any]:
             while farm.n_workers < n_slots:
                 farm.describe()
                 time.sleep(0.2)
-            at_rest = {"scheduler": resident(scheduler), "client": resident(os.getpid())}
-            most = dict(at_rest)
-            spent = processor_seconds(scheduler), processor_seconds(os.getpid())
+            pids = {"scheduler": scheduler, "client": os.getpid()}
+            memory = {name: [resident(pid)] * 3 for name, pid in pids.items()}
+            before = {name: processor_seconds(pid) for name, pid in pids.items()}
+            n_done = 0
             began = looked = time.monotonic()
-            for n, found in enumerate(
-                farm.map(nothing, b"x" * 100, range(n_tasks), ordered=ordered)
-            ):
-                if ordered and found != 100 + n:
-                    raise ValueError(f"task {n} gave {found}")
+            tasks = until(began + seconds, n_tasks)
+            for found in farm.map(nothing, b"x" * 100, tasks, ordered=ordered):
+                if ordered and found != 100 + n_done:
+                    raise ValueError(f"task {n_done} gave {found}")
+                n_done += 1
                 if time.monotonic() - looked > 5:
                     looked = time.monotonic()
-                    most["scheduler"] = max(most["scheduler"], resident(scheduler))
-                    most["client"] = max(most["client"], resident(os.getpid()))
-                    shown = ", ".join(f"{name} {most[name]:.0f} MB" for name in most)
-                    print(f"{n} tasks, {n / (looked - began):.0f}/s, {shown}", file=sys.stderr)
-            seconds = time.monotonic() - began
-            scheduler_s = processor_seconds(scheduler) - spent[0]
-            client_s = processor_seconds(os.getpid()) - spent[1]
-    return {
-        "tasks": n_tasks,
-        "slots": n_slots,
-        "tasks_per_second": round(n_tasks / seconds, 1),
-        "scheduler_ms_per_task": round(1e3 * scheduler_s / n_tasks, 3),
-        "client_ms_per_task": round(1e3 * client_s / n_tasks, 3),
-        "scheduler_MB": [round(at_rest["scheduler"]), round(most["scheduler"])],
-        "client_MB": [round(at_rest["client"]), round(most["client"])],
-    }
+                    for name, pid in pids.items():
+                        early, most = memory[name][1:]
+                        now = resident(pid)
+                        is_early = looked - began < seconds / 10
+                        memory[name][1:] = [max(early, now) if is_early else early, max(most, now)]
+                    rate = n_done / (looked - began)
+                    shown = ", ".join(f"{name} {memory[name][2]:.0f} MB" for name in pids)
+                    print(f"{n_done} tasks, {rate:.0f}/s, {shown}", file=sys.stderr, flush=True)
+            took = time.monotonic() - began
+            spent = {name: processor_seconds(pid) - before[name] for name, pid in pids.items()}
+    report: dict[str, Any] = {"tasks": n_done, "slots": n_slots, "per_second": round(n_done / took, 1)}
+    for name in pids:
+        report[f"{name}_ms_per_task"] = round(1e3 * spent[name] / n_done, 3)
+        report[f"{name}_MB"] = [round(size) for size in memory[name]]
+    return report
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tasks", default="10000,100000,1000000")
+    parser.add_argument("--tasks", default="1000000", help="numbers of tasks, with commas between")
     parser.add_argument("--slots", type=int, default=1000)
+    parser.add_argument("--minutes", type=float, default=60.0, help="longest time for each number")
     parser.add_argument("--ordered", action="store_true")
     options = parser.parse_args()
     for n in options.tasks.split(","):
-        print(json.dumps(measure(int(n), options.slots, options.ordered)), flush=True)
+        found = measure(int(n), options.slots, options.ordered, 60 * options.minutes)
+        print(json.dumps(found), flush=True)
 
 
 if __name__ == "__main__":
