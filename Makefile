@@ -33,7 +33,7 @@ test: setup
 	mypy
 	lint-imports
 	$(MAKE) docs
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE pytest -n 2 --dist loadfile --cov --cov-report=term
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term
 
 # A warning is an error: a broken link, an unknown reference, a page in no table of contents.
 docs: setup

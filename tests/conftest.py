@@ -36,6 +36,15 @@ settings.register_profile("suite", derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 
+_LONG = ("real", "parallel", "integration")
+"""Folders whose modules take longest, part of the time waiting for other processes."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long, so that no process is left with it when the others are done."""
+    items.sort(key=lambda item: item.path.parent.name not in _LONG)
+
+
 def make_energies(
     n: int, domain: int, seed: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

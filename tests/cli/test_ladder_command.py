@@ -8,7 +8,6 @@ import pytest
 
 from pileupgen.report.metrics_file import read_metrics
 
-
 pytestmark = pytest.mark.usefixtures("one_figure")
 
 
