@@ -15,7 +15,12 @@ import torch
 from pileupgen.diffusion import run_onnx
 from pileupgen.diffusion.events import EventKeys, Events
 from pileupgen.diffusion.guidance import Strength
-from pileupgen.diffusion.onnx_graphs import write_calibration, write_correction, write_graphs
+from pileupgen.diffusion.onnx_graphs import (
+    write_calibration,
+    write_correction,
+    write_graphs,
+    write_student,
+)
 from pileupgen.diffusion.pipeline import Correction, PileupTranslationPipeline
 from pileupgen.diffusion.schedule import alpha_sigma, forward, inverted_to
 from pileupgen.diffusion.settings import CLEAN, Settings
@@ -27,7 +32,7 @@ from pileupgen.models.calibration.limits import MARGIN, RAMP, SCORE_LIMIT, kept_
 from pileupgen.models.networks.denoiser import DATA, MC, NULL
 from pileupgen.run import versions
 
-FORMAT, FORMAT_VERSION = "pileupgen-onnx", 3
+FORMAT, FORMAT_VERSION = "pileupgen-onnx", 4
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,7 @@ def export_translation(
             "grid": pipeline.geometry.to_dict(),
             "settings": settings.to_dict(),
             **_procedure(pipeline, settings, events.keys),
-            "graphs": {} if settings.mode == "calibrate" else write_graphs(pipeline, aside),
+            "graphs": _write_graphs(pipeline, settings, aside),
             "calibration": write_calibration(pipeline, aside),
             "correction": write_correction(correction, aside),
         }
@@ -98,6 +103,16 @@ def export_translation(
         (aside / "translation.json").write_text(text + "\n", encoding="utf-8")
         shutil.copyfile(run_onnx.__file__, aside / "run_onnx.py")
         return _check(pipeline, settings, aside, events, correction)
+
+
+def _write_graphs(
+    pipeline: PileupTranslationPipeline, settings: Settings, folder: Path
+) -> dict[str, str]:
+    if settings.mode == "calibrate":
+        return {}
+    if pipeline.student is not None:
+        return write_student(pipeline, pipeline.student, settings.release_timestep, folder)
+    return write_graphs(pipeline, folder)
 
 
 def require_exportable(pipeline: PileupTranslationPipeline, settings: Settings) -> None:
@@ -114,10 +129,10 @@ def require_exportable(pipeline: PileupTranslationPipeline, settings: Settings) 
         )
     if not (settings.network and settings.switch_class and settings.self_conditioning):
         raise ConfigError("A translation with parts switched off cannot be exported.")
-    if settings.w and settings.guidance == "classifier":
+    if settings.w and settings.guidance == "classifier" and pipeline.student is None:
         raise ConfigError(
             "Guidance by the classifier's gradient cannot be exported: ONNX has no gradients.",
-            "Choose guidance classifier-free, closed-form or ratio.",
+            "Choose guidance classifier-free, closed-form or ratio, or distil a student.",
         )
     if not pipeline.calibration.is_plain:
         raise ConfigError(
@@ -142,7 +157,7 @@ def _procedure(
     pipeline: PileupTranslationPipeline, settings: Settings, keys: EventKeys
 ) -> dict[str, Any]:
     is_diffused = settings.mode != "calibrate"
-    plain = not is_diffused or pipeline.config.calibrate_before
+    plain, student = not is_diffused or pipeline.config.calibrate_before, pipeline.student
     t_start = settings.release_timestep
     if settings.mode == "generate":
         t_start = pipeline.num_train_timesteps - 1
@@ -168,8 +183,9 @@ def _procedure(
         "alpha_bar": pipeline.scheduler.alphas_cumprod.double().tolist(),
         "encode": {"domain": MC if plain else DATA, "label": MC},
         "decode": {"domain": DATA, "label": DATA},
-        "start": _start(pipeline, settings),
-        "phases": _phases(pipeline, settings, t_start) if is_diffused else [],
+        "student": None if student is None else {"draws_noise": student.has_noise},
+        "start": _start(pipeline, settings) if student is None else None,
+        "phases": _phases(pipeline, settings, t_start) if is_diffused and student is None else [],
         "log_weight_limit": settings.log_weight_limit,
         "limits": {"visible": [-SCORE_LIMIT, SCORE_LIMIT], "ramp": RAMP, "margin": MARGIN},
     }
@@ -180,6 +196,9 @@ _ORDER = [
     "null, normal numbers (latent), then normal numbers (latent) at every step with draws_noise.",
     "calibration.encode: energies to scores with the tables of encode.domain and the uniform "
     "numbers; see class Calibration in run_onnx.py.",
+    "student, where not null: scores, clipped to limits.visible, mu and, where it draws_noise, "
+    "normal numbers (latent) to translated scores and ln r by the graph of that name, in the place "
+    "of everything up to the decoder.",
     "encoder: scores, clipped to limits.visible, to latents x, with label encode.label.",
     "start, where not null: x = alpha x + sigma normal.",
     "phases, each beginning with x_0 = 0. Where 'noise' is not null, x = alpha x + sigma normal "
@@ -292,6 +311,7 @@ def _check(
         pipeline.scheduler,
         bool(pipeline.config.calibrate_before),
         bf16=False,
+        student=pipeline.student,
     )
     scores = torch.empty(events.energy.shape)
     log_ratio = np.empty(len(events.energy))
@@ -318,6 +338,7 @@ def _check(
         event_id=events.keys.event_id,
         seed=events.keys.seed,
         encoded=encoded.numpy(),
+        noise=noise.normal(pipeline.autoencoder.latent_shape).numpy(),
         scores=scores.numpy(),
         log_ratio=log_ratio,
         corrected=corrected.numpy(),

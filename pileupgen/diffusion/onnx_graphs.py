@@ -11,11 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from pileupgen.diffusion.pipeline import Correction, PileupTranslationPipeline
+from pileupgen.diffusion.schedule import alpha_sigma
 from pileupgen.models.calibration import quantiles, ranks
 from pileupgen.models.calibration.calibration import SLACK
 from pileupgen.models.correction import marginals as corrections
 from pileupgen.models.correction.correlations import FieldCorrection
-from pileupgen.models.networks.denoiser import DATA
+from pileupgen.models.networks.denoiser import DATA, MC
+from pileupgen.models.networks.student import Student
 
 OPSET = 17
 
@@ -90,6 +92,44 @@ class _Ratio(nn.Module):
         return log_ratio
 
 
+class _AtOnce(nn.Module):
+    """Scores to translated scores and ln r: encoder, student, ratio and decoder in one."""
+
+    def __init__(self, pipeline: PileupTranslationPipeline, student: Student, t: int) -> None:
+        super().__init__()
+        self.autoencoder: Any = pipeline.autoencoder
+        self.ratio, self.student = pipeline.ratio, student
+        self.t: Tensor
+        self.register_buffer("t", torch.tensor([t]))
+        self.levels = alpha_sigma(pipeline.scheduler, torch.tensor([t]))
+
+    def forward(
+        self, scores: Tensor, mu: Tensor, noise: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        n = scores.shape[0]
+        label = self.t.new_full((1,), MC).expand(n)
+        x_t, x_0 = self.student(self.autoencoder.encode(scores, label, mu), mu, noise)
+        t, alpha, sigma = (value.expand(n) for value in (self.t, *self.levels))
+        log_ratio: Tensor = self.ratio(x_t, t, mu, alpha, sigma)
+        mean: Tensor = self.autoencoder.decode(x_0, label + (DATA - MC), mu)[0]
+        return mean, log_ratio
+
+
+def write_student(
+    pipeline: PileupTranslationPipeline, student: Student, t: int, folder: Path
+) -> dict[str, str]:
+    """Write a student, with all that the networks do, as one graph; the name of its file."""
+    inputs = {
+        "scores": torch.zeros(2, *pipeline.geometry.shape),
+        "mu": torch.tensor([60.0, 50.0]),
+    }
+    if student.has_noise:
+        inputs["noise"] = torch.zeros(2, *pipeline.autoencoder.latent_shape)
+    module = _AtOnce(pipeline, student, t).eval()
+    _write_graph(module, inputs, ["translated", "log_ratio"], folder / "student.onnx")
+    return {"student": "student.onnx"}
+
+
 def write_graphs(pipeline: PileupTranslationPipeline, folder: Path) -> dict[str, str]:
     """Write encoder, denoiser, its closed form, decoder and ratio; the name of each one's file.
 
@@ -135,11 +175,13 @@ def write_graphs(pipeline: PileupTranslationPipeline, folder: Path) -> dict[str,
         ),
     }
     for name, (module, inputs, output) in graphs.items():
-        _write_graph(module.eval(), inputs, output, folder / f"{name}.onnx")
+        _write_graph(module.eval(), inputs, [output], folder / f"{name}.onnx")
     return {name: f"{name}.onnx" for name in graphs}
 
 
-def _write_graph(module: nn.Module, inputs: dict[str, Tensor], output: str, path: Path) -> None:
+def _write_graph(
+    module: nn.Module, inputs: dict[str, Tensor], outputs: list[str], path: Path
+) -> None:
     by_event = {name: {0: "N"} for name, value in inputs.items() if len(value) > 1}
     with warnings.catch_warnings(), torch.no_grad():
         # The tracer warns of shape checks; the newer exporter needs a package more.
@@ -149,8 +191,8 @@ def _write_graph(module: nn.Module, inputs: dict[str, Tensor], output: str, path
             tuple(inputs.values()),
             str(path),
             input_names=list(inputs),
-            output_names=[output],
-            dynamic_axes={**by_event, output: {0: "N"}},
+            output_names=outputs,
+            dynamic_axes={**by_event, **{name: {0: "N"} for name in outputs}},
             opset_version=OPSET,
             dynamo=False,
         )

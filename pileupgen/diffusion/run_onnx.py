@@ -89,11 +89,16 @@ class ExportedTranslation:
         uniform = noise.uniform(energy.shape[1:])
         encoded = self._calibration.encode(energy, plan["encode"]["domain"], mu, uniform)
         log_ratio = np.zeros(len(energy), dtype=np.float32)
+        low, high = plan["limits"]["visible"]
+        seen = np.clip(encoded, np.float32(low), np.float32(high))
         if plan["mode"] == "calibrate":
             scores = encoded
+        elif plan["student"] is not None:
+            fed = {"scores": seen, "mu": mu}
+            if plan["student"]["draws_noise"]:
+                fed["noise"] = noise.normal(tuple(plan["shapes"]["latent"]))
+            scores, log_ratio = self._graphs["student"].run(None, fed)
         else:
-            low, high = plan["limits"]["visible"]
-            seen = np.clip(encoded, np.float32(low), np.float32(high))
             x = self._graph("encoder", scores=seen, label=_one(plan["encode"]["label"]), mu=mu)
             if plan["start"] is not None:
                 start = plan["start"]

@@ -10,6 +10,7 @@ from pileupgen.errors import RunError, StoreError
 from pileupgen.samples.store import ImageStore
 from pileupgen.workflow.model import load_pipeline, model_identity
 from pileupgen.workflow.run import Run, open_store
+from pileupgen.workflow.student import student_for
 
 if TYPE_CHECKING:
     from pileupgen.diffusion.events import Events
@@ -45,6 +46,7 @@ def export_onnx(run: Run, folder: Path, *, store: Path | None = None) -> Agreeme
     ConfigError
         If settings or model have no counterpart in ONNX.
     """
+    from pileupgen.diffusion.direction import Direction
     from pileupgen.diffusion.onnx_export import export_translation, require_exportable
     from pileupgen.workflow.correction import ready_member
 
@@ -60,9 +62,19 @@ def export_onnx(run: Run, folder: Path, *, store: Path | None = None) -> Agreeme
     listener.read(translated.path, settings.describe())
     listener.read(directory.model)
     pipeline = load_pipeline(directory, "cpu")
+    seed, student = int(made_by["seed"]), None
+    if (identity := made_by["students"][0]) is not None:
+        student = student_for(directory, model, settings, Direction(), listener)
+        if student is None or student.identity != identity:
+            raise RunError(
+                f"{translated.path} was translated by a student that is not in {directory.path}.",
+                f"Run 'pileupgen translate{run.arguments}' again.",
+            )
+        pipeline = pipeline.taught(student.load("cpu"))
     require_exportable(pipeline, settings)
-    seed = int(made_by["seed"])
-    member = ready_member(directory, model, pipeline, settings, seed, listener=listener)
+    member = ready_member(
+        directory, model, pipeline, settings, seed, listener=listener, student=student
+    )
     agreement = export_translation(
         pipeline,
         settings,

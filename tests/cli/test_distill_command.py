@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,8 @@ import pytest
 from pileupgen.errors import ConfigError, RunError
 from pileupgen.samples.store import ImageStore
 
+EXAMPLE = Path(__file__).parents[2] / "docs" / "how-to" / "translate_scores.cpp"
+HEADER = "onnxruntime_c_api.h"
 WAY = ("--mode", "invert", "--t-release", "300", "--w", "1", "--steps", "2")
 FEW = ("--pairs", "120", "--training-steps", "4", "--events", "40")
 
@@ -92,3 +97,57 @@ def test_what_cannot_be_distilled_is_refused_before_anything_is_done(run, comman
     assert "cannot be distilled" in said
     said = command("distill", "--run", run, "--sampler", "ancestral", *FEW, error=ConfigError)
     assert "Choose mode invert" in said
+
+
+@pytest.mark.parametrize("mode", ["invert", "partial"])
+def test_a_student_is_exported_as_one_graph(run, told, command, tmp_path, mode):
+    pytest.importorskip("onnxruntime", reason="needs the extra 'onnx'")
+    from pileupgen.diffusion import run_onnx
+
+    way = ("--mode", mode, *WAY[2:])
+    if mode == "partial":
+        command("distill", "--run", run, *way, *FEW)
+    command("translate", "--run", run, *way, "-o", tmp_path / "taught.h5")
+    folder = tmp_path / "onnx"
+    said = command("export", "--run", run, "--store", tmp_path / "taught.h5", "--onnx", folder)
+    assert "agrees with torch" in said
+    plan = json.loads((folder / "translation.json").read_text())
+    assert plan["graphs"] == {"student": "student.onnx"}
+    assert plan["student"] == {"draws_noise": mode == "partial"}
+    assert plan["phases"] == []
+    assert run_onnx.too_different(run_onnx.check(folder)) == []
+    # An event alone has the scores and the ln r that it has among others.
+    with np.load(folder / "check.npz") as arrays:
+        known = dict(arrays)
+    translation = run_onnx.ExportedTranslation(folder)
+    for row in range(3):
+        one = slice(row, row + 1)
+        found = translation(
+            *(known[key][one] for key in ("energy", "mu", "event_id")), known["seed"]
+        )
+        np.testing.assert_allclose(found.scores, known["scores"][one], atol=1e-4)
+        np.testing.assert_allclose(found.log_ratio, known["log_ratio"][one], atol=1e-4)
+    said = run_compiled(folder, tmp_path)
+    assert "8 events: scores off by" in said
+
+
+def run_compiled(folder: Path, scratch: Path) -> str:
+    """What the C++ example says of an export; the test is skipped where it cannot be compiled."""
+    import onnxruntime
+
+    places = [os.environ.get("ONNXRUNTIME_INCLUDE"), "/usr/include/onnxruntime"]
+    places += ["/usr/local/include/onnxruntime", f"{sys.prefix}/include/onnxruntime"]
+    headers = [place for place in places if place and (Path(place) / HEADER).is_file()]
+    compiler = shutil.which("c++")
+    if compiler is None or not headers:
+        pytest.skip(f"no C++ compiler, or no {HEADER}: set ONNXRUNTIME_INCLUDE to its folder")
+    built = next((Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*"), None)
+    if built is None:
+        pytest.skip("this onnxruntime has no shared library of its own")
+    library, program = scratch / "libonnxruntime.so.1", scratch / "translate_scores"
+    library.symlink_to(built)
+    options = ["-std=c++17", "-Wall", "-Wextra", "-Werror", "-I", headers[0], EXAMPLE, library]
+    subprocess.run([compiler, *options, f"-Wl,-rpath,{scratch}", "-o", program], check=True)
+    done = subprocess.run([program, folder], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
