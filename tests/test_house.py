@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import pileupgen
+from pileupgen.compare.results import Comparison
 from pileupgen.config import Config
 
 ROOT = Path(pileupgen.__file__).parent
@@ -49,3 +50,16 @@ def test_every_setting_of_a_config_has_a_description():
     found = descriptions(Config)
     assert len(found) > 80
     assert [name for name, text in found.items() if len(text) < 5] == []
+
+
+def test_every_number_of_the_results_has_a_description():
+    schema = Comparison.model_json_schema(mode="serialization")
+    records = {"Comparison": schema, **schema["$defs"]}
+    missing = {
+        f"{name}.{key}"
+        for name, record in records.items()
+        for key, value in record.get("properties", {}).items()
+        if not value.get("description")
+    }
+    # Its description is that of the record it refers to, which a schema does not repeat.
+    assert missing == {"Comparison.settings"}

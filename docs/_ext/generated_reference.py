@@ -261,7 +261,9 @@ def results_page() -> str:
         lines += [f"### {name}", "", _markdown(record.get("description", "")), ""]
         lines += ["| key | value | meaning |", "|---|---|---|"]
         for key, value in record["properties"].items():
-            meaning = _cell(value.get("description", ""))
+            # A schema leaves out a description that is that of the record which it refers to.
+            referred = records.get(value.get("$ref", "").rpartition("/")[2], {})
+            meaning = _cell(value.get("description", referred.get("description", "")))
             lines.append(f"| `{key}` | {_cell(_json_type(value))} | {meaning} |")
         lines.append("")
     return "\n".join(lines) + "\n"

@@ -24,7 +24,7 @@ def jetnet(
     ] = None,
     input_w: Annotated[
         Path | None,
-        typer.Option("--input-w", help="JetNet's w.hdf5; goes with it."),
+        typer.Option("--input-w", help="JetNet's w.hdf5; needs --input-top."),
     ] = None,
     n_jets: Annotated[
         int, typer.Option("--n-jets", min=50, help="Held-out jets of each class in the figure.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -59,6 +60,12 @@ def _root(
     pass
 
 
+def _flowing(command: Callable[..., None]) -> str:
+    """Help of a command whose paragraphs fill the terminal; those after \\b keep their lines."""
+    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
+    return "\n\n".join(p if p.startswith("\b") else p.replace("\n", " ") for p in paragraphs)
+
+
 def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
@@ -82,7 +89,7 @@ for _command in (
     overlay,
     export,
 ):
-    app.command()(_interruptible(_command))
+    app.command(help=_flowing(_command))(_interruptible(_command))
 
 _GROUPS: dict[str, tuple[str, Mapping[str, Callable[..., None]]]] = {
     "cards": ("Data cards: list them, show one, check one against its files.", cards.COMMANDS),
@@ -92,7 +99,7 @@ _GROUPS: dict[str, tuple[str, Mapping[str, Callable[..., None]]]] = {
 for _name, (_help, _commands) in _GROUPS.items():
     _group = typer.Typer(help=_help, no_args_is_help=True, rich_markup_mode="rich")
     for _inner, _command in _commands.items():
-        _group.command(_inner)(_interruptible(_command))
+        _group.command(_inner, help=_flowing(_command))(_interruptible(_command))
     # A single command would be taken for the group itself.
     _group.callback()(lambda: None)
     app.add_typer(_group, name=_name)

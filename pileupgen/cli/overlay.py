@@ -39,13 +39,13 @@ def overlay(
     given: Any = None,
     split: Annotated[
         Literal["train", "validation", "test", "all"],
-        typer.Option("--split", help="Which hard scatters."),
+        typer.Option("--split", help="Split of the hard scatters."),
     ] = "all",
     max_events: Annotated[
         int | None,
         typer.Option("--max-events", "-n", min=1, help="Largest number of hard scatters."),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed.")] = 1,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed.")] = 1,
     allow: Annotated[
         list[str] | None,
         typer.Option(

@@ -26,6 +26,8 @@ from pileupgen.cli.ui.simulate_options import (
     RntupleOption,
     SimulatedEventsOption,
     SimulatedOption,
+    SimulatedSeedOption,
+    SimulatedWorkersOption,
     SqrtSOption,
     TableOption,
     TuneOption,
@@ -54,10 +56,8 @@ def simulate(
     response: ResponseOption = None,
     readout: ReadoutOption = None,
     mirror_eta: MirrorEtaOption = None,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed. (default: 1)")] = None,
-    workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="Processes. (default: all cores)")
-    ] = None,
+    seed: SimulatedSeedOption = None,
+    workers: SimulatedWorkersOption = None,
     minimum_bias: MinimumBiasOption = None,
     hard_scatter: HardScatterOption = None,
     hepmc: HepmcOption = None,
@@ -69,11 +69,12 @@ def simulate(
     run: RunOption = None,
     device: DeviceOption = None,  # noqa: ARG001 - every command takes it; generators need none
 ) -> None:
-    """Simulate pileup events or hard scatters: generator, overlay, fast calorimeter. Or jets.
+    """Simulate pileup events, hard scatters or jets.
 
-    Writes a ROOT file with Delphes' own tree and branch names; in an RNTuple (--rntuple) without
-    dots, Tower_Eta for Tower.Eta. The towers depend on the options and the seed alone. Samples
-    that differ in --response only hold the same interactions.
+    A generator makes interactions, which are overlaid and pass a fast calorimeter. The ROOT file
+    has Delphes' tree and branch names; an RNTuple (--rntuple) has Tower_Eta for Tower.Eta. The
+    towers depend on the options and the seed alone. Samples that differ in --response only hold
+    the same interactions.
 
     With --process dijet, ttbar, zee or zmumu each event has a hard scatter, which 'pileupgen
     overlay' adds pileup to; --mu adds simulated pileup here. With top or w it makes jets of

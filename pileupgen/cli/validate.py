@@ -50,7 +50,9 @@ def validate(
     ] = None,
     given: Any = None,
     farm: Any = None,
-    quick: Annotated[bool, typer.Option("--quick", help="No two-sample tests, no ladder.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Make no two-sample tests and no ladder.")
+    ] = False,
     fail_if: Annotated[
         list[str] | None,
         typer.Option(

@@ -36,7 +36,7 @@ FORMAT, FORMAT_VERSION = "pileupgen-onnx", 4
 
 
 @dataclass(frozen=True)
-class Agreement:
+class OnnxAgreement:
     """How ONNX Runtime and torch compare on the events of ``check.npz``, both in fp32."""
 
     differences: dict[str, float]
@@ -55,7 +55,7 @@ def export_translation(
     *,
     correction: Correction | None = None,
     provenance: Mapping[str, Any] | None = None,
-) -> Agreement:
+) -> OnnxAgreement:
     """Write graphs, tables, ``translation.json``, ``run_onnx.py``, ``check.npz``; check them.
 
     Parameters
@@ -302,7 +302,7 @@ def _check(
     folder: Path,
     events: Events,
     correction: Correction | None,
-) -> Agreement:
+) -> OnnxAgreement:
     translator = Translator(
         pipeline.calibration,
         pipeline.autoencoder,
@@ -356,4 +356,4 @@ def _check(
             "Please report it with the model's config.yaml.",
         )
     is_same = np.isclose(found.energy, energy, rtol=1e-3, atol=0)
-    return Agreement(differences, float(np.mean(~is_same)), len(energy))
+    return OnnxAgreement(differences, float(np.mean(~is_same)), len(energy))

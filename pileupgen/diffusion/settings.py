@@ -172,9 +172,12 @@ class Settings:
     """Scores are the ``mean`` of the learned decoder's density or a ``sample`` of it; a lossless
     codec knows no difference."""
     log_weight_limit: float = setting(
-        LOG_WEIGHT_LIMIT, "weights are clipped to e^∓ of this", option="--weight-limit", gt=0
+        LOG_WEIGHT_LIMIT,
+        "limit L of ln r: weights r are clipped to between e^-L and e^L",
+        option="--weight-limit",
+        gt=0,
     )
-    """Weights are clipped to e^∓ of this."""
+    """Limit L of ln r: weights r are clipped to between e^-L and e^L."""
     n_draws: int = setting(
         1, "translations of each event; draw 0 is the plain one", option="--draws", ge=1
     )

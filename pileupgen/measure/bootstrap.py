@@ -28,13 +28,14 @@ Number = Annotated[
 class Estimate:
     """A value with its interval."""
 
-    __pydantic_config__ = ConfigDict(extra="forbid")
+    __pydantic_config__ = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     value: Number
     """The estimate; NaN where it is not defined."""
     low: Number
+    """Lower end of the 68.27 % interval."""
     high: Number
-    """Ends of the 68.27 % interval."""
+    """Upper end of the 68.27 % interval."""
 
     @property
     def is_known(self) -> bool:

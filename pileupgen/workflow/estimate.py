@@ -87,7 +87,7 @@ def _domain_steps(
     from pileupgen.run import fingerprint
     from pileupgen.workflow.generated import is_current, n_units
     from pileupgen.workflow.preprocess import (
-        Source,
+        SampleFiles,
         domain_inputs,
         find_grid,
         sample_path,
@@ -104,9 +104,9 @@ def _domain_steps(
                 f"simulate {n_events:,} events of card '{card.name}' to {path}",
                 _estimate(run, "simulate_*", n_units(spec), lambda rate: float(rate["n_units"])),
             )
-        source = Source(card, [path], spec.fingerprint())
+        source = SampleFiles(card, [path], spec.fingerprint())
     else:
-        source = Source(card, card.input_files(), "")
+        source = SampleFiles(card, card.input_files(), "")
         n_events = min(card.open(source.files).estimate_events(), settings.max_events or 1 << 62)
     if run.directory.is_current(
         f"preprocess_{domain}",

@@ -14,13 +14,13 @@ from pileupgen.workflow.student import student_for
 
 if TYPE_CHECKING:
     from pileupgen.diffusion.events import Events
-    from pileupgen.diffusion.onnx_export import Agreement
+    from pileupgen.diffusion.onnx_export import OnnxAgreement
 
 N_CHECKED = 8
 """Events that the export is tried on."""
 
 
-def export_onnx(run: Run, folder: Path, *, store: Path | None = None) -> Agreement:
+def export_onnx(run: Run, folder: Path, *, store: Path | None = None) -> OnnxAgreement:
     """Write the networks and the procedure by which the run's model made a store.
 
     Parameters
@@ -34,7 +34,7 @@ def export_onnx(run: Run, folder: Path, *, store: Path | None = None) -> Agreeme
 
     Returns
     -------
-    Agreement
+    OnnxAgreement
         How ONNX Runtime and torch compare.
 
     Raises

@@ -73,7 +73,7 @@ class Preprocessed:
 
 
 @dataclass(frozen=True)
-class Source:
+class SampleFiles:
     """What a domain is made from."""
 
     card: DataCard
@@ -223,7 +223,7 @@ def sample_path(run: Run, spec: Spec) -> Path:
     return run.directory.path.parent / "cache" / f"{spec.fingerprint()}{suffix(spec)}"
 
 
-def generate_sample(run: Run, card: DataCard) -> Source:
+def generate_sample(run: Run, card: DataCard) -> SampleFiles:
     """Make the sample that a card asks for, unless the cache beside the runs has it."""
     spec = sample_spec(run, card)
     path = sample_path(run, spec)
@@ -236,7 +236,7 @@ def generate_sample(run: Run, card: DataCard) -> Source:
         rate = {"seconds": time.perf_counter() - begun, "n_units": n_units(spec)}
         run.directory.finish(f"simulate_{card.domain}", spec.fingerprint(), {"rate": rate})
         run.listener.wrote(path, summary.note)
-    return Source(card, [path], spec.fingerprint())
+    return SampleFiles(card, [path], spec.fingerprint())
 
 
 def generate_samples(run: Run, replaced: Sequence[str] = ()) -> None:
@@ -262,7 +262,7 @@ def generate_samples(run: Run, replaced: Sequence[str] = ()) -> None:
 
 
 def domain_inputs(
-    run: Run, card: DataCard, source: Source, grid: Grid, zero_suppression: float
+    run: Run, card: DataCard, source: SampleFiles, grid: Grid, zero_suppression: float
 ) -> dict[str, Any]:
     """Collect what the store of a domain is made from."""
     return {
@@ -345,7 +345,7 @@ def _preprocess_domain(
     return summary
 
 
-def _find_source(run: Run, domain: str, card: DataCard, skip_bad: bool) -> Source:
+def _find_source(run: Run, domain: str, card: DataCard, skip_bad: bool) -> SampleFiles:
     if card.generate is not None:
         run.listener.read(f"{domain}: {_shown(card.path)}, a sample to be generated")
         return generate_sample(run, card)
@@ -354,7 +354,7 @@ def _find_source(run: Run, domain: str, card: DataCard, skip_bad: bool) -> Sourc
     size = sum(size_of(file) if skip_bad else file.stat().st_size for file in files) / 1e6
     what = _shown(files[0]) if len(files) == 1 else f"{len(files):,} files"
     run.listener.read(f"{domain}: {_shown(card.path)}, {what}, {size:,.1f} MB")
-    return Source(card, files, "")
+    return SampleFiles(card, files, "")
 
 
 def _require_same_features(cards: Mapping[str, DataCard]) -> None:

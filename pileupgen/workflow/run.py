@@ -25,7 +25,7 @@ from pileupgen.run import RunDirectory
 
 if TYPE_CHECKING:
     from pileupgen.diffusion.direction import Domain
-    from pileupgen.diffusion.onnx_export import Agreement
+    from pileupgen.diffusion.onnx_export import OnnxAgreement
     from pileupgen.diffusion.pipeline import PileupTranslationPipeline
     from pileupgen.parallel.farm import Farm
     from pileupgen.samples.store import ImageStore
@@ -282,8 +282,12 @@ class Run:
             Further trained runs, members of an ensemble beside this one.
         seed : int, optional
             The config's if not given.
-        device, force, farm
-            Where networks are; whether to translate again where current; where blocks are spread.
+        device : str, optional
+            Device of the networks, such as ``cuda:1``; the best there is if not given.
+        force : bool
+            Whether to translate again although the output is current.
+        farm : Farm, optional
+            Where blocks of events are translated; in this process if not given.
         **settings
             Fields of :class:`~pileupgen.diffusion.settings.Settings` in place of the config's,
             such as ``t_release=300`` and ``w=2.0``. Without any on the way to translate, what
@@ -353,7 +357,7 @@ class Run:
 
         return export(self, kind, store=store, output=output, split=split, max_events=max_events)
 
-    def export_onnx(self, folder: Path, *, store: Path | None = None) -> Agreement:
+    def export_onnx(self, folder: Path, *, store: Path | None = None) -> OnnxAgreement:
         """Write the translation that made a store, for ONNX Runtime.
 
         See :func:`pileupgen.workflow.export_onnx.export_onnx`.

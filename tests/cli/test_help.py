@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from typing import Any
@@ -51,6 +52,18 @@ def test_every_command_has_help_with_examples(path):
     assert f"pileupgen {' '.join(path)} " in examples
     if path[0] in ("simulate", "preprocess", "train", "translate", "validate"):
         assert "--seed" in done.output
+
+
+@pytest.mark.parametrize("width", ["80", "120"])
+def test_paragraphs_of_help_fill_the_terminal_and_examples_keep_their_lines(monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", width)
+    written = CliRunner().invoke(app, ["merge", "--help"]).output
+    text, _, examples = written.partition("Examples:")
+    lines = [line.strip() for line in text.splitlines()[3:]]
+    for line, following in itertools.pairwise(lines):
+        if line and following:
+            assert len(line) + 1 + len(following.split()[0]) > int(width) - 2
+    assert "pileupgen merge" in examples.splitlines()[1]
 
 
 def test_version():

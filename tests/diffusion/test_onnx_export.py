@@ -19,7 +19,7 @@ pytest.importorskip("onnxruntime", reason="needs the extra 'onnx'")
 
 from pileupgen.diffusion import onnx_export, onnx_graphs, run_onnx
 from pileupgen.diffusion.events import EventKeys, Events
-from pileupgen.diffusion.onnx_export import Agreement, export_translation
+from pileupgen.diffusion.onnx_export import OnnxAgreement, export_translation
 from pileupgen.diffusion.pipeline import PileupTranslationPipeline
 from pileupgen.diffusion.schedule import make_scheduler
 from pileupgen.diffusion.settings import Settings, timesteps_between
@@ -94,7 +94,7 @@ def events() -> Events:
     return Events(energy, mu, EventKeys(np.array([5, 2, 11, 2**40, 0, 7, 8]), 3))
 
 
-def assert_within_tolerances(found: Agreement) -> None:
+def assert_within_tolerances(found: OnnxAgreement) -> None:
     assert found.differences.keys() == run_onnx.TOLERANCES.keys()
     for name, tolerance in run_onnx.TOLERANCES.items():
         assert found.differences[name] <= tolerance, name
@@ -174,7 +174,7 @@ def test_onnx_runtime_and_torch_agree_on_every_cell(
     elif settings is CASES["two passes"]:
         correction = correction_of(pipeline, settings)
     found = export_translation(pipeline, settings, tmp_path / "out", events, correction=correction)
-    assert isinstance(found, Agreement)
+    assert isinstance(found, OnnxAgreement)
     assert_within_tolerances(found)
     assert found.differing_cells < 1e-3
     assert found.n_events == 7

@@ -15,7 +15,7 @@ ConfigOption = Annotated[
     typer.Option(
         "--config",
         "-c",
-        help="YAML config, or the name of a shipped one. (default: the run's own, else demo)",
+        help="YAML config or the name of a shipped one. (default: the run's own, else demo)",
     ),
 ]
 RunOption = Annotated[
@@ -24,11 +24,11 @@ RunOption = Annotated[
 ]
 SeedOption = Annotated[
     int | None,
-    typer.Option("--seed", min=0, help="Seed. (default: the config's)"),
+    typer.Option("--seed", min=0, help="Random seed. (default: the config's)"),
 ]
 DeviceOption = Annotated[
     str | None,
-    typer.Option("--device", help="cpu, cuda, cuda:1, mps. (default: the best there is)"),
+    typer.Option("--device", help="Device: cpu, cuda, cuda:1, mps. (default: the best there is)"),
 ]
 DryRunOption = Annotated[
     bool,

@@ -12,8 +12,8 @@ SimulatedOption = Annotated[
     typer.Option(
         "--output",
         "-o",
-        help="ROOT file; of jets HDF5; with --check a folder. (default: simulated.root, named "
-        "after a hard scatter or jets, or checks)",
+        help="ROOT file to write; for jets an HDF5 file, with --check a folder. (default: "
+        "simulated.root; PROCESS.root, PROCESS.h5 for hard scatters, jets; checks)",
     ),
 ]
 GeneratorOption = Annotated[
@@ -21,35 +21,38 @@ GeneratorOption = Annotated[
     typer.Option(
         "--generator",
         "-g",
-        help="pythia8, sibyll; pythia6, which is untuned and a third too soft; epos and others "
-        "fetch tables. (default: pythia8)",
+        help="Generator: pythia8, sibyll, or pythia6, which is untuned and a third too soft; epos "
+        "and others of chromo download tables first. (default: pythia8)",
     ),
 ]
 TuneOption = Annotated[
-    int | None, typer.Option("--tune", help="Pythia 8's Tune:pp, 21 is A14. (default: 14)")
+    int | None, typer.Option("--tune", help="Pythia 8's Tune:pp; 21 is A14. (default: 14)")
 ]
 ProcessOption = Annotated[
     str | None,
     typer.Option(
         "--process",
-        help="Pileup: inelastic; with pythia8 also nondiffractive, nsd, all. Hard scatters, "
-        "pythia8: dijet, ttbar, zee, zmumu. Jets, pythia8: top, w. (default: inelastic)",
+        help="Process of pileup: inelastic, with pythia8 also nondiffractive, nsd or all; of hard "
+        "scatters (pythia8): dijet, ttbar, zee or zmumu; of jets (pythia8): top or w. "
+        "(default: inelastic)",
     ),
 ]
 PtMinOption = Annotated[
     float | None,
-    typer.Option("--pt-min", help="GeV, least p_T of the partons of dijet. (default: 30)"),
+    typer.Option("--pt-min", help="Least p_T of dijet's partons in GeV. (default: 30)"),
 ]
 ReadoutOption = Annotated[
     Literal["card", "unsuppressed", "noiseless"] | None,
     typer.Option(
         "--readout",
-        help="As the response card says; without its zero suppression, energies below 0 included; "
-        "or without its noise, too, for hard scatters to be overlaid. (default: card)",
+        help="Readout of the calorimeter: as the response card says; without zero suppression, so "
+        "that energies can be negative; or also without noise, for hard scatters that pileup is "
+        "added to. (default: card)",
     ),
 ]
 SqrtSOption = Annotated[
-    float | None, typer.Option("--sqrt-s", help="GeV, proton on proton. (default: 13000)")
+    float | None,
+    typer.Option("--sqrt-s", help="Centre-of-mass energy of pp in GeV. (default: 13000)"),
 ]
 CheckOption = Annotated[
     bool,
@@ -74,17 +77,19 @@ MuOption = Annotated[
 ]
 MuProfileOption = Annotated[
     Path | None,
-    typer.Option("--mu-profile", help="Two columns, mu and its probability; replaces --mu."),
+    typer.Option("--mu-profile", help="Text file of μ and its probability; replaces --mu."),
 ]
 PoolSizeOption = Annotated[
     int | None,
     typer.Option(
-        "--pool-size", min=1, help="Minimum-bias interactions to draw from. (default: 12000)"
+        "--pool-size",
+        min=1,
+        help="Number of minimum-bias interactions to draw from. (default: 12000)",
     ),
 ]
 ResponseOption = Annotated[
     str | None,
-    typer.Option("--response", help="Response card: mc, data, or a path. (default: mc)"),
+    typer.Option("--response", help="Response card: mc, data or a path. (default: mc)"),
 ]
 MirrorEtaOption = Annotated[
     bool | None,
@@ -126,6 +131,13 @@ SimulatedEventsOption = Annotated[
         "--n-events",
         "-n",
         min=1,
-        help="Events; with --check interactions at each energy. (default: 4000, or 12000)",
+        help="Number of events; with --check, of interactions at each energy. "
+        "(default: 4000; 12000)",
     ),
+]
+SimulatedSeedOption = Annotated[
+    int | None, typer.Option("--seed", min=0, help="Random seed. (default: 1)")
+]
+SimulatedWorkersOption = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Number of processes. (default: all cores)")
 ]
