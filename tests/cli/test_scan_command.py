@@ -5,11 +5,14 @@ import shutil
 
 import numpy as np
 import pytest
+import yaml
 
 from pileupgen.compare.pareto import ScanPoint, is_on_pareto_front, recommend
 from pileupgen.errors import ConfigError
 from pileupgen.measure.bootstrap import Estimate
-from pileupgen.samples.store import ImageStore
+from pileupgen.samples.store import ImageStore, assign_splits, create_store
+from tests.tiny import CONFIG
+from tests.toys import SMALL_GRID
 
 GRID = ("--modes", "calibrate,partial,invert", "--t-release", "100,600", "--w", "0")
 
@@ -124,3 +127,39 @@ def test_an_automatic_release_is_measured_and_kept(tiny_run, command, tmp_path):
     best, _ = recommend([p for p in measured if p.n_evaluations in (0, 2)], 0.9)
     assert provenance["mode"] == best.settings["mode"]
     assert provenance["t_release"] == best.settings["t_release"]
+
+
+@pytest.mark.parametrize("leak", [0.0, 0.25])
+def test_translation_shrinks_to_calibration_where_that_leaves_nothing(
+    leak, command, tmp_path, monkeypatch
+):
+    """Domains that differ cell by cell, and domains that differ in what neighbours share too."""
+    monkeypatch.setattr("pileupgen.workflow.measured_release.FRACTIONS", (0.3,))
+    run, config = tmp_path / "run", tmp_path / "cells.yaml"
+    config.write_text(yaml.safe_dump({**CONFIG, "name": "cells", "codec": "cells"}))
+    for number, domain in enumerate(("mc", "data")):
+        energy, mu = made(500, number, leak)
+        with create_store(run / "data" / f"{domain}.h5", SMALL_GRID, domain, {}) as writer:
+            columns = {"mu": mu, "event_id": np.arange(500), "weight": np.ones(500)}
+            split = assign_splits(0, 500, (0.4, 0.4, 0.2), 1)
+            writer.append(energy, {**columns, "split": split})
+    command("train", "--config", config, "--run", run, "--device", "cpu")
+    said = command(
+        *("translate", "--run", run, "--device", "cpu", "--mode", "invert", "--t-release", "auto"),
+        *("--steps", "2", "-o", tmp_path / "auto.h5"),
+    )
+    mode = ImageStore(tmp_path / "auto.h5").provenance["mode"]
+    if leak:
+        assert mode != "calibrate"
+    else:
+        assert mode == "calibrate"
+        assert "none is recommended" in said
+
+
+def made(n: int, domain: int, leak: float) -> tuple[np.ndarray, np.ndarray]:
+    """Images (n, 2, 8, 12) whose cells are scaled in data, and share ``leak`` with neighbours."""
+    rng = np.random.default_rng([17, domain])
+    white = rng.standard_normal((n, *SMALL_GRID.shape))
+    field = white + leak * domain * (np.roll(white, 1, 3) + np.roll(white, -1, 3))
+    energy = (1.0 + 0.3 * domain) * np.exp(0.8 * field)
+    return np.where(energy > 0.6, energy, 0.0).astype(np.float32), np.full(n, 60.0, np.float32)
