@@ -45,6 +45,10 @@ def scan(
             "--samplers", metavar="NAME,…", help="Solvers of the diffusion. (default: the config's)"
         ),
     ] = None,
+    guidance: Annotated[
+        str | None,
+        typer.Option("--guidance", metavar="KIND,…", help="Guidances. (default: the config's)"),
+    ] = None,
     events: Annotated[
         int, typer.Option("--events", min=40, help="Validation events of mc and of data at most.")
     ] = 300,
@@ -71,6 +75,7 @@ def scan(
       pileupgen scan --modes invert --t-release 600,800,995 --w 0 --steps 5,10,20
       pileupgen scan --modes partial --t-release 300 --w 0 --steps 4,8,16,32 \\
         --samplers ancestral,ddim,dpmsolver++,sde-dpmsolver++
+      pileupgen scan --modes partial --w 2 --guidance closed-form,classifier-free,classifier
     """
     from pileupgen.workflow.run import choose_run
 
@@ -81,6 +86,7 @@ def scan(
         modes=_values("--modes", modes, str),
         steps=None if steps is None else _values("--steps", steps, int),
         samplers=None if samplers is None else _values("--samplers", samplers, str),
+        guidance=None if guidance is None else _values("--guidance", guidance, str),
         n_events=events,
         min_source_correlation=min_source_correlation,
         seed=seed,

@@ -84,6 +84,7 @@ def scan(
     modes: Sequence[str] = MODES,
     steps: Sequence[int] | None = None,
     samplers: Sequence[str] | None = None,
+    guidance: Sequence[str] | None = None,
     n_events: int = 300,
     min_source_correlation: float = 0.8,
     seed: int | None = None,
@@ -97,8 +98,8 @@ def scan(
     ----------
     run : Run
         Trained.
-    t_release, w, modes, steps, samplers : sequence
-        Values of which all combinations are measured; of the last two the config's if not given.
+    t_release, w, modes, steps, samplers, guidance : sequence
+        Values of which all combinations are measured; of the last three the config's if not given.
         All other settings are the config's.
     n_events : int
         Validation events of mc and of data at most.
@@ -126,6 +127,7 @@ def scan(
                 "w": w,
                 "num_inference_steps": steps or [settings.num_inference_steps],
                 "sampler": samplers or [settings.sampler],
+                "guidance": guidance or [settings.guidance],
             },
         )
     )
@@ -158,6 +160,8 @@ def _ways(settings: Settings, axes: dict[str, Sequence[Any]]) -> Iterator[Settin
             fields["t_release"] = 0
         if fields["mode"] in WITHOUT_NETWORK:
             fields |= {"w": 0.0, "num_inference_steps": 1, "sampler": "dpmsolver++"}
+        if fields["w"] == 0:
+            fields["guidance"] = settings.guidance
         way = Settings.from_dict(fields)
         if way.mode == "invert":
             way = Settings.from_dict({**fields, "sampler": way.inversion_sampler})

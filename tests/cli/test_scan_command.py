@@ -8,9 +8,11 @@ import pytest
 import yaml
 
 from pileupgen.compare.pareto import ScanPoint, is_on_pareto_front, recommend
+from pileupgen.diffusion.settings import Settings
 from pileupgen.errors import ConfigError
 from pileupgen.measure.bootstrap import Estimate
 from pileupgen.samples.store import ImageStore, assign_splits, create_store
+from pileupgen.workflow.scan import _ways
 from tests.tiny import CONFIG
 from tests.toys import SMALL_GRID
 
@@ -91,9 +93,22 @@ def test_a_scan_keeps_its_points_and_recommends_one(tiny_run, command):
     (tiny_run / "operating_point.json").unlink()
 
 
+def test_guidances_are_ways_of_their_own_only_where_there_is_guidance():
+    kinds = ["closed-form", "classifier-free"]
+    axes = {"mode": ["calibrate", "partial"], "t_release": [300], "w": [0.0, 2.0]}
+    found = list(_ways(Settings(), {**axes, "guidance": kinds}))
+    assert [(way.mode, way.w, way.guidance) for way in found] == [
+        ("calibrate", 0.0, "closed-form"),
+        ("partial", 0.0, "closed-form"),
+        ("partial", 2.0, "closed-form"),
+        ("partial", 2.0, "classifier-free"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
+        (("--guidance", "free"), "guidance"),
         (("--t-release", "early"), "--t-release takes values"),
         (("--modes", "sideways"), "No mode 'sideways'"),
         (("--samplers", "euler"), "No sampler 'euler'"),
