@@ -23,8 +23,8 @@ demo: setup
 	pileupgen train
 	pileupgen translate --t-release 300 --w 2.0
 	pileupgen validate
-	pileupgen translate --mode invert --t-release 300 --w 2.0 --steps 8 -o runs/demo/translated/recommended.h5
-	pileupgen validate --input runs/demo/translated/recommended.h5 --no-ladder
+	pileupgen translate --mode invert --t-release 300 --w 2.0 -o runs/demo/translated/recommended.h5
+	pileupgen validate --input runs/demo/translated/recommended.h5
 	pileupgen compare runs/demo runs/demo/validation/recommended
 
 test: setup
