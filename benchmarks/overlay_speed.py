@@ -50,13 +50,21 @@ def main() -> None:
             store, library = ImageStore(library), folder / "library.h5"
             export_overlay(store, store.indices(), library)
         print(f"library of {given.library:,} events, {library.stat().st_size / 1e6:.0f} MB")
-        print("| events | wall s | CPU s | events/s | events/CPU s | × Delphes a core | peak MB |")
+        print("| events | workers | wall s | CPU s | events/s | × Delphes a core | peak MB |")
         print("|---|---|---|---|---|---|---|")
         for n in map(int, given.events.split(",")):
-            wall, used, peak = apart(folder, library, n, given.workers)
-            rates = f"{n / wall:,.0f} | {n / used:,.0f} | {n / used / DELPHES:,.0f}"
-            print(f"| {n:,} | {wall:.1f} | {used:.1f} | {rates} | {peak:.0f} |", flush=True)
-        print(f"load {os.getloadavg()[0]:.1f}, {given.workers} workers on {os.cpu_count()} cores")
+            for workers in sorted({1, given.workers}):
+                wall, used, peak = apart(folder, library, n, workers)
+                # What processes of the pool used cannot be told; one process tells all of it.
+                spent = f"{used:.1f}" if workers == 1 else "–"
+                rate = n / used if workers == 1 else n / wall
+                versus = f"{rate / DELPHES / (1 if workers == 1 else workers):,.0f}"
+                print(
+                    f"| {n:,} | {workers} | {wall:.1f} | {spent} | {n / wall:,.0f} | {versus} | "
+                    f"{peak:.0f} |",
+                    flush=True,
+                )
+        print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
 
 
 def write(path: Path, n: int, kind: str) -> None:

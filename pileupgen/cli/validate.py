@@ -48,6 +48,15 @@ def validate(
             help="Store translated from data to data, or from mc to mc; may be repeated.",
         ),
     ] = None,
+    overlay: Annotated[
+        str | None,
+        typer.Option(
+            "--overlay",
+            metavar="CARD|STORE",
+            help="Hard scatters: overlaid with mc, translated and data pileup, to compare jets, "
+            "E_T^miss and isolation.",
+        ),
+    ] = None,
     given: Any = None,
     farm: Any = None,
     quick: Annotated[
@@ -78,6 +87,7 @@ def validate(
       pileupgen validate --input runs/demo/translated/late.h5
       pileupgen validate --control runs/demo/translated/data_to_data.h5
       pileupgen validate --ladder
+      pileupgen validate --overlay hard_dijet
       pileupgen validate --workers 4
       pileupgen validate --scheduler tcp://node1:8786
       pileupgen validate --fail-if 'auc_features > 0.6' --fail-if 'shift_removed < 0.5'
@@ -90,6 +100,7 @@ def validate(
         translated=translated,
         truth=truth,
         controls=control or (),
+        overlay=overlay,
         quick=quick,
         seed=seed,
         device=device,

@@ -454,6 +454,37 @@ class AgainstMeasurements(Record):
     """Bins of the E_T density that lie in the samples' acceptance."""
 
 
+class AnalysisNumber(Record):
+    """A number that an analysis takes from hard scatters with pileup of different kinds."""
+
+    family: str
+    """Jets, pileup jets, E_T^miss or isolation."""
+    name: str
+    """In words."""
+    unit: str
+    """Empty where it has none."""
+    values: dict[str, Estimate]
+    """By kind of pileup: ``data``, ``mc``, ``translated``."""
+    sigmas: dict[str, Number]
+    """Difference from ``data`` over its standard deviation, of ``mc`` and ``translated``; the hard
+    scatters are the same. Null where it has none."""
+
+
+class OverlayEffects(Record):
+    """The same hard scatters with simulated, translated and real pileup."""
+
+    signal: str = ""
+    """The hard scatters."""
+    n_events: NonNegativeInt
+    """How many."""
+    numbers: tuple[AnalysisNumber, ...]
+    """Numbers that there are enough objects for."""
+
+    def n_near(self, kind: str, limit: float = 2.0) -> int:
+        """Count the numbers that differ from data by less than so many standard deviations."""
+        return sum(abs(one.sigmas[kind]) < limit for one in self.numbers)
+
+
 class Comparison(Record):
     """Reference, source and translated samples beside each other: ``metrics.json``."""
 
@@ -507,6 +538,8 @@ class Comparison(Record):
     """Variants of the translation, where they were made."""
     measurements: AgainstMeasurements | None = None
     """Where the source was generated and its generator was checked."""
+    overlay: OverlayEffects | None = None
+    """Where hard scatters were given to be overlaid."""
 
     @model_validator(mode="before")
     @classmethod

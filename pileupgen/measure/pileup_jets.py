@@ -92,7 +92,7 @@ def find_jets(
     pts, events, weights = [], [], []
     begin = 0
     for images in batches:
-        event, pt, eta = _cluster(fastjet, definition, images.energy, grid)
+        event, pt, eta, _ = cluster_cells(fastjet, definition, images.energy, grid)
         pt = pt - rho[begin + event] * np.pi * RADIUS**2
         low, high = grid.eta_edges[0] + RADIUS, grid.eta_edges[-1] - RADIUS
         kept = (pt > MIN_PT) & (eta > low) & (eta < high)
@@ -127,10 +127,10 @@ def import_fastjet() -> Any:
     return fastjet
 
 
-def _cluster(
+def cluster_cells(
     fastjet: Any, definition: Any, energy: NDArray[np.float32], grid: Grid
-) -> tuple[NDArray[np.int64], Floats, Floats]:
-    """Event, p_T in GeV and η of every jet."""
+) -> tuple[NDArray[np.int64], Floats, Floats, Floats]:
+    """Event, p_T in GeV, η and φ of every jet of cells, (n,) each; see :func:`find_jets`."""
     import awkward as ak
 
     towers = energy.sum(axis=1, dtype=np.float64)
@@ -145,10 +145,10 @@ def _cluster(
     # An empty event would end the clustering of the whole batch.
     filled, counts = np.unique(event, return_counts=True)
     if not len(filled):
-        return np.empty(0, dtype=np.int64), np.empty(0), np.empty(0)
+        return np.empty(0, dtype=np.int64), np.empty(0), np.empty(0), np.empty(0)
     clusters = fastjet.ClusterSequence(ak.unflatten(flat, counts), definition)
     jets = clusters.inclusive_jets(min_pt=MIN_PT)
     place = np.repeat(filled, ak.num(jets.px).to_numpy())
     px, py, pz = (ak.flatten(part).to_numpy() for part in (jets.px, jets.py, jets.pz))
     jet_pt = np.hypot(px, py)
-    return place.astype(np.int64), jet_pt, np.arcsinh(pz / jet_pt)
+    return place.astype(np.int64), jet_pt, np.arcsinh(pz / jet_pt), np.arctan2(py, px)

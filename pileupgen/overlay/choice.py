@@ -124,8 +124,8 @@ def choose(
         wanted, uncovered = _draw(profile, near, deck.mu, n, seed)
     taken = _take(wanted, near, deck, limits.reuse)
     row, use = deck.deal(taken, _rank(taken))
-    if limits.copies > 1 and n:
-        _require_other_pileup(deck, taken, limits.copies)
+    if limits.copies > 1:
+        _require_other_pileup(pool, row, limits.copies)
     n_moved = 0 if profile is None else int(np.sum(deck.mu[taken] != profile.mu[wanted]))
     return Choice(pool.row[row], use, deck.weight(row, taken), n_moved, uncovered)
 
@@ -241,12 +241,16 @@ def _too_small(event: int, wanted: Ints, near: list[Ints], deck: _Deck, reuse: i
     )
 
 
-def _require_other_pileup(deck: _Deck, taken: Ints, copies: int) -> None:
-    """Refuse strata that are through before the copies of one hard scatter are."""
-    thin = np.unique(taken)[deck.n_sources[np.unique(taken)] < copies]
-    if len(thin):
+def _require_other_pileup(pool: PileupPool, row: Ints, copies: int) -> None:
+    """Refuse copies of a hard scatter that would meet the same source event."""
+    whole = len(row) // copies * copies
+    sources = np.sort(pool.source[row[:whole]].reshape(-1, copies), axis=1)
+    twice = np.flatnonzero((np.diff(sources, axis=1) == 0).any(axis=1))
+    if len(twice):
+        mu = pool.mu[row[twice[0] * copies]]
+        where = f" near μ = {mu:g}" if np.isfinite(mu) else ""
         raise StoreError(
-            f"{copies} copies of a hard scatter would meet the same pileup: the library has "
-            f"{int(deck.n_sources[thin[0]])} source events of μ = {int(deck.mu[thin[0]])}.",
+            f"{copies} copies of a hard scatter would meet the same pileup {len(twice):,} times: "
+            f"the library has too few source events{where}.",
             "Take fewer --copies or a larger library.",
         )

@@ -107,6 +107,20 @@ CAPTIONS = {
         "Jets combine neighbouring cells, so they are sensitive to correlations that distributions "
         "of single cells do not show.",
     ),
+    "overlaid_event": Caption(
+        "One hard scatter with pileup",
+        "Maps of log10(E/MeV) in η and φ of one hard scatter, one row per layer: without pileup, "
+        "and with simulated, translated and real pileup.",
+        "The deposits of the first panel are in all of them. The third should look like the fourth "
+        "in occupancy, granularity and energy scale; its pileup is the second's, translated.",
+    ),
+    "overlay": Caption(
+        "Hard scatters with pileup",
+        "Jets, missing transverse energy and isolation of the same hard scatters with simulated "
+        "and translated pileup, each over that with real pileup.",
+        "Circles nearer to 1 than squares are where translation helps an analysis; grey bars are "
+        "the statistical error of real pileup.",
+    ),
     "distances": Caption(
         "Distances of all observables",
         "W1/σ to the real events for each observable, for reference, source and translated events, "

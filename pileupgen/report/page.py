@@ -17,6 +17,7 @@ from pileupgen.errors import UnreadableInputError
 from pileupgen.files import write_whole
 from pileupgen.report.captions import Caption, caption
 from pileupgen.report.measurements import measurement_tables
+from pileupgen.report.overlay import overlay_table
 from pileupgen.report.tables import (
     findings_table,
     headline_table,
@@ -36,6 +37,7 @@ NAME = "report.html"
 """File name of the page in a validation's folder."""
 NUMBER_TABLES = (
     headline_table,
+    overlay_table,
     ladder_table,
     findings_table,
     shower_table,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from pileupgen.calo.geometry import Grid, get_grid
-from pileupgen.errors import ConfigError
+from pileupgen.errors import ConfigError, MissingInputError
 from pileupgen.overlay.library import Events, open_events
 from pileupgen.progress import Listener
 from pileupgen.resources import find_file
-from pileupgen.run import RunDirectory, fingerprint, versions
+from pileupgen.run import RunDirectory, fingerprint, hash_file, versions
 from pileupgen.samples.cards import DataCard, load_card
 from pileupgen.samples.ingest import describe_inputs, ingest
 from pileupgen.samples.store import SCHEMA_VERSION
@@ -51,6 +51,29 @@ def find_events(
         return open_events(path)
     card = load_card(find_file(name, "data_cards"))
     return open_events(_drawn(card, role, output.parent / "cache", grid, listener))
+
+
+def described_events(name: str) -> object:
+    """Describe what :func:`find_events` would open: what changes if its events do.
+
+    Raises
+    ------
+    MissingInputError
+        If there is no such file.
+    ConfigError
+        If there is no such card.
+    """
+    path = Path(name)
+    if path.is_dir():
+        path = RunDirectory(path).translated
+    if path.suffix in (".h5", ".hdf5"):
+        if not path.is_file():
+            raise MissingInputError(f"No image store at {path}.", "Give a store or a card.")
+        return hash_file(path)
+    card = load_card(find_file(name, "data_cards"))
+    if card.generate is not None:
+        return parse_spec(card.generate, f"{card.path}: generate", card.path.parent).fingerprint()
+    return [card.to_dict(), describe_inputs(card, card.input_files())]
 
 
 def _drawn(card: DataCard, role: str, cache: Path, grid: Grid | None, listener: Listener) -> Path:

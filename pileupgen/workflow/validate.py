@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from pileupgen.simulate.measured.check import GeneratorCheck
 from pileupgen.simulate.produce import default_cache
 from pileupgen.workflow.against_measurements import against_measurements, find_check
 from pileupgen.workflow.event_path import event_path
+from pileupgen.workflow.events_of import described_events
 from pileupgen.workflow.model import choose_device, read_release_scan
 from pileupgen.workflow.run import Run
 
@@ -33,9 +34,11 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
+    from pileupgen.compare.results import OverlayEffects
     from pileupgen.compare.validation import Validation
     from pileupgen.parallel import Executor
     from pileupgen.parallel.farm import Farm
+    from pileupgen.workflow.overlay_effects import OverlaidEvent
 
 PRELOAD = ("pileupgen.compare.validation", "sklearn.ensemble")
 """Modules that worker processes of a comparison load once."""
@@ -85,6 +88,25 @@ class _Comparing:
     seed: int
     device: str
     farm: Farm | None
+    signal: str | None = None
+    """Hard scatters that are overlaid."""
+
+    @cached_property
+    def overlaid(self) -> tuple[OverlayEffects, OverlaidEvent] | None:
+        """Hard scatters with the pileup of the samples, where they are given."""
+        if self.signal is None:
+            return None
+        from pileupgen.workflow.overlay_effects import measure_overlay
+
+        return measure_overlay(
+            self.signal,
+            self.stores,
+            self.run.directory.path,
+            weighted=self.settings.weighted,
+            n_bootstrap=self.settings.n_bootstrap,
+            seed=self.seed,
+            listener=self.run.listener,
+        )
 
     @cached_property
     def validation(self) -> Validation:
@@ -112,7 +134,11 @@ class _Comparing:
 
     def drawings(self) -> Iterator[tuple[str, Callable[[], Figure]]]:
         """Yield the names of figures and what draws them."""
-        from pileupgen.report.figures import validation_figures
+        from pileupgen.report.figures import (
+            event_display_figure,
+            overlay_figure,
+            validation_figures,
+        )
 
         source, translated = self.stores["source"], self.stores["translated"]
         display, directory = self.validation.display, self.run.directory
@@ -121,7 +147,12 @@ class _Comparing:
         curve = read_release_scan(directory) if has_scan else None
         t_release = translated.provenance.get("t_release")
         marked = t_release if isinstance(t_release, int) else None
-        return validation_figures(self.validation, curve, marked, path)
+        yield from validation_figures(self.validation, curve, marked, path)
+        if self.overlaid is not None:
+            effects, event = self.overlaid
+            images, titles = list(event.images), list(event.titles)
+            yield "overlaid_event", partial(event_display_figure, images, titles, event.grid)
+            yield "overlay", partial(overlay_figure, effects)
 
 
 def validate(
@@ -130,6 +161,7 @@ def validate(
     translated: Path | str | None = None,
     truth: Path | str | None = None,
     controls: Sequence[Path | str] = (),
+    overlay: str | None = None,
     quick: bool = False,
     seed: int | None = None,
     device: str | None = None,
@@ -150,6 +182,9 @@ def validate(
         Store of the same interactions in the data's detector, event by event with the mc store.
     controls : sequence of path
         Stores translated from data to data, or from mc to mc.
+    overlay : str, optional
+        Hard scatters, a card or an image store: they are overlaid with mc, translated and data
+        pileup, and what an analysis sees of them is compared.
     quick : bool
         No two-sample tests and no ladder.
     seed : int, optional
@@ -184,7 +219,7 @@ def validate(
         how = replace(how, ladder=False)
     device = choose_device(device) if device or how.cells else "cpu"
     comparing = _Comparing(
-        run, stores, how, run.config.seed if seed is None else seed, device, farm
+        run, stores, how, run.config.seed if seed is None else seed, device, farm, overlay
     )
     hashes = {role: hash_file(store.path) for role, store in stores.items()}
     release = directory.model / "release.json"
@@ -196,6 +231,7 @@ def validate(
             "release": hash_file(release) if release.is_file() else None,
             "schema": [__version__, SCHEMA_VERSION],
             "check": None if check is None else check[0].fingerprint,
+            **({} if overlay is None else {"overlay": described_events(overlay)}),
         }
     )
     path = folder / "metrics.json"
@@ -290,6 +326,7 @@ def _write(
             "translation": {key: provenance[key] for key in provenance if key in WAY},
             "ladder": ladder,
             "source_check": source_check(translated),
+            "overlay": None if comparing.overlaid is None else comparing.overlaid[0],
             "measurements": None
             if check is None or validation.comparison.kind != "images"
             else against_measurements(*check, samples.source, samples.target, samples.translated),

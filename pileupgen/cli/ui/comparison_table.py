@@ -8,9 +8,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from pileupgen.cli.ui.console import console, terminal
-from pileupgen.compare.results import CLEAR, ROWS, Comparison
+from pileupgen.compare.results import CLEAR, ROWS, Comparison, OverlayEffects
 from pileupgen.measure.bootstrap import Estimate
 from pileupgen.report.ladder import ladder_cells
+from pileupgen.report.overlay import HEADINGS, overlay_cells, overlay_words
 from pileupgen.report.text import NONE, estimate_text, headline_text, sigma_text, standing
 
 N_LADDER_COLUMNS = 7
@@ -81,6 +82,20 @@ def ladder_table(comparison: Comparison) -> Table:
     return table
 
 
+def overlay_table(effects: OverlayEffects) -> Table:
+    """Lay out what an analysis sees of the same hard scatters with different pileup."""
+    table = Table(
+        title=f"{effects.n_events:,} hard scatters with pileup ({effects.signal})",
+        header_style="bold",
+        title_style="bold",
+    )
+    for place, heading in enumerate(HEADINGS):
+        table.add_column(escape(heading), justify="right" if place else "left")
+    for row in overlay_cells(effects):
+        table.add_row(*map(escape, row))
+    return table
+
+
 def findings(comparison: Comparison, n: int = 3) -> list[str]:
     """Say in words where the translated sample differs most, or whether it is equivalent.
 
@@ -123,6 +138,9 @@ def print_comparison(comparison: Comparison) -> None:
     console.print(comparison_table(comparison))
     if comparison.pileup:
         console.print(pileup_table(comparison))
+    if comparison.overlay is not None:
+        console.print(overlay_table(comparison.overlay))
+        terminal.tell("overlay", overlay_words(comparison.overlay))
     if comparison.ladder is not None:
         console.print(ladder_table(comparison))
         for text in sentences(comparison):

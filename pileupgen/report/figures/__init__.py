@@ -7,6 +7,7 @@ from pileupgen.report.figures.features import feature_correlation_figure
 from pileupgen.report.figures.jets import jet_figure
 from pileupgen.report.figures.maps import eta_profile_figure, mean_map_figure
 from pileupgen.report.figures.observables import observable_figure
+from pileupgen.report.figures.overlaid import overlay_figure
 from pileupgen.report.figures.pileup import pileup_figure
 from pileupgen.report.figures.release import release_figure
 from pileupgen.report.figures.spectra import cell_spectrum_figure
@@ -23,6 +24,7 @@ __all__ = [
     "jet_figure",
     "mean_map_figure",
     "observable_figure",
+    "overlay_figure",
     "pileup_figure",
     "release_figure",
     "validation_figures",

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pileupgen.compare.overlay_effects import OverlaidSample, overlay_effects
+from pileupgen.compare.results import OverlayEffects
+from pileupgen.measure.hard_objects import HardObjects, OverlaidObjects
+from pileupgen.report.overlay import overlay_cells, overlay_words
+
+N = 800
+
+
+def hard_objects() -> HardObjects:
+    rng = np.random.default_rng(1)
+    event = np.repeat(np.arange(N), 2)
+    zeros, none = np.zeros(2 * N), np.zeros(0)
+    return HardObjects(
+        N, event, rng.uniform(20, 100, 2 * N), zeros, zeros, none.astype(int), none, none,
+        np.zeros((N, 2)), np.arange(N), np.full(N, 40.0), np.zeros(N, int), np.zeros(N, int),
+        np.zeros(N),
+    )  # fmt: skip
+
+
+def sample(seed: int, response: float = 0.9, width: float = 0.2, met: float = 30) -> OverlaidSample:
+    rng = np.random.default_rng(seed)
+    hard = hard_objects()
+    objects = OverlaidObjects(
+        hard.jet_pt * rng.normal(response, width * response, 2 * N),
+        rng.poisson(1.5, N).astype(float),
+        rng.normal(0, met, (N, 2)),
+        rng.normal(1500, 100, N),
+        rng.normal(1.0, 3.0, N),
+    )
+    return OverlaidSample(objects, rng.poisson(60, N).astype(float), np.ones(N))
+
+
+def test_planted_numbers_come_back() -> None:
+    samples = {"data": sample(2), "mc": sample(3, 0.8, met=45), "translated": sample(4)}
+    effects = overlay_effects(hard_objects(), samples, 200, 1)
+    values = {(one.family, one.name): one for one in effects.numbers}
+    assert len(values) == len(effects.numbers) == 21
+    response = values["jets", "response, p_T > 70 GeV"]
+    assert response.values["data"].value == pytest.approx(0.9, abs=0.03)
+    assert response.values["mc"].value == pytest.approx(0.8, abs=0.03)
+    assert response.sigmas["mc"] < -4
+    assert abs(response.sigmas["translated"]) < 3
+    resolution = values["jets", "resolution, p_T > 70 GeV"]
+    assert resolution.values["data"].value == pytest.approx(0.2, abs=0.03)
+    for one in effects.numbers:
+        if one.family == "E_T^miss":
+            assert one.values["data"].value == pytest.approx(30, abs=3)
+            assert one.sigmas["mc"] > 5
+        if one.family == "pileup jets":
+            assert one.values["data"].value == pytest.approx(1.5, abs=0.2)
+    assert values["isolation", "width"].values["mc"].value == pytest.approx(3.0, abs=0.3)
+
+
+def test_samples_of_one_kind_differ_by_a_unit_gaussian() -> None:
+    sigmas = []
+    for seed in range(12):
+        samples = {
+            kind: sample(10 * seed + i) for i, kind in enumerate(("data", "mc", "translated"))
+        }
+        found = overlay_effects(hard_objects(), samples, 100, seed)
+        sigmas += [sigma for one in found.numbers for sigma in one.sigmas.values()]
+    assert np.std(sigmas) == pytest.approx(1.0, abs=0.2)
+    assert abs(np.mean(sigmas)) < 0.2
+
+
+def test_the_same_sample_differs_by_nothing() -> None:
+    one = sample(2)
+    effects = overlay_effects(
+        hard_objects(), {"data": one, "mc": one, "translated": sample(3)}, 50, 1
+    )
+    for found in effects.numbers:
+        assert found.sigmas["mc"] == 0
+        assert found.values["mc"] == found.values["data"]
+
+
+def test_weights_count() -> None:
+    one = sample(2)
+    weight = np.where(np.arange(N) % 2, 3.0, 0.0)
+    events = one.objects.n_pileup_jets
+    one = replace(one, mu=np.zeros(N))
+    samples = {"data": replace(one, weight=weight), "mc": one, "translated": one}
+    found = overlay_effects(hard_objects(), samples, 50, 1)
+    (jets,) = (number for number in found.numbers if number.family == "pileup jets")
+    assert jets.values["data"].value == pytest.approx(events[1::2].mean())
+
+
+def test_words_tell_where_translation_helps_and_where_not() -> None:
+    worse = sample(4, width=0.4)
+    samples = {"data": sample(2), "mc": sample(3, met=60), "translated": worse}
+    effects = overlay_effects(hard_objects(), samples, 100, 1)
+    text = overlay_words(effects)
+    nearer, _, farther = text.partition("; farther: ")
+    assert "nearer by more than 2 σ: E_T^miss resolution" in nearer
+    assert "jets resolution" in farther
+    assert len(overlay_cells(effects)) == len(effects.numbers)
+    assert OverlayEffects.model_validate_json(effects.model_dump_json()) == effects

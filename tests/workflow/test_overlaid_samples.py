@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pileupgen.calo.geometry import Grid
+from pileupgen.errors import GeometryError
+from pileupgen.progress import SILENT
+from pileupgen.report.figures import event_display_figure, overlay_figure
+from pileupgen.samples.store import ImageStore, create_store
+from pileupgen.workflow.overlay_effects import measure_overlay
+from tests.overlay.overlay_inputs import GRID, write_events
+
+pytest.importorskip("fastjet")
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ImageStore]:
+    folder = tmp_path_factory.mktemp("stores")
+    mu = {seed: np.random.default_rng(seed).poisson(20, 300) for seed in (2, 3)}
+    split = np.where(np.arange(300) % 10, 2, 0)
+    write_events(folder / "target.h5", 300, 2, mu=mu[2], floor=0.6, split=split)
+    source = write_events(
+        folder / "source.h5", 300, 3, mu=mu[3], floor=0.6, scale=3.0, split=np.full(300, 2)
+    )
+    columns = {**source.columns, "source_event": source.columns["event_id"]}
+    with create_store(folder / "translated.h5", GRID, "mc_to_data", {}) as writer:
+        energy = source.read().energy * np.float32(2 / 3)
+        energy[energy < 0.6] = 0
+        writer.append(energy, columns)
+    return {name: ImageStore(folder / f"{name}.h5") for name in ("target", "source", "translated")}
+
+
+def measure(signal: Path, stores: dict[str, ImageStore]) -> tuple:
+    return measure_overlay(
+        str(signal), stores, signal, weighted=False, n_bootstrap=50, seed=1, listener=SILENT
+    )
+
+
+def test_translated_pileup_brings_the_numbers_to_those_of_data(
+    stores: dict[str, ImageStore], tmp_path: Path
+) -> None:
+    energy = np.zeros((400, *GRID.shape), dtype=np.float32)
+    rng = np.random.default_rng(5)
+    energy[np.arange(400), 1, rng.integers(2, 6, 400), rng.integers(0, 12, 400)] = 60
+    with create_store(tmp_path / "signal.h5", GRID, "mc", {}) as writer:
+        columns = {"mu": np.zeros(400), "event_id": np.arange(400), "weight": np.ones(400)}
+        writer.append(energy, {**columns, "split": np.zeros(400)})
+    effects, event = measure(tmp_path / "signal.h5", stores)
+    assert effects.n_events == 400
+    assert effects.signal == "signal.h5"
+    met = [one for one in effects.numbers if one.family == "E_T^miss" and "μ" in one.name]
+    assert len(met) == 3
+    for one in met:
+        assert one.values["mc"].value > 1.2 * one.values["translated"].value
+        assert one.sigmas["mc"] > abs(one.sigmas["translated"])
+    # One event four ways: the same hard scatter in all, the same pileup in the middle two.
+    alone, mc, translated, data = event.images
+    where = alone > 0
+    for image in (mc, translated, data):
+        assert np.all(image[where] >= 0.999 * alone[where])
+    pileup = mc - alone
+    found = (translated - alone)[~where]
+    assert np.count_nonzero(found) <= np.count_nonzero(pileup[~where])
+    shown = found > 0
+    np.testing.assert_allclose(found[shown] * 1.5, pileup[~where][shown], rtol=1e-5)
+    assert event_display_figure(list(event.images), list(event.titles), GRID).axes
+    assert overlay_figure(effects).axes
+
+
+def test_jets_need_the_whole_azimuth(stores: dict[str, ImageStore], tmp_path: Path) -> None:
+    window = Grid(GRID.eta_edges, 12, phi_min=0.0, phi_max=1.0)
+    for name in ("target", "source", "translated"):
+        write_events(tmp_path / f"{name}.h5", 9, 1, grid=window)
+    narrow = {name: ImageStore(tmp_path / f"{name}.h5") for name in stores}
+    with pytest.raises(GeometryError, match="whole azimuth"):
+        measure(tmp_path / "signal.h5", narrow)
