@@ -54,6 +54,13 @@ def overlay(
             help="What may differ between the samples: thresholds, period; may be repeated.",
         ),
     ] = None,
+    bias: Annotated[
+        bool,
+        typer.Option(
+            "--bias",
+            help="Where pileup is zero-suppressed: compute on simulated events what that costs.",
+        ),
+    ] = False,
     farm: Any = None,
     force: ForceOption = False,
     dry_run: DryRunOption = False,
@@ -69,7 +76,7 @@ def overlay(
 
     \b
     Examples:
-      pileupgen overlay --signal signal.h5 --pileup runs/demo
+      pileupgen overlay --signal signal.h5 --pileup runs/demo --bias
       pileupgen overlay --signal my_ttbar --pileup library.h5 --mu-profile flat:40,80 -j 2
       pileupgen overlay --signal signal.h5 --pileup raw.h5 --zero-suppression 0.5,1.0
       pileupgen overlay --signal signal.h5 --pileup library.h5 --copies 3 --max-reuse 2 --dry-run
@@ -79,7 +86,7 @@ def overlay(
     from pileupgen.workflow.overlay import overlay as run_overlay
 
     request = OverlayRequest(
-        signal, pileup, output, split, max_events, seed, tuple(allow or ()), force
+        signal, pileup, output, split, max_events, seed, tuple(allow or ()), force, bias
     )
     settings = OverlaySettings(**given)
     if dry_run:

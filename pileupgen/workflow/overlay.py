@@ -23,11 +23,14 @@ from pileupgen.workflow.estimate import Duration, Plan, PlannedStep
 from pileupgen.workflow.events_of import find_events
 
 if TYPE_CHECKING:
+    from pileupgen.compare.suppression_bias import SuppressionBias
     from pileupgen.overlay.library import Events
     from pileupgen.parallel.farm import Farm
 
 ALLOWED = ("thresholds", "period")
 """Checks of the two samples against each other that can be allowed to fail."""
+UNSUPPRESSED, HARD = "unsuppressed_pileup", "hard_dijet"
+"""Cards of what the bias is computed from; the second where the hard scatters are suppressed."""
 PRELOAD = ("pileupgen.overlay.produce",)
 
 
@@ -50,6 +53,8 @@ class OverlayRequest:
     """Of ``ALLOWED``."""
     force: bool = False
     """Whether to do it even where the store is current."""
+    bias: bool = False
+    """Whether to compute, on simulated events, what zero suppression before the sum costs."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +121,12 @@ def overlay(
     ready = _prepare(request, settings or OverlaySettings(), listener)
     target, n = request.output, len(ready.pairing)
     _tell(ready, listener)
+    provenance = ready.provenance
+    if request.bias and ready.pileup.is_suppressed:
+        bias = _suppression_bias(ready, target, listener)
+        for line in bias.lines():
+            listener.tell("bias", line)
+        provenance = {**provenance, "suppression_bias": bias.to_dict()}
     if not request.force and _is_current(target, ready.made_from):
         listener.current("overlay", target)
         return Overlaid(target, n, is_new=False)
@@ -129,7 +140,7 @@ def overlay(
             ready.pairing,
             target,
             ready.made_from,
-            ready.provenance,
+            provenance,
             advance=advance,
             joined=joined,
             executor=executor,
@@ -272,8 +283,23 @@ def _tell(ready: _Ready, listener: Listener) -> None:
         both = "both samples are" if ready.signal.is_suppressed else "the pileup is"
         listener.warn(
             f"{both} zero-suppressed: energies below the threshold are missing from the sum, which "
-            "biases energies, occupancy and jets; 'Overlay' in the documentation has the numbers."
+            "biases energies, occupancy and jets; --bias computes by how much, on simulated events."
         )
+
+
+def _suppression_bias(ready: _Ready, output: Path, listener: Listener) -> SuppressionBias:
+    """Compute it at the library's thresholds, on simulated pileup that is not suppressed."""
+    from pileupgen.compare.suppression_bias import suppression_bias
+
+    grid = ready.signal.grid
+    pileup = find_events(UNSUPPRESSED, "pileup", output, grid, listener)
+    signal = ready.pairing.signal
+    if ready.signal.is_suppressed:
+        signal = find_events(HARD, "signal", output, grid, listener)
+    n = min(len(pileup), len(signal))
+    rows = np.arange(n, dtype=np.int64)
+    cuts = tuple(floor if np.isfinite(floor) else 0.0 for floor in ready.pileup.floors)
+    return suppression_bias(signal.read(rows).energy, pileup.read(rows).energy, cuts, grid)
 
 
 def describe_choice(choice: Choice, mu: Any) -> str:

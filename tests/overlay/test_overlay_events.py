@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
-from pileupgen.calo.geometry import Grid
+from pileupgen.calo.geometry import Grid, get_grid
 from pileupgen.errors import (
     CardError,
     ConfigError,
@@ -25,6 +26,7 @@ from pileupgen.overlay.settings import OverlaySettings
 from pileupgen.parallel.farm import Farm
 from pileupgen.samples.overlay_library import export_overlay
 from pileupgen.samples.store import ImageStore, create_store
+from pileupgen.workflow import overlay as overlay_workflow
 from pileupgen.workflow.overlay import Overlaid, OverlayRequest, overlay, plan_overlay
 from tests.overlay.overlay_inputs import GRID, write_events
 
@@ -321,3 +323,53 @@ def test_settings_out_of_range(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         OverlaySettings(**settings)
     assert replace(OverlaySettings(), max_reuse=2).part == (1, 1)
+
+
+# -- cards, and the bias of suppressed energies ----------------------------------------------------
+
+
+def test_cards_are_drawn_on_the_grid_of_the_pileup(card_path: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    write_events(folder / "pileup.h5", 80, 2, grid=get_grid("atlas"))
+    made = run(folder, folder / "first.h5", signal=card_path)
+    assert len(made.store) == 60
+    (drawn,) = (folder / "cache").glob("signal-sample-*.h5")
+    assert made.store.provenance["signal"]["provenance"]["card"]["name"] == "sample"
+    ours = ImageStore(drawn).read().energy.sum()
+    theirs = ImageStore(folder / "pileup.h5")
+    rows = rows_of(theirs, "event_id", made.store.columns["pileup_event"])
+    expected = ours + theirs.read(rows).energy.sum(dtype=float)
+    assert made.store.read().energy.sum(dtype=float) == pytest.approx(expected, rel=1e-5)
+    before = drawn.stat().st_mtime_ns
+    run(folder, folder / "second.h5", signal=card_path)
+    assert drawn.stat().st_mtime_ns == before
+    # As pileup a card is drawn on the grid that it names itself.
+    run(folder, folder / "third.h5", signal=folder / "pileup.h5", pileup=card_path, max_events=9)
+
+
+def test_a_card_without_a_grid_is_no_library(
+    card_values: dict[str, Any], card_path: Path, tmp_path: Path
+) -> None:
+    del card_values["detector"]["grid"]
+    card_path.write_text(yaml.safe_dump(card_values), encoding="utf-8")
+    with pytest.raises(ConfigError, match="on which grid"):
+        run(tmp_path, tmp_path / "out.h5", signal=card_path, pileup=card_path)
+
+
+def test_the_bias_is_computed_at_the_librarys_thresholds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("fastjet")
+    write_events(tmp_path / "signal.h5", 60, 1)
+    write_events(tmp_path / "pileup.h5", 80, 2, floor=0.8)
+    write_events(tmp_path / "raw.h5", 50, 3, noise=0.3)
+    monkeypatch.setattr(overlay_workflow, "UNSUPPRESSED", str(tmp_path / "raw.h5"))
+    made = run(tmp_path, tmp_path / "out.h5", bias=True).store
+    bias = made.provenance["suppression_bias"]
+    assert bias["n_events"] == 50
+    hard, raw = (ImageStore(tmp_path / f"{name}.h5").read().energy for name in ("signal", "raw"))
+    em = [one[:50, 0] for one in (hard, raw)]
+    cut = min(abs(e) for e in ImageStore(tmp_path / "pileup.h5").read().energy[:, 0].ravel() if e)
+    first = np.where(np.abs(em[0] + em[1]) < cut, 0, em[0] + em[1]).sum(dtype=float)
+    parts = sum(np.where(np.abs(one) < cut, 0, one).sum(dtype=float) for one in em)
+    assert bias["energy"]["em"][0] == pytest.approx(parts / first - 1, rel=1e-4)
