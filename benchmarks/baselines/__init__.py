@@ -67,6 +67,12 @@ def _configured() -> Baseline:
     return Ours(as_configured)
 
 
+def _taught() -> Baseline:
+    from benchmarks.baselines.ours import Taught, as_configured
+
+    return Taught(as_configured)
+
+
 BASELINES: dict[str, Callable[[], Baseline]] = {
     "identity": _identity,
     "quantile morphing, plain": _plain,
@@ -81,5 +87,6 @@ BASELINES: dict[str, Callable[[], Baseline]] = {
     "partial": lambda: _ours("partial", 300, 2.0, 10),
     "invert": lambda: _ours("invert", 995, 0.0, 10),
     "translate, as configured": _configured,
+    "translate, by its student": _taught,
 }
 """In the order of the table."""

@@ -9,12 +9,15 @@ import numpy as np
 
 from benchmarks.baselines.contract import Output, Problem
 from pileupgen.config import Config, load_config
+from pileupgen.diffusion.direction import Direction
 from pileupgen.diffusion.pipeline import Correction, PileupTranslationPipeline
 from pileupgen.diffusion.settings import Settings
+from pileupgen.errors import RunError
 from pileupgen.run import RunDirectory
 from pileupgen.samples.store import Images
 from pileupgen.workflow.correction import REAL_PER_CORRECTION_EVENT
 from pileupgen.workflow.model import model_identity
+from pileupgen.workflow.student import student_for
 from pileupgen.workflow.translate import with_release
 
 
@@ -43,12 +46,16 @@ class Ours:
         config = load_config(problem.run.path / "config.yaml")
         self.settings = self._choose(config, problem.run)
         self.n_evaluations = self.settings.n_evaluations
+        self._prepare(problem)
         mc = first_events(problem.mc, config.translate.n_correction_events)
         real = first_events(problem.data, REAL_PER_CORRECTION_EVENT * len(mc))
         self.correction = self.pipeline.fit_correction(
             mc.energy, mc.mu, np.asarray(mc.event_id), self.seed, self.settings, real=real
         )
         self.trained_before = training_seconds(problem.run)
+
+    def _prepare(self, problem: Problem) -> None:
+        """Nothing is to be done before the correction is learned."""
 
     def translate(self, images: Images) -> Output:
         return self._translated(images, self.correction)
@@ -71,6 +78,21 @@ class Ours:
     def n_parameters(self) -> int:
         modules = (self.pipeline.autoencoder, self.pipeline.denoiser, self.pipeline.ratio)
         return sum(p.numel() for module in modules for p in module.parameters())
+
+
+class Taught(Ours):
+    """The student of a run's networks, distilled for the settings by 'pileupgen distill'."""
+
+    def _prepare(self, problem: Problem) -> None:
+        model = model_identity(problem.run)
+        student = student_for(problem.run, model, self.settings, Direction())
+        if student is None:
+            raise RunError(
+                f"No student in {problem.run.students} for {self.settings.describe()}.",
+                f"Run 'pileupgen distill --run {problem.run.path}'.",
+            )
+        self.pipeline = self.pipeline.taught(student.load(problem.device))
+        self.n_evaluations = 1
 
 
 def as_configured(config: Config, run: RunDirectory) -> Settings:

@@ -1,0 +1,156 @@
+"""Speed and quality of a student beside its teacher, and beside another version of pileupgen.
+
+python -m benchmarks.student_speed --run runs/demo [--events 4000] [--repeat 3]
+    [--before CHECKOUT --before-run RUN] [--way "--mode invert --t-release 300 --w 2.0 --steps 8"]
+
+Each way has been distilled for the run by 'pileupgen distill' with the same options. Every row is
+the command `pileupgen translate` in a process of its own, store to store, on the same events; the
+rows take turns, so that what else the machine does hits them alike. The rate is that of the
+translation without start and correction; their CPU time, that of a call on one micro-batch, is
+taken off too. The best of the repeats counts. Quality is that of the test events, in the same row.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.baselines.contract import Output
+from benchmarks.quality import Judge
+from pileupgen.diffusion.settings import MICRO_BATCH
+from pileupgen.samples.store import ImageStore, create_store
+
+WAYS = (
+    "--t-release 300 --w 2.0",
+    "--mode invert --t-release 300 --w 2.0 --steps 8",
+)
+"""The demo's command as it is typed in its tutorial, and its recommended one."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """Who translates: a run by a version, and options beside those of the way."""
+
+    name: str
+    run: Path
+    checkout: Path
+    options: tuple[str, ...] = ()
+
+
+@dataclass
+class Cost:
+    """The best of a row's repeats."""
+
+    events_per_s: float = 0.0
+    cpu_ms: float = float("inf")
+    """CPU time of an event beyond that of a call on one micro-batch."""
+    peak_mb: float = float("inf")
+
+    def take(self, rate: float, cpu_ms: float, peak_mb: float) -> None:
+        self.events_per_s = max(self.events_per_s, rate)
+        self.cpu_ms, self.peak_mb = min(self.cpu_ms, cpu_ms), min(self.peak_mb, peak_mb)
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--run", type=Path, default=Path("runs/demo"))
+    options.add_argument("--before", type=Path, help="checkout of another version")
+    options.add_argument("--before-run", type=Path, help="its run of the same model and events")
+    options.add_argument("--events", type=int, default=4000)
+    options.add_argument("--repeat", type=int, default=3)
+    options.add_argument("--way", action="append", help="options of a way; may be repeated")
+    given = options.parse_args()
+    here = Path(__file__).parents[1]
+    rows = [Row("teacher", given.run, here, ("--exact",)), Row("student", given.run, here)]
+    if given.before is not None:
+        rows.insert(0, Row("before", given.before_run, given.before.absolute()))
+    mc, data = (ImageStore(given.run / "data" / f"{domain}.h5") for domain in ("mc", "data"))
+    judge = Judge.of(mc, data, None, 1, 1)
+    record: dict[str, Any] = {"load_before": os.getloadavg(), "rows": []}
+    with tempfile.TemporaryDirectory() as folder:
+        few, many = Path(folder) / "few.h5", Path(folder) / "many.h5"
+        write_events(mc, few, MICRO_BATCH)
+        n_events = write_events(mc, many, given.events)
+        for way in given.way or WAYS:
+            costs = {row.name: Cost() for row in rows}
+            for repeat in range(given.repeat + 1):
+                for row in rows:
+                    target = Path(folder) / f"{row.name}.h5"
+                    if repeat == 0:
+                        # Fits the correction, which is then kept, and makes what is judged.
+                        translate(row, way, mc.path, target, "test")
+                        continue
+                    start, _, _ = translate(row, way, few, target)
+                    cpu, peak, rate = translate(row, way, many, target)
+                    cpu_ms = 1e3 * (cpu - start) / (n_events - MICRO_BATCH)
+                    costs[row.name].take(rate, cpu_ms, peak)
+                if repeat == 0:
+                    judged = {
+                        row.name: judge.quality(
+                            Output(energy=ImageStore(Path(folder) / f"{row.name}.h5").read().energy)
+                        )
+                        for row in rows
+                    }
+            for row in rows:
+                quality, cost = judged[row.name], costs[row.name]
+                found = {"way": way, "name": row.name, **asdict(cost), **quality.to_dict()}
+                record["rows"].append(found)
+                block = "–" if quality.block is None else f"{quality.block.value:.4f}"
+                print(
+                    f"{way:50} {row.name:8} {cost.events_per_s:8.1f} events/s {cost.cpu_ms:7.2f} "
+                    f"CPU ms/event {cost.peak_mb:6.0f} MB; W1/σ {quality.w1.value:.3f} ± "
+                    f"{quality.w1.error:.3f}, AUC {quality.auc:.3f} ± {quality.auc_error:.3f}, "
+                    f"source correlation {block}",
+                    flush=True,
+                )
+    record["load_after"] = os.getloadavg()
+    print(json.dumps(record))
+
+
+def write_events(store: ImageStore, path: Path, n: int) -> int:
+    """Write the first events of a store as another one."""
+    images = store.read(np.arange(min(n, len(store))))
+    with create_store(path, store.grid, store.domain, store.provenance) as writer:
+        writer.append(images.energy, images.columns)
+    return len(images)
+
+
+def translate(
+    row: Row, way: str, source: Path, target: Path, split: str = "all"
+) -> tuple[float, float, float]:
+    """CPU seconds and peak memory in MB of the command, events per second of the translation."""
+    command = [sys.executable, "-m", "pileupgen", "translate", "--run", str(row.run.absolute())]
+    command += [*way.split(), *row.options, "--input", str(source.absolute())]
+    command += ["--output", str(target), "--split", split, "--force"]
+    environment = {**os.environ, "PYTHONPATH": str(row.checkout)}
+    begun = time.time()
+    process = subprocess.Popen(
+        command, cwd=row.checkout, env=environment, stdout=subprocess.DEVNULL
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"{' '.join(command)} ended with {status}; was the way distilled?")
+    stages = (row.run / "stages").glob("translate*.json")
+    latest = max(stages, key=lambda path: path.stat().st_mtime)
+    if latest.stat().st_mtime < begun - 1:
+        raise SystemExit(f"{latest} is older than the translation that it should be of.")
+    rate = json.loads(latest.read_text())["rate"]
+    return (
+        usage.ru_utime + usage.ru_stime,
+        usage.ru_maxrss / 1024,
+        rate["n_events"] / rate["seconds"],
+    )
+
+
+if __name__ == "__main__":
+    main()
