@@ -309,6 +309,6 @@ def test_other_software_finds_the_filter_by_its_path(tmp_path: Path) -> None:
             command, cwd=tmp_path, env=plain | more, capture_output=True, text=True, check=False
         )
 
-    assert "filter" in reading().stderr
+    assert reading().returncode != 0
     found = reading(HDF5_PLUGIN_PATH=hdf5plugin.PLUGINS_PATH)
     assert float(found.stdout) == pytest.approx(energy.sum(dtype=np.float64))
