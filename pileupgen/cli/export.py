@@ -11,7 +11,7 @@ from pileupgen.cli.ui.common import ConfigOption, RunOption, SeedOption
 from pileupgen.cli.ui.console import terminal
 from pileupgen.errors import ConfigError
 
-Format = Literal["root", "rntuple", "npz", "parquet", "overlay"]
+Format = Literal["root", "rntuple", "npz", "parquet", "showerdata", "overlay"]
 
 
 def export(
@@ -49,10 +49,11 @@ def export(
     that uproot, TTreeReader and RDataFrame read, or of a table of features a tree of flat
     branches; [bold]rntuple[/] is the same as an RNTuple, Tower_Eta for
     Tower.Eta; [bold]npz[/] and [bold]parquet[/] are for NumPy
-    and pandas; [bold]overlay[/] is a library of pileup events in a fixed
-    order, with their provenance and a counter of their use. Any image store
-    can be exported, before translation or after. [bold]--onnx[/] writes the networks that made a
-    translated store as ONNX graphs, with tables, the sampler's steps and a reference in NumPy.
+    and pandas; [bold]showerdata[/] has showers as point clouds; [bold]overlay[/] is
+    a library of pileup events in a fixed order, with their provenance and a counter of their use.
+    Any image store can be exported, before translation or after. [bold]--onnx[/] writes the
+    networks that made a translated store as ONNX graphs, with tables, the sampler's steps and a
+    reference in NumPy.
 
     \b
     Examples:

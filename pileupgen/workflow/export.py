@@ -11,13 +11,14 @@ from typing import Literal
 from pileupgen.errors import OutputError, StoreError
 from pileupgen.workflow.run import Run, open_store
 
-Format = Literal["root", "rntuple", "npz", "parquet", "overlay"]
+Format = Literal["root", "rntuple", "npz", "parquet", "showerdata", "overlay"]
 _Write = Callable[..., None]
 _SUFFIX: dict[Format, str] = {
     "root": ".root",
     "rntuple": ".rntuple.root",
     "npz": ".npz",
     "parquet": ".parquet",
+    "showerdata": ".showers.h5",
     "overlay": ".overlay.h5",
 }
 _NEXT: dict[Format, str] = {
@@ -25,6 +26,7 @@ _NEXT: dict[Format, str] = {
     "rntuple": "pileupgen cards check CARD, with format: delphes and this file, or RDataFrame",
     "npz": "numpy.load",
     "parquet": "pyarrow.parquet.read_table or awkward.from_parquet",
+    "showerdata": "showerdata.load, or a card with format: showerdata",
     "overlay": "pileupgen.samples.overlay_library.OverlayLibrary",
 }
 _NEXT_OF_TABLE: dict[Format, str] = {
@@ -59,8 +61,8 @@ def export(
     run : Run
     kind : str
         ``root``: a Delphes-like file, or of a table of features a tree of flat branches;
-        ``rntuple``: the same in an RNTuple; ``npz``; ``parquet``; ``overlay``: a library of pileup
-        events in a fixed order.
+        ``rntuple``: the same in an RNTuple; ``npz``; ``parquet``; ``showerdata``: point clouds
+        of showers; ``overlay``: a library of pileup events in a fixed order.
     store : Path, optional
         The run's translated store if not given.
     output : Path, optional
@@ -80,6 +82,7 @@ def export(
     """
     from pileupgen.samples import export as library
     from pileupgen.samples import export_features as features
+    from pileupgen.samples.export_showers import export_showerdata
     from pileupgen.samples.overlay_library import export_overlay
 
     path = store or run.directory.translated
@@ -90,6 +93,11 @@ def export(
     if is_table and kind == "overlay":
         raise StoreError(
             f"{path} is a table of features: it has no towers for --format {kind}.",
+            "Choose --format root, rntuple, npz or parquet.",
+        )
+    if kind == "showerdata" and not source.grid.is_shower:
+        raise StoreError(
+            f"{path} holds no showers around an axis: its geometry is '{source.grid.name}'.",
             "Choose --format root, rntuple, npz or parquet.",
         )
     if not len(rows):
@@ -108,6 +116,7 @@ def export(
                 "rntuple": partial(as_root, container="rntuple"),
                 "npz": library.export_npz,
                 "parquet": as_parquet,
+                "showerdata": export_showerdata,
             }
             writers[kind](source, rows, target, advance)
     size = target.stat().st_size / 1e6

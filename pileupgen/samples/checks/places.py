@@ -12,7 +12,7 @@ from pileupgen.samples.cards import DataCard
 from pileupgen.samples.census import Census
 from pileupgen.samples.checks.finding import Finding
 
-PLACELESS = ("hdf5", "npz", "calochallenge", "features", "jetnet")
+PLACELESS = ("hdf5", "npz", "calochallenge", "showerdata", "features", "jetnet")
 """Formats whose files say nothing of places in η and φ: the card or the format does."""
 _ETA_LIMIT = 8.0
 _FEW_TWICE = 0.05

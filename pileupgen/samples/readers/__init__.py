@@ -24,6 +24,7 @@ _PLACES = {
     "root": "pileupgen.samples.readers.tree:FORMAT",
     "hdf5": "pileupgen.samples.readers.hdf5:FORMAT",
     "calochallenge": "pileupgen.samples.readers.hdf5:CALOCHALLENGE",
+    "showerdata": "pileupgen.samples.readers.showerdata:FORMAT",
     "features": "pileupgen.samples.readers.features:FORMAT",
     "jetnet": "pileupgen.jets.reader:FORMAT",
     "edm4hep": "pileupgen.samples.readers.edm4hep:FORMAT",

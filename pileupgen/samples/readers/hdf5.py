@@ -158,7 +158,7 @@ class H5File:
     def _numeric(self) -> list[str]:
         return [name for name in self.datasets() if self._file[name].dtype.kind in "fiu"]
 
-    def column(self, name: str) -> H5Column:
+    def column(self, name: str) -> Column:
         """Open a dataset, its first axis the event."""
         return H5Column(self, name)
 
