@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import os
 import shlex
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pileupgen.errors import ConfigError, FarmError, did_you_mean, import_extra
+from pileupgen.files import output_errors
 
 JOB_NAME = "pileupgen"
 QUEUE_SECONDS = 10.0
@@ -35,6 +37,20 @@ a task, 3 GB with a thousand workers."""
 _GRACE_SECONDS = 2.0
 """A queue that was asked so soon after a submission need not know the job."""
 _LOOPBACK = "127.0.0.1"
+_OURS = frozenset(
+    (
+        "asynchronous",
+        "dashboard_address",
+        "job_cls",
+        "loop",
+        "n_workers",
+        "name",
+        "scheduler",
+        "scheduler_cls",
+        "silence_logs",
+    )
+)
+"""Settings of dask_jobqueue's clusters that are given here."""
 _SUBMISSIONS_AT_A_TIME = 8
 _SHOWN_JOBS = 5
 
@@ -188,6 +204,8 @@ class BatchJobs:
         If the batch system is unknown or the settings do not fit.
     FarmError
         If there is no such batch system on this machine.
+    OutputError
+        If the folder for logs cannot be made.
     DependencyError
         If dask-jobqueue is not installed.
     """
@@ -209,10 +227,13 @@ class BatchJobs:
                 f"There is no '{self._system.submit}' on this machine, which {kind} takes jobs by.",
                 "Run the command on a login node, or load the module that brings it.",
             )
+        base = getattr(jobqueue, self._system.cluster)
+        _require_known(job, base)
         self._logs = logs.absolute() if logs is not None else None
         settings = self._settings(job)
         if self._logs is not None:
-            self._logs.mkdir(parents=True, exist_ok=True)
+            with output_errors(self._logs, "Give a folder for the logs of jobs that can be made."):
+                self._logs.mkdir(parents=True, exist_ok=True)
         self._submissions = _Submissions()
         self._queue: dict[str, QueuedJob] = {}
         self._with_worker: set[str] = set()
@@ -222,19 +243,18 @@ class BatchJobs:
         dask = load("dask")
         # Read whenever a worker comes.
         dask.config.set({"distributed.admin.low-level-log-length": LOG_LENGTH})
-        base = getattr(jobqueue, self._system.cluster)
+        hint = "Correct --job, or the section jobqueue of Dask's configuration."
         try:
             self.cluster = base(
                 job_cls=_recording(base.job_cls, self._submissions, self._system), **settings
             )
         except (TypeError, ValueError, AttributeError) as error:
             raise ConfigError(
-                f"The {kind} cluster cannot be set up: {_first_line(error)}",
-                "Correct --job, or the section jobqueue of Dask's configuration.",
+                f"The {kind} cluster cannot be set up: {_first_line(error)}", hint
             ) from error
         except (OSError, RuntimeError) as error:
             raise FarmError(
-                f"The {kind} cluster cannot be started: {_first_line(error)}"
+                f"The {kind} cluster cannot be started: {_first_line(error)}", hint
             ) from error
 
     def ask(self) -> None:
@@ -429,6 +449,22 @@ class BatchJobs:
             name = str(self._logs / JOB_NAME).replace("%", "%%")
             settings["job_extra_directives"] = [f'--output="{name}-%j.log"', *(directives or [])]
         return settings
+
+
+def _require_known(job: Mapping[str, Any], base: Any) -> None:
+    """Refuse settings that a cluster of dask_jobqueue does not know, or that are this module's.
+
+    Raises
+    ------
+    ConfigError
+        Naming those that are meant.
+    """
+    classes = (base, base.job_cls, base.job_cls.__base__)
+    parameters = [part for one in classes for part in inspect.signature(one).parameters.values()]
+    known = {part.name for part in parameters if part.kind is not part.VAR_KEYWORD} - _OURS
+    for name in job:
+        if name not in known:
+            raise ConfigError(f"--job has no '{name}'.", did_you_mean(name, known))
 
 
 def _recording(base: Any, submissions: _Submissions, system: BatchSystem) -> Any:

@@ -18,7 +18,7 @@ pytest.importorskip("dask_jobqueue", reason="needs the extra 'cluster'")
 
 import dask
 
-from pileupgen.errors import ConfigError, FarmError
+from pileupgen.errors import ConfigError, FarmError, OutputError
 from pileupgen.parallel import batch_jobs
 from pileupgen.parallel.batch_jobs import BatchJobs
 from pileupgen.parallel.dask_farm import start_cluster
@@ -158,8 +158,18 @@ def test_a_machine_without_the_batch_system_is_told(
 # dask-jobqueue's half-made cluster complains when it is collected.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_settings_that_a_batch_system_does_not_know_are_refused(slurm: StandIn) -> None:
-    with pytest.raises(ConfigError, match=r"slurm cluster cannot be set up: .*gpus"):
+    with pytest.raises(ConfigError, match="--job has no 'gpus'"):
         start_cluster("slurm", 1, {"gpus": 3})
+    with pytest.raises(ConfigError, match="--job has no 'wall_time'") as found:
+        start_cluster("slurm", 1, {**LOOPBACK, "wall_time": "1:00:00"})
+    assert "Did you mean 'walltime'" in found.value.hint
+    with pytest.raises(ConfigError, match="--job has no 'asynchronous'"):
+        start_cluster("slurm", 1, {"asynchronous": True})
+    with pytest.raises(ConfigError, match="slurm cluster cannot be set up: Could not interpret"):
+        start_cluster("slurm", 1, {**LOOPBACK, "memory": "much"})
+    (slurm.folder / "held").touch()
+    with pytest.raises(OutputError, match=r"Cannot write .*held/logs: Not a directory"):
+        start_cluster("slurm", 1, {**LOOPBACK, "log_directory": f"{slurm.folder}/held/logs"})
     with pytest.raises(ConfigError, match=r"--job interface: 'nothing0'"):
         start_cluster("slurm", 1, {"interface": "nothing0"})
     gc.collect()

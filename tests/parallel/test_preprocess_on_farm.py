@@ -99,6 +99,7 @@ def test_a_store_made_on_a_farm_has_the_same_bytes(
         ({"scheduler": "tcp://h:9", "cluster": "slurm"}, "exclude each other"),
         ({"executor": "local", "scheduler": "tcp://h:9"}, "goes with neither"),
         ({"cluster": "slurm", "job": ["memory"]}, "KEY=VALUE, not 'memory'"),
+        ({"cluster": "slurm", "job": ["memory= "]}, "--job memory has no value"),
         ({"job": ["memory=4GB"]}, "--job goes with --cluster"),
     ],
 )

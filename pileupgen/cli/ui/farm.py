@@ -129,6 +129,8 @@ def _parse_job(settings: Sequence[str]) -> dict[str, Any]:
         key, sign, value = text.partition("=")
         if not sign or not key.isidentifier():
             raise ConfigError(f"--job takes KEY=VALUE, not '{text}'.", "Try --job memory=8GB.")
+        if not value.strip():
+            raise ConfigError(f"--job {key} has no value.", "Try --job memory=8GB.")
         if key in _TEXTS:
             found[key] = value
         elif key in _LISTS and not value.lstrip().startswith(("[", "{")):
