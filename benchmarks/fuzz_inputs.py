@@ -135,6 +135,22 @@ def _put(name: str, values: tuple[float, ...]) -> Callable[[Case, Generator], No
     return spoil
 
 
+def _put_one(name: str, values: tuple[float, ...]) -> Callable[[Case, Generator], None]:
+    """Put one of some values into one place."""
+
+    def spoil(case: Case, rng: Generator) -> None:
+        column = case.columns[name] = case.columns[name].astype(np.float64)
+        column.reshape(-1)[rng.integers(0, column.size)] = rng.choice(values)
+
+    return spoil
+
+
+def _twice(case: Case, rng: Generator) -> None:  # noqa: ARG001
+    for name, column in case.columns.items():
+        if column.ndim == 2:
+            case.columns[name] = np.concatenate([column, column], axis=1)
+
+
 def _settings(part: str, **values: Any) -> Callable[[Case, Generator], None]:
     def spoil(case: Case, rng: Generator) -> None:  # noqa: ARG001
         getattr(case, part).update(values)
@@ -179,13 +195,13 @@ def _empty(share: float) -> Callable[[Case, Generator], None]:
 
 
 def _weights(
-    values: Callable[[Generator], NDArray[np.float64]],
+    values: Callable[[Generator], NDArray[np.float64]], name: str = "weight"
 ) -> Callable[[Case, Generator], None]:
     def spoil(case: Case, rng: Generator) -> None:
-        case.columns["weight"] = values(rng)
+        case.columns[name] = values(rng)
         case.is_truth_spoiled = True
-        if case.kind != "delphes":
-            case.card["weight"] = "weight"
+        if name == "weight" and case.kind != "delphes":
+            case.card["weight"] = name
 
     return spoil
 
@@ -209,6 +225,7 @@ _NAN, _INF = float("nan"), float("inf")
 _PLACED = ("root", "delphes")
 _IMAGES = ("hdf5", "hdf5_first")
 _ENERGIES = ("em", "had")
+_WEIGHTS = ("weight", "Event.Weight", "genWeight")
 _SCALES = ("magnitude", "energy_scale", "far_apart")
 
 FAULTS: dict[str, Fault] = {
@@ -242,7 +259,11 @@ FAULTS: dict[str, Fault] = {
     "em and had exchanged": Fault(_exchange("em", "had"), ("far_apart",)),
     "phi as energy": Fault(_exchange("phi", "em"), ("negative_energy",), _PLACED),
     "eta as energy": Fault(_exchange("eta", "had"), ("negative_energy",), _PLACED),
-    "sentinel in energy": Fault(_put("em", (-999, -99, -9999, -1, 999, 9999))),
+    "sentinel in energy": Fault(_put("em", (-999, -99, -9999, -1, -32768, 999, 9999))),
+    "one sentinel in energy": Fault(_put_one("had", (-999, -9999))),
+    "one layer in MeV": Fault(_scale(("had",), 1e3), ("layers_apart", *_SCALES)),
+    "one layer in TeV": Fault(_scale(("em",), 1e-3), ("layers_apart",)),
+    "towers twice": Fault(_twice, ("towers_twice",), _PLACED),
     "zero taken for energy": Fault(_change("had", np.zeros_like), ("layer_silent",)),
     "NaN in energy": Fault(_put("had", (_NAN,))),
     "infinite energy": Fault(_put("em", (_INF, -_INF))),
@@ -252,6 +273,7 @@ FAULTS: dict[str, Fault] = {
     "sentinel in eta": Fault(_put("eta", (-999, 99)), kinds=_PLACED),
     "sentinel in phi": Fault(_put("phi", (-999, -99)), kinds=_PLACED),
     "sentinel in mu": Fault(_put("mu", (-999, -1))),
+    "9999 in mu": Fault(_put("mu", (9999,))),
     "NaN in mu": Fault(_put("mu", (_NAN,)), ("mu_unknown",)),
     "mu of other events": Fault(_shuffle_mu, ("mu_unrelated",)),
     "layer that the grid lacks": Fault(_without_layer),
@@ -273,6 +295,9 @@ FAULTS: dict[str, Fault] = {
     "half empty": Fault(_empty(0.5), ("empty_events",)),
     "positive weights": Fault(_weights(lambda rng: rng.exponential(1, N_EVENTS))),
     "negative weights": Fault(_weights(lambda rng: rng.choice([-1.0, 1.0, 1.0, 1.0], N_EVENTS))),
+    "weights that the card does not name": Fault(
+        _weights(lambda rng: rng.exponential(1, N_EVENTS), "genWeight"), ("weights_unread",)
+    ),
     "weights without a sum": Fault(_weights(lambda rng: np.zeros(N_EVENTS))),
     "NaN in weights": Fault(
         _weights(lambda rng: np.where(rng.random(N_EVENTS) < 0.2, _NAN, 1.0) + 0 * rng.random())
@@ -297,6 +322,7 @@ FAULTS: dict[str, Fault] = {
     "mu that is not there": Fault(_settings("card", mu="npv")),
     "energies in double precision": Fault(_change("em", lambda x: x.astype(np.float64))),
     "energies as big-endian": Fault(_change("em", lambda x: x.astype(">f4")), kinds=_IMAGES),
+    "threshold of 500 GeV": Fault(_settings("preprocess", zero_suppression=500.0)),
     "threshold of 2 GeV": Fault(
         _settings("preprocess", zero_suppression=2.0), ("suppressed", "losses_apart")
     ),
@@ -356,7 +382,8 @@ def true_sum_et(case: Case, path: Path) -> float:
     """⟨ΣE_T⟩ in GeV of a file, by uproot or h5py and the definition alone."""
     if case.kind in _IMAGES:
         with h5py.File(path, "r") as file:
-            images, weight = file["images"][:], file["weight"][:] if "weight" in file else None
+            images, names = file["images"][:], [name for name in _WEIGHTS if name in file]
+            weight = file[names[0]][:] if names else None
         energy = images.sum(axis=-1 if case.kind == "hdf5" else 1, dtype=np.float64)
         sums = (energy / np.cosh(_ETA)[:, None]).sum(axis=(1, 2))
     else:
@@ -366,7 +393,7 @@ def true_sum_et(case: Case, path: Path) -> float:
             read = file[tree]
             energy = sum(read[prefix + layer].array() for layer in layers)
             sums = np.asarray(ak.sum(energy / np.cosh(read[prefix + eta].array()), axis=1))
-            names = [name for name in ("weight", "Event.Weight") if name in read]
+            names = [name for name in _WEIGHTS if name in read]
             weight = read[names[0]].array(library="np") if names else None
     if weight is None or not np.isfinite(weight).all() or weight.sum() == 0:
         return float(sums.mean())
