@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from pileupgen.calo.geometry import Grid, get_grid
-from pileupgen.compare.results import Verdict
+from pileupgen.compare.records import Verdict
 from pileupgen.compare.significance import judge
 from pileupgen.measure.sample import Sample, measure_sample
 from pileupgen.samples.store import Images, ImageStore

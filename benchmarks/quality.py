@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from benchmarks.baselines.contract import Output
 from pileupgen.compare.distance_table import DistanceTable
+from pileupgen.compare.records import TwoSampleTest
 from pileupgen.compare.resampling import Draws, Samples
-from pileupgen.compare.results import TwoSampleTest
 from pileupgen.compare.source_correlation import block_source_correlation, cell_source_correlation
 from pileupgen.compare.two_sample import feature_test
 from pileupgen.measure.bootstrap import Estimate

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pileupgen.calo.geometry import Grid
-from pileupgen.compare.results import TwoSampleTest
+from pileupgen.compare.records import TwoSampleTest
 from pileupgen.compare.two_sample import cross_fitted_test, labels_and_weights
 from pileupgen.progress import Advance, silent
 

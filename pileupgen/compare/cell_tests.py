@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pileupgen.compare.controls import ControlSample
+from pileupgen.compare.records import TwoSampleTest
 from pileupgen.compare.resampling import Samples
-from pileupgen.compare.results import TwoSampleTest
 from pileupgen.compare.selection import Rows, Selection
 from pileupgen.measure.sample import Sample
 from pileupgen.progress import Advance

@@ -11,16 +11,15 @@ from pileupgen.compare.controls import ControlSample, judge_controls, n_control_
 from pileupgen.compare.distance_table import DistanceTable
 from pileupgen.compare.mu_bins import compare_in_mu
 from pileupgen.compare.pileup_physics import pileup_quantities
-from pileupgen.compare.resampling import Draws, Samples
-from pileupgen.compare.results import (
-    Comparison,
-    Controls,
+from pileupgen.compare.records import (
     Equivalence,
     MethodRecord,
     ObservableRecord,
     TargetRecord,
     TwoSampleTest,
 )
+from pileupgen.compare.resampling import Draws, Samples
+from pileupgen.compare.results import Comparison, Controls
 from pileupgen.compare.rows import compare_rows, make_row
 from pileupgen.compare.significance import judge
 from pileupgen.compare.source_correlation import (

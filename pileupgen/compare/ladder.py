@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from pileupgen.compare.distance_table import resampled_distances, shift_removed
 from pileupgen.compare.pileup_physics import measured, varies_in_mu
+from pileupgen.compare.records import CLEAR, Difference, Ladder, Rung
 from pileupgen.compare.resampling import Draws, Samples
-from pileupgen.compare.results import CLEAR, Difference, Ladder, Rung
 from pileupgen.compare.significance import judge
 from pileupgen.compare.source_correlation import block_source_correlation
 from pileupgen.compare.two_sample import resampled_auc

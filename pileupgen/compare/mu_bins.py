@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pileupgen.compare.distance_table import DistanceTable
+from pileupgen.compare.records import MuBin
 from pileupgen.compare.resampling import Draws, Samples
-from pileupgen.compare.results import MuBin
 from pileupgen.compare.source_correlation import block_source_correlation
 from pileupgen.measure.sample import Sample
 

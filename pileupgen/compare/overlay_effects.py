@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from pileupgen.compare.results import AnalysisNumber, OverlayEffects
+from pileupgen.compare.records import AnalysisNumber, OverlayEffects
 from pileupgen.measure.bootstrap import estimate, resample
 from pileupgen.measure.hard_objects import ISOLATED, HardObjects, OverlaidObjects
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.optimize import OptimizeWarning, curve_fit
 from scipy.stats import iqr
 
-from pileupgen.compare.results import PhysicsDistance
+from pileupgen.compare.records import PhysicsDistance
 from pileupgen.measure.bootstrap import estimate, resample
 
 Floats = NDArray[np.float64]

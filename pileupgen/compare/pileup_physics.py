@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pileupgen.calo.geometry import Grid
+from pileupgen.compare.records import Quantity
 from pileupgen.compare.resampling import Draws, Samples
-from pileupgen.compare.results import Quantity
 from pileupgen.measure.bootstrap import Estimate, estimate, resample
 from pileupgen.measure.pileup_jets import JetSample
 from pileupgen.measure.regions import Cones

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from pileupgen.compare.distance_table import mean_distances, separations
 from pileupgen.compare.physics_distance import fpd, kpd
-from pileupgen.compare.results import (
+from pileupgen.compare.records import (
     ObservableDistance,
     PhysicsDistance,
-    Row,
     SourceCorrelation,
     TwoSampleTest,
     TwoSampleTests,
 )
+from pileupgen.compare.results import Row
 from pileupgen.compare.two_sample import feature_test, merge_tests
 from pileupgen.measure.bootstrap import Estimate, estimate
 from pileupgen.measure.sample import Sample

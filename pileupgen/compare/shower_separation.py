@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pileupgen.compare.distances import separation_power
+from pileupgen.compare.records import ShowerSeparation
 from pileupgen.compare.resampling import Samples
-from pileupgen.compare.results import ShowerSeparation
 from pileupgen.measure.observables import MEV
 from pileupgen.measure.sample import Sample
 from pileupgen.measure.showers import FAMILIES, DataSet, ShowerSet

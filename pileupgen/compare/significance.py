@@ -16,7 +16,7 @@ from scipy.special import kolmogorov
 from scipy.stats import norm
 
 from pileupgen.calo.geometry import Grid
-from pileupgen.compare.results import CLEAR, SIGMA_LIMIT, StatisticalTest, Verdict
+from pileupgen.compare.records import CLEAR, SIGMA_LIMIT, StatisticalTest, Verdict
 from pileupgen.measure.bootstrap import effective_size
 from pileupgen.measure.features import correlations
 from pileupgen.measure.sample import Sample

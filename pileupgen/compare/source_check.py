@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from pileupgen.compare.results import SourceCheck
+from pileupgen.compare.records import SourceCheck
 from pileupgen.diffusion.source_summary import RangeSummary, SampleCheck
 from pileupgen.samples.store import ImageStore
 

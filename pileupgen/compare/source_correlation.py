@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from pileupgen.compare.results import SourceCorrelation
+from pileupgen.compare.records import SourceCorrelation
 from pileupgen.measure.bootstrap import UNKNOWN, Estimate, estimate
 from pileupgen.measure.sample import Sample
 

@@ -7,8 +7,8 @@ from functools import partial
 import numpy as np
 
 from pileupgen.calo.geometry import require_same_grid
+from pileupgen.compare.records import PairedTruth
 from pileupgen.compare.resampling import Samples
-from pileupgen.compare.results import PairedTruth
 from pileupgen.compare.selection import Selection, paired_batches, rows_of_events
 from pileupgen.compare.source_correlation import source_correlation
 from pileupgen.errors import InputError

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from pileupgen.compare.results import TwoSampleTest
+from pileupgen.compare.records import TwoSampleTest
 from pileupgen.measure.bootstrap import effective_size
 from pileupgen.progress import Advance, silent
 

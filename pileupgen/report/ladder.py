@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from pileupgen.compare.ladder import FAMILIES
-from pileupgen.compare.results import CLEAR, Comparison, Difference, Rung
+from pileupgen.compare.records import CLEAR, Difference, Rung
+from pileupgen.compare.results import Comparison
 from pileupgen.measure.bootstrap import Estimate
 from pileupgen.report.text import NONE, estimate_text, number, percent, sigma_text
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from pileupgen.compare.results import Comparison, OverlayEffects
+from pileupgen.compare.records import OverlayEffects
+from pileupgen.compare.results import Comparison
 from pileupgen.report.tables import Table
 from pileupgen.report.text import NONE, label_with_w1, number
 

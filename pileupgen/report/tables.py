@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from pileupgen.compare.results import CLEAR, ROWS, Comparison, ShowerSeparation
+from pileupgen.compare.records import CLEAR, ROWS, ShowerSeparation
+from pileupgen.compare.results import Comparison
 from pileupgen.report.ladder import caption_of, ladder_cells
 from pileupgen.report.text import (
     NONE,

@@ -8,7 +8,8 @@ from typing import Literal
 
 from markupsafe import Markup
 
-from pileupgen.compare.results import SIGMA_LIMIT, Comparison, HeadlineColumn, HeadlineNumber
+from pileupgen.compare.records import SIGMA_LIMIT
+from pileupgen.compare.results import Comparison, HeadlineColumn, HeadlineNumber
 from pileupgen.measure.bootstrap import Estimate
 
 NONE = "–"

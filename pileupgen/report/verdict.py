@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pileupgen.compare.results import CLEAR, Comparison, Verdict
+from pileupgen.compare.records import CLEAR, Verdict
+from pileupgen.compare.results import Comparison
 from pileupgen.report.ladder import sentences
 from pileupgen.report.text import Standing, number, percent, places, sigma_text, standings
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pileupgen.compare.results import AgainstMeasurements, EtaBin, PublishedTable
+from pileupgen.compare.records import AgainstMeasurements, EtaBin, PublishedTable
 from pileupgen.errors import CardError
 from pileupgen.measure.bootstrap import Estimate
 from pileupgen.measure.sample import Sample

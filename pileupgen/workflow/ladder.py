@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from pileupgen.compare.ladder import AS_ASKED, Variant, compare_variants
+from pileupgen.compare.records import Ladder
 from pileupgen.compare.resampling import Samples
-from pileupgen.compare.results import Ladder
 from pileupgen.compare.selection import rows_of_events
 from pileupgen.compare.settings import ComparisonSettings
 from pileupgen.diffusion.direction import Direction

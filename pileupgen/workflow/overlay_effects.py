@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pileupgen.compare.overlay_effects import SAMPLES, OverlaidSample, overlay_effects
-from pileupgen.compare.results import OverlayEffects
+from pileupgen.compare.records import OverlayEffects
 from pileupgen.compare.selection import select_events
 from pileupgen.errors import GeometryError, StoreError
 from pileupgen.measure.hard_objects import HardObjects, ObjectFinder, OverlaidObjects

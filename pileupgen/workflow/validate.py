@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pileupgen import __version__
-from pileupgen.compare.results import SCHEMA_VERSION, Comparison, InputFile
+from pileupgen.compare.records import InputFile
+from pileupgen.compare.results import SCHEMA_VERSION, Comparison
 from pileupgen.compare.settings import ComparisonSettings
 from pileupgen.compare.source_check import source_check
 from pileupgen.compare.validation import validate_stores
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-    from pileupgen.compare.results import OverlayEffects
+    from pileupgen.compare.records import OverlayEffects
     from pileupgen.compare.validation import Validation
     from pileupgen.parallel import Executor
     from pileupgen.parallel.farm import Farm

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pileupgen.compare.overlay_effects import OverlaidSample, overlay_effects
-from pileupgen.compare.results import OverlayEffects
+from pileupgen.compare.records import OverlayEffects
 from pileupgen.measure.hard_objects import HardObjects, OverlaidObjects
 from pileupgen.report.overlay import overlay_cells, overlay_words
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pileupgen.compare.physics_distance import fpd, frechet_distance, kpd
-from pileupgen.compare.results import PhysicsDistance
+from pileupgen.compare.records import PhysicsDistance
 from pileupgen.compare.rows import median_distance
 
 # Computed with jetnet 0.2.5 on the arrays below: fpd(x, y, **options) and kpd(x, y, **options).

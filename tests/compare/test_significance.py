@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import ks_2samp, norm
 
-from pileupgen.compare.results import SIGMA_LIMIT
+from pileupgen.compare.records import SIGMA_LIMIT
 from pileupgen.compare.significance import (
     difference_of_means,
     in_sigma,

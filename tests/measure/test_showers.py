@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from pileupgen.calo.geometry import PRESETS, Grid
 from pileupgen.compare.distances import separation_power
 from pileupgen.compare.physics_distance import fpd, kpd
-from pileupgen.compare.results import Comparison, ObservableDistance
+from pileupgen.compare.records import ObservableDistance
+from pileupgen.compare.results import Comparison
 from pileupgen.compare.settings import ComparisonSettings
 from pileupgen.compare.validation import validate_stores
 from pileupgen.errors import GeometryError

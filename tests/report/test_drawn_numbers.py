@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import StepPatch
 
 from pileupgen.calo.geometry import Grid
-from pileupgen.compare.results import ROWS
+from pileupgen.compare.records import ROWS
 from pileupgen.compare.settings import ComparisonSettings
 from pileupgen.compare.validation import Validation, validate_stores
 from pileupgen.diffusion.release import scan_release

@@ -8,7 +8,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from pileupgen.cli.ui.console import console, terminal
-from pileupgen.compare.results import CLEAR, ROWS, Comparison, OverlayEffects
+from pileupgen.compare.records import CLEAR, ROWS, OverlayEffects
+from pileupgen.compare.results import Comparison
 from pileupgen.measure.bootstrap import Estimate
 from pileupgen.report.ladder import ladder_cells
 from pileupgen.report.overlay import HEADINGS, overlay_cells, overlay_words

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from pileupgen.compare.results import OverlayEffects
+from pileupgen.compare.records import OverlayEffects
 from pileupgen.measure.bootstrap import Estimate
 from pileupgen.report.figures.style import COLOURS, new_figure, style
 

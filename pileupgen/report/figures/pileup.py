@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from pileupgen.compare.pileup_physics import acceptance_area, cone_residual
-from pileupgen.compare.results import Comparison, MuBin, Quantity
+from pileupgen.compare.records import MuBin, Quantity
+from pileupgen.compare.results import Comparison
 from pileupgen.measure.sample import Sample
 from pileupgen.report.figures.observables import common_edges, folded_histogram
 from pileupgen.report.figures.style import (

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from pileupgen.compare.results import ROWS, Comparison
+from pileupgen.compare.records import ROWS
+from pileupgen.compare.results import Comparison
 from pileupgen.measure.observables import Observable
 from pileupgen.report.figures.style import COLOURS, new_figure, style, with_count
 
