@@ -129,6 +129,19 @@ def test_an_ntuple_has_names_that_root_allows(tmp_path: Path) -> None:
     assert read_record(tmp_path / "out.root")["provenance"] == store.provenance
 
 
+def test_coffea_reads_an_ntuple(tmp_path: Path) -> None:
+    nanoevents = pytest.importorskip("coffea.nanoevents")
+    store = make_store(tmp_path / "translated.h5", get_grid("atlas"))
+    path = tmp_path / "out.root"
+    export_root(store, store.indices(), path, container="rntuple")
+    factory = nanoevents.NanoEventsFactory.from_root(
+        {str(path): "Delphes"}, schemaclass=nanoevents.BaseSchema, mode="virtual"
+    )
+    energy = factory.events()["Tower_Eem"]
+    expected = store.read().energy[:, 0].sum(axis=(1, 2))
+    np.testing.assert_allclose(ak.sum(energy, axis=1), expected, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("mu", [np.nan, 60.5])
 def test_vertices_are_not_made_up(tmp_path: Path, mu: float) -> None:
     store = make_store(tmp_path / "t.h5", UNEVEN, np.full(N, mu, dtype=np.float32))

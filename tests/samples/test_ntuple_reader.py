@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from pileupgen.calo.towers import Towers
 from pileupgen.errors import InputError, MissingFieldError, UnreadableInputError
-from pileupgen.samples.readers import FORMATS, MuSource, flat
+from pileupgen.samples.readers import FORMATS, MuSource, Span, flat
 from pileupgen.samples.readers.root import RootTree
 from pileupgen.samples.readers.tree import TreeOptions, TreeReader
 from tests.sample_files import delphes_branches, random_towers, write_ntuple, write_tree
@@ -147,9 +147,14 @@ def test_each_cluster_is_unpacked_once(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(kind, "read_page", counting)
     monkeypatch.setattr(flat, "_READ_BYTES", 1)
     monkeypatch.setattr("pileupgen.samples.readers.files.CHUNK_BYTES", 1)
-    read(tmp_path / "f.root")
-    # Each of four lists is two columns, and μ is one.
-    assert len(unpacked) == 5 * (2 * 4 + 1)
+    reader = TreeReader(
+        [tmp_path / "f.root"], TreeOptions.model_validate(OPTIONS), MuSource.parse("unknown")
+    )
+    # As a process reads its share of a sample: span after span.
+    for begin in range(0, N_EVENTS, 3):
+        list(reader.read(Span(0, begin, min(begin + 3, N_EVENTS), 0)))
+    # Each of four lists is two columns.
+    assert len(unpacked) == 5 * 2 * 4
     assert set(unpacked.values()) == {1}
 
 

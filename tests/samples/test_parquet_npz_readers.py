@@ -25,7 +25,7 @@ from pileupgen.errors import (
 )
 from pileupgen.samples.cards import load_card
 from pileupgen.samples.export import export_npz, export_parquet
-from pileupgen.samples.readers import FORMATS, MuSource
+from pileupgen.samples.readers import FORMATS, MuSource, Span
 from pileupgen.samples.store import ImageStore, create_store
 
 pa = pytest.importorskip("pyarrow")
@@ -83,16 +83,25 @@ def test_lists_of_hits_in_any_row_groups(
         "layer_index": "detector",
         "layers": {"em": [0], "had": [1]},
     }
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pileupgen.samples.readers.files.MAX_CHUNK_EVENTS", step)
-        patch.setattr("pileupgen.samples.readers.parquet._BATCH_BYTES", 40)
-        parts = read(path, options, "mu")
     energy = ak.values_astype(hits["total_energy"], np.float32)
     expected = np.column_stack(
         [ak.sum(energy * (detector == value), axis=1).to_numpy() for value in (0, 1)]
     )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pileupgen.samples.readers.files.MAX_CHUNK_EVENTS", step)
+        patch.setattr("pileupgen.samples.readers.parquet._BATCH_BYTES", 40)
+        parts = read(path, options, "mu")
+        # As processes share a file: spans that need not follow one another.
+        reader = FORMATS["parquet"].open(
+            [path], FORMATS["parquet"].options(**options), MuSource.parse("mu"), 1.0
+        )
+        spans = [Span(0, begin, min(begin + 3, n_events), 0) for begin in range(0, n_events, 5)]
+        shared = [list(reader.read(span)) for span in (*spans, *spans[:2])]
     sums = np.concatenate([part.event_sums() for part in parts])
     np.testing.assert_allclose(sums, expected, rtol=1e-5, atol=1e-5)
+    for span, found in zip((*spans, *spans[:2]), shared, strict=True):
+        sums = np.concatenate([part.event_sums() for part in found])
+        np.testing.assert_allclose(sums, expected[span.begin : span.end], rtol=1e-5, atol=1e-5)
     assert np.concatenate([part.mu for part in parts]).tolist() == list(range(n_events))
 
 

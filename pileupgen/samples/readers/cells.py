@@ -81,6 +81,16 @@ class CellsReader(FileReader[S]):
         self._parts: dict[str, Collection] = options.parts()
         names = (layer for part in self._parts.values() for layer in part.layer_names)
         super().__init__(files, tuple(dict.fromkeys(names)), mu, gev)
+        self._opened: tuple[S, list[_Cells]] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave what is open behind: another process opens its own."""
+        return {**super().__getstate__(), "_opened": None}
+
+    def close(self) -> None:
+        """Close the file that is open."""
+        self._opened = None
+        super().close()
 
     def _open_positions(self, file: S, positions: Positions) -> Source:  # noqa: ARG002
         """Open what holds positions once; the file itself, where a format has nothing else."""
@@ -96,12 +106,15 @@ class CellsReader(FileReader[S]):
         return event_names(file)
 
     def _cells(self, file: S) -> list[_Cells]:
-        """Open the collections of a file."""
+        """Open the collections of a file, once: blocks that are unpacked are kept between spans."""
+        if self._opened is not None and self._opened[0] is file:
+            return self._opened[1]
         opened = []
         for part in self._parts.values():
             gev = self._gev if part.unit is None else GEV[part.unit]
             kind = _Images if part.is_image else _Cells
             opened.append(kind(file, part, gev * part.scale, self._open_positions))
+        self._opened = file, opened
         return opened
 
     def _read(self, file: S, pieces: Sequence[tuple[int, int]], first_id: int) -> Iterator[Towers]:

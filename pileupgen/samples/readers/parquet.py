@@ -173,14 +173,19 @@ class ParquetColumn(Column):
             return self._flat(whole[: end - begin])
 
     def _seek(self, begin: int) -> None:
-        first = int(self._file.starts[np.searchsorted(self._file.starts, begin, side="right") - 1])
-        self._batches, self._rest = self._file.batches(self.name, begin, self._rows), []
-        skipped = begin - first
-        while skipped > 0:
-            array = next(self._batches)
-            if len(array) > skipped:
-                self._rest = [array[skipped:]]
-            skipped -= len(array)
+        """Go on to a row, from its row group on if that was not begun yet."""
+        group = int(np.searchsorted(self._file.starts, begin, side="right")) - 1
+        first = int(self._file.starts[max(group, 0)])
+        if not first <= self._at < begin:
+            self._batches, self._rest = self._file.batches(self.name, begin, self._rows), []
+            self._at = first
+        while self._at < begin:
+            array = self._rest.pop(0) if self._rest else next(self._batches)
+            n = min(len(array), begin - self._at)
+            self._rest.insert(0, array[n:])
+            self._at += n
+            if n == len(array):
+                self._rest.pop(0)
 
     def _flat(self, array: Any) -> Flat:
         """Take lists and structs apart."""
