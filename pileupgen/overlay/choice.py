@@ -80,6 +80,9 @@ class Choice:
     uncovered: float
     """Probability of the profile that was left out, since the library has nothing near it."""
 
+    def __len__(self) -> int:
+        return len(self.row)
+
 
 def choose(
     pool: PileupPool, n: int, seed: int, profile: MuProfile | None, limits: Limits

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pileupgen.overlay.choice import Choice
+from pileupgen.overlay.crossings import CrossingChoice, SingleInteractions
 from pileupgen.overlay.library import Events, FileState, seed_of, slim
 from pileupgen.parallel import Executor, Serial
 from pileupgen.progress import Advance, silent
@@ -39,7 +40,8 @@ class Overlaying:
     """Hard scatters, pileup, and how the two are added."""
 
     signal: Events
-    pileup: Events
+    pileup: Events | SingleInteractions
+    """Pileup events, or the interactions that they are made of."""
     cuts: tuple[float, ...]
     """Thresholds of the sum in each layer, GeV; empty for none."""
     dead: NDArray[np.bool_]
@@ -47,13 +49,15 @@ class Overlaying:
     states: tuple[FileState, ...]
     """Files as they were when the pileup was chosen."""
 
-    def add(self, signal: Ints, pileup: Ints) -> NDArray[np.float32]:
+    def add(self, signal: Ints, pileup: Ints | CrossingChoice) -> NDArray[np.float32]:
         """Overlay events.
 
         Parameters
         ----------
-        signal, pileup : int64 arrays, shape (n,)
-            Rows of the two samples.
+        signal : int64 array, shape (n,)
+            Rows of the hard scatters.
+        pileup : int64 array, shape (n,), or CrossingChoice
+            Rows of the pileup, or the interactions of each event.
 
         Returns
         -------
@@ -66,7 +70,12 @@ class Overlaying:
             If a file was changed meanwhile.
         """
         energy = self.signal.read(signal).energy
-        energy += self.pileup.read(pileup).energy
+        if isinstance(self.pileup, SingleInteractions):
+            assert isinstance(pileup, CrossingChoice)
+            energy += self.pileup.add_up(pileup)
+        else:
+            assert not isinstance(pileup, CrossingChoice)
+            energy += self.pileup.read(pileup).energy
         for state in self.states:
             state.require_unchanged()
         return suppress(energy, self.cuts, self.signal.grid.cell_shares, self.dead)
@@ -108,38 +117,64 @@ class Pairing:
     rows: Ints
     """Hard scatters that are overlaid, ascending. Shape (N,)."""
     copies: int
-    choice: Choice
+    choice: Choice | CrossingChoice
     """Pileup of the N × copies events, the copies of a hard scatter next to each other."""
 
     def __len__(self) -> int:
-        return len(self.choice.row)
+        return len(self.choice)
 
     def columns(self, event: Ints) -> dict[str, NDArray[Any]]:
         """What is known of overlaid events, by their positions; see ``COLUMNS`` of the store."""
-        ours, theirs = self.signal_rows(event), self.choice.row[event]
+        ours = self.signal_rows(event)
         signal = {name: values[ours] for name, values in self.signal.columns.items()}
-        pileup = {name: values[theirs] for name, values in self.pileup.columns.items()}
-        none = np.full(len(event), -1, dtype=np.int64)
-        source = pileup.get("source_event", none)
         own_mu = np.nan_to_num(signal["mu"], nan=0.0)
         weight = np.asarray(usable_weights(signal), dtype=np.float64)
+        pileup = self._pileup_columns(event)
         return {
+            **pileup,
             "mu": pileup["mu"] + np.where(own_mu > 0, own_mu, 0.0),
             "event_id": event,
-            "weight": weight * self.choice.weight[event],
+            "weight": weight * pileup["pileup_weight"],
             "split": signal.get("split", np.full(len(event), 2)),
             "signal_event": signal["event_id"],
             "signal_seed": _seeds(signal, self.signal.provenance),
             "signal_weight": weight,
             "copy": event % self.copies,
-            "pileup_event": pileup["event_id"],
-            "pileup_source": np.where(source >= 0, source, pileup["event_id"]),
-            "pileup_seed": _seeds(pileup, self.pileup.provenance),
-            "pileup_draw": pileup.get("draw", none),
-            "pileup_member": pileup.get("member", none),
-            "pileup_weight": self.choice.weight[event],
-            "pileup_use": self.choice.use[event],
         }
+
+    def _pileup_columns(self, event: Ints) -> dict[str, NDArray[Any]]:
+        """Columns of the pileup; of crossings those of the first interaction."""
+        choice = self.choice
+        is_crossing = isinstance(choice, CrossingChoice)
+        if isinstance(choice, CrossingChoice):
+            mu: NDArray[Any] = choice.number[event]
+            # A crossing without interactions has no first one.
+            first = np.minimum(choice.offsets[event], max(len(choice.row) - 1, 0))
+            rows = choice.row[first] if len(choice.row) else np.zeros(len(event), dtype=np.int64)
+            use, weight = np.zeros(len(event), dtype=np.int64), np.ones(len(event))
+        else:
+            rows, use, weight = choice.row[event], choice.use[event], choice.weight[event]
+            mu = self.pileup.columns["mu"][rows]
+        found = {name: values[rows] for name, values in self.pileup.columns.items()}
+        none = np.full(len(event), -1, dtype=np.int64)
+        source = found.get("source_event", none)
+        has = ~((mu == 0) & is_crossing)
+        return {
+            "mu": mu,
+            "pileup_event": np.where(has, found["event_id"], -1),
+            "pileup_source": np.where(has, np.where(source >= 0, source, found["event_id"]), -1),
+            "pileup_seed": _seeds(found, self.pileup.provenance),
+            "pileup_draw": found.get("draw", none),
+            "pileup_member": found.get("member", none),
+            "pileup_weight": weight,
+            "pileup_use": use,
+        }
+
+    def pileup_of(self, event: Ints) -> Ints | CrossingChoice:
+        """Rows, or interactions, of the pileup of consecutive events, by their positions."""
+        if isinstance(self.choice, CrossingChoice):
+            return self.choice.part(event)
+        return self.choice.row[event]
 
     def signal_rows(self, event: Ints) -> Ints:
         """Rows of the hard scatters of overlaid events, by their positions."""
@@ -198,9 +233,10 @@ def produce(
     if executor.is_remote:
         blocks.folder.mkdir(parents=True, exist_ok=True)
         executor.require_visible([blocks.folder, *(state.path for state in overlaying.states)])
+    pileup = overlaying.pileup
     slimmed = Overlaying(
         slim(overlaying.signal),
-        slim(overlaying.pileup),
+        pileup if isinstance(pileup, SingleInteractions) else slim(pileup),
         overlaying.cuts,
         overlaying.dead,
         overlaying.states,
@@ -220,7 +256,7 @@ def produce(
 class _Task:
     path: Path
     signal: Ints
-    pileup: Ints
+    pileup: Ints | CrossingChoice
     columns: dict[str, NDArray[Any]]
 
 
@@ -230,7 +266,7 @@ def _tasks(blocks: StoreBlocks, pairing: Pairing) -> Iterator[_Task]:
             yield _Task(
                 path.absolute(),
                 pairing.signal_rows(event),
-                pairing.choice.row[event],
+                pairing.pileup_of(event),
                 pairing.columns(event),
             )
 
@@ -239,7 +275,13 @@ def _write(work: tuple[Overlaying, str], task: _Task) -> int:
     overlaying, domain = work
     with create_store(task.path, overlaying.signal.grid, domain, {}) as writer:
         for begin in range(0, len(task.signal), _STEP * 4):
-            part = slice(begin, begin + _STEP * 4)
-            energy = overlaying.add(task.signal[part], task.pileup[part])
+            part = slice(begin, min(begin + _STEP * 4, len(task.signal)))
+            energy = overlaying.add(task.signal[part], _some(task.pileup, part))
             writer.append(energy, {name: values[part] for name, values in task.columns.items()})
     return len(task.signal)
+
+
+def _some(pileup: Ints | CrossingChoice, part: slice) -> Ints | CrossingChoice:
+    if isinstance(pileup, CrossingChoice):
+        return pileup.part(np.arange(part.start, part.stop))
+    return pileup[part]

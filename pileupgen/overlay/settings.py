@@ -25,6 +25,12 @@ class OverlaySettings:
         "sample's store or a run, for the profile that its events have",
         metavar="PROFILE",
     )
+    interactions: bool = setting(
+        False,
+        "the library holds single interactions: as many as the profile's μ says are added, turned "
+        "in φ where its card calls the detector alike in φ",
+        option="--interactions",
+    )
     max_reuse: int = setting(1, "how often a source event of pileup may be used", ge=1)
     copies: int = setting(
         1, "how often each hard scatter is used, each time with other pileup", ge=1
@@ -57,6 +63,11 @@ class OverlaySettings:
             if low is not None and not low <= value < math.inf:
                 raise ConfigError(f"{option_name(one)} is {value}, but has to be ≥ {low}.")
         _ = self.part, self.cuts
+        if self.interactions and self.mu_profile == "library":
+            raise ConfigError(
+                "--interactions needs the profile of how many there are.",
+                "Try --mu-profile poisson:60.",
+            )
 
     @cached_property
     def part(self) -> tuple[int, int]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pileupgen.errors import ConfigError, OutputError, PileupgenError, StoreError
-from pileupgen.overlay.choice import Choice, Limits, choose
+from pileupgen.overlay.choice import Choice, Limits, PileupPool, choose
 from pileupgen.overlay.conditions import Conditions, examined_rows, require_alike
+from pileupgen.overlay.crossings import CrossingChoice, SingleInteractions, choose_crossings
 from pileupgen.overlay.library import FileState, open_events, pool_of
 from pileupgen.overlay.produce import Overlaying, Pairing, produce
 from pileupgen.overlay.settings import OverlaySettings
@@ -131,12 +132,18 @@ def overlay(
         listener.current("overlay", target)
         return Overlaid(target, n, is_new=False)
     executor = None if farm is None else farm.open(*PRELOAD)
+    overlaying = ready.overlaying
+    if isinstance(ready.pairing.choice, CrossingChoice):
+        library = ready.pairing.pileup
+        with listener.progress("single interactions", len(library)) as advance:
+            singles = SingleInteractions.of(library, advance)
+        overlaying = replace(overlaying, pileup=singles)
     with (
         listener.progress("overlay", n) as advance,
         listener.progress("write", n) as joined,
     ):
         produce(
-            ready.overlaying,
+            overlaying,
             ready.pairing,
             target,
             ready.made_from,
@@ -179,9 +186,12 @@ def _prepare(request: OverlayRequest, settings: OverlaySettings, listener: Liste
     profile = _profile(settings.mu_profile)
     pool = pool_of(pileup, np.arange(len(pileup), dtype=np.int64), settings.weights)
     limits = Limits(settings.max_reuse, settings.copies, settings.mu_tolerance)
-    chosen = choose(
-        pool.part(*settings.part), len(rows) * settings.copies, request.seed, profile, limits
-    )
+    pool, n = pool.part(*settings.part), len(rows) * settings.copies
+    chosen: Choice | CrossingChoice
+    if settings.interactions:
+        chosen = _crossings(pileup, pool, n, request.seed, profile, limits)
+    else:
+        chosen = choose(pool, n, request.seed, profile, limits)
     states = tuple(FileState.of(events.path) for events in (signal, pileup))
     dead = found[0].grid.is_dead | found[1].dead
     provenance = {
@@ -205,6 +215,31 @@ def _prepare(request: OverlayRequest, settings: OverlaySettings, listener: Liste
         made_from,
         {**provenance, "made_from": made_from},
     )
+
+
+def _crossings(
+    pileup: Events,
+    pool: PileupPool,
+    n: int,
+    seed: int,
+    profile: MuProfile | None,
+    limits: Limits,
+) -> CrossingChoice:
+    """Choose the interactions of n crossings."""
+    if profile is None:
+        raise ConfigError("--interactions needs --mu-profile.", "Try --mu-profile poisson:60.")
+    if np.any(pool.weight != pool.weight[:1]):
+        raise StoreError(
+            f"The single interactions of {pileup.path} have weights, which a sum of them has no "
+            "place for.",
+            "Take --weights none.",
+        )
+    grid = pileup.grid
+    detector = (pileup.provenance.get("card") or {}).get("detector") or {}
+    is_alike = bool(detector.get("phi_symmetric")) and grid.is_periodic and grid.is_phi_uniform
+    step = int(grid.layer_widths.max())
+    n_turns = grid.n_phi // step if is_alike else 1
+    return choose_crossings(pool, n, seed, profile, limits.reuse, step, n_turns)
 
 
 def _signal_rows(signal: Events, request: OverlayRequest) -> Any:
@@ -302,8 +337,14 @@ def _suppression_bias(ready: _Ready, output: Path, listener: Listener) -> Suppre
     return suppression_bias(signal.read(rows).energy, pileup.read(rows).energy, cuts, grid)
 
 
-def describe_choice(choice: Choice, mu: Any) -> str:
+def describe_choice(choice: Choice | CrossingChoice, mu: Any) -> str:
     """Describe the chosen pileup in one line."""
+    if isinstance(choice, CrossingChoice):
+        return (
+            f"{len(choice):,} crossings of {choice.number.mean():.2f} interactions "
+            f"({choice.number.min()} … {choice.number.max()}), each used at most "
+            f"{choice.n_uses} times"
+        )
     chosen = np.asarray(mu, dtype=np.float64)[choice.row]
     known = chosen[np.isfinite(chosen)]
     text = f"{len(choice.row):,} overlays, a source event at most {int(choice.use.max()) + 1} times"
