@@ -88,24 +88,25 @@ def _show_ways(folder: Path, n_jets: int) -> None:
     from pileupgen.workflow.run import Run
 
     opened = Run.open(folder, listener=terminal)
-    directory, t_release = opened.directory, opened.config.translate.t_release
-    if not isinstance(t_release, int):
-        raise ConfigError(f"The demonstration takes a timestep as t_release, not '{t_release}'.")
+    directory, settings = opened.directory, opened.config.translate
+    if settings.t_release == "auto":
+        raise ConfigError("The demonstration takes a timestep as t_release, not 'auto'.")
     table, seed = directory.validation / "jetnet.json", opened.config.seed
-    made_from = fingerprint([directory.details("train")["made_from"], n_jets, t_release, seed])
+    way = settings.provenance()
+    made_from = fingerprint([directory.details("train")["made_from"], n_jets, way, seed])
     figures = directory.validation / "figures"
     if directory.is_current("demo", made_from, [table]):
         terminal.current("demo", table)
         console.print(distance_table(json.loads(table.read_text(encoding="utf-8"))))
     else:
-        total = demo_figure.n_steps(directory, t_release)
+        total = demo_figure.n_steps(directory)
         with terminal.progress("follow jets ", total, "steps") as advance:
-            found = demo_figure.compute(directory, n_jets, t_release, seed, advance)
+            found = demo_figure.compute(directory, n_jets, settings, seed, advance)
         for path in demo_figure.draw(found, figures):
             terminal.wrote(path)
         rows = distance_rows(found)
         write_whole(table, json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
-        directory.finish("demo", made_from, {"n_jets": n_jets, "t_release": t_release})
+        directory.finish("demo", made_from, {"n_jets": n_jets, "translation": way})
         console.print(distance_table(rows))
     page = directory.validation / "report.html"
     terminal.next(f"look at {figures / 'denoising_mass.png'} and {page}")

@@ -92,7 +92,7 @@ def _draw_way(axes: Axes, pane: PathPane, t_release: int) -> QuadMesh:
         (-REACH + 0.1, t_release),
         color="white",
         fontsize="x-small",
-        va="bottom",
+        va="bottom" if t_release < 0.9 * pane.t[0] else "top",
     )
     axes.set_xlim(-REACH, REACH)
     axes.set_ylim(edges_t[-1], edges_t[0])

@@ -12,12 +12,16 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from pileupgen.diffusion.paths import DenoisingPath, PathFinder
+    from pileupgen.diffusion.direction import Domain
+    from pileupgen.diffusion.paths import DenoisingPath
+    from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+    from pileupgen.diffusion.settings import Settings
     from pileupgen.jets.emergence import PathFigure
     from pileupgen.run import RunDirectory
     from pileupgen.samples.store import Images
 
 CLASSES = ("top", "W")
+DOMAINS: tuple[Domain, ...] = ("mc", "data")
 FIGURED = ("mass", "tau32")
 """Variables that are drawn."""
 STRIDE = 10
@@ -37,27 +41,25 @@ class Ways:
     """Pure noise denoised as this class."""
     emulated: NDArray[np.float32]
     switched: NDArray[np.float32]
-    """Variables of the path's jets, and of the other class' jets noised to t_release and denoised
-    as this one. Shape (N, F)."""
+    """Variables of the path's jets, and of the other class' jets translated to this one. Shape
+    (N, F)."""
     switched_latents: NDArray[np.float32]
     """Shape (N, F)."""
 
 
-def n_steps(run: RunDirectory, t_release: int) -> int:
+def n_steps(run: RunDirectory) -> int:
     """Total that ``advance`` of :func:`compute` counts to."""
     from pileupgen.diffusion.paths import PathFinder
     from pileupgen.diffusion.pipeline import PileupTranslationPipeline
 
     pipeline = PileupTranslationPipeline.from_pretrained(run.model)
-    finder = PathFinder(pipeline, STRIDE)
-    starts = (pipeline.num_train_timesteps - 1, t_release)
-    return 2 * sum(len(finder.timesteps(t)) for t in starts)
+    return 2 * len(PathFinder(pipeline, STRIDE).timesteps(pipeline.num_train_timesteps - 1))
 
 
 def compute(
     run: RunDirectory,
     n_jets: int,
-    t_release: int,
+    settings: Settings,
     seed: int,
     advance: Advance = silent,
 ) -> dict[str, PathFigure]:
@@ -69,52 +71,60 @@ def compute(
         Preprocessed and trained on tables of jet variables.
     n_jets : int
         Held-out jets of each class, at most.
-    t_release : int
-        Where the class is switched.
+    settings : Settings
+        How the class is switched, at an integer timestep.
     advance : callable
         Told of each timestep.
     """
-    from pileupgen.diffusion.paths import PathFinder
     from pileupgen.diffusion.pipeline import PileupTranslationPipeline
     from pileupgen.samples.store import ImageStore
 
     pipeline = PileupTranslationPipeline.from_pretrained(run.model)
-    finder = PathFinder(pipeline, STRIDE)
     stores = [ImageStore(run.images(domain)) for domain in ("mc", "data")]
     samples = [store.read(store.indices("test", n_jets)) for store in stores]
-    ways = [
-        _follow(finder, samples, label, pipeline.num_train_timesteps, t_release, seed, advance)
-        for label in (0, 1)
-    ]
+    ways = [_follow(pipeline, samples, label, settings, seed, advance) for label in (0, 1)]
     grid = pipeline.geometry
     chosen = [name for name in FIGURED if name in grid.layers] or [grid.layers[0]]
-    return {name: _figure(ways, grid, grid.layers.index(name), t_release) for name in chosen}
+    return {
+        name: _figure(ways, grid, grid.layers.index(name), settings.release_timestep)
+        for name in chosen
+    }
 
 
 def _follow(
-    finder: PathFinder,
+    pipeline: PileupTranslationPipeline,
     samples: list[Images],
     label: int,
-    n_timesteps: int,
-    t_release: int,
+    settings: Settings,
     seed: int,
     advance: Advance,
 ) -> Ways:
+    from pileupgen.diffusion.paths import PathFinder
+
+    finder = PathFinder(pipeline, STRIDE)
     own, other = samples[label], samples[1 - label]
     latents = finder.encode(own.energy, own.mu, label, own.event_id, seed)
-    noised = finder.noised(latents, n_timesteps - 1, own.event_id, 2 * seed + label)
+    last = pipeline.num_train_timesteps - 1
+    noised = finder.noised(latents, last, own.event_id, 2 * seed + label)
     path = finder.generate(label, own.mu, own.event_id, seed, advance)
-    theirs = finder.encode(other.energy, other.mu, 1 - label, other.event_id, seed)
-    released = finder.noised(theirs, t_release, other.event_id, seed)
-    switch = finder.denoise(released, t_release, label, other.mu, other.event_id, seed, advance)
+    switched = pipeline(
+        other.energy,
+        other.mu,
+        other.event_id,
+        seed,
+        settings,
+        source=DOMAINS[1 - label],
+        target=DOMAINS[label],
+    ).energy
+    scores = finder.encode(switched, other.mu, label, other.event_id, seed)
     return Ways(
         images=own,
         latents=latents.cpu().numpy()[..., 0, 0],
         noised=noised.cpu().numpy()[..., 0, 0],
         path=path,
         emulated=finder.decode(path.clean, label, own.mu)[..., 0, 0],
-        switched=finder.decode(switch.clean, label, other.mu)[..., 0, 0],
-        switched_latents=switch.x_t[-1, ..., 0, 0],
+        switched=switched[..., 0, 0],
+        switched_latents=scores.cpu().numpy()[..., 0, 0],
     )
 
 

@@ -47,9 +47,10 @@ def ways_of(settings: Settings, is_self_conditioned: bool = True) -> tuple[Way, 
     network that was not trained with it, is not left out. A translation
     without diffusion has no variants but calibration and the linear map.
     """
+    alike = replace(Settings("calibrate"), calibrate_after=settings.calibrate_after)
     first = (
-        Way("calibrate", "calibration", Settings("calibrate")),
-        Way("transport", "linear map, no diffusion", Settings("transport")),
+        Way("calibrate", "calibration", alike),
+        Way("transport", "linear map, no diffusion", replace(alike, mode="transport")),
     )
     if settings.mode in WITHOUT_NETWORK:
         return (
@@ -129,7 +130,7 @@ def n_translated(
 ) -> int:
     """Events that :func:`climb` translates."""
     ways = ways_of(settings, pipeline.denoiser.is_self_conditioned)
-    n_corrected = sum(way.settings.mode != "calibrate" for way in ways)
+    n_corrected = sum(way.settings.corrects for way in ways)
     return len(ways) * n_source + n_corrected * n_training
 
 
@@ -151,7 +152,7 @@ def _translated(
     """Translated events with and without the correction, from one pass of the network."""
     event_id = np.asarray(source.event_id)
     correction = None
-    if settings.mode != "calibrate":
+    if settings.corrects:
         plainly = replace(settings, correction="marginals")
         correction = pipeline.fit_correction(
             training.energy,

@@ -76,6 +76,15 @@ def test_each_variant_lacks_one_part(ladder):
     assert [way.name for way in ways_of(Settings("transport"))] == ["calibrate", AS_ASKED]
 
 
+def test_where_nothing_is_corrected_no_variant_is(pipeline):  # noqa: F811
+    """As of the jets' shared calibration, in which no domain's scores are Gaussian."""
+    asked = replace(ASKED, calibrate_after=False)
+    assert not any(way.settings.corrects for way in ways_of(asked))
+    corrected = {way.name for way in ways_of(ASKED) if way.settings.corrects}
+    assert corrected == {way.name for way in ways_of(ASKED)} - {"calibrate"}
+    assert n_translated(pipeline, asked, 300, 200) == 300 * len(ways_of(asked))
+
+
 def test_correlations_are_moved_by_what_switches_the_class(ladder):
     removed = {rung.name: rung.removed["correlations"].value for rung in ladder.rungs}
     assert removed[AS_ASKED] > removed["class_kept"] + 0.2
