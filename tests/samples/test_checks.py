@@ -13,6 +13,7 @@ import yaml
 from numpy.typing import NDArray
 
 from pileupgen.calo.geometry import Grid, get_grid
+from pileupgen.cli.ui.sample_table import show_comparison
 from pileupgen.errors import ConfigError, ImplausibleInputError, UnreadableInputError
 from pileupgen.samples.cards import DataCard, default_suppression, load_card
 from pileupgen.samples.checks import (
@@ -367,8 +368,8 @@ def test_weights_that_nobody_reads_are_named(examined: Any) -> None:
         examined({**columns, "mcEventWeights": several}, weight="mcEventWeights[2]")
 
 
-def test_weights_in_a_table_of_features_are_named(
-    tmp_path: Path, card_values: dict[str, Any]
+def test_weights_in_a_table_of_features_are_named_or_shown(
+    tmp_path: Path, card_values: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     rng = np.random.default_rng(1)
     with h5py.File(tmp_path / "t.h5", "w") as file:
@@ -387,6 +388,15 @@ def test_weights_in_a_table_of_features_are_named(
     summary = examine(card.open(card.input_files()), grid, N_EVENTS)
     assert summary.unread_weights == ("mcweight",)
     assert names(check_sample(summary, card, grid)) == ["weights_unread"]
+    with h5py.File(tmp_path / "t.h5", "r+") as file:
+        file["weight"] = file["mcweight"][:]
+        weight = file["weight"][:]
+    weighted = examine(card.open(card.input_files()), grid, N_EVENTS)
+    assert weighted.unread_weights == ()
+    show_comparison({"mc": weighted, "data": summary}, 0.0)
+    said = capsys.readouterr().out
+    assert "events by weight, effective" in said
+    assert f"{weight.sum() ** 2 / np.square(weight).sum():,.0f}" in said
 
 
 def test_weights_without_a_sum_are_refused(examined: Any) -> None:

@@ -42,9 +42,9 @@ def _numbers(summary: IngestSummary, zero_suppression: float) -> dict[str, str]:
 
 
 def _of_features(summary: IngestSummary) -> dict[str, str]:
-    rows = {"events": f"{summary.n_events:,}"}
+    rows = {"events": f"{summary.n_events:,}", **_of_weights(summary)}
     if summary.mean_mu == summary.mean_mu:
-        rows["⟨μ⟩ ± sd"] = f"{summary.mean_mu:.2f} ± {summary.sd_mu:.2f}"
+        rows["⟨μ⟩ ± sd"] = _mu(summary)
     for name, unit, mean, sd in zip(
         summary.layers, summary.units, summary.energy, summary.sd, strict=True
     ):
@@ -56,20 +56,11 @@ def _of_features(summary: IngestSummary) -> dict[str, str]:
 
 def _of_images(summary: IngestSummary, zero_suppression: float) -> dict[str, str]:
     total, outside = sum(summary.energy), sum(summary.energy_outside)
-    mu = f"{summary.mean_mu:.2f} ± {summary.sd_mu:.2f}"
-    n_effective = float(summary.n_events)
-    rows = {"events": f"{summary.n_events:,}"}
-    if summary.census.is_weighted:
-        n_effective = summary.census.n_effective
-        rows["events by weight, effective"] = f"{n_effective:,.0f}"
-        if summary.census.n_negative_weights:
-            share = 0.5 * (1 - summary.census.weight_sum / summary.census.weight_sum_abs)
-            n_negative = summary.census.n_negative_weights
-            rows["events of weight below 0"] = f"{n_negative:,}, {share:.2%} of Σ|w|"
-    error = summary.sd_sum_et / max(n_effective, 1) ** 0.5
+    rows = {"events": f"{summary.n_events:,}", **_of_weights(summary)}
+    error = summary.sd_sum_et / max(summary.census.n_effective, 1) ** 0.5
     name = "ΣE_T" if summary.is_transverse else "ΣE"
     rows |= {
-        "⟨μ⟩ ± sd": "unknown" if summary.mean_mu != summary.mean_mu else mu,
+        "⟨μ⟩ ± sd": "unknown" if summary.mean_mu != summary.mean_mu else _mu(summary),
         f"⟨{name}⟩ / GeV": f"{summary.mean_sum_et:.1f} ± {error:.1f}",
     }
     if "em" in summary.layers and total > 0:
@@ -98,3 +89,20 @@ def _of_images(summary: IngestSummary, zero_suppression: float) -> dict[str, str
     if summary.skipped:
         rows["files skipped"] = f"{len(summary.skipped):,}"
     return rows
+
+
+def _of_weights(summary: IngestSummary) -> dict[str, str]:
+    """What events are worth, where their weights differ."""
+    census = summary.census
+    if not census.is_weighted:
+        return {}
+    rows = {"events by weight, effective": f"{census.n_effective:,.0f}"}
+    if census.n_negative_weights:
+        share = 0.5 * (1 - census.weight_sum / census.weight_sum_abs)
+        rows["events of weight below 0"] = f"{census.n_negative_weights:,}, {share:.2%} of Σ|w|"
+    return rows
+
+
+def _mu(summary: IngestSummary) -> str:
+    text = ".2f" if summary.mean_mu < 1e6 else ".4g"
+    return f"{summary.mean_mu:{text}} ± {summary.sd_mu:{text}}"

@@ -88,7 +88,7 @@ def check_profiles(
     if p_value >= _MU_ALARM:
         return []
     differ = (
-        f"the μ profiles differ (⟨μ⟩ = {mc.mean_mu:.2f} and {data.mean_mu:.2f}, "
+        f"the μ profiles differ (⟨μ⟩ = {mc.mean_mu:.4g} and {data.mean_mu:.4g}, "
         f"Kolmogorov-Smirnov p = {p_value:.1e})"
     )
     if _counts_something_else(mc, data):
