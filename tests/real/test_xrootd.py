@@ -108,6 +108,8 @@ def test_every_fault_is_named_as_what_it_is(
     secret = server.served / "secret"
     secret.mkdir()
     (secret / "a.root").write_bytes(b"root")
+    (server.served / "empty.root").touch()
+    (server.served / "text.root").write_text("hello world")
     shut = server.served / "shut.root"
     shut.write_bytes(b"root" * 100)
     shut.chmod(0)
@@ -118,6 +120,9 @@ def test_every_fault_is_named_as_what_it_is(
         f"{url}//shut.root": f"permission denied by {host}. Check your credentials",
         f"{url}//secret/a.root": f"permission denied by {host}",
         f"{url}//secret": f"{url}//secret is a folder.",
+        f"{url}//": f"a pattern: {url}//*.root.",
+        f"{url}//empty.root": "empty.root is empty: it has 0 bytes",
+        f"{url}//text.root": "text.root is not ROOT: it begins with b'hello",
         f"{url}/part_0.root": f"one slash after the host, which {host} takes for a relative path",
         f"roots://{host}//part_0.root": "roots:// is not known here. Write root://",
         f"xroot://{host}//part_0.root": "xroot:// is not known here. Write root://",
@@ -133,6 +138,8 @@ def test_every_fault_is_named_as_what_it_is(
     for absent in ("absent.root", "nowhere/*.root"):
         with pytest.raises(MissingInputError, match="No input file"):
             read(write_card(tmp_path, card_values, f"{url}//{absent}"))
+    with pytest.raises(MissingInputError, match=r"Wildcards are \* and"):
+        read(write_card(tmp_path, card_values, f"{url}//part_?.root"))
     with pytest.raises(MissingInputError, match="Nothing matches"):
         write_card(tmp_path, card_values, f"{url}//x*.root").input_files()
     # Damage is still called so, while the server is there.

@@ -15,7 +15,6 @@ from pydantic import Field, model_validator
 
 from pileupgen.errors import (
     MissingFieldError,
-    MissingInputError,
     UnreadableInputError,
     did_you_mean,
 )
@@ -25,7 +24,7 @@ from pileupgen.samples.readers.cells import CellsReader
 from pileupgen.samples.readers.collection import Collection
 from pileupgen.samples.readers.file_kind import unreadable
 from pileupgen.samples.readers.flat import Column, Flat
-from pileupgen.samples.readers.remote import InputFile, for_library
+from pileupgen.samples.readers.remote import InputFile, for_library, missing_file
 
 _log = logging.getLogger("pileupgen")
 
@@ -98,7 +97,7 @@ class IgFile:
 
     def __init__(self, path: InputFile) -> None:
         if not path.exists():
-            raise MissingInputError(f"No input file {path}.", "Check the card's files.")
+            raise missing_file(path)
         self.path = path
         self._held: tuple[tuple[int, int], list[dict[str, Any]]] = ((0, 0), [])
         try:

@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 from pileupgen.errors import (
     CardError,
     MissingFieldError,
-    MissingInputError,
     UnreadableInputError,
     did_you_mean,
 )
 from pileupgen.samples.readers.file_kind import reading
 from pileupgen.samples.readers.flat import Column
 from pileupgen.samples.readers.parquet import ParquetFile
-from pileupgen.samples.readers.remote import InputFile, for_library
+from pileupgen.samples.readers.remote import InputFile, for_library, missing_file
 from pileupgen.samples.readers.root import RootTree
 from pileupgen.samples.readers.source import Source
 
@@ -174,7 +173,7 @@ class _Hdf5Features(FeatureFile):
 
         super().__init__(path, places)
         if not path.exists():
-            raise MissingInputError(f"No input file {path}.", "Check the card's files.")
+            raise missing_file(path)
         with reading(path, wanted="HDF5"):
             self._file = h5py.File(for_library(path), "r")
         try:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pileupgen.errors import MissingInputError, PileupgenError, UnreadableInputError
+from pileupgen.errors import InputError, MissingInputError, PileupgenError, UnreadableInputError
 from pileupgen.samples.readers.remote import InputFile
 
 _KINDS = {
@@ -42,7 +42,7 @@ def unreadable(path: InputFile, wanted: str, said: str, what: str = "") -> Unrea
 
     Parameters
     ----------
-    path : Path
+    path : Path or RemoteFile
         The file.
     wanted : str
         ``ROOT``, ``HDF5``, ``Parquet`` or ``a zip``.
@@ -59,13 +59,15 @@ def unreadable(path: InputFile, wanted: str, said: str, what: str = "") -> Unrea
     part = f" ({what})" if what else ""
     damaged = UnreadableInputError(f"{path} cannot be read{part}: {said.rstrip('.')}.", _DAMAGED)
     if not isinstance(path, Path):
-        return path.fault(said) or damaged
-    if path.is_dir():
+        fault = path.fault(said)
+        if fault is not None:
+            return fault
+    elif path.is_dir():
         return UnreadableInputError(f"{path} is a folder, not a file.", "Name the files in it.")
     try:
-        with path.open("rb") as file:
+        with path.open("rb") if isinstance(path, Path) else path.open() as file:
             head = file.read(16)
-    except OSError:
+    except (OSError, InputError):
         return damaged
     if not head:
         return UnreadableInputError(f"{path} is empty: it has 0 bytes.", "Copy or make it again.")

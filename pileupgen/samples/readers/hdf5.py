@@ -17,7 +17,6 @@ from pileupgen.calo.towers import Towers
 from pileupgen.errors import (
     CardError,
     MissingFieldError,
-    MissingInputError,
     UnreadableInputError,
     did_you_mean,
 )
@@ -34,7 +33,7 @@ from pileupgen.samples.readers.files import (
     require_sane_energies,
 )
 from pileupgen.samples.readers.flat import Column, Flat
-from pileupgen.samples.readers.remote import InputFile, RemoteFile, for_library
+from pileupgen.samples.readers.remote import InputFile, RemoteFile, for_library, missing_file
 
 
 class Hdf5Options(CollectionOptions):
@@ -104,7 +103,7 @@ class H5File:
 
     def __init__(self, path: InputFile, dataset: str) -> None:
         if not path.exists():
-            raise MissingInputError(f"No input file {path}.", "Check the card's files.")
+            raise missing_file(path)
         self.path = path
         try:
             self._file = h5py.File(for_library(path), "r")

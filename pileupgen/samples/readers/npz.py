@@ -13,7 +13,6 @@ from pydantic import model_validator
 
 from pileupgen.errors import (
     MissingFieldError,
-    MissingInputError,
     did_you_mean,
 )
 from pileupgen.samples.readers.base import Format
@@ -21,7 +20,7 @@ from pileupgen.samples.readers.cells import CellsReader
 from pileupgen.samples.readers.collection import CollectionOptions, Positions, has_places
 from pileupgen.samples.readers.file_kind import reading, unreadable
 from pileupgen.samples.readers.flat import Column, Flat
-from pileupgen.samples.readers.remote import InputFile, for_library
+from pileupgen.samples.readers.remote import InputFile, for_library, missing_file
 
 _READ_BYTES = 1 << 20
 _OWN = {
@@ -67,7 +66,7 @@ class NpzFile:
 
     def __init__(self, path: InputFile, events: str) -> None:
         if not path.exists():
-            raise MissingInputError(f"No input file {path}.", "Check the card's files.")
+            raise missing_file(path)
         self.path = path
         try:
             self._zip = zipfile.ZipFile(for_library(path))

@@ -13,7 +13,6 @@ from pydantic import model_validator
 
 from pileupgen.errors import (
     MissingFieldError,
-    MissingInputError,
     UnreadableInputError,
     did_you_mean,
     import_extra,
@@ -23,7 +22,7 @@ from pileupgen.samples.readers.cells import CellsReader
 from pileupgen.samples.readers.collection import CollectionOptions, Positions, has_places
 from pileupgen.samples.readers.file_kind import reading
 from pileupgen.samples.readers.flat import Column, Flat
-from pileupgen.samples.readers.remote import InputFile, for_library
+from pileupgen.samples.readers.remote import InputFile, for_library, missing_file
 
 _BATCH_BYTES = 1 << 20
 _OF_LISTS = re.compile(r"\.(list|bag)\.(element|item|array_element|array)(?=\.|$)")
@@ -65,7 +64,7 @@ class ParquetFile:
     def __init__(self, path: InputFile) -> None:
         parquet = import_extra("pyarrow.parquet", "parquet", f"{path}, a Parquet file,")
         if not path.exists():
-            raise MissingInputError(f"No input file {path}.", "Check the card's files.")
+            raise missing_file(path)
         self.path = path
         with reading(path, wanted="Parquet"):
             self._file = parquet.ParquetFile(for_library(path))

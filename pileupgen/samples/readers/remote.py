@@ -161,9 +161,12 @@ class RemoteFile:
                 system, path = _file_system(self.url)
                 found = system.info(path)
                 if found.get("type") == "directory":
+                    folder = self.url.rstrip("/")
+                    # What follows a host begins with two slashes.
+                    between = "//" if folder.endswith(f"://{_host(folder)}") else "/"
                     raise UnreadableInputError(
                         f"{self.url} is a folder.",
-                        f"Name its files, or a pattern: {self.url.rstrip('/')}/*.root.",
+                        f"Name its files, or a pattern: {folder}{between}*.root.",
                     )
                 return Stat(int(found["size"] or 0), _time_ns(found))
         except PileupgenError as error:
@@ -180,6 +183,21 @@ def size_of(path: InputFile) -> int:
         return path.stat().st_size
     except (OSError, InputError):
         return 0
+
+
+def missing_file(path: InputFile | str) -> MissingInputError:
+    """Say that a file of a card is not there.
+
+    Parameters
+    ----------
+    path : Path, RemoteFile or str
+        The file, or its URL.
+    """
+    about = " Wildcards are * and […]; what follows a ? is a question to the server."
+    is_asking = is_url(str(path)) and "?" in str(path)
+    return MissingInputError(
+        f"No input file {path}.", f"Check the card's files.{about if is_asking else ''}"
+    )
 
 
 def hash_input(path: InputFile) -> str:
@@ -340,11 +358,11 @@ def _asking(url: str) -> Iterator[None]:
             f"{url} takes a package for {protocol}:// that is not installed.", extra
         ) from error
     except FileNotFoundError as error:
-        raise MissingInputError(f"No input file {url}.", "Check the card's files.") from error
+        raise missing_file(url) from error
     except Exception as error:
         said = _words(error)
         if any(words in said.lower() for words in _NOT_FOUND):
-            raise MissingInputError(f"No input file {url}.", "Check the card's files.") from error
+            raise missing_file(url) from error
         if isinstance(error, ValueError):
             raise UnreadableInputError(
                 f"{url} cannot be read: {said}.", "Correct the URL in the card."

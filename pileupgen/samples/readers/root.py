@@ -6,14 +6,13 @@ from typing import Any, Protocol
 
 from pileupgen.errors import (
     MissingFieldError,
-    MissingInputError,
     UnreadableInputError,
     did_you_mean,
 )
 from pileupgen.samples.readers.file_kind import reading
 from pileupgen.samples.readers.flat import BlockColumn, Column, Flat, flat_of
 from pileupgen.samples.readers.ntuple import field_leaves
-from pileupgen.samples.readers.remote import InputFile, for_uproot, uproot_options
+from pileupgen.samples.readers.remote import InputFile, for_uproot, missing_file, uproot_options
 
 _NTUPLE = "ROOT::RNTuple"
 
@@ -61,7 +60,7 @@ class RootTree:
         import uproot
 
         if not path.exists():
-            raise MissingInputError(f"No input file {path}.", "Check the card's files.")
+            raise missing_file(path)
         self.path = path
         with reading(path):
             # As a mapping: a colon in the path is a colon, not the beginning of a tree's name.
