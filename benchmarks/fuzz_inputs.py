@@ -2,11 +2,11 @@
 
 python -m benchmarks.fuzz_inputs [--cases 1000] [--seed 1] [--workers 1] [--out FOLDER]
 
-Each case writes a small sample in one of four formats, spoils its values, card, config or bytes in
+Each case writes a small sample in one of seven formats, spoils its values, card, config or bytes in
 one known way, and runs `pileupgen preprocess` in this process. What the sample truly holds is read
-from its unspoiled twin (from the spoiled file where spoiling changes the truth) by uproot or h5py
-alone. A case passes if the command refuses the sample in words, if ⟨ΣE_T⟩ is right to 1 %, or if a
-warning has one of the names that belong to the fault. A traceback fails.
+from its unspoiled twin (from the spoiled file where spoiling changes the truth) by uproot, h5py,
+pyarrow or numpy alone. A case passes if the command refuses the sample in words, if ⟨ΣE_T⟩ is right
+to 1 %, or if a warning has one of the names that belong to the fault. A traceback fails.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ from unittest import mock
 import awkward as ak
 import h5py
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
 import uproot
 import yaml
 from numpy.typing import NDArray
@@ -44,7 +46,9 @@ ETA_EDGES = np.linspace(-2.5, 2.5, 11)
 N_PHI = 12
 N_EVENTS = 40
 TOLERANCE = 0.01
-FORMATS = ("root", "delphes", "hdf5", "hdf5_first")
+FORMATS = ("root", "delphes", "hdf5", "hdf5_first", "rntuple", "parquet", "npz")
+_ENDS = {"hdf5": "h5", "hdf5_first": "h5", "parquet": "parquet", "npz": "npz"}
+"""How the names of files end, where it is not ``root``."""
 
 _ETA = 0.5 * (ETA_EDGES[1:] + ETA_EDGES[:-1])
 _PHI = -np.pi + (np.arange(N_PHI) + 0.5) * 2 * np.pi / N_PHI
@@ -222,8 +226,8 @@ def _indices(case: Case, rng: Generator) -> None:
 
 
 _NAN, _INF = float("nan"), float("inf")
-_PLACED = ("root", "delphes")
-_IMAGES = ("hdf5", "hdf5_first")
+_PLACED = ("root", "delphes", "rntuple", "parquet")
+_IMAGES = ("hdf5", "hdf5_first", "npz")
 _ENERGIES = ("em", "had")
 _WEIGHTS = ("weight", "Event.Weight", "genWeight")
 _SCALES = ("magnitude", "energy_scale", "far_apart")
@@ -344,9 +348,9 @@ def _geometry(**changes: Any) -> dict[str, Any]:
 def write(case: Case, path: Path, columns: Columns) -> None:
     """Write a sample in the case's format."""
     if case.kind in _IMAGES:
-        _write_hdf5(case, path, columns)
+        _write_images(case, path, columns)
         return
-    prefix = {"root": "", "delphes": "Tower."}[case.kind]
+    prefix = "Tower." if case.kind == "delphes" else ""
     names = {"eta": "Eta", "phi": "Phi", "em": "Eem", "had": "Ehad"}
     branches: dict[str, Any] = {}
     for name, values in columns.items():
@@ -358,7 +362,17 @@ def write(case: Case, path: Path, columns: Columns) -> None:
         else:
             label = "Event.Weight" if (name, case.kind) == ("weight", "delphes") else name
             branches[label] = values
+    if case.kind == "parquet":
+        table = {
+            name: ak.to_arrow(ak.Array(values), extensionarray=False)
+            for name, values in branches.items()
+        }
+        parquet.write_table(pa.table(table), path)
+        return
     with uproot.recreate(path) as file:
+        if case.kind == "rntuple":
+            file.mkrntuple("cells", branches)
+            return
         tree = {"root": "cells", "delphes": "Delphes"}[case.kind]
         types = {
             name: "var * float64" if isinstance(values, ak.Array) else "float64"
@@ -367,33 +381,42 @@ def write(case: Case, path: Path, columns: Columns) -> None:
         file.mktree(tree, types).extend(branches)
 
 
-def _write_hdf5(case: Case, path: Path, columns: Columns) -> None:
+def _write_images(case: Case, path: Path, columns: Columns) -> None:
     shape = (-1, len(_ETA), N_PHI)
     layers = [columns[name].reshape(shape) for name in _ENERGIES]
     images = np.stack(layers, axis=-1 if case.kind == "hdf5" else 1)
+    arrays = {name: values for name, values in columns.items() if values.ndim == 1}
+    if case.kind == "npz":
+        np.savez(path, images=images, **arrays)
+        return
     with h5py.File(path, "w") as file:
-        file["images"] = images
-        for name, values in columns.items():
-            if values.ndim == 1:
-                file[name] = values
+        for name, values in {"images": images, **arrays}.items():
+            file[name] = values
 
 
 def true_sum_et(case: Case, path: Path) -> float:
-    """⟨ΣE_T⟩ in GeV of a file, by uproot or h5py and the definition alone."""
+    """⟨ΣE_T⟩ in GeV of a file, by its format's library and the definition alone."""
     if case.kind in _IMAGES:
-        with h5py.File(path, "r") as file:
+        opened = np.load(path) if case.kind == "npz" else h5py.File(path, "r")
+        with opened as file:
             images, names = file["images"][:], [name for name in _WEIGHTS if name in file]
             weight = file[names[0]][:] if names else None
         energy = images.sum(axis=-1 if case.kind == "hdf5" else 1, dtype=np.float64)
         sums = (energy / np.cosh(_ETA)[:, None]).sum(axis=(1, 2))
+    elif case.kind == "parquet":
+        table = ak.from_parquet(path)
+        sums = np.asarray(ak.sum((table.em + table.had) / np.cosh(table.eta), axis=1))
+        names = [name for name in _WEIGHTS if name in table.fields]
+        weight = table[names[0]].to_numpy() if names else None
     else:
-        tree, prefix = {"root": ("cells", ""), "delphes": ("Delphes", "Tower.")}[case.kind]
-        eta, *layers = {"root": ("eta", "em", "had"), "delphes": ("Eta", "Eem", "Ehad")}[case.kind]
+        is_delphes = case.kind == "delphes"
+        tree, prefix = ("Delphes", "Tower.") if is_delphes else ("cells", "")
+        eta, *layers = ("Eta", "Eem", "Ehad") if is_delphes else ("eta", "em", "had")
         with uproot.open(path) as file:
             read = file[tree]
             energy = sum(read[prefix + layer].array() for layer in layers)
             sums = np.asarray(ak.sum(energy / np.cosh(read[prefix + eta].array()), axis=1))
-            names = [name for name in _WEIGHTS if name in read]
+            names = [name for name in _WEIGHTS if name in read.keys()]  # noqa: SIM118
             weight = read[names[0]].array(library="np") if names else None
     if weight is None or not np.isfinite(weight).all() or weight.sum() == 0:
         return float(sums.mean())
@@ -402,21 +425,26 @@ def true_sum_et(case: Case, path: Path) -> float:
 
 def write_card(case: Case, folder: Path, name: str) -> None:
     """Write a sample's card."""
+    lists = {"eta": "eta", "phi": "phi", "layers": {"em": "em", "had": "had"}}
+    first = {"eta_range": [-2.5, 2.5], "channels": "first"}
     options: dict[str, Any] = {
-        "root": {"tree": "cells", "eta": "eta", "phi": "phi", "layers": {"em": "em", "had": "had"}},
+        "root": {"tree": "cells", **lists},
+        "rntuple": {"tree": "cells", **lists},
+        "parquet": lists,
         "delphes": {},
+        "npz": {"energy": "images", "layers": ["em", "had"], **first},
         "hdf5": {"dataset": "images", "eta_range": [-2.5, 2.5]},
-        "hdf5_first": {"dataset": "images", "eta_range": [-2.5, 2.5], "channels": "first"},
+        "hdf5_first": {"dataset": "images", **first},
     }[case.kind]
     extra = {key: value for key, value in case.card.items() if key != "et"}
-    end = "h5" if case.kind in _IMAGES else "root"
+    end = _ENDS.get(case.kind, "root")
     options = {k: v for k, v in {**options, **case.options}.items() if v is not None}
     card = {
         "name": name,
         "what": "made by the fuzz run",
         "domain": name,
         "files": f"{name}.{end}",
-        "format": "hdf5" if case.kind in _IMAGES else case.kind,
+        "format": {"hdf5_first": "hdf5", "rntuple": "root"}.get(case.kind, case.kind),
         "options": options,
         "mu": "mu",
         "units": {"energy": "GeV"},
@@ -497,7 +525,7 @@ def run_case(name: str, kind: str, seed: int, folder: Path) -> Outcome:
     """Make, spoil, preprocess and judge one case in an empty folder."""
     rng = np.random.default_rng([seed, sorted(FAULTS).index(name), FORMATS.index(kind)])
     fault, is_in_both = FAULTS[name], bool(rng.random() < 0.5)
-    end = "h5" if kind in _IMAGES else "root"
+    end = _ENDS.get(kind, "root")
     preprocess: dict[str, Any] = {"geometry": _geometry(), "zero_suppression": 0.0}
     truth = float("nan")
     for domain in ("mc", "data"):

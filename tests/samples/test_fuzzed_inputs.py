@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.fuzz_inputs import FAULTS, run_case
+from benchmarks.fuzz_inputs import FAULTS, FORMATS, run_case
 
 ONE_EACH = [
     (name, fault.kinds[index % len(fault.kinds)])
@@ -29,7 +29,7 @@ def test_images_on_another_grid_are_said_to_be(tmp_path: Path) -> None:
     assert "regridded" in outcome.warnings
 
 
-@pytest.mark.parametrize("kind", ["root", "delphes", "hdf5", "hdf5_first"])
+@pytest.mark.parametrize("kind", FORMATS)
 def test_a_sound_sample_is_read_right_and_without_a_warning(kind: str, tmp_path: Path) -> None:
     outcome = run_case("nothing", kind, 3, tmp_path)
     assert outcome.verdict == "right"

@@ -98,7 +98,7 @@ def check_energies(
             "grid",
             "Correct the geometry, or the card's branches or edges of η and φ.",
         )
-    if card.format == "hdf5" and summary.n_shared > _FEW_SHARED * summary.n_towers:
+    if card.format in ("hdf5", "npz") and summary.n_shared > _FEW_SHARED * summary.n_towers:
         yield Finding(
             "regridded",
             f"{where}: {summary.n_shared / summary.n_towers:.1%} of the images' cells are no cells "
