@@ -195,7 +195,7 @@ def source_table(comparison: Comparison) -> Table | None:
             ["means of the whole sample", _sigma(found.significance), "from the training's"]
         )
     lines += [
-        [f"mean, {name}", _sigma(abs(local)), f"{shift:+.3f} standard deviations of events"]
+        [f"{name}, averaged", _sigma(abs(local)), f"{shift:+.3f} standard deviations of events"]
         for name, shift, local in found.shifts[:N_SHIFTS]
     ]
     caption = (

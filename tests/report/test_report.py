@@ -475,7 +475,7 @@ def test_source_events_unlike_the_trainings_have_a_section_and_a_caution(metrics
     page = Page(page_of(metrics, {}))
     assert "80 of 1,000" in page.text
     assert "5 cells, up to 2.5 times" in page.text
-    assert "mean, energy of em" in page.text
+    assert "energy of em, averaged" in page.text
     assert "+0.810 standard deviations of events" in page.text
     (caution,) = [text for text in judged(metrics).cautions if "training" in text]
     assert "80 of 1,000 are flagged" in caution
