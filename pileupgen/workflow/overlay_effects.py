@@ -14,7 +14,7 @@ from pileupgen.compare.records import OverlayEffects
 from pileupgen.compare.selection import select_events
 from pileupgen.errors import GeometryError, StoreError
 from pileupgen.measure.hard_objects import HardObjects, ObjectFinder, OverlaidObjects
-from pileupgen.overlay.choice import Limits, choose
+from pileupgen.overlay.choice import Choice, Limits, PileupPool, choose
 from pileupgen.overlay.conditions import Conditions, examined_rows, require_alike
 from pileupgen.overlay.library import Events, pool_of
 from pileupgen.overlay.produce import suppress
@@ -31,8 +31,9 @@ Ints = NDArray[np.int64]
 
 MAX_EVENTS = 3000
 """Hard scatters that are overlaid at most: four clusterings of each take 20 ms."""
-REUSE = 3
-"""Uses of a pileup event; the bootstrap is over hard scatters, so few of them may share one."""
+SHARES = (0.9, 0.7, 0.5, 0.3, 0.1)
+"""Parts of the smaller sample of pileup that hard scatters are overlaid for: the largest that the
+profile of data leaves possible. No pileup event is used twice, for the bootstrap is over events."""
 MU_TOLERANCE = 15.0
 BATCH = 100
 
@@ -162,15 +163,14 @@ def _pair(
     weights: Weights = "release" if has_release else "event"
     pool = pool_of(translated, made, weights)
     real = pool_of(target, selection.target, "event")
-    n = min(len(hard), MAX_EVENTS, REUSE * min(len(made), len(selection.target)))
-    if n == 0:
-        raise StoreError(f"{hard.path} has no hard scatters.", "Give another --overlay.")
     profile = None
     if np.isfinite(real.mu).all() and np.isfinite(pool.mu).all():
         profile = MuProfile.of(real.mu, real.weight)
-    limits = Limits(REUSE, mu_tolerance=MU_TOLERANCE)
-    chosen = choose(pool, n, seed, profile, limits)
-    chosen_real = choose(real, n, seed, profile, limits)
+    limit = min(len(hard), MAX_EVENTS)
+    chosen, chosen_real = _choose_alike(pool, real, limit, seed, profile)
+    n = len(chosen)
+    if n == 0:
+        raise StoreError(f"{hard.path} has no hard scatters.", "Give another --overlay.")
     mc_of = dict(zip(made.tolist(), of_mc.tolist(), strict=True))
     rows_of = {
         "data": (target, chosen_real.row, chosen_real.weight),
@@ -184,6 +184,23 @@ def _pair(
             rows_of.items(), (selection.target, selection.source, made), strict=True
         )
     }, np.arange(n, dtype=np.int64)
+
+
+def _choose_alike(
+    pool: PileupPool, real: PileupPool, limit: int, seed: int, profile: MuProfile | None
+) -> tuple[Choice, Choice]:
+    """Choose from both pools for as many events as both have the profile for."""
+    limits = Limits(mu_tolerance=MU_TOLERANCE)
+    for share in SHARES:
+        n = min(limit, int(share * min(pool.n_sources, real.n_sources)))
+        try:
+            ours, theirs = (choose(one, n, seed, profile, limits) for one in (pool, real))
+        except StoreError:
+            if share == SHARES[-1]:
+                raise
+        else:
+            break
+    return ours, theirs
 
 
 def _pileup(
