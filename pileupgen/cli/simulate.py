@@ -11,6 +11,7 @@ from pileupgen.cli.ui.common import ConfigOption, DeviceOption, RunOption
 from pileupgen.cli.ui.console import terminal
 from pileupgen.cli.ui.simulate_options import (
     CheckOption,
+    FillingOption,
     GeneratorOption,
     HardScatterOption,
     HepmcOption,
@@ -47,6 +48,7 @@ def simulate(
     n_events: SimulatedEventsOption = None,
     mu: MuOption = None,
     mu_profile: MuProfileOption = None,
+    filling: FillingOption = None,
     generator: GeneratorOption = None,
     tune: TuneOption = None,
     process: ProcessOption = None,
@@ -105,6 +107,7 @@ def simulate(
         "n_events": n_events,
         "mu": mu,
         "mu_profile": None if mu_profile is None else str(mu_profile),
+        "filling": filling,
         "generator": generator,
         "tune": tune,
         "process": process,
@@ -128,9 +131,8 @@ def simulate(
     made = "pileupgen simulate"
     if check or table:
         wanted = check_spec(given, made, card)
-        own = table or ()
-        folder = output or Path("checks")
-        show_checks(check_to(wanted, folder, own, force=force, workers=workers, listener=terminal))
+        checked = (wanted, output or Path("checks"), table or ())
+        show_checks(check_to(*checked, force=force, workers=workers, listener=terminal))
         return
     spec = parse_spec(given, made) if card is None else spec_of_card(card, given)
     name = None if card is None else Path(card).stem

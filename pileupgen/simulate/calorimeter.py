@@ -157,7 +157,9 @@ class Calorimeter:
         """σ(E) in GeV, shape ``(2, n_cells)`` like ``energy``."""
         return np.sqrt(self._c2 * energy * energy + self._s2 * energy + self._n2)
 
-    def measure(self, deposited: Energies, rng: np.random.Generator) -> Energies:
+    def measure(
+        self, deposited: Energies, rng: np.random.Generator, out_of_time: Energies | None = None
+    ) -> Energies:
         """One event's measured energies.
 
         Parameters
@@ -166,6 +168,9 @@ class Calorimeter:
             ``em`` and ``had`` energy in GeV.
         rng : numpy.random.Generator
             The event's own.
+        out_of_time : float64 array, shape (2, n_cells), optional
+            What other crossings add, of either sign; neither smeared nor leaking, for resolution
+            and leakage of so small a part would not be seen.
 
         Returns
         -------
@@ -175,6 +180,8 @@ class Calorimeter:
         """
         energy = self._leak(deposited, rng)
         energy = self._smear(energy, rng)
+        if out_of_time is not None:
+            energy += out_of_time
         self._add_hot(energy, rng)
         self._add_electronic_noise(energy, rng)
         size = np.abs(energy) if self.card.signed else energy

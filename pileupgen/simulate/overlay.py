@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ from pileupgen.simulate.response import BeamSpot, ResponseCard
 from pileupgen.simulate.rho import GridMedian
 from pileupgen.simulate.spec import SampleSpec
 
-PILEUP_STREAM, DETECTOR_STREAM = 1, 2
-"""Parts of an event's seed: what happened, and what the detector made of it."""
+PILEUP_STREAM, DETECTOR_STREAM, OUT_OF_TIME_STREAM = 1, 2, 3
+"""Parts of an event's seed: what happened, what the detector made of it, and what happened in the
+crossings before and after."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,10 @@ class Overlay:
         rng = np.random.default_rng([self.spec.seed, PILEUP_STREAM, event])
         mu = self._mu[np.searchsorted(self._cumulative, rng.random(), side="right")]
         poisson = self.spec.mu_spread == "poisson"
-        n = int(rng.poisson(mu)) if poisson else round(float(mu))
+        return self._interactions(rng, int(rng.poisson(mu)) if poisson else round(float(mu)))
+
+    def _interactions(self, rng: np.random.Generator, n: int) -> Pileup:
+        """Draw n interactions from the pool."""
         n_pool = 1 if self.deposits is None else len(self.deposits.offsets) - 1
         interaction = rng.integers(n_pool, size=n)
         rotation = rng.uniform(-np.pi, np.pi, size=n).astype(np.float32)
@@ -144,7 +148,38 @@ class Overlay:
             found += self._deposit(self.hard, scatter)
         return found
 
-    def _deposit(self, deposits: Deposits, pileup: Pileup) -> NDArray[np.float64]:
+    def out_of_time(self, event: int) -> NDArray[np.float64] | None:
+        """Energy that the readout sees of other crossings, GeV, shape ``(2, n_cells)``.
+
+        The triggered bunch is any of the filling scheme's. Other crossings that are filled have
+        interactions of their own, with the same profile of their number; each layer weighs them
+        by its pulse shape. None where no layer has one.
+        """
+        first, last = self.card.crossings
+        if self.deposits is None or (first, last) == (0, 0):
+            return None
+        rng = np.random.default_rng([self.spec.seed, OUT_OF_TIME_STREAM, event])
+        bunches = self.spec.bunches
+        here = rng.choice(np.flatnonzero(bunches))
+        crossing = np.arange(first, last + 1)
+        filled = crossing[bunches[(here + crossing) % len(bunches)] & (crossing != 0)]
+        place = np.searchsorted(self._cumulative, rng.random(len(filled)), side="right")
+        number = rng.poisson(self._mu[place])
+        others = self._interactions(rng, int(number.sum()))
+        of = np.repeat(filled, number)
+        weights = [
+            np.zeros(len(of)) if layer.pulse is None else layer.pulse.of(of)
+            for layer in self.card.layers
+        ]
+        return self._deposit(self.deposits, others, weights)
+
+    def _deposit(
+        self,
+        deposits: Deposits,
+        pileup: Pileup,
+        weights: Sequence[NDArray[np.float64]] | None = None,
+    ) -> NDArray[np.float64]:
+        """Sum the deposits of interactions, weighted by interaction in each layer, if at all."""
         grid = self.calorimeter.grid
         begin = deposits.offsets[pileup.interaction]
         counts = deposits.offsets[pileup.interaction + 1] - begin
@@ -155,12 +190,10 @@ class Overlay:
         cot_theta, phi = deposits.paths.impact(rows, mirror * pileup.z[1:][index], self.card.field)
         cells = grid.locate(mirror * cot_theta, phi + pileup.rotation[index])
         n = grid.n_cells
-        return np.stack(
-            [
-                np.bincount(cells, weights=energy[rows], minlength=n + 1)[:n]
-                for energy in (deposits.em, deposits.had)
-            ]
-        )
+        energies = [energy[rows] for energy in (deposits.em, deposits.had)]
+        if weights is not None:
+            energies = [e * w[index] for e, w in zip(energies, weights, strict=True)]
+        return np.stack([np.bincount(cells, weights=e, minlength=n + 1)[:n] for e in energies])
 
     def events(self, first: int, n: int) -> dict[str, NDArray[np.generic]]:
         """Make events ``first … first + n − 1``.
@@ -176,7 +209,8 @@ class Overlay:
         for event in range(first, first + n):
             pileup = self.draw(event)
             rng = np.random.default_rng([self.spec.seed, DETECTOR_STREAM, event, self._detector])
-            measured = self.calorimeter.measure(self.deposit(event, pileup), rng)
+            deposited, others = self.deposit(event, pileup), self.out_of_time(event)
+            measured = self.calorimeter.measure(deposited, rng, others)
             hit = np.flatnonzero(measured.any(axis=0))
             cells.append(hit.astype(np.int32))
             energies.append(measured[:, hit].astype(np.float32))

@@ -92,8 +92,33 @@ class Leakage(StrictModel):
     )
 
 
+class PulseShape(StrictModel):
+    """Part of the energy of earlier and later crossings that a layer's readout sees in this one.
+
+    The shaped signal of a cell is sampled where that of the triggered crossing has its maximum. A
+    bipolar shape, whose weights add up to about 0, has pileup pull as much down as up on average.
+    """
+
+    first: int = Field(default=0, le=0, description="crossing of the first weight; 0 is this one")
+    weights: tuple[float, ...] = Field(
+        min_length=1, description="of this crossing and its neighbours, in their order; here 1"
+    )
+
+    @model_validator(mode="after")
+    def _is_sampled_at_its_maximum(self) -> PulseShape:
+        if -self.first >= len(self.weights) or self.weights[-self.first] != 1:
+            raise ValueError("the weight of crossing 0 has to be there, and 1")
+        return self
+
+    def of(self, crossing: np.ndarray[Any, np.dtype[np.int64]]) -> np.ndarray[Any, Any]:
+        """Weights of crossings by their distance from this one, 0 beyond the shape."""
+        place = crossing - self.first
+        inside = (place >= 0) & (place < len(self.weights))
+        return np.where(inside, np.asarray(self.weights)[np.where(inside, place, 0)], 0.0)
+
+
 class LayerResponse(StrictModel):
-    """One layer: resolution, zero suppression, noise, leakage."""
+    """One layer: resolution, zero suppression, noise, leakage, pulse shape."""
 
     resolution: tuple[ResolutionTerm, ...] = Field(description="ascending in |η|; beyond: none")
     energy_min: float = Field(default=0.0, ge=0, description="GeV; a cell below becomes 0")
@@ -102,6 +127,9 @@ class LayerResponse(StrictModel):
     )
     electronic_noise: ElectronicNoise = ElectronicNoise()
     leakage: Leakage = Leakage()
+    pulse: PulseShape | None = Field(
+        default=None, description="of other crossings; none sees this one alone"
+    )
 
     @field_validator("resolution")
     @classmethod
@@ -183,10 +211,21 @@ class ResponseCard(StrictModel):
 
     def fingerprint(self) -> str:
         """16 hex digits of the card's values."""
-        # Cards as they were before there were signed energies keep their fingerprints.
-        return fingerprint(
-            self.model_dump(mode="json", exclude=None if self.signed else {"signed"})
-        )
+        values = self.model_dump(mode="json")
+        # Cards as they were before there were signed energies and pulses keep their fingerprints.
+        if not self.signed:
+            del values["signed"]
+        for name in LAYERS:
+            if values[name]["pulse"] is None:
+                del values[name]["pulse"]
+        return fingerprint(values)
+
+    @property
+    def crossings(self) -> tuple[int, int]:
+        """First and last crossing that any layer sees; 0, 0 is this one alone."""
+        pulses = [layer.pulse for layer in self.layers if layer.pulse is not None]
+        ends = [(pulse.first, pulse.first + len(pulse.weights) - 1) for pulse in pulses]
+        return min([0, *(low for low, _ in ends)]), max([0, *(high for _, high in ends)])
 
     def read_out(self, readout: Readout) -> ResponseCard:
         """Give the same calorimeter without zero suppression, or without noise as well."""

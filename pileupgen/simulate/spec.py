@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -75,6 +76,11 @@ class SampleSpec(StrictModel):
     )
     mu_spread: Literal["poisson", "fixed"] = Field(
         default="poisson", description="number of interactions: Poisson around mu, or mu itself"
+    )
+    filling: str | None = Field(
+        default=None,
+        pattern=r"^(\d{1,4}[be]){1,40}$",
+        description="filled (b) and empty (e) crossings, repeated: 48b7e; none: all are filled",
     )
     mirror_eta: bool = Field(
         default=False, description="mirror each interaction in η with probability ½"
@@ -166,9 +172,17 @@ class SampleSpec(StrictModel):
             )
         if self.hard_scatter and self.process in hard:
             raise ValueError(f"hard_scatter and process {self.process} are both hard scatters")
+        if not self.bunches.any():
+            raise ValueError("filling: no crossing is filled")
         if self.pt_min is not None and self.process != "dijet":
             raise ValueError(f"pt_min is a setting of dijet, not of {self.process}")
         return self
+
+    @property
+    def bunches(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Whether each crossing of the filling scheme is filled, for one turn of it."""
+        runs = re.findall(r"(\d+)([be])", self.filling or "1b")
+        return np.repeat([kind == "b" for _, kind in runs], [int(n) for n, _ in runs])
 
     @property
     def is_hard(self) -> bool:
@@ -231,7 +245,7 @@ class SampleSpec(StrictModel):
     @property
     def _unset(self) -> set[str]:
         """Fields that say nothing: samples made before there were any keep their fingerprints."""
-        fields = ("pt_min", "minimum_bias", "hard_scatter")
+        fields = ("pt_min", "filling", "minimum_bias", "hard_scatter")
         return {name for name in fields if not getattr(self, name)}
 
     def _hashes(self) -> dict[str, list[str]]:

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from pileupgen.calo.geometry import get_grid
-from pileupgen.run import fingerprint
 from pileupgen.simulate.calorimeter import Calorimeter, TowerGrid
 from pileupgen.simulate.response import Region, ResponseCard, load_response
 from pileupgen.simulate.rho import GridMedian
@@ -203,9 +202,8 @@ def test_noiseless_readout_leaves_empty_cells_empty() -> None:
 
 def test_a_card_that_is_read_out_as_it_says_keeps_its_fingerprint() -> None:
     card = load_response("mc")
-    plain = {
-        name: value for name, value in card.model_dump(mode="json").items() if name != "signed"
-    }
-    assert card.read_out("card").fingerprint() == fingerprint(plain)
+    # Events of samples made before cards had signed energies and pulses hang on these.
+    assert card.read_out("card").fingerprint() == "2d7673514b7dfd37"
+    assert load_response("data").fingerprint() == "ebf42a27590e1f0a"
     others = [card.read_out(one).fingerprint() for one in ("unsuppressed", "noiseless")]
     assert len({card.fingerprint(), *others}) == 3

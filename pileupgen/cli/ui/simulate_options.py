@@ -41,6 +41,15 @@ PtMinOption = Annotated[
     float | None,
     typer.Option("--pt-min", help="Least p_T of dijet's partons in GeV. (default: 30)"),
 ]
+FillingOption = Annotated[
+    str | None,
+    typer.Option(
+        "--filling",
+        metavar="PATTERN",
+        help="Filled (b) and empty (e) crossings, repeated, for response cards with pulse shapes. "
+        "(default: all filled)",
+    ),
+]
 ReadoutOption = Annotated[
     Literal["card", "unsuppressed", "noiseless"] | None,
     typer.Option(
@@ -89,7 +98,9 @@ PoolSizeOption = Annotated[
 ]
 ResponseOption = Annotated[
     str | None,
-    typer.Option("--response", help="Response card: mc, data or a path. (default: mc)"),
+    typer.Option(
+        "--response", help="Response card: mc, data, out_of_time or a path. (default: mc)"
+    ),
 ]
 MirrorEtaOption = Annotated[
     bool | None,
