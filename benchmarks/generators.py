@@ -1,7 +1,7 @@
 """Every generator that runs without a download against what detectors measured.
 
-python -m benchmarks.generators [--events 20000] [--seed 1] [--only pythia8:21,sibyll]
-    [--out runs/generators]
+python -m benchmarks.generators [--events 20000] [--seed 1] [--workers 2]
+    [--only pythia8:21,sibyll] [--out runs/generators]
 
 The tables and the selection are those of `pileupgen simulate --check`, whose results are used where
 they are current. Prints ratios of generated to measured and χ²/n; writes the two figures that
@@ -41,6 +41,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--events", type=int, default=20_000, help="at each energy")
     options.add_argument("--seed", type=int, default=1)
+    options.add_argument("--workers", type=int)
     options.add_argument("--only", help="generators, as pythia8:21,sibyll")
     options.add_argument("--out", type=Path, default=Path("runs/generators"))
     given = options.parse_args()
@@ -51,7 +52,12 @@ def main() -> None:
             generator, _, tune = name.partition(":")
             values = {"generator": generator, "n_events": given.events, "seed": given.seed}
             spec = check_spec({**values, **({"tune": int(tune)} if tune else {})}, label)
-            found[label] = check_to(spec, given.out / name.replace(":", "_"), listener=terminal)
+            found[label] = check_to(
+                spec,
+                given.out / name.replace(":", "_"),
+                workers=given.workers,
+                listener=terminal,
+            )
     tables = {label: tables_of(checks) for label, checks in found.items()}
     for name in BY_BIN:
         print(by_bin(name, tables))
@@ -70,7 +76,7 @@ def by_bin(name: str, tables: dict[str, dict[str, TableCheck]]) -> str:
     """Ratios of one table, a line a generator."""
     first = next(iter(tables.values()))[name]
     bins = [f"{low:.4g}–{high:.4g}" for low, high in zip(first.low, first.high, strict=True)]
-    lines = [f"\\n{first.head.title}\\n", f"| | {' | '.join(bins)} | within errors |"]
+    lines = [f"\n{first.head.title}\n", f"| | {' | '.join(bins)} | within errors |"]
     lines.append("|---" * (len(bins) + 2) + "|")
     errors = zip(first.measured, first.down, first.up, strict=True)
     measured = " | ".join(f"{value:.3g} −{down:.2g} +{up:.2g}" for value, down, up in errors)
@@ -80,17 +86,17 @@ def by_bin(name: str, tables: dict[str, dict[str, TableCheck]]) -> str:
         pairs = zip(table.ratio, table.ratio_error, strict=True)
         ratios = " | ".join(f"{ratio:.3f} ± {error:.3f}" for ratio, error in pairs)
         lines.append(f"| {label} | {ratios} | {table.n_within} of {table.n_bins} |")
-    return "\\n".join(lines)
+    return "\n".join(lines)
 
 
 def chi2(tables: dict[str, dict[str, TableCheck]]) -> str:
     """χ²/n of every table, a line a generator."""
     names = list(next(iter(tables.values())))
-    lines = [f"\\n| χ²/n | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+    lines = [f"\n| χ²/n | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
     for label, found in tables.items():
         values = " | ".join(f"{found[name].chi2 / found[name].n_bins:.1f}" for name in names)
         lines.append(f"| {label} | {values} |")
-    return "\\n".join(lines)
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

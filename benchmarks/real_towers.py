@@ -95,7 +95,7 @@ def generated(n_interactions: int, n_events: int, folder: Path) -> Numbers:
     """Events of exactly so many interactions in the calorimeter `cms_like`."""
     card = load_card(find_file("cms_like_mc", "data_cards"))
     values = {**(card.generate or {}), "process": "inelastic", "pool_size": 4000}
-    values |= {"mu": n_interactions, "n_events": n_events, "seed": 100 + n_interactions}
+    values |= {"mu": n_interactions, "n_events": n_events, "seed": 100}
     path = folder / f"generated_{n_interactions}.root"
     make_sample(SampleSpec.parse(values, "real_towers"), path, cache=default_cache())
     return barrel(card, path)

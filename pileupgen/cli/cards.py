@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from pileupgen.cli.card_fit import fit_card
 from pileupgen.cli.ui.card_tables import card_table, feature_table
 from pileupgen.cli.ui.common import AllowOption
 from pileupgen.cli.ui.console import console, terminal
@@ -124,4 +125,5 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "list": list_cards,
     "show": show_card,
     "check": check_card,
+    "fit": fit_card,
 }

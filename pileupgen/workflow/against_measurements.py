@@ -40,14 +40,16 @@ def find_check(provenance: Mapping[str, Any], cache: Path) -> tuple[GeneratorChe
     values = provenance.get("card", {}).get("generate")
     if not values or values.get("process") in JET_PROCESSES:
         return None
-    known = {name: values[name] for name in ("generator", "process", "tune") if name in values}
-    known["sqrt_s"] = values.get("sqrt_s", 13_000.0)
+    names = ("generator", "process", "tune", "sqrt_s", "minimum_bias", "hard_scatter")
     try:
-        spec = SampleSpec.parse(known, "the card")
+        # A store that another version made is none the worse for values unknown to this one.
+        spec = SampleSpec.parse({k: values[k] for k in names if k in values}, "the card")
     except CardError:
-        # A store that another version made is none the worse for it.
         return None
-    check = nearest_check(spec, cache)
+    pileup = spec.pools().get("pileup")
+    if pileup is None or pileup.files:
+        return None
+    check = nearest_check(pileup, cache)
     return None if check is None else (check, where_checked(check, spec))
 
 

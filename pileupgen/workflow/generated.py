@@ -191,8 +191,9 @@ def simulate_to(
     listener.wrote(summary.path, summary.note)
     if hepmc is not None:
         _write_pool(spec, hepmc, getattr(summary, "pools", ()), listener)
-    if isinstance(spec, SampleSpec) and spec.uses_generator:
-        listener.tell("check", last_check(spec, produce.default_cache()))
+    pileup = spec.pools().get("pileup") if isinstance(spec, SampleSpec) else None
+    if pileup is not None and not pileup.files:
+        listener.tell("check", last_check(pileup, produce.default_cache()))
     return path
 
 

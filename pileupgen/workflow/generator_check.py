@@ -17,7 +17,17 @@ from pileupgen.simulate.produce import default_cache, default_workers, scratch_f
 from pileupgen.simulate.spec import SampleSpec
 from pileupgen.workflow.generated import spec_of_card
 
-NOT_FOR_CHECKS = ("mu", "mu_profile", "response", "mirror_eta", "pool_size")
+NOT_FOR_CHECKS = (
+    "mu",
+    "mu_profile",
+    "response",
+    "readout",
+    "mirror_eta",
+    "pool_size",
+    "pt_min",
+    "minimum_bias",
+    "hard_scatter",
+)
 """Settings of a sample that say nothing about its generator."""
 
 
@@ -54,7 +64,13 @@ def check_spec(given: Mapping[str, Any], where: str, card: str | None = None) ->
         values = {**kept, **values}
     if "n_events" in values:
         values["pool_size"] = values.pop("n_events")
-    return SampleSpec.parse(values, where)
+    spec = SampleSpec.parse(values, where)
+    if spec.is_hard:
+        raise ConfigError(
+            f"{where}: measurements are of minimum bias, '{spec.process}' is a hard process.",
+            "Leave --process out.",
+        )
+    return spec
 
 
 def choose_tables(

@@ -144,6 +144,7 @@ def test_check_takes_a_table_and_a_card_of_the_users_own(folder: Path) -> None:
         (["--mu", "3"], "mu do not go with --check"),
         (["--sqrt-s", "8000"], "Nothing was measured at 8000 GeV"),
         (["--process", "top"], "no process 'top'"),
+        (["--process", "dijet"], "'dijet' is a hard process"),
         (["--table", "absent.csv"], "No measured table absent.csv"),
         (["-g", "sibyll", "--tune", "21"], "tune is a setting of pythia8"),
         (["--config", "demo"], "does not go with check"),
