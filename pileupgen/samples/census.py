@@ -15,6 +15,8 @@ from pileupgen.fields import PlainRecord
 
 _PROBE = 1 << 14
 """Towers of a layer and chunk in which values are looked for that come again and again."""
+_KEPT = 2
+"""Most frequent values that are kept."""
 _LOOKED_AT = 4096
 """Towers of a chunk that are looked at to tell whether an event has its towers twice."""
 
@@ -74,7 +76,8 @@ class TowerCensus:
             census.highest.append((high, int(np.count_nonzero(hits == high))))
             probe = hits[:_PROBE]
             values, counts = np.unique(probe, return_counts=True)
-            often = _most_frequent(zip(values.tolist(), counts.tolist(), strict=True))
+            first = np.argsort(-counts, kind="stable")[:_KEPT]
+            often = list(zip(values[first].tolist(), counts[first].tolist(), strict=True))
             census.frequent.append(often)
             others = len(probe) - (often[0][1] if often else 0)
             census.distinct.append((len(values) - 1) / others if others else 1.0)
@@ -117,12 +120,12 @@ def _pairs(first: list[Extreme], second: list[Extreme]) -> list[tuple[Extreme, E
     return list(zip(first, second, strict=True))
 
 
-def _most_frequent(counted: Iterable[Extreme], n: int = 2) -> list[Extreme]:
+def _most_frequent(counted: Iterable[Extreme]) -> list[Extreme]:
     """The most frequent of some values, which may be named more than once."""
     total: Counter[float] = Counter()
     for value, count in counted:
         total[value] += count
-    return total.most_common(n)
+    return total.most_common(_KEPT)
 
 
 def _count_twice(towers: Towers, has_energy: NDArray[np.bool_]) -> tuple[int, int]:
