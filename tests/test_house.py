@@ -32,6 +32,17 @@ def test_a_command_fits_its_page(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 150
 
 
+def test_docstrings_begin_with_a_noun_or_a_verb():
+    found = []
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+                text = str(node.value.value).lstrip()
+                if text.partition(" ")[0] in ("Of", "For", "By", "As", "With"):
+                    found.append(f"{path.relative_to(ROOT)}:{node.lineno}: {text[:40]}")
+    assert found == []
+
+
 def descriptions(kind: Any, prefix: str = "") -> dict[str, str]:
     """The description of every setting of a section and of the sections in it."""
     if is_dataclass(kind):

@@ -139,7 +139,7 @@ def _jets(
     chosen: NDArray[np.bool_],
     summarise: Callable[[Floats, Floats], Floats] | None,
 ) -> Measure:
-    """Of the ratios of p_T with pileup to p_T without; or the part of jets found again."""
+    """Make a measure of the p_T with pileup over that without, or of the part of jets found."""
 
     def measure(sample: OverlaidSample, counts: Floats) -> Floats:
         ratio = sample.objects.jet_pt / hard.jet_pt

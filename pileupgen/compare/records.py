@@ -391,11 +391,11 @@ class AnalysisNumber(Record):
     family: str
     """Jets, pileup jets, E_T^miss or isolation."""
     name: str
-    """In words."""
+    """Name in words."""
     unit: str
-    """Empty where it has none."""
+    """Unit; empty for a pure number."""
     values: dict[str, Estimate]
-    """By kind of pileup: ``data``, ``mc``, ``translated``."""
+    """Value by kind of pileup: ``data``, ``mc``, ``translated``."""
     sigmas: dict[str, Number]
     """Difference from ``data`` over its standard deviation, of ``mc`` and ``translated``; the hard
     scatters are the same. Null where it has none."""

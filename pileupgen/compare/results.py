@@ -159,9 +159,9 @@ class Comparison(Record):
     ladder: Ladder | None = None
     """Variants of the translation, where they were made."""
     measurements: AgainstMeasurements | None = None
-    """Where the source was generated and its generator was checked."""
+    """Check of the source's generator, where one was made."""
     overlay: OverlayEffects | None = None
-    """Where hard scatters were given to be overlaid."""
+    """Effects on hard scatters, where these were given to be overlaid."""
 
     @model_validator(mode="before")
     @classmethod

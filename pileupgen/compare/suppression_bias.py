@@ -29,11 +29,12 @@ class SuppressionBias:
 
     n_events: int
     energy: dict[str, Estimate]
-    """Of ⟨E⟩, by layer."""
+    """Difference of ⟨E⟩, by layer."""
     occupancy: dict[str, Estimate]
-    """Of the mean number of hits, by layer."""
+    """Difference of the mean number of hits, by layer."""
     jets: dict[str, Estimate]
-    """Of the mean p_T − ρ π R² of jets, by their p_T without pileup; empty without FastJet."""
+    """Difference of the mean p_T − ρ π R² of jets, by their p_T without pileup; empty without
+    FastJet."""
 
     def lines(self) -> list[str]:
         """Say it in words, a line each."""

@@ -100,7 +100,7 @@ class MicroBatch:
     filled: NDArray[np.int64]
     """The same, again and again until the batch is full. Shape (settings.micro_batch,)."""
     settings: Settings
-    """With these events' release."""
+    """Settings with the release of these events."""
 
 
 def micro_batches(rows: NDArray[np.int64], settings: Settings) -> Iterator[MicroBatch]:

@@ -145,7 +145,7 @@ class Settings:
         gt=0,
         **_WAY,
     )
-    """Of ``release_by`` where t_release is ``auto``, else of a per-event ``|ln r|``."""
+    """Tolerance of ``release_by`` where t_release is ``auto``, else of a per-event ``|ln r|``."""
     calibrate_after: bool = setting(
         True, "correct what translated training events lack after the decode"
     )
@@ -214,9 +214,9 @@ class Settings:
         le=1,
         **_WAY,
     )
-    """Of ``partial``: share of σ² at the release that is drawn. The event is inverted as far as α_i
-    = α / (1 − ``fresh_noise`` σ²)^(1/2) and noised forward from there, so that what is released has
-    the density of noised events for any share; 1 noises clean events, 0 inverts."""
+    """Share of σ² at the release that is drawn, in the mode ``partial``. The event is inverted as
+    far as α_i = α / (1 − ``fresh_noise`` σ²)^(1/2) and noised forward from there, so that what is
+    released has the density of noised events for any share; 1 noises clean events, 0 inverts."""
     out_of_range: OutOfRange = setting(
         "limited",
         "events outside the training's range in energy or μ: limited refuses those far outside, "

@@ -107,8 +107,8 @@ class SampleCheck(PlainRecord):
     significance: float
     """Significance of the difference in all totals together, in σ."""
     shifts: tuple[tuple[str, float, float], ...]
-    """Of each total its name, the difference of the means over the events' standard deviation, and
-    the same over its error; the most significant first."""
+    """Name of each total, the difference of its means over the events' standard deviation, and the
+    same over its error; the most significant first."""
 
     @property
     def is_unlike(self) -> bool:

@@ -119,7 +119,7 @@ class Shift:
     """How far a sample's means lie from the training's."""
 
     significance: float
-    """Of all totals together in σ, at most 37."""
+    """Significance of all totals together in σ, at most 37."""
     shifts: NDArray[np.float64]
     """Mean of each total less the training's, over the standard deviation of events. Shape (F,)."""
     local: NDArray[np.float64]

@@ -111,7 +111,7 @@ def _detector(provenance: Mapping[str, Any]) -> Mapping[str, Any]:
 def _is_suppressed(
     provenance: Mapping[str, Any], floors: tuple[float, ...], has_negative: bool
 ) -> bool:
-    """As the provenance says; else by the energies themselves."""
+    """Whether energies are zero-suppressed: by the provenance, else by the energies."""
     made = provenance.get("source", provenance)
     if float((made.get("settings") or {}).get("zero_suppression") or 0) > 0:
         return True

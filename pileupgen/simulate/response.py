@@ -27,8 +27,8 @@ ETA_ACCEPTANCE = 5.5
 RESPONSES = Path(__file__).parent / "responses"
 
 Readout = Literal["card", "unsuppressed", "noiseless"]
-"""Of what leaves the calorimeter: as the card says; before its zero suppression, energies below 0
-included; or before its noise, for hard scatters that pileup with noise is added to."""
+"""Energies that are kept: as the card says; before its zero suppression, energies below 0 included;
+or before its noise, for hard scatters that pileup with noise is added to."""
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Layer = Literal["em", "had"]

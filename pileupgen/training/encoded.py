@@ -32,8 +32,8 @@ class LatentSample:
     sample: ScoreSample
     """The events."""
     latents: NDArray[np.float16]
-    """As :func:`~pileupgen.training.latent_cache.cached_latents` gives them. Shape (N, copies, C,
-    H, W)."""
+    """Latents that :func:`~pileupgen.training.latent_cache.cached_latents` gives. Shape (N, copies,
+    C, H, W)."""
     is_mirrored: bool
     patch_phi: int
     """Cells in φ per latent position."""

@@ -51,7 +51,7 @@ class OverlayRequest:
     """Largest number of hard scatters."""
     seed: int = 1
     allow: tuple[str, ...] = ()
-    """Of ``ALLOWED``."""
+    """Names of ``ALLOWED``: what may differ."""
     force: bool = False
     """Whether to do it even where the store is current."""
     bias: bool = False

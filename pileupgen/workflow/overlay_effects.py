@@ -46,7 +46,7 @@ class OverlaidEvent:
     images: tuple[NDArray[np.float32], ...]
     """Without pileup, then in the order of ``titles``; GeV. Shape (L, n_eta, n_phi) each."""
     titles: tuple[str, ...]
-    """Of the images."""
+    """Titles of the images."""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ _PART = re.compile(r"\s*(?P<name>\w+)(?::(?P<offset>\d+))?:(?P<width>-?\d+)\s*")
 
 
 class Positions(StrictModel):
-    """Where positions lie once, for the cells of all events."""
+    """Place where positions lie once, for the cells of all events."""
 
     file: str | None = Field(None, description="another file, relative to the card")
     tree: str | None = Field(None, description="another tree of it, in ROOT files")
@@ -42,7 +42,7 @@ class Positions(StrictModel):
 
 
 class LayerRule(StrictModel):
-    """Where the number of a cell's layer comes from."""
+    """Source of the number of a cell's layer."""
 
     column: str | None = Field(None, description="column that holds it")
     field: str | None = Field(None, description="part of a cell identifier that holds it")

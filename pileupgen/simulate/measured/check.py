@@ -40,7 +40,7 @@ class TableCheck:
     measured: Floats
     down: Floats
     up: Floats
-    """As in ``MeasuredTable``; ``down`` and ``up`` are total errors."""
+    """Bins and measured values as in ``MeasuredTable``; ``down`` and ``up`` are total errors."""
     generated: Floats
     error: Floats
     """Prediction and its statistical error. Shape (n,)."""
