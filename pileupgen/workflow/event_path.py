@@ -37,7 +37,8 @@ def event_path(
     Returns
     -------
     EventPath or None
-        None where there is no path to show: no images or model, or another one's; no release.
+        None where there is no path to show: no images or model, or another one's; no release; a
+        student, which has none.
     """
     made_by, model = translated.provenance, directory.model
     if display is None or "model" not in made_by or not (model / "model_index.json").is_file():
@@ -52,6 +53,8 @@ def event_path(
     from pileupgen.diffusion.settings import Settings
 
     settings = Settings.from_dict(made_by)
+    if (made_by.get("students") or [None])[0] is not None:
+        return None
     if settings.release == "per-event":
         place = int(np.argmax(translated.columns["source_event"] == display.source_event))
         settings = settings.at(int(translated.columns["t_release"][place]))

@@ -10,7 +10,7 @@ from pileupgen.errors import RunError, StoreError
 from pileupgen.samples.store import ImageStore
 from pileupgen.workflow.model import load_pipeline, model_identity
 from pileupgen.workflow.run import Run, open_store
-from pileupgen.workflow.student import student_for
+from pileupgen.workflow.student import student_of_store
 
 if TYPE_CHECKING:
     from pileupgen.diffusion.events import Events
@@ -46,7 +46,6 @@ def export_onnx(run: Run, folder: Path, *, store: Path | None = None) -> OnnxAgr
     ConfigError
         If settings or model have no counterpart in ONNX.
     """
-    from pileupgen.diffusion.direction import Direction
     from pileupgen.diffusion.onnx_export import export_translation, require_exportable
     from pileupgen.workflow.correction import ready_member
 
@@ -63,9 +62,9 @@ def export_onnx(run: Run, folder: Path, *, store: Path | None = None) -> OnnxAgr
     listener.read(directory.model)
     pipeline = load_pipeline(directory, "cpu")
     seed, student = int(made_by["seed"]), None
-    if (identity := made_by["students"][0]) is not None:
-        student = student_for(directory, model, settings, Direction(), listener)
-        if student is None or student.identity != identity:
+    if made_by["students"][0] is not None:
+        student = student_of_store(directory, made_by)
+        if student is None:
             raise RunError(
                 f"{translated.path} was translated by a student that is not in {directory.path}.",
                 f"Run 'pileupgen translate{run.arguments}' again.",

@@ -26,6 +26,7 @@ from pileupgen.progress import SILENT, Advance, Listener, silent
 from pileupgen.run import RunDirectory
 from pileupgen.samples.store import Images, ImageStore
 from pileupgen.workflow.model import load_pipeline, model_identity
+from pileupgen.workflow.student import student_of_store
 
 MAX_EVENTS = 2000
 """Source events that a ladder takes at most."""
@@ -40,12 +41,15 @@ class Way:
     settings: Settings
 
 
-def ways_of(settings: Settings, is_self_conditioned: bool = True) -> tuple[Way, ...]:
+def ways_of(
+    settings: Settings, is_self_conditioned: bool = True, has_student: bool = False
+) -> tuple[Way, ...]:
     """The variants of a translation, each with a part left out, as asked last.
 
     A part that the translation does not have, guidance where w is 0 or self-conditioning of a
     network that was not trained with it, is not left out. A translation
-    without diffusion has no variants but calibration and the linear map.
+    without diffusion has no variants but calibration and the linear map. One by a student has a
+    variant by the solver whose place it takes; with a part left out the solver translates.
     """
     alike = replace(Settings("calibrate"), calibrate_after=settings.calibrate_after)
     first = (
@@ -64,6 +68,7 @@ def ways_of(settings: Settings, is_self_conditioned: bool = True) -> tuple[Way, 
         Way("class_kept", "class not switched", replace(settings, switch_class=False)),
         *([Way("unguided", "w = 0", replace(settings, w=0.0))] if settings.w else []),
         *([Way("not_self_conditioned", "self-conditioning off", alone)] * is_self_conditioned),
+        *([Way("solver", "by the solver", replace(settings, exact=True))] * has_student),
         Way(AS_ASKED, "as asked", settings),
     )
 
@@ -99,7 +104,7 @@ def climb(
     """
     variants = [Variant("source", "source", samples.source)]
     weight = samples.source.weight
-    for way in ways_of(settings, pipeline.denoiser.is_self_conditioned):
+    for way in _ways(pipeline, settings):
         made = _translated(pipeline, source, training, way.settings, seed, advance)
         corrected, plain = (
             None if images is None else replace(_measured(images, way.label), weight=weight)
@@ -125,11 +130,16 @@ def climb(
         )
 
 
+def _ways(pipeline: PileupTranslationPipeline, settings: Settings) -> tuple[Way, ...]:
+    is_self_conditioned = pipeline.denoiser.is_self_conditioned
+    return ways_of(settings, is_self_conditioned, pipeline.student is not None)
+
+
 def n_translated(
     pipeline: PileupTranslationPipeline, settings: Settings, n_source: int, n_training: int
 ) -> int:
     """Events that :func:`climb` translates."""
-    ways = ways_of(settings, pipeline.denoiser.is_self_conditioned)
+    ways = _ways(pipeline, settings)
     n_corrected = sum(way.settings.corrects for way in ways)
     return len(ways) * n_source + n_corrected * n_training
 
@@ -228,6 +238,9 @@ def ladder_of(
     rows = rows_of_events(source, first.event_id)
     training = source.read(source.indices("train", way.n_correction_events))
     pipeline = load_pipeline(directory, device)
+    student = student_of_store(directory, provenance, listener)
+    if student is not None:
+        pipeline = pipeline.taught(student.load(device))
     total = n_translated(pipeline, way, len(rows), len(training))
     with listener.progress("ladder      ", total) as advance:
         return climb(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,6 +111,50 @@ def student_for(
         )
         return None
     return KnownStudent(folder, identity, description)
+
+
+def student_of_store(
+    directory: RunDirectory, provenance: Mapping[str, Any], listener: Listener = SILENT
+) -> KnownStudent | None:
+    """Find the student of a run that translated a store; None where the solver did.
+
+    Parameters
+    ----------
+    directory : RunDirectory
+    provenance : mapping
+        Provenance of the store.
+    listener : Listener
+        Warned where the student is not there any more.
+    """
+    identity = (provenance.get("students") or [None])[0]
+    if identity is None:
+        return None
+    folder = folder_of(directory, Settings.from_dict(provenance))
+    try:
+        description = dict(json.loads((folder / DESCRIPTION).read_text(encoding="utf-8")))
+        if hash_file(folder / WEIGHTS)[:16] == identity:
+            return KnownStudent(folder, identity, description)
+    except (OSError, ValueError):
+        pass
+    listener.warn(f"the student {identity} that translated the store is not in {folder} any more")
+    return None
+
+
+def agreement_in_words(student: KnownStudent) -> str:
+    """Tell how far a student is from its teacher, as it was measured after its training."""
+    from pileupgen.workflow.agreement import Agreement
+
+    found = Agreement.from_dict(student.description["agreement"])
+    rises = found.rises()
+    return (
+        f"A student translated in one evaluation for {found.teacher.n_evaluations}. On "
+        f"{found.student.n_events:,} validation events its normal scores are "
+        f"{found.distance:.4f} off those of the solver, which moves them by {found.move:.3f}, and "
+        f"ln r is {found.log_ratio_distance:.3f} off, of a spread of {found.log_ratio_spread:.2f} "
+        f"(root mean squares); against the solver W1/σ is {rises['w1'].value:+.3f} ± "
+        f"{rises['w1'].error:.3f}, the AUC {rises['auc'].value:+.3f} ± {rises['auc'].error:.3f}, "
+        f"the source correlation {found.student.block.value - found.teacher.block.value:+.4f}."
+    )
 
 
 def _damaged(folder: Path, error: Exception) -> RunError:

@@ -29,6 +29,7 @@ from pileupgen.workflow.event_path import event_path
 from pileupgen.workflow.events_of import described_events
 from pileupgen.workflow.model import choose_device, read_release_scan
 from pileupgen.workflow.run import Run
+from pileupgen.workflow.student import agreement_in_words, student_of_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -318,8 +319,13 @@ def _write(
             figures += write_figure(draw(), folder / "figures", name)
             advance(1, name)
     provenance = translated.provenance
+    notes = validation.comparison.notes
+    student = student_of_store(run.directory, provenance, listener)
+    if student is not None:
+        notes = (*notes, agreement_in_words(student))
     comparison = validation.comparison.model_copy(
         update={
+            "notes": notes,
             "inputs": {
                 role: InputFile(path=str(store.path), sha256=hashes[role], n_events=len(store))
                 for role, store in stores.items()

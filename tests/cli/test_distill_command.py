@@ -78,6 +78,22 @@ def test_translate_takes_the_student_of_its_way_unless_told_otherwise(run, told,
     assert "1 evaluation for 4" in translated("other.h5", *WAY)[0]
 
 
+def test_the_report_says_how_far_the_student_is_from_its_teacher(run, told, command, tmp_path):
+    store = tmp_path / "taught.h5"
+    command("translate", "--run", run, *WAY, "-o", store)
+    command("validate", "--run", run, "--input", store, "--ladder")
+    found = json.loads((run / "validation" / "taught" / "metrics.json").read_text())
+    rungs = {rung["name"]: rung for rung in found["ladder"]["rungs"]}
+    assert rungs["solver"]["label"] == "by the solver"
+    # Paired: the same events and resamplings, so that the rise has a far smaller error than W1/σ.
+    rise, own = rungs["solver"]["w1_rise"]["value"], rungs["solver"]["mean_w1"]
+    assert rise["high"] - rise["low"] < 0.5 * (own["high"] - own["low"])
+    assert rise["value"] != 0
+    page = (run / "validation" / "taught" / "report.html").read_text()
+    assert "A student translated in one evaluation for 4." in page
+    assert "by the solver" in page
+
+
 def test_students_of_another_model_or_damaged_ones_are_not_taken(run, told, command, tmp_path):
     (student,) = (run / "students").iterdir()
     description = json.loads((student / "student.json").read_text())
