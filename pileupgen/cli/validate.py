@@ -53,8 +53,8 @@ def validate(
         typer.Option(
             "--overlay",
             metavar="CARD|STORE",
-            help="Hard scatters: overlaid with mc, translated and data pileup, to compare jets, "
-            "E_T^miss and isolation.",
+            help="Hard scatters, which are overlaid with mc, translated and data pileup to compare "
+            "jets, E_T^miss and isolation.",
         ),
     ] = None,
     given: Any = None,
@@ -67,7 +67,7 @@ def validate(
         typer.Option(
             "--fail-if",
             metavar="CONDITION",
-            help=f"End with exit code {EXIT_CONDITION} if it holds; may be repeated.",
+            help=f"End with exit code {EXIT_CONDITION} if the condition holds; may be repeated.",
         ),
     ] = None,
 ) -> None:

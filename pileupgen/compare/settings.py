@@ -23,15 +23,17 @@ class ComparisonSettings:
     n_mu_bins: int = setting(
         3, "bins in μ that the headline is repeated in; 1 is off", option="--mu-bins", ge=1
     )
-    cells: bool = setting(False, "two-sample test on cells with a network, minutes")
-    jets: bool = setting(False, "pileup jets with fastjet, which the extra 'jets' brings")
+    cells: bool = setting(
+        False, "make the two-sample test on cells with a network, which takes minutes"
+    )
+    jets: bool = setting(False, "compare pileup jets; needs fastjet, which the extra 'jets' brings")
     weighted: bool = setting(
         False,
-        "weigh translated events by their release, else as their source events",
+        "weigh translated events by their release weights, else as their source events",
         option="--weighted/--unweighted",
     )
     ladder: bool = setting(
         False,
-        "compare with the translation without network, class switch, guidance …, on the same "
-        "events, minutes",
+        "compare with translations that lack the network, the class switch, guidance …, of the "
+        "same events, which takes minutes",
     )

@@ -93,7 +93,9 @@ class Settings:
     """Timestep of the release, 0 … T − 1; 0 leaves the latents as they are. With a per-event
     release the latest one. ``auto`` stands for what the model's release scan chooses; see
     :meth:`released_at`; or, by fidelity, for what measured translations say."""
-    w: float = setting(2.0, "guidance; 0 is off; diffusers' guidance_scale is w + 1", ge=0, **_WAY)
+    w: float = setting(
+        2.0, "strength of guidance, 0: none; diffusers' guidance_scale is w + 1", ge=0, **_WAY
+    )
     """Guidance of the decoding; 0 is off."""
     num_inference_steps: int = setting(
         15, "network evaluations from the release to the clean end", option="--steps", ge=1, **_WAY
@@ -104,29 +106,31 @@ class Settings:
     """See :func:`pileupgen.diffusion.solvers.solve`. Inversion and ``invert``'s decoding are
     deterministic: they take ``ddim`` with η = 0 where that is chosen, else ``dpmsolver++``.
     ``invert+sde`` decodes with the stochastic form of ``dpmsolver++``."""
-    eta: float = setting(0.0, "noise of the sampler ddim: 0 none, 1 full", ge=0, le=1, **_WAY)
+    eta: float = setting(
+        0.0, "noise of the sampler ddim, from 0 (none) to 1 (full)", ge=0, le=1, **_WAY
+    )
     """DDIM's η in [0, 1]; for other samplers without effect."""
     guidance: GuidanceKind = setting(
         "closed-form",
-        "ε + w(ε − ε of no class), the same of closed forms in one pass, ε + w(ε − ε of mc), or "
-        "ε − wσ∇ ln r of the ratio",
+        "noise with guidance: ε + w(ε − ε of no class), the same with the difference of closed "
+        "forms in one pass, ε + w(ε − ε of mc), or ε − wσ∇ ln r with the ratio network",
         **_WAY,
     )
     """``classifier-free``: ε_data + w(ε_data − ε_∅); ``closed-form``: the same with the difference
     of the closed forms alone, in one network pass; ``ratio``: ε_data + w(ε_data − ε_mc);
     ``classifier``: ε_data − w σ ∇ ln r of the ratio network."""
     guidance_interval: tuple[int, int] | None = setting(
-        None, "guide at timesteps lo ≤ t ≤ hi only", metavar="LO,HI", example="50,400", **_WAY
+        None, "guide only at timesteps lo ≤ t ≤ hi", metavar="LO,HI", example="50,400", **_WAY
     )
     """Guide only at timesteps lo ≤ t ≤ hi (Kynkäänniemi et al. 2404.07724)."""
     guidance_schedule: WeightSchedule = setting(
-        "constant", "w over the decoding: constant, or rising from 0 to 2w", **_WAY
+        "constant", "course of w over the decoding: constant, or rising from 0 to 2w", **_WAY
     )
     """w over the decoding, see :class:`pileupgen.diffusion.guidance.Strength`."""
     release: Release = setting(
         "common",
-        "all events at t_release, or each at the first time up to it where its own |ln r| is "
-        "within the tolerance",
+        "release all events at t_release, or each at the first time up to it where its own |ln r| "
+        "is within the tolerance",
         **_WAY,
     )
     """``common``: all at t_release. ``per-event``: each event at the first of some twenty even
@@ -167,7 +171,7 @@ class Settings:
     )
     """Training events that the correction is fitted on."""
     decode: Decode = setting(
-        "mean", "the learned decoder's density of a score: its mean, or drawn from it"
+        "mean", "take the mean of the learned decoder's density of a score, or draw from it"
     )
     """Scores are the ``mean`` of the learned decoder's density or a ``sample`` of it; a lossless
     codec knows no difference."""
@@ -219,8 +223,8 @@ class Settings:
     released has the density of noised events for any share; 1 noises clean events, 0 inverts."""
     out_of_range: OutOfRange = setting(
         "limited",
-        "events outside the training's range in energy or μ: limited refuses those far outside, "
-        "refuse any, allow none",
+        "treatment of events outside the training's range in energy or μ: limited refuses those "
+        "far outside, refuse any, allow none",
         is_operational=True,
     )
     """Events outside the training's range: ``limited`` refuses cells above 1,000 times the largest
@@ -228,7 +232,7 @@ class Settings:
     threshold; ``refuse`` all that lie outside; ``allow`` none."""
     exact: bool = setting(
         False,
-        "take every evaluation of the network, also where a student was distilled for the way",
+        "make every evaluation of the network, also where a student was distilled for the way",
         is_operational=True,
     )
     """Off, a student that was distilled for this way takes the place of the solver."""

@@ -27,8 +27,8 @@ class OverlaySettings:
     )
     interactions: bool = setting(
         False,
-        "the library holds single interactions: as many as the profile's μ says are added, turned "
-        "in φ where its card calls the detector alike in φ",
+        "take the library for single interactions: as many as the profile's μ says are added, each "
+        "turned in φ where its card calls the detector symmetric in φ",
         option="--interactions",
     )
     max_reuse: int = setting(1, "how often a source event of pileup may be used", ge=1)
@@ -37,18 +37,18 @@ class OverlaySettings:
     )
     mu_tolerance: float = setting(
         2.0,
-        "how far from the μ that was drawn an event may lie, where those nearer are used up",
+        "how far an event's μ may lie from the μ that was drawn, where nearer events are used up",
         ge=0.0,
     )
     weights: Weights = setting(
         "event",
-        "of the pileup, which the hard scatter's weight is multiplied by: event, its own; release, "
-        "that of a translated event by its release; or none",
+        "weight of the pileup that the hard scatter's weight is multiplied by: its own (event), "
+        "that of a translated event's release (release) or none",
     )
     zero_suppression: str = setting(
         NO_CUT,
-        "GeV; cells of the sum below it become 0, one number for all layers or one for each with "
-        "commas; none leaves the sum as it is",
+        "threshold in GeV below which cells of the sum become 0: one number for all layers, or one "
+        "for each with commas; none leaves the sum as it is",
         metavar="GeV,…",
     )
     pileup_part: str = setting(

@@ -28,7 +28,8 @@ OPTIONS = (
         Literal["local", "dask"] | None,
         None,
         "--executor",
-        text="Here, or on a Dask farm; the results are the same. (default: by the options below)",
+        text="Where work is done: here or on a Dask farm, with the same results. "
+        "(default: by the options below)",
         **_PANEL,
     ),
     option(
