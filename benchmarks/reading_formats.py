@@ -198,7 +198,8 @@ def compare(source: Path, n_events: int, repeat: int) -> None:
 def peak_memory(kind: str, path: Path) -> float:
     """Peak of a process that reads a file through, in MB."""
     code = (
-        f"from pathlib import Path; from benchmarks.reading_formats import read_towers, resource; "
+        "import resource; from pathlib import Path; "
+        "from benchmarks.reading_formats import read_towers; "
         f"read_towers({kind!r}, Path({str(path)!r})); "
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
     )

@@ -59,14 +59,15 @@ class TowerCensus:
     def of(cls, towers: Towers) -> TowerCensus:
         """Count a chunk of towers."""
         census = cls(layers=towers.layers, left_out=dict(towers.left_out))
-        has_energy = np.any(towers.energy != 0, axis=1)
+        # Column by column: along an axis of two numbers numpy is several times slower.
+        has_energy = np.logical_or.reduce([energy != 0 for energy in towers.energy.T])
         if has_energy.any():
-            centre = 0.5 * (towers.edges[:, 0::2] + towers.edges[:, 1::2])
-            eta, phi = centre[has_energy].T
+            edges = towers.edges if has_energy.all() else towers.edges[has_energy]
+            eta, phi = (0.5 * (edges[:, side] + edges[:, side + 1]) for side in (0, 2))
             census.eta = (float(eta.min()), float(eta.max()))
             census.phi = (float(phi.min()), float(phi.max()))
-            census.is_phi_whole = bool(np.all(phi == np.round(phi)))
-            census.is_eta_whole = bool(np.all(eta == np.round(eta)))
+            census.is_phi_whole = _are_whole(phi)
+            census.is_eta_whole = _are_whole(eta)
             census.n_looked_at, census.n_twice = _count_twice(towers, has_energy)
             census.phi_span = _span(phi, towers.event_index()[has_energy])
         for energy in towers.energy.T:
@@ -118,6 +119,11 @@ class TowerCensus:
 
 def _pairs(first: list[Extreme], second: list[Extreme]) -> list[tuple[Extreme, Extreme]]:
     return list(zip(first, second, strict=True))
+
+
+def _are_whole(values: NDArray[Any]) -> bool:
+    """Whether all are whole numbers; the first few mostly tell that they are not."""
+    return all(bool(np.all(part == np.round(part))) for part in (values[:64], values[64:]))
 
 
 def _most_frequent(counted: Iterable[Extreme]) -> list[Extreme]:
