@@ -23,15 +23,17 @@ from pileupgen.workflow.generator_check import check_spec, check_to
 GENERATORS = {
     "Pythia 8 Monash": "pythia8:14",
     "Pythia 8 A14": "pythia8:21",
-    "Pythia 8 4C": "pythia8:5",
     "Pythia 8 A2": "pythia8:8",
-    "Pythia 8 CUETP8M1": "pythia8:18",
-    "SIBYLL 2.1": "sibyll21",
+    "Pythia 8 4C": "pythia8:5",
     "SIBYLL 2.3d": "sibyll",
-    "SIBYLL 2.3e": "sibyll23e",
     "Pythia 6, untuned": "pythia6",
+    "Pythia 8 CUETP8M1": "pythia8:18",
+    "SIBYLL 2.3e": "sibyll23e",
+    "SIBYLL 2.1": "sibyll21",
 }
-"""Name in the tables: generator and, of Pythia 8, ``Tune:pp``."""
+"""Name in the tables: generator and, of Pythia 8, ``Tune:pp``; the figures show the first six."""
+
+N_DRAWN = 6
 
 BY_BIN = ("atlas_2012_et_density", "cms_2011_energy_flow_900", "cms_2011_energy_flow_7000")
 """Tables that are shown bin by bin."""
@@ -62,7 +64,7 @@ def main() -> None:
     for name in BY_BIN:
         print(by_bin(name, tables))
     print(chi2(tables))
-    at_7 = [checks[-1] for checks in found.values()][:6]
+    at_7 = [checks[-1] for checks in found.values()][:N_DRAWN]
     for name in ("atlas_2012_et_density", "cms_2011_energy_flow_7000"):
         write_figure(measured_figure(at_7, name), given.out, f"generators_{name}")
 
