@@ -95,7 +95,7 @@ class ResponseFit:
     abs_eta_max: float
 
 
-class Deposits:
+class CellDeposits:
     """Energies that the interactions of some events leave in the cells, before any detector.
 
     Parameters
@@ -246,7 +246,7 @@ class Statistics:
 
 def fit_response(
     card: ResponseCard,
-    deposits: Deposits,
+    deposits: CellDeposits,
     recorded: Floats,
     *,
     fixed: Sequence[str] = (),
@@ -267,7 +267,7 @@ def fit_response(
     ----------
     card : ResponseCard
         Where the fit begins.
-    deposits : Deposits
+    deposits : CellDeposits
         Interactions as many as the recorded events have.
     recorded : float64 array, shape (n_events, 2, n_cells)
         See :func:`recorded_cells`.

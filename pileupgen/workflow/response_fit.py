@@ -25,7 +25,7 @@ from pileupgen.simulate.pool import make_pool, pool_path, read_pool, write_pool
 from pileupgen.simulate.produce import default_cache, default_workers, scratch_folder
 from pileupgen.simulate.response import LAYERS, load_response
 from pileupgen.simulate.response_fit import (
-    Deposits,
+    CellDeposits,
     Floats,
     ResponseFit,
     fit_response,
@@ -126,7 +126,7 @@ def fit_card(
                 write_pool(pool, make_pool(spec, scratch, default_workers(), advance))
         else:
             advance(spec.pool_size)
-        deposits = Deposits(spec, read_pool(pool), begun, n_simulated, advance)
+        deposits = CellDeposits(spec, read_pool(pool), begun, n_simulated, advance)
     with listener.progress("fit", 12, "steps") as advance:
         fit = fit_response(begun, deposits, seen, fixed=fixed, n_steps=12, advance=advance)
     aim = observed(unseen, grid)

@@ -12,7 +12,7 @@ from pileupgen.simulate.overlay import Overlay
 from pileupgen.simulate.response import ResponseCard, load_response
 from pileupgen.simulate.response_fit import (
     PARAMETERS,
-    Deposits,
+    CellDeposits,
     fit_response,
     recorded_cells,
 )
@@ -34,8 +34,8 @@ def card() -> ResponseCard:
     return change(load_response("mc"), towers=TOWERS)
 
 
-def deposits(card: ResponseCard, seed: int, n: int) -> Deposits:
-    return Deposits(SampleSpec.parse({"seed": seed, "mu": 40}, "test"), POOL, card, n)
+def deposits(card: ResponseCard, seed: int, n: int) -> CellDeposits:
+    return CellDeposits(SampleSpec.parse({"seed": seed, "mu": 40}, "test"), POOL, card, n)
 
 
 def test_planted_numbers_come_back_within_their_errors(card: ResponseCard) -> None:
