@@ -2,9 +2,11 @@
 
 python -m benchmarks.crossing_closure [--crossings 300] [--mu 60] [--interactions 3000]
 
-Both are the same generator, tune and calorimeter. Single interactions are read out with, and
-without, zero suppression (`simulate --readout`), added by `overlay --interactions`' own code, and
-cut at the thresholds of whole crossings. Differences are relative, ± their standard errors.
+Both are of the same pool of interactions and the same calorimeter. Single interactions are read
+out with zero suppression, without it, and without noise (`simulate --readout`), and added by the
+code of `overlay --interactions`; whole crossings are read out without zero suppression. Everything
+is then cut at the same thresholds. Differences are relative, ± their standard errors; those do not
+hold the fluctuation of the interactions that were drawn, of about 1 / √interactions.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from pileupgen.simulate.spec import SampleSpec
 
 GRID = get_grid("atlas")
 CUTS = (0.5, 1.0)
-"""GeV: thresholds of the response card mc, which everything is cut at."""
+"""GeV, by layer: what everything is cut at."""
 REUSE = 50
 
 
@@ -40,21 +42,16 @@ def main() -> None:
     options.add_argument("--mu", type=float, default=60.0)
     options.add_argument("--interactions", type=int, default=3000)
     given = options.parse_args()
-    whole = images(n_events=given.crossings, mu=given.mu, pool_size=given.interactions, seed=1)
+    pool = {"pool_size": given.interactions, "seed": 1}
+    whole = images(n_events=given.crossings, mu=given.mu, readout="unsuppressed", **pool)
     print(
         f"{given.crossings:,} crossings of ⟨μ⟩ = {given.mu:g}, {given.interactions:,} interactions"
     )
     print("| interactions | " + " | ".join(numbers(whole)) + " |")
     print("|---|" + "---|" * len(numbers(whole)))
     for readout in ("card", "unsuppressed", "noiseless"):
-        single = images(
-            n_events=given.interactions,
-            mu=1.0,
-            mu_spread="fixed",
-            pool_size=given.interactions,
-            seed=2,
-            readout=readout,
-        )
+        one = {"n_events": given.interactions, "mu": 1.0, "mu_spread": "fixed"}
+        single = images(**one, readout=readout, **pool)
         made = crossings(single, given.crossings, given.mu)
         print(f"| {readout} | " + " | ".join(differences(made, whole)) + " |", flush=True)
 
