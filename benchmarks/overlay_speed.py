@@ -104,7 +104,11 @@ def measure(folder: Path, library: Path, n: int, workers: int, pipe: object) -> 
     target, copies = folder / f"out-{n}.h5", max(1, n // 10_000)
     request = OverlayRequest(str(folder / "signal.h5"), str(library), target, max_events=n)
     settings = OverlaySettings(
-        copies=copies, max_reuse=max(1, -(-n // 20_000)), mu_profile="poisson:60", mu_tolerance=9
+        # The library's own profile is Poisson too: its tails are used up first.
+        copies=copies,
+        max_reuse=5 * copies,
+        mu_profile="poisson:60",
+        mu_tolerance=9,
     )
     begin = time.perf_counter()
     with Farm(workers) as farm:

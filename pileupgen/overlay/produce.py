@@ -8,7 +8,7 @@ a few numbers of each.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +123,11 @@ class Pairing:
     def __len__(self) -> int:
         return len(self.choice)
 
+    @property
+    def domain(self) -> str:
+        """Domain of the overlaid store."""
+        return f"{self.signal.domain}+{self.pileup.domain}"
+
     def columns(self, event: Ints) -> dict[str, NDArray[Any]]:
         """What is known of overlaid events, by their positions; see ``COLUMNS`` of the store."""
         ours = self.signal_rows(event)
@@ -188,18 +193,15 @@ def _seeds(columns: Mapping[str, NDArray[Any]], provenance: dict[str, Any]) -> N
     return of_sample if own is None else np.where(own >= 0, own, of_sample)
 
 
-def produce(
+def overlay_blocks(
     overlaying: Overlaying,
     pairing: Pairing,
     target: Path,
     made_from: str,
-    provenance: Mapping[str, Any],
-    *,
     advance: Advance = silent,
-    joined: Advance = silent,
     executor: Executor | None = None,
-) -> None:
-    """Overlay the blocks that are missing, then write them all as one store.
+) -> StoreBlocks:
+    """Overlay the blocks of events that are missing.
 
     Parameters
     ----------
@@ -208,15 +210,13 @@ def produce(
     pairing : Pairing
         Which ones.
     target : Path
-        The store to write.
+        The store that the blocks are for; they are kept beside it.
     made_from : str
         Fingerprint of everything that its content depends on.
-    provenance : mapping
-        Of the store.
-    advance, joined : callable
-        Told of the events overlaid, and of those written to the target.
+    advance : callable
+        Told of the events overlaid.
     executor : Executor, optional
-        Where blocks are made; the store does not depend on it.
+        Where blocks are made; they do not depend on it.
 
     Raises
     ------
@@ -225,7 +225,7 @@ def produce(
     OutputError
         If the disk is full or the folder cannot be written; finished blocks stay.
     """
-    grid, domain = overlaying.signal.grid, f"{pairing.signal.domain}+{pairing.pileup.domain}"
+    grid = overlaying.signal.grid
     events = np.arange(len(pairing), dtype=np.int64)
     blocks = StoreBlocks(target, made_from, events, block_events(grid.shape))
     advance(blocks.n_finished)
@@ -234,21 +234,37 @@ def produce(
         blocks.folder.mkdir(parents=True, exist_ok=True)
         executor.require_visible([blocks.folder, *(state.path for state in overlaying.states)])
     pileup = overlaying.pileup
-    slimmed = Overlaying(
-        slim(overlaying.signal),
-        pileup if isinstance(pileup, SingleInteractions) else slim(pileup),
-        overlaying.cuts,
-        overlaying.dead,
-        overlaying.states,
+    slimmed = replace(
+        overlaying,
+        signal=slim(overlaying.signal),
+        pileup=pileup if isinstance(pileup, SingleInteractions) else slim(pileup),
     )
-    for n in executor.map(_write, (slimmed, domain), _tasks(blocks, pairing), ordered=False):
+    work, tasks = (slimmed, pairing.domain), _tasks(blocks, pairing)
+    for n in executor.map(_write, work, tasks, ordered=False):
         advance(n)
     # To put the blocks together takes one process.
     executor.release()
-    with create_store(target, grid, domain, provenance) as writer:
+    return blocks
+
+
+def join_blocks(
+    blocks: StoreBlocks,
+    pairing: Pairing,
+    target: Path,
+    provenance: Mapping[str, Any],
+    advance: Advance = silent,
+) -> None:
+    """Write finished blocks as one store, and remove them.
+
+    Raises
+    ------
+    OutputError
+        If the disk is full or the folder cannot be written; the blocks stay.
+    """
+    with create_store(target, pairing.signal.grid, pairing.domain, provenance) as writer:
         for path, rows in blocks:
             writer.append_store(ImageStore(path))
-            joined(len(rows))
+            advance(len(rows))
     blocks.delete()
 
 

@@ -14,7 +14,7 @@ from pileupgen.overlay.choice import Choice, Limits, PileupPool, choose
 from pileupgen.overlay.conditions import Conditions, examined_rows, require_alike
 from pileupgen.overlay.crossings import CrossingChoice, SingleInteractions, choose_crossings
 from pileupgen.overlay.library import FileState, open_events, pool_of
-from pileupgen.overlay.produce import Overlaying, Pairing, produce
+from pileupgen.overlay.produce import Overlaying, Pairing, join_blocks, overlay_blocks
 from pileupgen.overlay.settings import OverlaySettings
 from pileupgen.progress import SILENT, Listener
 from pileupgen.run import RunDirectory, fingerprint, hash_file, versions
@@ -138,20 +138,11 @@ def overlay(
         with listener.progress("single interactions", len(library)) as advance:
             singles = SingleInteractions.of(library, advance)
         overlaying = replace(overlaying, pileup=singles)
-    with (
-        listener.progress("overlay", n) as advance,
-        listener.progress("write", n) as joined,
-    ):
-        produce(
-            overlaying,
-            ready.pairing,
-            target,
-            ready.made_from,
-            provenance,
-            advance=advance,
-            joined=joined,
-            executor=executor,
-        )
+    pairing = ready.pairing
+    with listener.progress("overlay", n) as advance:
+        blocks = overlay_blocks(overlaying, pairing, target, ready.made_from, advance, executor)
+    with listener.progress("write", n) as advance:
+        join_blocks(blocks, pairing, target, provenance, advance)
     listener.wrote(target, f"{n:,} events, {target.stat().st_size / 1e6:.1f} MB")
     listener.next(f"pileupgen export --store {target} --format root, or parquet")
     return Overlaid(target, n, is_new=True)
