@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from pileupgen.progress import SILENT
 from pileupgen.report.figures import event_display_figure, overlay_figure
 from pileupgen.samples.store import ImageStore, create_store
 from pileupgen.workflow.overlay_effects import measure_overlay
+from pileupgen.workflow.run import Run
 from tests.overlay.overlay_inputs import GRID, write_events
 
 pytest.importorskip("fastjet")
@@ -78,3 +80,30 @@ def test_jets_need_the_whole_azimuth(stores: dict[str, ImageStore], tmp_path: Pa
     narrow = {name: ImageStore(tmp_path / f"{name}.h5") for name in stores}
     with pytest.raises(GeometryError, match="whole azimuth"):
         measure(tmp_path / "signal.h5", narrow)
+
+
+def test_a_validation_has_them_in_its_numbers_and_on_its_page(
+    stores: dict[str, ImageStore], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run.create({"name": "small"}, tmp_path / "run")
+    places = {
+        "target": run.directory.images("data"),
+        "source": run.directory.images("mc"),
+        "translated": run.directory.translated,
+    }
+    for role, place in places.items():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(stores[role].path, place)
+    # Figures of the rest are drawn elsewhere.
+    monkeypatch.setattr("pileupgen.report.figures.validation_figures", lambda *_: iter(()))
+    write_events(tmp_path / "signal.h5", 300, 7, scale=20.0)
+    options = {"overlay": str(tmp_path / "signal.h5"), "quick": True, "n_bootstrap": 10}
+    done = run.validate(**options)
+    assert done.comparison.overlay is not None
+    assert done.comparison.overlay.n_events == 243
+    assert {Path(name).stem for name in done.comparison.figures} == {"overlaid_event", "overlay"}
+    page = done.report.read_text(encoding="utf-8")
+    assert "One hard scatter with pileup" in page
+    assert "translated pileup" in page
+    assert not run.validate(**options).is_new
+    assert run.validate(quick=True, n_bootstrap=10).comparison.overlay is None
