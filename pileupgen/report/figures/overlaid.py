@@ -12,6 +12,13 @@ from pileupgen.report.figures.style import COLOURS, new_figure, style
 _KINDS = {"mc": ("source", "s", 0.13), "translated": ("translated", "o", -0.13)}
 """Colour's name, marker and offset of each kind of pileup."""
 
+_FORMULAS = {
+    "ΣE_T": r"$\Sigma E_T$",
+    "E_T^miss": r"$E_T^\mathrm{miss}$",
+    "0.1 E_T": r"0.1 $E_T$",
+    "p_T": "$p_T$",
+}
+
 
 def overlay_figure(effects: OverlayEffects) -> Figure:
     """Draw each number with mc and translated pileup over that with data pileup.
@@ -57,4 +64,6 @@ def _is_sure(found: Estimate) -> bool:
 
 
 def _plain(name: str) -> str:
-    return name.replace("p_T", "$p_T$").replace("E_T^miss", r"$E_T^\mathrm{miss}$")
+    for plain, formula in _FORMULAS.items():
+        name = name.replace(plain, formula)
+    return name
