@@ -131,10 +131,11 @@ class ParquetFile:
     def batches(self, name: str, entry: int, n_rows: int) -> Iterator[Any]:
         """Yield arrays of a column, from the row group on that holds an entry."""
         group = int(np.searchsorted(self.starts, entry, side="right")) - 1
-        groups = list(range(max(group, 0), len(self.starts) - 1))
         raw = self._file.schema.column(self._leaves[name.replace("/", ".")]).path
-        for batch in self._file.iter_batches(n_rows, row_groups=groups, columns=[raw]):
-            yield batch.column(0)
+        # One by one: asked for together, pyarrow keeps the groups that it has gone through.
+        for number in range(max(group, 0), len(self.starts) - 1):
+            for batch in self._file.iter_batches(n_rows, row_groups=[number], columns=[raw]):
+                yield batch.column(0)
 
 
 class ParquetColumn(Column):
