@@ -232,7 +232,7 @@ class TrainingConfig(StrictModel):
 class DistillConfig(StrictModel):
     """The student that takes one evaluation in the place of a way's many."""
 
-    pairs: int = Field(4000, ge=100, description="translated training events that it learns from")
+    pairs: int = Field(3000, ge=100, description="translated training events that it learns from")
     steps: int = Field(4000, ge=0, description="training steps of the student")
     batch_size: int = Field(32, ge=2, description="pairs of a step, over all processes")
     learning_rate: float = Field(5e-3, gt=0, description="largest learning rate")
