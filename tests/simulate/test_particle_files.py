@@ -156,6 +156,15 @@ def test_a_damaged_event_is_not_left_out(
         ("x.pileup", b"\xff" * 64, "is not a pileup file"),
         ("x.pileup", struct.pack(">iqq", 5, 0, 1), "is not a pileup file"),
     ],
+    ids=[
+        "an_empty_file",
+        "les_houches",
+        "compressed_text",
+        "an_empty_pileup_file",
+        "zeros",
+        "ones",
+        "a_truncated_index",
+    ],
 )
 def test_files_of_another_kind(tmp_path: Path, name: str, content: bytes, said: str) -> None:
     (tmp_path / name).write_bytes(content)
