@@ -24,6 +24,7 @@ from pileupgen.errors import (
 )
 from pileupgen.samples.cards import load_card
 from pileupgen.samples.ingest import describe_inputs
+from pileupgen.samples.readers import remote
 from pileupgen.samples.readers.remote import RemoteFile, match_url
 from pileupgen.samples.store import ImageStore
 from tests.sample_files import random_towers, write_delphes
@@ -133,6 +134,32 @@ def test_waiting_is_limited_unless_somebody_has_set_it():
         env={**os.environ, "XRD_CONNECTIONWINDOW": "1"},
     )
     assert done.stdout == "[1, 30, 60]\n"
+
+
+def test_objects_of_python_are_left_out_of_what_a_client_says(monkeypatch):
+    def failing(*_: object, **__: object) -> None:
+        raise OSError(
+            "Failed to submit <bound method x of <a.B object at 0x7f5c>> request: [ERROR] 7"
+        )
+
+    monkeypatch.setattr(fsspec, "url_to_fs", failing)
+    with pytest.raises(UnreadableInputError, match=r"h does not serve it \(\[ERROR\] 7\)\."):
+        RemoteFile("memory://h/a.root").stat()
+
+
+class Lost:
+    """A file that cannot be closed since its server is gone; Python closes it once more."""
+
+    closed = False
+
+    def close(self) -> None:
+        raise OSError("File did not close properly: [FATAL] Connection error")
+
+
+def test_a_file_whose_server_is_gone_is_closed_without_an_error():
+    file = remote._closing_quietly(Lost())
+    file.close()
+    assert file.closed
 
 
 def test_without_the_extra_it_is_said_what_to_install(monkeypatch):
