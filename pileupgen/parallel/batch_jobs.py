@@ -550,7 +550,7 @@ def load(name: str) -> Any:
 
 
 def _jobs(numbers: Iterable[str]) -> str:
-    found = list(numbers)
+    found = sorted(numbers, key=lambda number: (len(number), number))
     shown = ", ".join(found[:_SHOWN_JOBS]) + (", …" if len(found) > _SHOWN_JOBS else "")
     if len(found) == 1:
         return f"job {shown}"

@@ -14,6 +14,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
@@ -104,8 +105,12 @@ def _tell(channel: TextIO, report: Mapping[str, Any]) -> None:
 
 
 def _kill(running: Mapping[int, int]) -> None:
+    """End the children, and return when they write no more."""
     for child in running:
         os.kill(child, signal.SIGKILL)
+    for child in running:
+        with suppress(ChildProcessError):
+            os.waitpid(child, 0)
 
 
 def _end_with_children(running: Mapping[int, int]) -> None:

@@ -21,6 +21,7 @@ SIBYLL = {
     "process": "inelastic",
     "tune": None,
     "sqrt_s": 13000.0,
+    "pt_min": None,
 }
 
 
@@ -49,7 +50,7 @@ def test_missing_pool_is_told_by_the_overlay(tmp_path: Path) -> None:
         "task": "pileupgen.simulate.overlay:prepare_overlay",
         "spec": spec.model_dump(mode="json"),
         "response": spec.load_response().model_dump(mode="json"),
-        "pool": str(tmp_path / "none.npz"),
+        "pools": {"pileup": str(tmp_path / "none.npz")},
     }
     with pytest.raises(UnreadableInputError, match=r"none\.npz"):
         list(run_chunks(task, [{"first": 0, "n": 1}], 1, tmp_path))

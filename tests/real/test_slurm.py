@@ -159,7 +159,7 @@ def test_the_chain_gives_the_same_bytes_though_jobs_are_cancelled(
     slurm.cancel(*blocker)
     assert len(cancelled) == 2
     assert "asking slurm for 2 workers" in said
-    assert f"slurm took jobs {', '.join(sorted(cancelled))}; logs in there/logs" in said
+    assert f"slurm took jobs {', '.join(sorted(cancelled, key=int))}; logs in there/logs" in said
     assert re.search(r"pending \((Resources|Priority|None)\)", said)
     assert re.search(r"jobs? \d+.* left the queue; asking for as many again", said)
     assert "1 worker\n" in said
