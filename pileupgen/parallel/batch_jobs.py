@@ -543,8 +543,9 @@ def load(name: str) -> Any:
         # dask-jobqueue 0.9.0 makes Ctrl-C a successful end of the process, when it is imported.
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, before)
-    for library in ("distributed", "dask_jobqueue"):
-        # Workers come and go: what matters of it is said here.
+    for library in ("distributed", "dask_jobqueue", "tornado.application"):
+        # Workers come and go: what matters of it is said here. Through tornado distributed 2026.8
+        # logs a NameError if Ctrl-C comes before what it waits for has begun.
         logging.getLogger(library).setLevel(logging.CRITICAL)
     return module
 

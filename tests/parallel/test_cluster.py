@@ -274,3 +274,31 @@ def test_signals_cancel_all_jobs_and_end_with_their_number(
     assert sorted(slurm.listed("cancelled")) == sorted(jobs)
     assert len(jobs) == 2
     await_that(lambda: not any(map(slurm.is_running, slurm.groups())))
+
+
+EARLY = """
+import asyncio, os, signal, threading, time
+from pileupgen.parallel import batch_jobs
+utils = batch_jobs.load("distributed").utils
+runner = utils.LoopRunner(asynchronous=False)
+runner.start()
+runner.loop.add_callback(time.sleep, 0.5)
+threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+try:
+    utils.sync(runner.loop, asyncio.sleep, 1)
+except KeyboardInterrupt:
+    time.sleep(1)
+    print("interrupted")
+"""
+
+
+def test_ctrl_c_before_the_loop_has_begun_its_work_leaves_no_traceback() -> None:
+    done = subprocess.run(
+        ["env", "--default-signal", sys.executable, "-c", EARLY],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.stdout == "interrupted\n"
+    assert "Traceback" not in done.stderr
