@@ -94,7 +94,11 @@ def apart(folder: Path, library: Path, n: int, workers: int) -> tuple[float, flo
     ours, theirs = context.Pipe()
     job = context.Process(target=measure, args=(folder, library, n, workers, theirs))
     job.start()
-    found: tuple[float, float, float] = ours.recv()
+    theirs.close()
+    try:
+        found: tuple[float, float, float] = ours.recv()
+    except EOFError:
+        raise SystemExit("The overlay ended without a result: see its message above.") from None
     job.join()
     return found
 
