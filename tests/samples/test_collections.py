@@ -263,6 +263,37 @@ def test_positions_of_cells_that_say_their_row(tmp_path: Path) -> None:
         read(tmp_path / "f.root", "root", options | {"positions": places})
 
 
+def test_samplings_of_cells_whose_positions_are_kept_once(tmp_path: Path) -> None:
+    """Numbers without energy are dropped; each of the others keeps its place in its inner list."""
+    rng = np.random.default_rng(8)
+    energy = rng.random((4, 20, 3)) * (rng.random((4, 20, 3)) < 0.5)
+    eta, phi = (centres[rng.integers(len(centres), size=20)] for centres in (ETA, PHI))
+    with h5py.File(tmp_path / "f.h5", "w") as file:
+        file["e"] = energy
+        file["eta"], file["phi"] = (np.repeat(place[:, None], 3, axis=1) for place in (eta, phi))
+    options = {"eta": "eta", "phi": "phi", "positions": {}, "energy": "e", "inner": "layers"}
+    towers = read(tmp_path / "f.h5", "hdf5", options | {"layers": {"em": [0], "had": [1, 2]}})
+    sums = energy.sum(axis=1)
+    expected = np.stack([sums[:, 0], sums[:, 1:].sum(axis=1)], axis=1)
+    np.testing.assert_allclose(towers.event_sums(), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["hdf5", "npz"])
+def test_numbers_of_other_events_are_refused(tmp_path: Path, kind: str) -> None:
+    columns = {"eta": np.zeros((4, 3)), "phi": np.zeros((4, 3)), "e": np.ones((4, 3))}
+    columns |= {"mu": np.arange(4), "all_mu": np.arange(9)}
+    path = tmp_path / ("f.h5" if kind == "hdf5" else "f.npz")
+    if kind == "npz":
+        np.savez(path, **columns)
+    else:
+        with h5py.File(path, "w") as file:
+            file.update(columns)
+    options = {"eta": "eta", "phi": "phi", "layers": {"em": "e"}}
+    assert read(path, kind, options, "mu").mu.tolist() == [0, 1, 2, 3]
+    with pytest.raises(UnreadableInputError, match="'all_mu' has 9 events, its siblings 4"):
+        read(path, kind, options, "all_mu")
+
+
 def test_positions_that_do_not_fit(tmp_path: Path) -> None:
     once_and_again(tmp_path, 2, 1, (6,))
     options = {"tree": "events", "eta": "eta", "phi": "phi", "layers": {"em": "e"}}

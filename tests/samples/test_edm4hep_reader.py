@@ -130,8 +130,14 @@ def test_what_a_cell_identifier_is_has_to_be_known(tmp_path: Path) -> None:
 def test_options_that_contradict() -> None:
     with pytest.raises(ValidationError, match="collections"):
         Edm4hepOptions.model_validate({})
-    with pytest.raises(ValidationError, match="layer_index take both"):
-        Edm4hepOptions.model_validate({"collections": {"a": {"layers": {"em": [1]}}}}).parts()
+    rule = {"bins_of": "radius", "edges": [0, 1]}
+    for hits, said in (
+        ({"layers": {"em": [1]}}, "layer_index take both"),
+        ({"layers": {"em": [1], "had": [1]}, "layer_index": rule}, "belongs to one layer"),
+        ({"layers": "em", "layer_index": rule}, "layer_index is for layers that are lists"),
+    ):
+        with pytest.raises(ValidationError, match=said):
+            Edm4hepOptions.model_validate({"collections": {"a": hits}})
 
 
 def test_every_collection_of_a_file_of_others(shared_data: Path) -> None:

@@ -237,6 +237,17 @@ def test_cells_of_an_archive_with_positions_beside(tmp_path: Path) -> None:
         read(tmp_path / "f.npz", options, kind="npz")
 
 
+def test_a_damaged_array_of_an_archive(tmp_path: Path) -> None:
+    path = tmp_path / "f.npz"
+    np.savez(path, a=np.zeros(3), e=np.ones((5, 4, 6, 2)))
+    content = path.read_bytes()
+    path.write_bytes(
+        content.replace(b"PK\x03\x04", b"PK\x03\x05").replace(b"PK\x03\x05", b"PK\x03\x04", 1)
+    )
+    with pytest.raises(UnreadableInputError, match=r"f\.npz cannot be read \(array 'e'\)"):
+        read(path, {"energy": "e", "eta_range": [-1, 1], "layers": ["em", "had"]}, kind="npz")
+
+
 def test_archives_that_hold_something_else(tmp_path: Path) -> None:
     options = {"energy": "e", "eta_range": [-1, 1], "layers": ["em", "had"]}
     np.savez(tmp_path / "f.npz", e=np.array(["a", "b"]), o=np.array([{}], dtype=object))

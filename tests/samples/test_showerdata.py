@@ -117,7 +117,10 @@ def test_exported_showers_come_back(tmp_path: Path, geometry: str) -> None:
         ({"num_points": None}, MissingFieldError, "num_points"),
         ({"shape": None}, UnreadableInputError, "not laid out"),
         ({"shape": np.array([2, 3, 7])}, UnreadableInputError, "not laid out"),
-        ({"shape": np.array([2, 3, 4])}, UnreadableInputError, "no points of 4"),
+        ({"shape": np.array([2, 3, 4])}, UnreadableInputError, "15 numbers are not the 3 points"),
+        ({"num_points": np.array([3, 1])}, UnreadableInputError, "shower 1: 10 numbers are not"),
+        ({"num_points": np.array([3, 2, 4])}, UnreadableInputError, "has 2 showers, 'num_poi.* 3"),
+        ({"num_points": np.ones((2, 2))}, UnreadableInputError, "has 2 showers, 'num_points' 4"),
     ],
 )
 def test_files_of_another_layout(

@@ -37,9 +37,12 @@ from pileupgen.samples.readers.files import (
 )
 from pileupgen.samples.readers.flat import Column, Flat
 from pileupgen.samples.readers.remote import InputFile
-from pileupgen.samples.readers.source import Source
+from pileupgen.samples.readers.source import Source, whole_column
 
 S = TypeVar("S", bound=Source)
+
+_INNER = ""
+"""Column with the positions of cells in inner lists; no file has a column without a name."""
 
 
 @dataclass(frozen=True)
@@ -201,7 +204,7 @@ class _Cells:
             if collection.positions.index is not None:
                 wanted.append(collection.positions.index)
         for name in dict.fromkeys(wanted):
-            self._columns[name] = _whole_column(source, name)
+            self._columns[name] = whole_column(source, name)
 
     @property
     def event_bytes(self) -> float:
@@ -217,27 +220,25 @@ class _Cells:
             If columns are not one number a cell, or hold what no calorimeter has.
         """
         flats = {name: column.read(begin, end) for name, column in self._columns.items()}
-        counts, columns, inner = self._aligned(flats, where)
-        cell: NDArray[np.int64] | None = None
+        counts, columns = self._aligned(flats, where)
         if self._once is not None:
             counts, columns, cell = self._placed(counts, columns, where)
             columns = {**columns, **{name: once[cell] for name, once in self._once.items()}}
-            inner = None if inner is None else inner[: len(cell)]
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         edges, eta = _edges(self._collection, columns)
         require_finite_places(edges, offsets, where)
         energy = self._energy(columns, eta, offsets, where)
         if self._collection.layer_values is None:
             return Part(offsets, edges, energy)
-        numbers = inner if self._collection.layer_index is None else self._layer_numbers(columns)
-        return self._by_layer(Part(offsets, edges, energy), numbers)
+        return self._by_layer(Part(offsets, edges, energy), self._layer_numbers(columns))
 
     def _aligned(
         self, flats: Mapping[str, Flat], where: EntryPlace
-    ) -> tuple[NDArray[np.int64], dict[str, NDArray[Any]], NDArray[np.int64] | None]:
-        """Cells per event, numbers per cell by column, and positions in inner lists, if any.
+    ) -> tuple[NDArray[np.int64], dict[str, NDArray[Any]]]:
+        """Cells per event, and numbers per cell by column.
 
-        Where some lists are nested, numbers of the others belong to all cells of an inner list.
+        Where some lists are nested, numbers of the others belong to all cells of an inner list, and
+        a column ``_INNER`` has the cells' positions in theirs.
         """
         corners = self._collection.corners or ()
         points: dict[str, tuple[int, ...]] = dict.fromkeys(corners, (3,))
@@ -265,7 +266,7 @@ class _Cells:
                 )
         counts = np.empty(0, dtype=np.int64) if outer is None else outer
         if inner is None:
-            return counts, {name: flat.values for name, flat in lists.items()}, None
+            return counts, {name: flat.values for name, flat in lists.items()}
         outer_only = [name for name in self._collection.energies if lists[name].inner is None]
         if outer_only:
             raise UnreadableInputError(
@@ -279,9 +280,9 @@ class _Cells:
             name: np.repeat(flat.values, inner, axis=0) if flat.inner is None else flat.values
             for name, flat in lists.items()
         }
-        position = np.arange(ends[-1]) - np.repeat(ends[:-1], inner)
+        columns[_INNER] = np.arange(ends[-1]) - np.repeat(ends[:-1], inner)
         events = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        return np.diff(ends[events]), columns, position
+        return np.diff(ends[events]), columns
 
     def _placed(
         self, counts: NDArray[np.int64], columns: dict[str, NDArray[Any]], where: EntryPlace
@@ -334,8 +335,16 @@ class _Cells:
     def _layer_numbers(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
         """Number of each cell's layer by the card's rule; −1 outside the bins of a depth."""
         rule = self._collection.layer_index
-        if rule is None or rule.column is not None:
-            return columns[str(rule and rule.column)]
+        if rule is None:
+            if _INNER not in columns:
+                raise CardError(
+                    f"{self._source.path}: inner lists are to be layers, and no column has lists "
+                    "of lists.",
+                    "Name a column with nested lists, or leave inner out of the card.",
+                )
+            return columns[_INNER]
+        if rule.column is not None:
+            return columns[rule.column]
         if self._bits is not None:
             return _bits_of(columns[_layer_column(rule)], *self._bits)
         depth = self._depth(str(rule.bins_of), columns)
@@ -364,14 +373,8 @@ class _Cells:
         except ValueError as error:
             raise CardError(f"{self._source}: {error}", "Correct layer_index.field.") from error
 
-    def _by_layer(self, part: Part, numbers: NDArray[Any] | None) -> Part:
+    def _by_layer(self, part: Part, numbers: NDArray[Any]) -> Part:
         """Move the one energy of each cell to its layer; cells of no layer are left out."""
-        if numbers is None:
-            raise CardError(
-                f"{self._source.path}: inner lists are to be layers, and no column has lists of "
-                "lists.",
-                "Name a column with nested lists, or leave inner out of the card.",
-            )
         layer_of = np.full(len(numbers), -1, dtype=np.int64)
         for position, values in enumerate(self._collection.layer_values or ()):
             layer_of[np.isin(numbers, np.asarray(values))] = position
@@ -401,7 +404,7 @@ class _Images(_Cells):
     ) -> None:
         self._source, self._collection, self._gev = source, collection, gev
         self._once = None
-        self._columns = {name: _whole_column(source, name) for name in collection.energies}
+        self._columns = {name: whole_column(source, name) for name in collection.energies}
         self._axes: tuple[tuple[int, ...], ImageAxes] | None = None
 
     def read(self, begin: int, end: int, where: EntryPlace) -> Part:
@@ -542,18 +545,6 @@ def _unfolded(shape: tuple[int, ...], n_eta: int, collection: Collection) -> tup
     plane = (n_eta, n_cells // n_eta)
     plane = plane if collection.axes == "eta_phi" else plane[::-1]
     return (*plane, n_layers) if is_last else (n_layers, *plane)
-
-
-def _whole_column(source: Source, name: str) -> Column:
-    column = source.column(name)
-    if column.n_entries != source.n_entries:
-        raise UnreadableInputError(
-            f"{source}: {source.word} '{name}' has {column.n_entries} events, its siblings "
-            f"{source.n_entries}.",
-            "Name columns of the same events; what is kept once for all of them goes under "
-            "positions.",
-        )
-    return column
 
 
 def _read_once(

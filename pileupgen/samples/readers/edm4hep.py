@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from pileupgen.faults import StrictModel
 from pileupgen.samples.readers.base import Format
@@ -25,6 +25,16 @@ class HitCollection(StrictModel):
     )
     unit: Literal["GeV", "MeV", "TeV"] | None = Field(None, description="if it is not GeV")
     scale: float = Field(1.0, gt=0, description="factor on the energies, 1 / sampling fraction")
+
+    @model_validator(mode="after")
+    def _is_a_collection(self) -> HitCollection:
+        if isinstance(self.layers, str) and self.layer_index is not None:
+            raise ValueError("layer_index is for layers that are lists of its values")
+        try:
+            self.cells("hits")
+        except ValidationError as error:
+            raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from error
+        return self
 
     def cells(self, name: str) -> Collection:
         """Give the columns of podio's layout."""

@@ -152,7 +152,11 @@ class H5File:
 
     def list_columns(self) -> list[str]:
         """Names of the datasets with several numbers an event."""
-        return [name for name in self._numeric() if self._file[name].ndim > 1]
+        return [
+            name
+            for name in self._numeric()
+            if self._file[name].ndim > 1 and len(self._file[name]) == self.n_entries
+        ]
 
     def _numeric(self) -> list[str]:
         return [name for name in self.datasets() if self._file[name].dtype.kind in "fiu"]

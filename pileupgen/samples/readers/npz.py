@@ -6,6 +6,7 @@ import zipfile
 import zlib
 from pathlib import Path
 from typing import IO, Any
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +69,7 @@ class NpzFile:
         if not path.exists():
             raise missing_file(path)
         self.path = path
+        self._members = WeakSet[IO[bytes]]()
         try:
             self._zip = zipfile.ZipFile(for_library(path))
         except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
@@ -90,7 +92,9 @@ class NpzFile:
         return self._n_entries
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, and arrays that are half read, which would keep it open."""
+        for member in list(self._members):
+            member.close()
         self._zip.close()
 
     def has(self, name: str) -> bool:
@@ -115,7 +119,20 @@ class NpzFile:
 
     def member(self, name: str) -> IO[bytes]:
         """Open an array's bytes."""
-        return self._zip.open(f"{name}.npy")
+        member = self._zip.open(f"{name}.npy")
+        self._members.add(member)
+        return member
+
+    def header(self, name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+        """Shape of an array, whether it is in Fortran's order, and its type.
+
+        Raises
+        ------
+        UnreadableInputError
+            If the zip is damaged there, or it is no array.
+        """
+        with reading(self.path, f"array '{name}'", "a zip"), self.member(name) as member:
+            return _header(member)
 
     def event_columns(self) -> list[str]:
         """Names of what holds one number an event."""
@@ -123,7 +140,9 @@ class NpzFile:
 
     def list_columns(self) -> list[str]:
         """Names of what holds several numbers an event."""
-        return [name for name, shape in self._shapes() if len(shape) > 1]
+        return [
+            name for name, shape in self._shapes() if len(shape) > 1 and shape[0] == self.n_entries
+        ]
 
     def cell_encoding(self, name: str) -> str | None:  # noqa: ARG002 - as other sources have it
         """Nothing: archives have no place for it."""
@@ -132,8 +151,7 @@ class NpzFile:
     def _shapes(self) -> list[tuple[str, tuple[int, ...]]]:
         found = []
         for name in self._names:
-            with self.member(name) as member, reading(self.path, f"array '{name}'", "a zip"):
-                shape, _, dtype = _header(member)
+            shape, _, dtype = self.header(name)
             if dtype.kind in "fiub":
                 found.append((name, shape))
         return found
@@ -143,8 +161,7 @@ class NpzColumn(Column):
     """An array of an archive, unpacked from its first row to its last."""
 
     def __init__(self, file: NpzFile, name: str) -> None:
-        with file.member(name) as member, reading(file.path, f"array '{name}'", "a zip"):
-            shape, self._is_fortran, self._dtype = _header(member)
+        shape, self._is_fortran, self._dtype = file.header(name)
         self._shape, self._file = shape, file
         n = shape[0] if shape else 0
         self._row_bytes = self._dtype.itemsize * int(np.prod(shape[1:]))

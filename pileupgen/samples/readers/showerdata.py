@@ -68,6 +68,12 @@ class ShowerDataFile(H5File):
                     "of points, 'shape' the numbers of showers, points and values a point.",
                     "Arrays of images are read with format hdf5.",
                 )
+            if len(self._points) != self.data.size:
+                raise UnreadableInputError(
+                    f"{path}: 'showers' has {len(self._points)} showers, 'num_points' "
+                    f"{self.data.size} numbers.",
+                    "The file was not written to its end; make it again.",
+                )
         except BaseException:
             self.close()
             raise
@@ -88,18 +94,19 @@ class ShowerDataFile(H5File):
         Raises
         ------
         UnreadableInputError
-            If the list of a shower is no list of points.
+            If the list of a shower does not have its number of points.
         """
         if self._held[0] != (begin, end) or begin == end:
             rows = [
                 np.asarray(row, dtype=np.float32) for row in self.read(self._points, begin, end)
             ]
-            for number, row in enumerate(rows):
-                if row.ndim != 1 or len(row) % self._width:
+            counts = np.ravel(self.read(self.data, begin, end))
+            for number, (row, count) in enumerate(zip(rows, counts, strict=True)):
+                if row.size != count * self._width:
                     raise UnreadableInputError(
-                        f"{self.path}, shower {begin + number}: {row.size} numbers are no points "
-                        f"of {self._width}.",
-                        "The file is damaged.",
+                        f"{self.path}, shower {begin + number}: {row.size} numbers are not the "
+                        f"{count} points of {self._width} that 'num_points' tells.",
+                        "The file is damaged, or num_points counts something else.",
                     )
             self._held = (begin, end), [row.reshape(-1, self._width) for row in rows]
         return self._held[1]

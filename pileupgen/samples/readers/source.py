@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Protocol
 
+from pileupgen.errors import UnreadableInputError
 from pileupgen.samples.readers.flat import Column, Flat
 from pileupgen.samples.readers.remote import InputFile
 
@@ -90,6 +91,29 @@ def open_events(source: Source, name: str) -> Column:
     ------
     MissingFieldError
         If there is none; names the near ones.
+    UnreadableInputError
+        If it has another number of events than the file.
     """
     match = _COUNT.fullmatch(name)
-    return Counted(source.column(match["name"])) if match else source.column(name)
+    return Counted(whole_column(source, match["name"])) if match else whole_column(source, name)
+
+
+def whole_column(source: Source, name: str) -> Column:
+    """Open a column that has as many entries as its file has events.
+
+    Raises
+    ------
+    MissingFieldError
+        If there is none; names the near ones.
+    UnreadableInputError
+        If it has another number of entries, so that they would be those of other events.
+    """
+    column = source.column(name)
+    if column.n_entries != source.n_entries:
+        raise UnreadableInputError(
+            f"{source}: {source.word} '{name}' has {column.n_entries} events, its siblings "
+            f"{source.n_entries}.",
+            "Name columns of the same events; what is kept once for all of them goes under "
+            "positions.",
+        )
+    return column
