@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pileupgen.calo.geometry import Grid, require_same_grid
 from pileupgen.errors import CardError, GeometryError, ImplausibleInputError, StoreError
+from pileupgen.overlay.settings import OverlaySettings
 from pileupgen.samples.dead_cells import count_hits, find_silent
 from pileupgen.samples.store import Images
 
@@ -113,7 +114,11 @@ def _is_suppressed(
 ) -> bool:
     """Whether energies are zero-suppressed: by the provenance, else by the energies."""
     made = provenance.get("source", provenance)
-    if float((made.get("settings") or {}).get("zero_suppression") or 0) > 0:
+    settings = made.get("settings") or {}
+    if made.get("stage") == "overlay":
+        # Where one of two samples is not suppressed, neither is their sum, unless it is cut.
+        return any(OverlaySettings(**settings).cuts) or all(made["suppressed"].values())
+    if float(settings.get("zero_suppression") or 0) > 0:
         return True
     declared = _detector(made).get("suppressed")
     if declared is not None:

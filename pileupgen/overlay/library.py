@@ -1,7 +1,8 @@
-"""Where pileup comes from: an overlay library or an image store, opened alike."""
+"""Where events come from: an image store or an overlay library, opened alike."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,14 +34,15 @@ def open_events(path: Path) -> Events:
     """
     if not path.is_file():
         raise MissingInputError(
-            f"No library of pileup at {path}.",
-            "Give an image store, or make a library with 'pileupgen export --format overlay'.",
+            f"No image store or overlay library at {path}.",
+            "'pileupgen preprocess' and 'translate' make stores, 'export --format overlay' "
+            "libraries.",
         )
-    if h5py.is_hdf5(path):
-        with h5py.File(path, "r") as file:
-            if file.attrs.get("schema") == SCHEMA:
-                return OverlayLibrary(path)
-    return ImageStore(path)
+    schema = None
+    # What cannot be opened is told by the store.
+    with suppress(OSError), h5py.File(path, "r") as file:
+        schema = file.attrs.get("schema")
+    return OverlayLibrary(path) if schema == SCHEMA else ImageStore(path)
 
 
 def pool_of(events: Events, rows: NDArray[np.int64], weights: Weights) -> PileupPool:

@@ -21,7 +21,7 @@ from pileupgen.overlay.library import Events, FileState, seed_of, slim
 from pileupgen.parallel import Executor, Serial
 from pileupgen.progress import Advance, silent
 from pileupgen.samples.blocks import StoreBlocks
-from pileupgen.samples.store import ImageStore, create_store, usable_weights
+from pileupgen.samples.store import ImageStore, create_store
 
 Ints = NDArray[np.int64]
 
@@ -133,17 +133,18 @@ class Pairing:
         ours = self.signal_rows(event)
         signal = {name: values[ours] for name, values in self.signal.columns.items()}
         own_mu = np.nan_to_num(signal["mu"], nan=0.0)
-        weight = np.asarray(usable_weights(signal), dtype=np.float64)
         pileup = self._pileup_columns(event)
+        names = [name for name in ("weight", "weight_positive") if name in signal]
+        weights = {name: signal[name] * pileup["pileup_weight"] for name in names}
         return {
             **pileup,
+            **weights,
             "mu": pileup["mu"] + np.where(own_mu > 0, own_mu, 0.0),
             "event_id": event,
-            "weight": weight * pileup["pileup_weight"],
             "split": signal.get("split", np.full(len(event), 2)),
             "signal_event": signal["event_id"],
             "signal_seed": _seeds(signal, self.signal.provenance),
-            "signal_weight": weight,
+            "signal_weight": signal["weight"],
             "copy": event % self.copies,
         }
 

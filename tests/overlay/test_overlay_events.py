@@ -20,6 +20,7 @@ from pileupgen.errors import (
     MissingInputError,
     OutputError,
     StoreError,
+    UnreadableInputError,
 )
 from pileupgen.overlay import produce as produce_module
 from pileupgen.overlay.settings import OverlaySettings
@@ -197,6 +198,41 @@ def test_translations_of_one_event_count_together(tmp_path: Path) -> None:
     assert set(columns["pileup_seed"]) == {7}
 
 
+def test_weights_below_0_stay_and_those_made_positive_go_with_them(
+    samples: Path, tmp_path: Path
+) -> None:
+    signed, positive = np.linspace(-0.5, 2, 50), np.linspace(0, 2, 50)
+    write_events(tmp_path / "signal.h5", 50, 1, weight=signed, weight_positive=positive)
+    signal = tmp_path / "signal.h5"
+    columns = run(samples, tmp_path / "out.h5", signal=signal).store.columns
+    np.testing.assert_array_equal(columns["signal_weight"], signed)
+    np.testing.assert_allclose(columns["weight"], signed * columns["pileup_weight"])
+    np.testing.assert_allclose(columns["weight_positive"], positive * columns["pileup_weight"])
+
+
+@pytest.mark.parametrize(
+    ("floors", "settings", "is_suppressed"),
+    [
+        ((0.0, 0.0), {}, False),
+        ((0.5, 0.0), {}, False),
+        ((0.5, 0.5), {}, True),
+        ((0.0, 0.0), {"zero_suppression": "0.5,1.0"}, True),
+    ],
+)
+def test_overlaid_events_are_overlaid_again(
+    tmp_path: Path, floors: tuple[float, float], settings: dict[str, str], is_suppressed: bool
+) -> None:
+    for name, seed, floor in (("signal", 1, floors[0]), ("pileup", 2, floors[1])):
+        noise = 0.0 if floor else 0.1
+        write_events(tmp_path / f"{name}.h5", 30, seed, floor=floor, noise=noise, mu=4.0)
+    run(tmp_path, tmp_path / "once.h5", settings)
+    write_events(tmp_path / "raw.h5", 40, 3, noise=0.1, mu=6.0)
+    twice = {"signal": tmp_path / "once.h5", "pileup": tmp_path / "raw.h5"}
+    made = run(tmp_path, tmp_path / "twice.h5", **twice).store
+    assert made.provenance["suppressed"] == {"signal": is_suppressed, "pileup": False}
+    assert set(made.columns["mu"]) == {14.0}
+
+
 # -- bad input -------------------------------------------------------------------------------------
 
 
@@ -288,8 +324,9 @@ def test_a_full_disk_keeps_finished_blocks(
         ({"mu_profile": "flat:50,80"}, {}, StoreError, "of the μ profile"),
         ({"mu_profile": "nowhere.txt"}, {}, ConfigError, "No μ profile"),
         ({"weights": "release"}, {}, StoreError, "no release weights"),
-        ({}, {"pileup": "nowhere.h5"}, MissingInputError, "No library of pileup"),
+        ({}, {"pileup": "nowhere.h5"}, MissingInputError, "No image store or overlay library"),
         ({}, {"signal": "nowhere"}, ConfigError, "nowhere"),
+        ({}, {"signal": "nowhere.h5"}, MissingInputError, "nowhere.h5"),
         ({}, {"allow": ("grids",)}, ConfigError, "Known: thresholds, period"),
     ],
 )
@@ -299,6 +336,23 @@ def test_requests_that_cannot_be_met(
     with pytest.raises(error, match=words):
         run(samples, tmp_path / "out.h5", settings, **request_)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["store", "library"])
+def test_a_truncated_sample_is_an_error(samples: Path, tmp_path: Path, kind: str) -> None:
+    whole = samples / "pileup.h5"
+    if kind == "library":
+        store, whole = ImageStore(whole), tmp_path / "library.h5"
+        export_overlay(store, store.indices(), whole)
+    cut = tmp_path / "cut.h5"
+    cut.write_bytes(whole.read_bytes()[:-5000])
+    with pytest.raises(UnreadableInputError, match=r"cut\.h5 cannot be read"):
+        run(samples, tmp_path / "out.h5", pileup=cut)
+
+
+def test_a_folder_is_no_store_to_write(samples: Path, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="is a folder"):
+        run(samples, tmp_path)
 
 
 def test_a_sample_is_not_overwritten(samples: Path, tmp_path: Path) -> None:
