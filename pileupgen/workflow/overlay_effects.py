@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +34,7 @@ MAX_EVENTS = 3000
 SHARES = (0.9, 0.7, 0.5, 0.3, 0.1)
 """Parts of the smaller sample of pileup that hard scatters are overlaid for: the largest that the
 profile of data leaves possible. No pileup event is used twice, for the bootstrap is over events."""
-MU_TOLERANCE = 15.0
+LIMITS = Limits(mu_tolerance=15.0)
 BATCH = 100
 
 
@@ -169,12 +169,15 @@ def _pair(
     limit = min(len(hard), MAX_EVENTS)
     chosen, chosen_real = _choose_alike(pool, real, limit, seed, profile)
     n = len(chosen)
+    # The same choice with the weights that the events have as mc.
+    weighed = replace(pool, weight=pool_of(source, of_mc, "event").weight)
+    chosen_mc = choose(weighed, n, seed, profile, LIMITS)
     if n == 0:
         raise StoreError(f"{hard.path} has no hard scatters.", "Give another --overlay.")
     mc_of = dict(zip(made.tolist(), of_mc.tolist(), strict=True))
     rows_of = {
         "data": (target, chosen_real.row, chosen_real.weight),
-        "mc": (source, np.array([mc_of[row] for row in chosen.row.tolist()]), np.ones(n)),
+        "mc": (source, np.array([mc_of[row] for row in chosen.row.tolist()]), chosen_mc.weight),
         "translated": (translated, chosen.row, chosen.weight),
     }
     ours = _conditions(hard, np.arange(len(hard), dtype=np.int64))
@@ -190,11 +193,10 @@ def _choose_alike(
     pool: PileupPool, real: PileupPool, limit: int, seed: int, profile: MuProfile | None
 ) -> tuple[Choice, Choice]:
     """Choose from both pools for as many events as both have the profile for."""
-    limits = Limits(mu_tolerance=MU_TOLERANCE)
     for share in SHARES:
         n = min(limit, int(share * min(pool.n_sources, real.n_sources)))
         try:
-            ours, theirs = (choose(one, n, seed, profile, limits) for one in (pool, real))
+            ours, theirs = (choose(one, n, seed, profile, LIMITS) for one in (pool, real))
         except StoreError:
             if share == SHARES[-1]:
                 raise

@@ -73,6 +73,26 @@ def test_translated_pileup_brings_the_numbers_to_those_of_data(
     assert overlay_figure(effects).axes
 
 
+def test_mc_has_weights_like_translated(stores: dict[str, ImageStore], tmp_path: Path) -> None:
+    weight = np.where(np.arange(300) % 3, 0.2, 3.0)
+    source = stores["source"]
+    columns = {**source.columns, "weight": weight}
+    with create_store(tmp_path / "mc.h5", GRID, "mc", {}) as writer:
+        writer.append(source.read().energy, columns)
+    # A translation that changes nothing.
+    with create_store(tmp_path / "translated.h5", GRID, "mc_to_data", {}) as writer:
+        writer.append(source.read().energy, {**columns, "source_event": columns["event_id"]})
+    same = {name: ImageStore(tmp_path / f"{name}.h5") for name in ("mc", "translated")}
+    write_events(tmp_path / "signal.h5", 300, 7, scale=20.0)
+    effects, _ = measure(
+        tmp_path / "signal.h5",
+        {"target": stores["target"], "source": same["mc"], "translated": same["translated"]},
+    )
+    assert len(effects.numbers) > 5
+    for one in effects.numbers:
+        assert one.values["mc"] == one.values["translated"]
+
+
 def test_jets_need_the_whole_azimuth(stores: dict[str, ImageStore], tmp_path: Path) -> None:
     window = Grid(GRID.eta_edges, 12, phi_min=0.0, phi_max=1.0)
     for name in ("target", "source", "translated"):
