@@ -135,7 +135,7 @@ def make_sample(
     n_workers = workers or default_workers()
     with scratch_folder(path.parent) as scratch:
         pools = {
-            kind: _provide_pool(one, cache, scratch, n_workers, advance)
+            kind: provide_pool(one, cache, scratch, n_workers, advance)
             for kind, one in spec.pools().items()
         }
         task = {
@@ -178,9 +178,35 @@ def make_sample(
     )
 
 
-def _provide_pool(
+def provide_pool(
     spec: SampleSpec, cache: Path | None, scratch: Path, workers: int, report: Advance
 ) -> tuple[Path, bool]:
+    """File of a spec's pool, and whether it was in the cache; made where it is not, or damaged.
+
+    Parameters
+    ----------
+    spec : SampleSpec
+        Whose pool.
+    cache : Path, optional
+        Folder that keeps pools; None has the pool in ``scratch``.
+    scratch : Path
+        An existing folder.
+    workers : int
+        Processes at a time.
+    report : callable
+        Told of the interactions done.
+
+    Raises
+    ------
+    DependencyError
+        If the generator is not installed.
+    GeneratorError
+        If it fails, or needs tables that cannot be fetched.
+    InputError
+        If a file of particles cannot be read, or has too few hard scatters.
+    OutputError
+        If the disk is full or a folder cannot be written.
+    """
     path = pool_path(spec, cache if cache is not None else scratch)
     with suppress(UnreadableInputError):
         read_pool(path)

@@ -16,13 +16,18 @@ from pileupgen.calo.imaging import Imager
 from pileupgen.calo.towers import Towers
 from pileupgen.compare.distances import wasserstein
 from pileupgen.errors import CardError, ImplausibleInputError
-from pileupgen.files import write_whole
+from pileupgen.files import require_no_folder, write_whole
 from pileupgen.measure.sample import Sample, measure_sample
 from pileupgen.progress import SILENT, Listener
 from pileupgen.samples.store import Images
 from pileupgen.simulate.calorimeter import TowerGrid
-from pileupgen.simulate.pool import make_pool, pool_path, read_pool, write_pool
-from pileupgen.simulate.produce import default_cache, default_workers, scratch_folder
+from pileupgen.simulate.pool import read_pool
+from pileupgen.simulate.produce import (
+    default_cache,
+    default_workers,
+    provide_pool,
+    scratch_folder,
+)
 from pileupgen.simulate.response import LAYERS, load_response
 from pileupgen.simulate.response_fit import (
     CellDeposits,
@@ -106,6 +111,7 @@ def fit_card(
     ImplausibleInputError
         If there are too few events.
     """
+    require_no_folder(output)
     spec = spec_of_card(source, {"response": response})
     if not isinstance(spec, SampleSpec) or spec.is_hard or spec.files:
         raise CardError(
@@ -113,6 +119,12 @@ def fit_card(
             "Take the card of a generated sample, such as demo_mc.",
         )
     begun = load_response(response)
+    if begun.crossings != (0, 0):
+        raise CardError(
+            f"Response card '{response}' has pulse shapes: its cells see other crossings, which the "
+            "fit does not simulate.",
+            "Begin with a card without 'pulse', such as mc.",
+        )
     grid = TowerGrid(begun.ring_edges(), begun.ring_n_phi())
     card = load_named(recorded)
     listener.read(str(card.path))
@@ -120,12 +132,8 @@ def fit_card(
     cells = recorded_cells(parts, grid)[:n_recorded]
     seen, unseen = cells[::2], cells[1::2]
     with listener.progress("deposits", spec.pool_size + n_simulated, "interactions") as advance:
-        pool = pool_path(spec, default_cache())
-        if not pool.is_file():
-            with scratch_folder(output.parent) as scratch:
-                write_pool(pool, make_pool(spec, scratch, default_workers(), advance))
-        else:
-            advance(spec.pool_size)
+        with scratch_folder(output.parent) as scratch:
+            pool, _ = provide_pool(spec, default_cache(), scratch, default_workers(), advance)
         deposits = CellDeposits(spec, read_pool(pool), begun, n_simulated, advance)
     with listener.progress("fit", 12, "steps") as advance:
         fit = fit_response(begun, deposits, seen, fixed=fixed, n_steps=12, advance=advance)

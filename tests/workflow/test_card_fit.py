@@ -84,3 +84,8 @@ def test_source_has_to_be_generated_pileup(folder: Path) -> None:
     with pytest.raises(CardError, match="no card of pileup from a generator"):
         fit_card("rec", "hard", "mine.yaml", folder / "fitted.yaml", n_recorded=20)
     assert not (folder / "fitted.yaml").exists()
+
+
+def test_cells_that_see_other_crossings_are_not_fitted(folder: Path) -> None:
+    with pytest.raises(CardError, match="has pulse shapes"):
+        fit_card("rec", "mc", "out_of_time", folder / "fitted.yaml", n_recorded=20)
