@@ -122,24 +122,24 @@ def simulate(
         "hard_scatter": [str(path) for path in hard_scatter or ()] or None,
     }
     given = {name: value for name, value in options.items() if value is not None}
+    aside = {name: value for name, value in (("hepmc", hepmc), ("rntuple", rntuple)) if value}
     if config is not None or run is not None:
         opened = choose_run(config, run, listener=terminal)
-        named = {"card": card, "check": check, "table": table}
+        named = {"card": card, "check": check, "table": table, "output": output, **aside}
         generate_samples(opened, replaced=[*given, *(name for name in named if named[name])])
         terminal.next(f"pileupgen preprocess{opened.arguments}")
         return
     made = "pileupgen simulate"
     if check or table:
-        wanted = check_spec(given, made, card)
+        wanted = check_spec({**given, **aside}, made, card)
         checked = (wanted, output or Path("checks"), table or ())
         show_checks(check_to(*checked, force=force, workers=workers, listener=terminal))
         return
     spec = parse_spec(given, made) if card is None else spec_of_card(card, given)
-    name = None if card is None else Path(card).stem
     path = simulate_to(
         spec,
         output,
-        name,
+        None if card is None else Path(card).stem,
         force=force,
         workers=workers,
         container="rntuple" if rntuple else "ttree",

@@ -20,6 +20,7 @@ from pileupgen.workflow.generated import spec_of_card
 NOT_FOR_CHECKS = (
     "mu",
     "mu_profile",
+    "filling",
     "response",
     "readout",
     "mirror_eta",
@@ -27,8 +28,10 @@ NOT_FOR_CHECKS = (
     "pt_min",
     "minimum_bias",
     "hard_scatter",
+    "hepmc",
+    "rntuple",
 )
-"""Settings of a sample that say nothing about its generator."""
+"""Settings and files of a sample that say nothing about its generator."""
 
 
 def check_spec(given: Mapping[str, Any], where: str, card: str | None = None) -> SampleSpec:
@@ -59,8 +62,13 @@ def check_spec(given: Mapping[str, Any], where: str, card: str | None = None) ->
         )
     values = dict(given)
     if card is not None:
-        of_card = spec_of_card(card, {}).model_dump()
-        kept = {name: of_card[name] for name in ("generator", "process", "tune", "seed")}
+        of_card = spec_of_card(card, {})
+        if not isinstance(of_card, SampleSpec) or of_card.files:
+            raise ConfigError(
+                f"{where}: card '{card}' has no generator of minimum bias to check.",
+                "Take the card of generated pileup, such as demo_mc.",
+            )
+        kept = of_card.model_dump(include={"generator", "process", "tune", "seed"})
         values = {**kept, **values}
     if "n_events" in values:
         values["pool_size"] = values.pop("n_events")

@@ -32,7 +32,7 @@ def show_checks(checks: Sequence[GeneratorCheck]) -> None:
                 table.add_row(
                     f"{found.low[i]:.4g} … {found.high[i]:.4g}",
                     f"{found.measured[i]:.4g} −{found.down[i]:.2g} +{found.up[i]:.2g}",
-                    f"{found.generated[i]:.4g} ± {found.error[i]:.1g}",
+                    f"{found.generated[i]:.4g} ± {found.error[i]:.2g}",
                     f"{found.ratio[i]:.3f} ± {found.ratio_error[i]:.3f}",
                 )
             console.print(table)

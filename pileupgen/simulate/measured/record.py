@@ -70,7 +70,7 @@ def last_check(spec: SampleSpec, cache: Path) -> str:
         tune = "" if spec.tune is None else f" --tune {spec.tune}"
         return (
             "this generator was not checked against measurements yet: "
-            f"pileupgen simulate --check -g {spec.generator}{tune}"
+            f"pileupgen simulate --check -g {spec.generator}{tune} --process {spec.process}"
         )
     differing = [table.head.name for table in check.tables if table.differs]
     first = next((t for t in check.tables if t.head.quantity == "et_density"), check.tables[0])
