@@ -44,6 +44,18 @@ def output_errors(path: Path, hint: str = HINT) -> Iterator[None]:
         raise OutputError(f"Cannot write {path}: {reason}.", hint) from error
 
 
+def require_no_folder(path: Path) -> None:
+    """Check, before there is work to lose, that a file can have its name.
+
+    Raises
+    ------
+    OutputError
+        If there is a folder of that name.
+    """
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder.", "Give the name of a file.")
+
+
 @contextmanager
 def written_whole(path: Path, hint: str = HINT) -> Iterator[Path]:
     """Give the name aside under which a file or folder is written; rename it when it is whole.

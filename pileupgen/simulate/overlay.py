@@ -152,8 +152,8 @@ class Overlay:
         """Energy that the readout sees of other crossings, GeV, shape ``(2, n_cells)``.
 
         The triggered bunch is any of the filling scheme's. Other crossings that are filled have
-        interactions of their own, with the same profile of their number; each layer weighs them
-        by its pulse shape. None where no layer has one.
+        interactions of their own, their number Poisson around a μ of the same profile; each layer
+        weighs them by its pulse shape. None where no layer has one.
         """
         first, last = self.card.crossings
         if self.deposits is None or (first, last) == (0, 0):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from pileupgen.errors import OutputError, StoreError
+from pileupgen.files import require_no_folder
 from pileupgen.workflow.run import Run, open_store
 
 Format = Literal["root", "rntuple", "npz", "parquet", "showerdata", "overlay"]
@@ -104,6 +105,7 @@ def export(
         raise StoreError(f"{path} has no events in split '{split}'.", "Choose another --split.")
     if target.resolve() == path.resolve():
         raise OutputError(f"{target} is the store itself.", "Choose another --output.")
+    require_no_folder(target)
     run.listener.read(f"{path}, {len(rows):,} of {len(source):,} events")
     with run.listener.progress(f"export to {kind}", len(rows)) as advance:
         if kind == "overlay":

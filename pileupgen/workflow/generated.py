@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pileupgen.errors import CardError, ConfigError
+from pileupgen.files import require_no_folder
 from pileupgen.jets import produce as produce_jets
 from pileupgen.jets.spec import JetSpec
 from pileupgen.progress import SILENT, Advance, Listener, silent
@@ -170,6 +171,8 @@ def simulate_to(
     is_plain = isinstance(spec, SampleSpec) and not spec.is_hard
     default = "simulated" if is_plain else spec.process
     path = output or Path(f"{name or default}{suffix(spec)}")
+    for written in (path, *([] if hepmc is None else [hepmc])):
+        require_no_folder(written)
     listener.tell("make", describe(spec))
     if not force and hepmc is None and is_current(spec, path, container):
         listener.current("simulate", path)

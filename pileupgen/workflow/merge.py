@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pileupgen.errors import ConfigError, MissingInputError
+from pileupgen.files import require_no_folder
 from pileupgen.workflow.run import Run
 from pileupgen.workflow.translate import Translated, next_command
 
@@ -44,6 +45,7 @@ def merge(run: Run, shards: Sequence[Path] | None = None, output: Path | None = 
     for path in paths:
         run.listener.read(path)
     target = output or whole
+    require_no_folder(target)
     n_events = merge_shards(paths, target)
     run.listener.wrote(target, f"{n_events:,} events")
     merged = Translated.read(target, is_new=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pileupgen.errors import ConfigError, OutputError, PileupgenError, StoreError
+from pileupgen.files import require_no_folder
 from pileupgen.overlay.choice import Choice, Limits, PileupPool, choose
 from pileupgen.overlay.conditions import Conditions, examined_rows, require_alike
 from pileupgen.overlay.crossings import CrossingChoice, SingleInteractions, choose_crossings
@@ -165,6 +166,7 @@ def _prepare(request: OverlayRequest, settings: OverlaySettings, listener: Liste
     for name in request.allow:
         if name not in ALLOWED:
             raise ConfigError(f"No check '{name}' to allow.", f"Known: {', '.join(ALLOWED)}.")
+    require_no_folder(request.output)
     pileup = find_events(request.pileup, "pileup", request.output, None, listener)
     signal = find_events(request.signal, "signal", request.output, pileup.grid, listener)
     for events in (signal, pileup):

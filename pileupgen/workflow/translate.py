@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pileupgen.diffusion.settings import UNRELEASED, Settings
 from pileupgen.errors import ConfigError, RunError
+from pileupgen.files import require_no_folder
 from pileupgen.progress import SILENT, Listener
 from pileupgen.run import RunDirectory, fingerprint, versions
 from pileupgen.workflow.model import (
@@ -78,12 +79,14 @@ class Request:
 
         direction = Direction(source, target)
         direction.check()
+        whole = run.directory.translation(direction.name) if output is None else Path(output)
+        require_no_folder(whole)
         return cls(
             split,
             None if shard is None else Shard.parse(shard),
             direction,
             run.directory.images(source) if events is None else Path(events),
-            run.directory.translation(direction.name) if output is None else Path(output),
+            whole,
             tuple(_trained(Path(path)) for path in ensemble),
             run.config.seed if seed is None else seed,
             device,

@@ -9,7 +9,7 @@ import uproot
 from typer.testing import CliRunner, Result
 
 from pileupgen.cli.simulate import simulate
-from pileupgen.errors import CardError, PileupgenError
+from pileupgen.errors import CardError, OutputError, PileupgenError
 from pileupgen.simulate.measured.table import TABLES
 
 SMALL = ["-g", "pythia6", "--pool-size", "40", "-n", "3", "--mu", "4", "--workers", "1"]
@@ -94,6 +94,14 @@ def test_bad_option_is_one_error() -> None:
         run("-g", "pythia")
 
 
+def test_a_folder_is_no_file_to_write(folder: Path) -> None:
+    with pytest.raises(OutputError, match="is a folder"):
+        run(*SMALL, "-o", str(folder))
+    with pytest.raises(OutputError, match="is a folder"):
+        run(*SMALL, "--hepmc", ".")
+    assert not list(folder.glob("*.root"))
+
+
 def test_check_compares_with_measurements_and_is_remembered(folder: Path) -> None:
     pytest.importorskip("chromo")
     asked = ["--check", "-g", "pythia6", "-n", "300", "--workers", "1", "--sqrt-s", "7000"]
@@ -142,12 +150,15 @@ def test_check_takes_a_table_and_a_card_of_the_users_own(folder: Path) -> None:
     ("options", "words"),
     [
         (["--mu", "3"], "mu do not go with --check"),
+        (["--filling", "48b7e"], "filling do not go with --check"),
+        (["--rntuple", "--hepmc", "pool.hepmc"], "hepmc, rntuple do not go with --check"),
+        (["--card", "jetnet_top"], "no generator of minimum bias"),
         (["--sqrt-s", "8000"], "Nothing was measured at 8000 GeV"),
         (["--process", "top"], "no process 'top'"),
         (["--process", "dijet"], "'dijet' is a hard process"),
         (["--table", "absent.csv"], "No measured table absent.csv"),
         (["-g", "sibyll", "--tune", "21"], "tune is a setting of pythia8"),
-        (["--config", "demo"], "does not go with check"),
+        (["--config", "demo", "-o", "there"], "does not go with check, output"),
         (["-n", "1", "-g", "pythia6"], "at least 2 are needed"),
     ],
 )
