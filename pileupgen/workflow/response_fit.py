@@ -121,8 +121,8 @@ def fit_card(
     begun = load_response(response)
     if begun.crossings != (0, 0):
         raise CardError(
-            f"Response card '{response}' has pulse shapes: its cells see other crossings, which the "
-            "fit does not simulate.",
+            f"Response card '{response}' has pulse shapes: its cells see other crossings, which "
+            "the fit does not simulate.",
             "Begin with a card without 'pulse', such as mc.",
         )
     grid = TowerGrid(begun.ring_edges(), begun.ring_n_phi())
