@@ -134,7 +134,7 @@ class Pairing:
         signal = {name: values[ours] for name, values in self.signal.columns.items()}
         own_mu = np.nan_to_num(signal["mu"], nan=0.0)
         pileup = self._pileup_columns(event)
-        names = [name for name in ("weight", "weight_positive") if name in signal]
+        names = {"weight", "weight_positive"} & set(signal)
         weights = {name: signal[name] * pileup["pileup_weight"] for name in names}
         return {
             **pileup,
