@@ -134,7 +134,7 @@ class Pairing:
         signal = {name: values[ours] for name, values in self.signal.columns.items()}
         own_mu = np.nan_to_num(signal["mu"], nan=0.0)
         pileup = self._pileup_columns(event)
-        names = {"weight", "weight_positive"} & set(signal)
+        names = [name for name in signal if name in ("weight", "weight_positive")]
         weights = {name: signal[name] * pileup["pileup_weight"] for name in names}
         return {
             **pileup,
