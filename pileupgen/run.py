@@ -230,7 +230,8 @@ class RunDirectory:
             record = json.loads(self._record(stage).read_text())
         except (OSError, ValueError) as error:
             raise RunError(
-                f"{self.path} has no finished '{stage}'.", f"Run 'pileupgen {stage}' first."
+                f"{self.path} has no finished '{stage}'.",
+                f"Run 'pileupgen {stage.split('_')[0]} --run {self.path}' first, or correct --run.",
             ) from error
         return dict(record)
 

@@ -55,12 +55,12 @@ def distill(
     ] = 300,
     force: ForceOption = False,
 ) -> None:
-    """Distil a student that makes of an event in one evaluation what a way makes of it in many.
+    """Train a student network that translates in one evaluation instead of many.
 
-    For mode invert, and for mode partial without a stochastic sampler. 'pileupgen translate' then
-    takes the student where it is asked for the same way, unless --exact is given. Interrupted, it
-    continues when given again. How far the student is from its teacher is written beside it, to
-    <run>/students.
+    The student learns one way to translate: mode invert, or mode partial without a stochastic
+    sampler. 'pileupgen translate' takes it when asked for the same way, unless --exact is given.
+    Interrupted, the command continues when given again. How far the student is from its teacher,
+    the solver, is written beside it, to <run>/students.
 
     \b
     Examples:
@@ -83,7 +83,7 @@ def distill(
             **given,
         )
     console.print(_table(done.agreement))
-    terminal.next(f"pileupgen translate{opened.arguments}, with the same options on how")
+    terminal.next(f"pileupgen translate{opened.arguments}, with the same options")
 
 
 def _table(found: Agreement) -> Table:

@@ -173,8 +173,9 @@ def recommend(points: Sequence[ScanPoint], min_source_correlation: float) -> tup
         else f"no point has block source correlation ≥ {min_source_correlation:g}"
     )
     rule = (
-        f"highest source correlation among the {len(near)} of {len(pool)} points that none is "
-        f"nearer than by {N_ERRORS:g} paired errors in W1/σ or AUC; {required}"
+        f"highest source correlation among the {len(near)} of {len(pool)} points than which no "
+        f"other is nearer to data by more than {N_ERRORS:g} paired errors in W1/σ or AUC; "
+        f"{required}"
     )
     if not chosen.n_evaluations and any(point.n_evaluations for point in points):
         rule += "; no diffusion comes clearly nearer, so none is recommended"

@@ -19,6 +19,7 @@ from pileupgen.calo.geometry import Grid
 from pileupgen.compare.records import CLEAR, SIGMA_LIMIT, StatisticalTest, Verdict
 from pileupgen.measure.bootstrap import effective_size
 from pileupgen.measure.features import correlations
+from pileupgen.measure.regions import block_edges
 from pileupgen.measure.sample import Sample
 from pileupgen.measure.showers import data_set_of
 from pileupgen.measure.spectrum import SPECTRUM_EDGES
@@ -138,7 +139,14 @@ def _blocks(target: Sample, sample: Sample) -> tuple[list[str], Floats]:
     first = _mean_and_error(target.blocks.astype(np.float64), target.weight)
     second = _mean_and_error(sample.blocks.astype(np.float64), sample.weight)
     chances = difference_of_means(*first, *second)
-    return [f"energy of block {number}" for number in range(len(chances))], chances
+    eta, phi = (list(pairwise(edges)) for edges in block_edges(target.grid))
+    first_axis, second_axis = _axes(target.grid)
+    names = [
+        f"energy of block {first_axis} = {a:.2f} … {b:.2f}, {second_axis} = {c:.2f} … {d:.2f}"
+        for a, b in eta
+        for c, d in phi
+    ]
+    return [name.replace("-", "−") for name in names], chances
 
 
 def _cells(target: Sample, sample: Sample) -> tuple[list[str], Floats]:
@@ -223,5 +231,10 @@ def _mean_and_error(x: Floats, weight: Floats) -> tuple[Floats, Floats]:
 def cell_name(grid: Grid, layer: int, i_eta: int, i_phi: int) -> str:
     """Name a cell by its layer and centre."""
     eta, phi = grid.eta_centres[i_eta], grid.phi_centres[i_phi]
-    axes = ("η", "φ") if data_set_of(grid) is None else ("r", "α")
-    return f"cell {grid.layers[layer]} {axes[0]} = {eta:.2f}, {axes[1]} = {phi:.2f}"
+    first_axis, second_axis = _axes(grid)
+    place = f"{first_axis} = {eta:.2f}, {second_axis} = {phi:.2f}".replace("-", "−")
+    return f"cell {grid.layers[layer]} {place}"
+
+
+def _axes(grid: Grid) -> tuple[str, str]:
+    return ("η", "φ") if data_set_of(grid) is None else ("r", "α")

@@ -392,6 +392,8 @@ class Settings:
         'partial, t = 300, w = 2, 10 steps, ddim η = 0.5'
         >>> Settings(guidance="ratio", guidance_schedule="cosine").describe()
         'partial, t = 300, w = 2 (ratio), 15 steps, dpmsolver++, --guidance-schedule cosine'
+        >>> Settings("invert", fresh_noise=0.08).describe()
+        'invert, t = 300, w = 2, 15 steps'
         """
         if self.mode in WITHOUT_NETWORK:
             return self.mode
@@ -407,6 +409,8 @@ class Settings:
         # Whatever else is not as by default, so that a new setting is told too.
         rest = [one for one in fields(self) if one.name in WAY and one.name not in _DESCRIBED]
         given = [one for one in rest if getattr(self, one.name) != one.default]
+        if self.mode != "partial":
+            given = [one for one in given if one.name != "fresh_noise"]
         return ", ".join([*parts, *(f"{option_name(one)} {self._text(one.name)}" for one in given)])
 
     def _text(self, name: str) -> str:

@@ -144,3 +144,10 @@ def blocks_of(energy: NDArray[np.float32], grid: Grid) -> NDArray[np.float32]:
     rings = np.add.reduceat(towers, _first_of_blocks(np.asarray(grid.eta_edges), BLOCK_ETA), axis=1)
     blocks = np.add.reduceat(rings, _first_of_blocks(grid.phi_edges, BLOCK_PHI), axis=2)
     return blocks.reshape(len(energy), -1).astype(np.float32)
+
+
+def block_edges(grid: Grid) -> tuple[Floats, Floats]:
+    """Edges in η and in φ (rad) of the blocks of :func:`blocks_of`, which run over φ first."""
+    eta, phi = np.asarray(grid.eta_edges), grid.phi_edges
+    rings, cells = _first_of_blocks(eta, BLOCK_ETA), _first_of_blocks(phi, BLOCK_PHI)
+    return np.append(eta[rings], eta[-1]), np.append(phi[cells], phi[-1])

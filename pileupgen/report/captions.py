@@ -87,8 +87,8 @@ CAPTIONS = {
         "Six panels: density of transverse energy against μ, ρ against μ, transverse energy in "
         "random cones minus ρA, resolution of missing transverse energy, tail of the occupancy, "
         "mean W1/σ in bins of μ.",
-        "μ is the mean number of interactions per bunch crossing, ρ the median density of "
-        "transverse energy in η-φ, and A the area of the cone. Jet calibration and isolation "
+        "μ is the number of pileup interactions of an event, ρ the median density of transverse "
+        "energy in η-φ, and A the area of the cone. Jet calibration and isolation "
         "depend on these slopes and widths. In the last panel, translated events should be near "
         "the reference in every bin of μ.",
     ),

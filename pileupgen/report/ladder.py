@@ -11,7 +11,7 @@ from pileupgen.measure.bootstrap import Estimate
 from pileupgen.report.text import NONE, estimate_text, number, percent, sigma_text
 
 _LEFT_OUT = ("network_off", "class_kept", "unguided", "not_self_conditioned")
-_PHYSICS = {"rho": "⟨ρ⟩", "rho_resolution": "its resolution", "met_sigma": "σ(missing E_T)"}
+_PHYSICS = {"rho": "⟨ρ⟩", "rho_resolution": "ρ resolution", "met_sigma": "σ(missing E_T)"}
 _ADDED = (
     ("transport", "What the diffusion adds to calibration and a linear map of correlations"),
     ("network_off", "What the network adds to the closed form"),
@@ -73,8 +73,8 @@ def caption_of(comparison: Comparison) -> str:
     return (
         f"What each part of the translation is worth: variants with one part left out, the same "
         f"{ladder.n_events:,} source events in every row, each row with its own correction of "
-        "marginals after the decode. A rise is that over the translation as asked, with the error "
-        "of paired bootstrap draws and in units of it. The fraction of the shift removed is given "
+        "marginals after the decode. A rise is the value less that of the translation as asked; "
+        "its error is from paired bootstrap draws. The fraction of the shift removed is given "
         f"where the source is farther than the reference by more than {CLEAR:g} σ; elsewhere there "
         "is no shift to remove. The reference has a mean W1/σ of "
         f"{number(ladder.reference.value)}."

@@ -32,6 +32,8 @@ STANDING_WORDS = {
 }
 N_FINDINGS = {"translated": 10, "source": 5, "reference": 3}
 """Tests of each row that are shown at most."""
+N_LADDER_COLUMNS = 8
+"""Columns of the ladder that make its first table."""
 N_SHIFTS = 3
 """Means of source events that are shown."""
 
@@ -71,11 +73,24 @@ def headline_table(comparison: Comparison) -> Table:
 
 def ladder_table(comparison: Comparison) -> Table | None:
     """Variants of the translation with one part left out each, where they were made."""
+    return _ladder_columns(comparison, slice(1, N_LADDER_COLUMNS), caption_of(comparison))
+
+
+def ladder_details_table(comparison: Comparison) -> Table | None:
+    """The same variants by families of observables, and without the residual correction."""
+    caption = (
+        "The same variants: W1/σ and fraction of the shift removed by families of observables, "
+        "quantities of pileup over the target's, and W1/σ · AUC without the residual correction."
+    )
+    return _ladder_columns(comparison, slice(N_LADDER_COLUMNS, None), caption)
+
+
+def _ladder_columns(comparison: Comparison, columns: slice, caption: str) -> Table | None:
     headings, rows = ladder_cells(comparison)
     if not rows:
         return None
-    columns = ["", *map(label_with_w1, headings[1:])]
-    return Table(label_with_w1(caption_of(comparison)), columns, rows)
+    shown = ["", *map(label_with_w1, headings[columns])]
+    return Table(label_with_w1(caption), shown, [[row[0], *row[columns]] for row in rows])
 
 
 def findings_table(comparison: Comparison) -> Table:
@@ -156,8 +171,8 @@ def mu_table(comparison: Comparison) -> Table | None:
         "events, target / translated",
     ]
     caption = (
-        "Headline numbers in bins of μ, the mean number of interactions per bunch crossing. Each "
-        "bin has fewer events than the whole, so all its distances are larger."
+        "Headline numbers in bins of μ, the number of pileup interactions of an event. Each bin "
+        "has fewer events than the whole, so all its distances are larger."
     )
     return Table(caption, columns, lines)
 
@@ -195,7 +210,11 @@ def source_table(comparison: Comparison) -> Table | None:
             ["means of the whole sample", _sigma(found.significance), "from the training's"]
         )
     lines += [
-        [f"{name}, averaged", _sigma(abs(local)), f"{shift:+.3f} standard deviations of events"]
+        [
+            f"{name}, averaged",
+            _sigma(abs(local)),
+            f"{shift:+.3f} standard deviations of events".replace("-", "−"),
+        ]
         for name, shift, local in found.shifts[:N_SHIFTS]
     ]
     caption = (

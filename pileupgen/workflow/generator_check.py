@@ -160,7 +160,7 @@ def check_to(
                 write_figure(measured_figure([check], table.head.name), folder, table.head.name)
             # Last, so that the figures are there where it is.
             write_check(check, path)
-            listener.wrote(path, f"and {len(check.tables)} figures beside it")
+            listener.wrote(path, f"and its figures ({len(check.tables)}) beside it")
         for table in check.tables:
             listener.tell("check", f"{table.head.title}: {table.note}")
     return checks

@@ -306,7 +306,7 @@ def _tell(ready: _Ready, listener: Listener) -> None:
     listener.tell("choice", describe_choice(pairing.choice, pairing.pileup.columns["mu"]))
     silent = int(ready.overlaying.dead.sum() - ready.signal.grid.is_dead.sum())
     if silent:
-        listener.tell("dead", f"{silent:,} cells that are dead in the pileup are so in the sum")
+        listener.tell("dead", f"{silent:,} cells, dead in the pileup and so in the sum")
     if ready.pileup.is_suppressed:
         both = "both samples are" if ready.signal.is_suppressed else "the pileup is"
         listener.warn(
@@ -336,11 +336,12 @@ def describe_choice(choice: Choice | CrossingChoice, mu: Any) -> str:
         return (
             f"{len(choice):,} crossings of {choice.number.mean():.2f} interactions "
             f"({choice.number.min()} … {choice.number.max()}), each used at most "
-            f"{choice.n_uses} times"
+            f"{_times(choice.n_uses)}"
         )
     chosen = np.asarray(mu, dtype=np.float64)[choice.row]
     known = chosen[np.isfinite(chosen)]
-    text = f"{len(choice.row):,} overlays, a source event at most {int(choice.use.max()) + 1} times"
+    uses = _times(int(choice.use.max()) + 1)
+    text = f"{len(choice.row):,} overlays, each source event used at most {uses}"
     if len(known):
         text += f", ⟨μ⟩ {known.mean():.2f} ({known.min():.0f} … {known.max():.0f})"
     if choice.n_moved:
@@ -348,3 +349,7 @@ def describe_choice(choice: Choice | CrossingChoice, mu: Any) -> str:
     if choice.uncovered > 0:
         text += f"; {choice.uncovered:.2g} of the profile is beyond the library"
     return text
+
+
+def _times(n: int) -> str:
+    return "once" if n == 1 else f"{n} times"

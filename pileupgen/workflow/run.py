@@ -424,5 +424,7 @@ def open_store(path: Path, command: str) -> ImageStore:
     from pileupgen.samples.store import ImageStore
 
     if not path.is_file():
-        raise MissingInputError(f"No image store at {path}.", f"Run '{command}' first.")
+        raise MissingInputError(
+            f"No image store at {path}.", f"Run '{command}' first, or correct the path."
+        )
     return ImageStore(path)

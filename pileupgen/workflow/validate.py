@@ -276,7 +276,8 @@ def _open_stores(
     for role, place, command in needed:
         if not place.is_file():
             raise MissingInputError(
-                f"No image store at {place}.", f"Run 'pileupgen {command}{run.arguments}' first."
+                f"No image store at {place}.",
+                f"Run 'pileupgen {command}{run.arguments}' first, or correct the path.",
             )
         stores[role] = ImageStore(place)
     if truth is not None:

@@ -29,6 +29,7 @@ def test_the_ladder_is_made_of_the_stores_own_settings(tiny_run, command, tmp_pa
     assert ladder["asked"].mean_w1.value == pytest.approx(comparison.translated.mean_w1.value)
     page = (folder / "report.html").read_text()
     assert "What each part of the translation is worth" in page
+    assert "not corrected" in page.split("The same variants:")[1]
     assert "as asked" in page
     command(*check, "--no-ladder")
     assert read_metrics(folder / "metrics.json").ladder is None

@@ -27,7 +27,7 @@ def test_it_tells_what_it_does_and_what_comes_next(
     assert not (tmp_path / "out.h5").exists()
     code, said = run_main(*command)
     assert code == 0
-    for words in ("40 hard scatters", "60 pileup events", "at most 1 times", "⟨μ⟩ 12.00", "export"):
+    for words in ("40 hard scatters", "60 pileup events", "at most once", "⟨μ⟩ 12.00", "export"):
         assert words in said
     code, said = run_main(*command)
     assert "as is" in said

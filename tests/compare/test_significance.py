@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from scipy.stats import ks_2samp, norm
@@ -145,3 +147,14 @@ def test_kolmogorov_smirnov_takes_ties_as_one_step():
     x, y = np.repeat([0.0, 1.0], 50), np.repeat([0.0, 1.0], [25, 75])
     ours = kolmogorov_smirnov(x, y, np.ones(100), np.ones(100))
     assert ours == pytest.approx(ks_2samp(x, y, method="asymp").pvalue, rel=0.3)
+
+
+def test_a_block_is_named_by_its_place(toy, real, other):
+    moved = other.copy()
+    moved[:, :, 2, 3] += 5.0
+    worst = next(f for f in judge(real, sample(toy, moved)).findings if f.family == "block")
+    axes = re.fullmatch(r"energy of block η = (\S+) … (\S+), φ = (\S+) … (\S+)", worst.name)
+    assert axes is not None
+    low, high, first, last = (float(edge.replace("−", "-")) for edge in axes.groups())
+    assert low <= toy.grid.eta_centres[2] <= high
+    assert first <= toy.grid.phi_centres[3] <= last
