@@ -91,13 +91,13 @@ def compare_variants(
     over : Map
         Over observables and variants.
     """
-    draws = Draws.of(
-        Samples(samples.target, samples.reference, samples.source, samples.source),
-        np.arange(len(samples.source)),
-        n_bootstrap,
-        seed,
+    # How often each source event is drawn, whatever its weight, for each variant has its own.
+    alike, n = [np.ones(len(samples.source))], len(samples.source)
+    weights = {"reference": [part.weight for part in samples.reference], "source": alike}
+    draws = Draws.from_weights(
+        samples.target.weight, {**weights, "translated": alike}, np.arange(n), n_bootstrap, seed
     )
-    drawn = draws.rows["source"][0] / samples.source.weight[:, None]
+    (drawn,) = draws.rows["source"]
     found = {
         **{variant.name: variant.corrected for variant in variants},
         **{_of_plain(v.name): v.plain for v in variants if v.plain is not None},

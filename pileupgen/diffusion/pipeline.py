@@ -112,9 +112,9 @@ class PileupTranslationPipeline(DiffusionPipeline):
         diffusers_logging.disable_progress_bar()
         try:
             # Of tensors that are not there diffusers warns only, and goes on with untrained ones.
-            with _errors_only():
+            with errors_only():
                 pipeline = super().from_pretrained(str(path), local_files_only=True, **kwargs)
-            lacking = _lacking(pipeline, Path(path))
+            missing = _lacking(pipeline, Path(path))
         except (OSError, ValueError, RuntimeError, AttributeError, KeyError, TypeError) as error:
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise RunError(
@@ -128,9 +128,9 @@ class PileupTranslationPipeline(DiffusionPipeline):
                 f"The model at {path} is damaged: {error}.",
                 "Train it again, or restore the folder.",
             ) from error
-        if lacking:
+        if missing:
             raise RunError(
-                f"The model at {path} was written by another version: {'; '.join(lacking)}.",
+                f"The model at {path} was written by another version: {'; '.join(missing)}.",
                 "Train it again, or use the version that its README.md names.",
             )
         return pipeline
@@ -347,7 +347,8 @@ class PileupTranslationPipeline(DiffusionPipeline):
 
 
 @contextmanager
-def _errors_only() -> Iterator[None]:
+def errors_only() -> Iterator[None]:
+    """Silence the warnings of diffusers, of tensors that are not there among them."""
     before = diffusers_logging.get_verbosity()
     diffusers_logging.set_verbosity_error()
     try:
@@ -358,16 +359,19 @@ def _errors_only() -> Iterator[None]:
 
 def _lacking(pipeline: DiffusionPipeline, path: Path) -> list[str]:
     """What the models' files lack, in words; models without a file of their own are left out."""
-    found = []
-    for name, model in pipeline.components.items():
-        file = path / name / SAFETENSORS_WEIGHTS_NAME
-        if not isinstance(model, nn.Module) or not file.is_file():
-            continue
-        with safe_open(file, "pt") as tensors:
-            missing = sorted(
-                model.state_dict().keys() - set(tensors.keys()) - getattr(model, "may_lack", set())
-            )
-        if missing:
-            more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-            found.append(f"its {name} lacks {', '.join(missing[:3])}{more}")
-    return found
+    models = pipeline.components.items()
+    found = [lacking(name, model, path / name) for name, model in models]
+    return [words for words in found if words]
+
+
+def lacking(name: str, model: object, folder: Path) -> str:
+    """Tensors of a model that its folder's file lacks, in words; empty where none or no file."""
+    file = folder / SAFETENSORS_WEIGHTS_NAME
+    if not isinstance(model, nn.Module) or not file.is_file():
+        return ""
+    with safe_open(file, "pt") as tensors:
+        missing = sorted(
+            model.state_dict().keys() - set(tensors.keys()) - getattr(model, "may_lack", set())
+        )
+    more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+    return f"its {name} lacks {', '.join(missing[:3])}{more}" if missing else ""

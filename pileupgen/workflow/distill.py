@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pileupgen.errors import RunError
 from pileupgen.files import folder_written_whole, write_whole
-from pileupgen.run import fingerprint, versions
+from pileupgen.run import fingerprint, hash_file, versions
 from pileupgen.workflow.model import choose_device, load_pipeline, model_identity
 from pileupgen.workflow.run import Run
-from pileupgen.workflow.student import DESCRIPTION, folder_of, student_for
+from pileupgen.workflow.student import (
+    DESCRIPTION,
+    WEIGHTS,
+    KnownStudent,
+    folder_of,
+    read_student,
+)
 from pileupgen.workflow.translate import chosen_settings, configured, with_release
 
 if TYPE_CHECKING:
@@ -87,7 +92,6 @@ def distill(
         settings, directory, directory.translated, model, pipeline, chosen_seed, listener
     )
 
-    from pileupgen.diffusion.direction import Direction
     from pileupgen.diffusion.teacher import new_student, require_distillable
 
     require_distillable(pipeline, settings)
@@ -98,7 +102,7 @@ def distill(
     record = f"distill-{folder.name}"
     if not force and directory.is_current(record, made_from, [folder / DESCRIPTION]):
         listener.current("distill", folder)
-        return Distilled(folder, settings, _read(folder), is_new=False)
+        return Distilled(folder, settings, read_student(folder).agreement(), is_new=False)
 
     from pileupgen.training.checkpoints import Making
     from pileupgen.training.distillation import Apprenticeship, Teacher, distil
@@ -136,34 +140,24 @@ def distill(
         "losses": result.history,
         "versions": versions("torch", "diffusers", "numpy"),
     }
+    # A student has its name only once it is known how far it is from its teacher.
     with folder_written_whole(folder) as aside:
         student.save_pretrained(aside)
-        write_whole(aside / DESCRIPTION, _text(description))
-    known = student_for(directory, model, replace(settings, exact=False), Direction())
-    if known is None:
-        raise RunError(f"{folder} has vanished.", "Repeat 'pileupgen distill'.")
-    agreement = compared(
-        directory,
-        model,
-        pipeline,
-        settings,
-        known,
-        n_events=n_events,
-        seed=chosen_seed,
-        listener=listener,
-    )
-    write_whole(folder / DESCRIPTION, _text({**description, "agreement": asdict(agreement)}))
+        agreement = compared(
+            directory,
+            model,
+            pipeline,
+            settings,
+            KnownStudent(aside, hash_file(aside / WEIGHTS)[:16], description),
+            n_events=n_events,
+            seed=chosen_seed,
+            listener=listener,
+        )
+        text = json.dumps(
+            {**description, "agreement": asdict(agreement)}, indent=2, ensure_ascii=False
+        )
+        write_whole(aside / DESCRIPTION, text + "\n")
     directory.finish(record, made_from, {"student": str(folder)})
     shutil.rmtree(checkpoints, ignore_errors=True)
     listener.wrote(folder, "translate takes it for this way, unless --exact is given")
     return Distilled(folder, settings, agreement, is_new=True)
-
-
-def _text(description: Mapping[str, Any]) -> str:
-    return json.dumps(description, indent=2, ensure_ascii=False) + "\n"
-
-
-def _read(folder: Path) -> Agreement:
-    from pileupgen.workflow.agreement import Agreement
-
-    return Agreement.from_dict(json.loads((folder / DESCRIPTION).read_text())["agreement"])

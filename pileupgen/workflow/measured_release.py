@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pileupgen.compare.pareto import recommend
-from pileupgen.diffusion.settings import Mode, Settings
+from pileupgen.diffusion.settings import OPERATIONAL, Mode, Settings
 from pileupgen.progress import SILENT, Listener
 from pileupgen.run import RunDirectory
 from pileupgen.workflow.scan import measure_ways
@@ -64,11 +64,5 @@ def measured_release(
     best, rule = recommend(points, lowest)
     listener.tell("release", f"{best.label}: {rule}")
     chosen = ways[points.index(best)]
-    return replace(
-        chosen,
-        n_draws=settings.n_draws,
-        batch_size=settings.batch_size,
-        micro_batch=settings.micro_batch,
-        log_weight_limit=settings.log_weight_limit,
-        calibrate_after=settings.calibrate_after,
-    )
+    kept = (*OPERATIONAL, "n_draws", "micro_batch", "log_weight_limit", "calibrate_after")
+    return replace(chosen, **{name: getattr(settings, name) for name in kept})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from pileupgen.run import RunDirectory, fingerprint, hash_file
 if TYPE_CHECKING:
     from pileupgen.diffusion.direction import Direction
     from pileupgen.models.networks.student import Student
+    from pileupgen.workflow.agreement import Agreement
 
 DESCRIPTION = "student.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -31,6 +33,12 @@ class KnownStudent:
     description: dict[str, Any]
     """What it was made from, and how far it is from its teacher."""
 
+    def agreement(self) -> Agreement:
+        """How far it is from its teacher, as it was measured after its training."""
+        from pileupgen.workflow.agreement import Agreement
+
+        return Agreement.from_dict(self.description["agreement"])
+
     def load(self, device: str) -> Student:
         """Load it, on a device.
 
@@ -39,12 +47,17 @@ class KnownStudent:
         RunError
             If it is damaged.
         """
+        from pileupgen.diffusion.pipeline import errors_only, lacking
         from pileupgen.models.networks.student import Student
 
         try:
-            student: Student = Student.from_pretrained(str(self.folder), local_files_only=True)
+            # Of tensors that are not there diffusers warns only.
+            with errors_only():
+                student: Student = Student.from_pretrained(str(self.folder), local_files_only=True)
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             raise _damaged(self.folder, error) from error
+        if missing := lacking("network", student, self.folder):
+            raise _damaged(self.folder, missing)
         student.eval().requires_grad_(False)
         student.to(device)
         return student
@@ -55,6 +68,24 @@ def folder_of(directory: RunDirectory, settings: Settings) -> Path:
     return directory.students / fingerprint(settings.solved_way())
 
 
+def read_student(folder: Path) -> KnownStudent:
+    """Read what is written of a student.
+
+    Raises
+    ------
+    RunError
+        If it is damaged.
+    """
+    try:
+        description = dict(json.loads((folder / DESCRIPTION).read_text(encoding="utf-8")))
+        identity = hash_file(folder / WEIGHTS)[:16]
+    except (OSError, ValueError, TypeError) as error:
+        raise _damaged(folder, error) from error
+    if missing := {"model", "agreement"} - description.keys():
+        raise _damaged(folder, f"{DESCRIPTION} lacks {', '.join(sorted(missing))}")
+    return KnownStudent(folder, identity, description)
+
+
 def students_of(directory: RunDirectory, settings: Settings, direction: Direction) -> list[str]:
     """Fingerprints of the students that may translate; all, where the release is to be chosen."""
     if settings.exact or not direction.is_usual:
@@ -63,7 +94,8 @@ def students_of(directory: RunDirectory, settings: Settings, direction: Directio
         folders = sorted(directory.students.glob("*"))
     else:
         folders = [folder_of(directory, settings)] if settings.is_deterministic else []
-    files = (folder / WEIGHTS for folder in folders)
+    # Without a description it is not known yet how far a student is from its teacher.
+    files = [folder / WEIGHTS for folder in folders if (folder / DESCRIPTION).is_file()]
     return [hash_file(file)[:16] for file in files if file.is_file()]
 
 
@@ -99,18 +131,14 @@ def student_for(
     folder = folder_of(directory, settings)
     if not (folder / DESCRIPTION).is_file():
         return None
-    try:
-        description = dict(json.loads((folder / DESCRIPTION).read_text(encoding="utf-8")))
-        identity, its_model = hash_file(folder / WEIGHTS)[:16], description["model"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _damaged(folder, error) from error
-    if its_model != model:
+    known = read_student(folder)
+    if known.description["model"] != model:
         listener.warn(
             f"{folder} was distilled from another model and is not used; run 'pileupgen distill' "
             "again."
         )
         return None
-    return KnownStudent(folder, identity, description)
+    return known
 
 
 def student_of_store(
@@ -130,21 +158,17 @@ def student_of_store(
     if identity is None:
         return None
     folder = folder_of(directory, Settings.from_dict(provenance))
-    try:
-        description = dict(json.loads((folder / DESCRIPTION).read_text(encoding="utf-8")))
-        if hash_file(folder / WEIGHTS)[:16] == identity:
-            return KnownStudent(folder, identity, description)
-    except (OSError, ValueError):
-        pass
+    with suppress(RunError):
+        known = read_student(folder)
+        if known.identity == identity:
+            return known
     listener.warn(f"the student {identity} that translated the store is not in {folder} any more")
     return None
 
 
 def agreement_in_words(student: KnownStudent) -> str:
     """Tell how far a student is from its teacher, as it was measured after its training."""
-    from pileupgen.workflow.agreement import Agreement
-
-    found = Agreement.from_dict(student.description["agreement"])
+    found = student.agreement()
     rises = found.rises()
     return (
         f"A student translated in one evaluation for {found.teacher.n_evaluations}. On "
@@ -157,7 +181,7 @@ def agreement_in_words(student: KnownStudent) -> str:
     )
 
 
-def _damaged(folder: Path, error: Exception) -> RunError:
+def _damaged(folder: Path, error: Exception | str) -> RunError:
     first = (str(error).splitlines() or [type(error).__name__])[0]
     return RunError(
         f"The student in {folder} cannot be loaded: {first}",

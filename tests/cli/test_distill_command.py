@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 
-from pileupgen.errors import ConfigError, RunError
+from pileupgen.errors import ConfigError, InterruptedRunError, RunError
 from pileupgen.samples.store import ImageStore
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "how-to" / "translate_scores.cpp"
@@ -46,6 +47,27 @@ def test_a_student_is_written_with_what_it_was_made_from(run, told, command):
     assert "is current" not in command("distill", "--run", run, *WAY, *FEW[2:], "--pairs", "100")
     command("distill", "--run", run, *WAY, *FEW)
     assert json.loads((folder / "student.json").read_text())["agreement"] == found
+
+
+def test_a_student_is_there_once_it_is_known_how_far_it_is_off(run, told, command, monkeypatch):
+    """Interrupted before, nothing is taken for a student, and nothing is trained again."""
+    (student,) = (run / "students").iterdir()
+    way = (*WAY[:-1], "3")
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pileupgen.workflow.agreement.compared", interrupted)
+    command("distill", "--run", run, *way, *FEW, error=InterruptedRunError)
+    assert list((run / "students").iterdir()) == [student]
+    (kept,) = (run / "checkpoints").glob("distill-*")
+    monkeypatch.undo()
+    monkeypatch.setattr("pileupgen.training.loop.TrainingLoop._take_steps", lambda *_: None)
+    command("distill", "--run", run, *way, *FEW)
+    assert not kept.exists()
+    (other,) = set((run / "students").iterdir()) - {student}
+    assert json.loads((other / "student.json").read_text())["losses"][-1]["step"] == 4
+    shutil.rmtree(other)
 
 
 def test_translate_takes_the_student_of_its_way_unless_told_otherwise(run, told, command, tmp_path):
@@ -105,7 +127,21 @@ def test_students_of_another_model_or_damaged_ones_are_not_taken(run, told, comm
     said = command("translate", "--run", run, "-o", tmp_path / "b.h5", *WAY, error=RunError)
     assert "cannot be loaded" in said
     assert "--exact" in said
+    said = command("distill", "--run", run, *WAY, *FEW, error=RunError)
+    assert "distill --force" in said
     (student / "student.json").write_text(json.dumps(description))
+    # diffusers gives tensors that are not there values of its own.
+    file = student / "diffusion_pytorch_model.safetensors"
+    whole = file.read_bytes()
+    tensors = load_file(file)
+    del tensors["last.weight"]
+    save_file(tensors, file, {"format": "pt"})
+    said = command("translate", "--run", run, "-o", tmp_path / "b.h5", *WAY, error=RunError)
+    assert "lacks last.weight" in said
+    file.write_bytes(whole[:1000])
+    said = command("translate", "--run", run, "-o", tmp_path / "b.h5", *WAY, error=RunError)
+    assert "cannot be loaded" in said
+    file.write_bytes(whole)
 
 
 def test_what_cannot_be_distilled_is_refused_before_anything_is_done(run, command):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ from pileupgen.compare.pareto import ScanPoint, is_on_pareto_front, recommend
 from pileupgen.diffusion.settings import Settings
 from pileupgen.errors import ConfigError
 from pileupgen.measure.bootstrap import Estimate
+from pileupgen.run import RunDirectory
 from pileupgen.samples.store import ImageStore, assign_splits, create_store
+from pileupgen.workflow.measured_release import measured_release
 from pileupgen.workflow.scan import _ways
 from tests.tiny import CONFIG
 from tests.toys import SMALL_GRID
@@ -142,6 +145,17 @@ def test_an_automatic_release_is_measured_and_kept(tiny_run, command, tmp_path):
     best, _ = recommend([p for p in measured if p.n_evaluations in (0, 2)], 0.9)
     assert provenance["mode"] == best.settings["mode"]
     assert provenance["t_release"] == best.settings["t_release"]
+
+
+def test_a_release_measured_as_none_keeps_what_does_not_belong_to_the_way(monkeypatch, tmp_path):
+    points = [point(0.05, 0.99, 0), *[point(0.2, 0.95)] * 7]
+    monkeypatch.setattr("pileupgen.workflow.measured_release.measure_ways", lambda *_: (points, {}))
+    asked = Settings(t_release="auto", out_of_range="allow", exact=True, n_draws=3, micro_batch=7)
+    model = SimpleNamespace(num_train_timesteps=1000)
+    found = measured_release(RunDirectory(tmp_path), "model", model, asked, 1)
+    assert found.mode == "calibrate"
+    assert (found.out_of_range, found.exact) == ("allow", True)
+    assert (found.n_draws, found.micro_batch) == (3, 7)
 
 
 @pytest.mark.parametrize("leak", [0.0, 0.25])

@@ -69,6 +69,28 @@ def test_fractions_removed_are_given_by_family(ladder):
     assert family_of("met_x") == family_of("rho") == family_of("cone_et") == "physics"
 
 
+def test_events_of_weight_zero_are_as_good_as_left_out(toy):
+    """Their number of draws says nothing, and no quantity is undefined for them."""
+    samples = samples_of(toy, toy.energies(N, seed=1, scale=1.2), N)
+    left_out = np.arange(N) % 10 == 0
+
+    def rungs(change) -> list:
+        source, asked = change(samples.source), change(samples.translated)
+        variants = [Variant("source", "source", source), Variant(AS_ASKED, "as asked", asked)]
+        found = compare_variants(
+            replace(samples, source=source), variants, settings={}, n_bootstrap=60, seed=3
+        )
+        return list(found.rungs)
+
+    of_zeros = rungs(lambda one: replace(one, weight=np.where(left_out, 0.0, one.weight)))
+    of_rest = rungs(lambda one: one.take(np.flatnonzero(~left_out)))
+    for zeros, rest in zip(of_zeros, of_rest, strict=True):
+        assert zeros.mean_w1.value == pytest.approx(rest.mean_w1.value)
+        assert zeros.block.value == pytest.approx(rest.block.value)
+        assert zeros.mean_w1.error == pytest.approx(rest.mean_w1.error, rel=0.6)
+        assert zeros.auc.value == pytest.approx(rest.auc.value, abs=0.1)
+
+
 def test_no_fraction_is_given_of_a_shift_that_is_not_there(toy):
     """Energies that differ by less than two samples of one distribution do."""
     samples = samples_of(toy, toy.energies(N, seed=1, scale=1.3), N)
