@@ -28,6 +28,9 @@ class Towers:
     """Position of the event in its sample, from 0. Shape (N,)."""
     weight: NDArray[np.float64] | None = None
     """Event weights, of either sign; None where all events count alike. Shape (N,)."""
+    factor: NDArray[np.float64] | None = None
+    """What each tower's energy is over the file's number in the card's unit: cosh η where that is
+    E_T, times a scale. None where all are 1. Shape (n_towers,)."""
     left_out: Mapping[str, float] = field(default_factory=dict)
     """Σ|E| in GeV of cells that the card leaves out, by what they are called in the file."""
     collections: Mapping[str, float] = field(default_factory=dict)
@@ -54,6 +57,7 @@ class Towers:
             mu=self.mu[begin:end],
             event_id=self.event_id[begin:end],
             weight=None if self.weight is None else self.weight[begin:end],
+            factor=None if self.factor is None else self.factor[low:high],
         )
 
     def event_index(self) -> NDArray[np.int64]:

@@ -20,6 +20,7 @@ from pileupgen.errors import CardError, ConfigError, MissingInputError, did_you_
 from pileupgen.faults import StrictModel, parse_model
 from pileupgen.samples.readers import FORMATS, InputFile, MuSource, Reader
 from pileupgen.samples.readers.base import GEV, WeightSource
+from pileupgen.samples.readers.collection import Collection
 from pileupgen.samples.readers.remote import RemoteFile, is_pattern, is_url, match_url
 
 _VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?::-(?P<default>[^}]*))?\}")
@@ -211,6 +212,11 @@ class DataCard(StrictModel):
                     f"Correct positions.file in {self._path}.",
                 )
         return paths
+
+    def collections(self) -> tuple[Collection, ...]:
+        """Collections of cells that the options describe; none in formats without such."""
+        options = self._options()
+        return tuple(options.parts().values()) if hasattr(options, "parts") else ()
 
     def _options(self) -> BaseModel:
         def resolve(name: str) -> str:

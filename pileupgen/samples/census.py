@@ -40,7 +40,8 @@ class TowerCensus:
     """Order of the numbers by layer: the towers' own, whether or not the grid has them."""
     lowest: list[Extreme] = field(default_factory=list)
     highest: list[Extreme] = field(default_factory=list)
-    """Least and greatest energy of a tower by layer, in GeV."""
+    """Least and greatest energy of a tower by layer: what the file has of it, E or E_T before the
+    card's scale, in GeV by the card's unit."""
     distinct: list[float] = field(default_factory=list)
     """Number by layer of distinct energies over that of towers with energy, of the first ones and
     without the most frequent one; 1 where there is no other."""
@@ -48,17 +49,25 @@ class TowerCensus:
     negative: list[float] = field(default_factory=list)
     """Σ|E| in GeV by layer, of all towers and of those below zero."""
     frequent: list[list[Extreme]] = field(default_factory=list)
-    """Most frequent energies by layer of the towers looked at, and how many have them."""
+    """Most frequent of these by layer among the towers looked at, and how many have them."""
+    size: list[float] = field(default_factory=list)
+    """Sum of their absolute values by layer."""
     n_looked_at: int = 0
     n_twice: int = 0
     """Towers looked at, and those that are, in place and energies, another one of their event."""
     left_out: dict[str, float] = field(default_factory=dict)
     """Σ|E| in GeV of cells that the card leaves out, by what they are called in the file."""
+    collections: dict[str, float] = field(default_factory=dict)
+    """ΣE in GeV by collection, where the card joins several."""
 
     @classmethod
     def of(cls, towers: Towers) -> TowerCensus:
         """Count a chunk of towers."""
-        census = cls(layers=towers.layers, left_out=dict(towers.left_out))
+        census = cls(
+            layers=towers.layers,
+            left_out=dict(towers.left_out),
+            collections=dict(towers.collections),
+        )
         # Column by column: along an axis of two numbers numpy is several times slower.
         has_energy = np.logical_or.reduce([energy != 0 for energy in towers.energy.T])
         if has_energy.any():
@@ -70,8 +79,8 @@ class TowerCensus:
             census.is_eta_whole = _are_whole(eta)
             census.n_looked_at, census.n_twice = _count_twice(towers, has_energy)
             census.phi_span = _span(phi, towers.event_index()[has_energy])
-        for energy in towers.energy.T:
-            hits = energy[energy != 0]
+        for energy, number in zip(towers.energy.T, _as_in_the_file(towers).T, strict=True):
+            hits = number[energy != 0]
             low, high = (float(hits.min()), float(hits.max())) if len(hits) else (0.0, 0.0)
             census.lowest.append((low, int(np.count_nonzero(hits == low))))
             census.highest.append((high, int(np.count_nonzero(hits == high))))
@@ -82,8 +91,9 @@ class TowerCensus:
             census.frequent.append(often)
             others = len(probe) - (often[0][1] if often else 0)
             census.distinct.append((len(values) - 1) / others if others else 1.0)
-            total = float(hits.sum(dtype=np.float64))
-            below = -float(hits[hits < 0].sum(dtype=np.float64)) if low < 0 else 0.0
+            census.size.append(float(np.abs(hits).sum(dtype=np.float64)))
+            total = float(energy.sum(dtype=np.float64))
+            below = -float(energy[energy < 0].sum(dtype=np.float64)) if low < 0 else 0.0
             census.negative.append(below)
             census.absolute.append(total + 2 * below)
         return census
@@ -95,7 +105,7 @@ class TowerCensus:
             self.lowest, self.highest = list(later.lowest), list(later.highest)
             self.distinct = list(later.distinct)
             self.absolute, self.negative = list(later.absolute), list(later.negative)
-            self.frequent = list(later.frequent)
+            self.frequent, self.size = list(later.frequent), list(later.size)
         else:
             self.lowest = [_extreme(a, b, low=True) for a, b in _pairs(self.lowest, later.lowest)]
             self.highest = [
@@ -103,6 +113,7 @@ class TowerCensus:
             ]
             self.absolute = [a + b for a, b in zip(self.absolute, later.absolute, strict=True)]
             self.negative = [a + b for a, b in zip(self.negative, later.negative, strict=True)]
+            self.size = [a + b for a, b in zip(self.size, later.size, strict=True)]
             self.frequent = [
                 _most_frequent([*a, *b]) for a, b in zip(self.frequent, later.frequent, strict=True)
             ]
@@ -113,12 +124,31 @@ class TowerCensus:
         self.is_eta_whole &= later.is_eta_whole
         self.n_looked_at += later.n_looked_at
         self.n_twice += later.n_twice
-        for name, energy in later.left_out.items():
-            self.left_out[name] = self.left_out.get(name, 0.0) + energy
+        for sums, more in (
+            (self.left_out, later.left_out),
+            (self.collections, later.collections),
+        ):
+            for name, energy in more.items():
+                sums[name] = sums.get(name, 0.0) + energy
 
 
 def _pairs(first: list[Extreme], second: list[Extreme]) -> list[tuple[Extreme, Extreme]]:
     return list(zip(first, second, strict=True))
+
+
+def _as_in_the_file(towers: Towers) -> NDArray[np.float32]:
+    """Numbers that the energies were made of, (n_towers, L), without what rounding added to them.
+
+    A value that stands for a missing one is the same in all towers there, and not after it was
+    multiplied by cosh η.
+    """
+    if towers.factor is None:
+        return towers.energy
+    numbers = (towers.energy / towers.factor[:, None]).astype(np.float32)
+    bits = numbers.view(np.int32)
+    # To the nearest of 21 significant bits: energies are rounded to 24 of them.
+    bits[...] = (bits + 4) & ~7
+    return numbers
 
 
 def _are_whole(values: NDArray[Any]) -> bool:

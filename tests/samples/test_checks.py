@@ -253,6 +253,77 @@ def test_one_branch_in_two_layers(examined: Any) -> None:
     assert "layers_alike" in names(found)
 
 
+def judged(folder: Path, values: dict[str, Any], **card_says: Any) -> list[Finding]:
+    """Findings of a sample that is there, by a card that says all of its options."""
+    path = folder / "card.yaml"
+    path.write_text(yaml.safe_dump({**values, "units": {"energy": "GeV"}, "mu": "mu", **card_says}))
+    card = load_card(path)
+    return check_sample(examine(card.open(card.input_files()), GRID, N_EVENTS), card, GRID)
+
+
+@pytest.mark.parametrize("kind", ["hdf5", "npz"])
+def test_places_are_checked_wherever_the_file_has_them(
+    tmp_path: Path, card_values: dict[str, Any], kind: str
+) -> None:
+    columns = doctored(phi=np.degrees)
+    if kind == "npz":
+        with (tmp_path / "sample.root").open("wb") as archive:
+            np.savez(archive, **columns)
+    else:
+        with h5py.File(tmp_path / "sample.root", "w") as file:
+            file.update(columns)
+    options = {"eta": "eta", "phi": "phi", "layers": {"em": "em", "had": "had"}}
+    found = judged(tmp_path, card_values, format=kind, options=options)
+    assert names(found, is_error=True) == ["phi_beyond_turn"]
+
+
+@pytest.mark.parametrize(
+    "options", [{"quantity": "ET"}, {"scale": 37.5}, {"unit": "MeV", "quantity": "ET"}]
+)
+@pytest.mark.parametrize(("value", "n"), [(-999, 40), (-999, 1), (9999, 3)])
+def test_sentinels_are_found_in_the_numbers_of_the_file(
+    examined: Any, options: dict[str, Any], value: float, n: int
+) -> None:
+    found, _ = examined(doctored(em=with_value(value, n)), options=options)
+    errors = [one for one in found if one.is_error]
+    assert names(errors) == ["sentinel"]
+    assert f"exactly {value}" in errors[0].message
+    sound, _ = examined(cells(), options=options)
+    assert names(sound, is_error=True) == []
+
+
+def test_sentinels_among_images_of_transverse_energy(
+    tmp_path: Path, card_values: dict[str, Any]
+) -> None:
+    images = np.random.default_rng(1).exponential(1, (N_EVENTS, *GRID.shape[1:], 2))
+    images[::9, 3, 4, 1] = -999
+    with h5py.File(tmp_path / "sample.root", "w") as file:
+        file["e"], file["mu"] = images, images.sum(axis=(1, 2, 3))
+    options = {"dataset": "e", "eta_range": [-2.5, 2.5], "quantity": "ET"}
+    found = judged(tmp_path, card_values, format="hdf5", options=options)
+    errors = [one for one in found if one.is_error]
+    assert "sentinel" in names(errors)
+    assert "14 numbers of 'had' are exactly -999" in str(errors)
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        ("had", []),
+        ("em", ["layers_alike"]),
+        ("nothing", ["layer_silent", "collection_silent"]),
+    ],
+)
+def test_collections_that_are_one_or_empty(
+    tmp_path: Path, card_values: dict[str, Any], column: str, expected: list[str]
+) -> None:
+    write(tmp_path / "sample.root", {**cells(), "nothing": 0 * cells()["em"]})
+    layers = {"ecal": {"em": "em"}, "hcal": {"had": column}}
+    collections = {name: {"eta": "eta", "phi": "phi", "layers": layers[name]} for name in layers}
+    options = {"tree": "cells", "collections": collections}
+    assert names(judged(tmp_path, card_values, format="root", options=options)) == expected
+
+
 def test_energies_a_thousand_apart(examined: Any) -> None:
     mc, data = examined(cells())[1], examined(cells(2, scale=1e-3))[1]
     found = check_pair(mc, data, GRID)

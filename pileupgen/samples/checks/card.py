@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
 
 from pileupgen.samples.cards import DataCard
 from pileupgen.samples.checks.finding import Finding
@@ -34,43 +33,33 @@ def check_card(card: DataCard, where: str) -> Iterator[Finding]:
             "Vertices count interactions, other objects do not: correct the card's mu, or set it "
             "to unknown or a number.",
         )
-    for options in _collections(card.options):
-        yield from _check_energies(options, card.format, where)
+    yield from _check_energies(card, where)
 
 
-def _check_energies(options: dict[str, Any], kind: str, where: str) -> Iterator[Finding]:
-    names = _energy_names(options)
-    is_transverse = options.get("quantity", "E") == "ET"
-    transverse = [name for name in names if _SOUNDS_TRANSVERSE.search(name)]
-    if transverse and not is_transverse and kind not in ("features", "jetnet", "calochallenge"):
+def _check_energies(card: DataCard, where: str) -> Iterator[Finding]:
+    named = [(part.energies, part.quantity) for part in card.collections()]
+    whole = [name for p in card.collections() if p.layer_values is None for name in p.energies]
+    if card.format == "delphes":
+        whole = list(card.options.get("layers", {}).values())
+        named = [(tuple(whole), "E")]
+    transverse = [
+        name
+        for names, quantity in named
+        for name in names
+        if quantity == "E" and _SOUNDS_TRANSVERSE.search(name)
+    ]
+    if transverse:
         yield Finding(
             "transverse_energy",
             f"{where}: '{transverse[0]}' sounds like transverse energy and is read as energy",
             "Name the branch or dataset with the energy, or say quantity: ET"
-            + (", with format root." if kind == "delphes" else "."),
+            + (", with format root." if card.format == "delphes" else "."),
         )
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted({name for name in whole if whole.count(name) > 1})
     if twice:
         yield Finding(
             "layers_alike",
-            f"{where}: '{twice[0]}' is read into several layers, so that its energy counts again",
-            "Name another branch for each layer.",
+            f"{where}: '{twice[0]}' is read into several layers or collections, so that its energy "
+            "counts again",
+            "Name another branch for each.",
         )
-
-
-def _collections(options: dict[str, Any]) -> list[dict[str, Any]]:
-    """Options of each collection, or of the only one."""
-    several = options.get("collections")
-    if not isinstance(several, dict):
-        return [options]
-    return [one for one in several.values() if isinstance(one, dict)]
-
-
-def _energy_names(options: dict[str, Any]) -> list[str]:
-    """Columns with energy, one a layer, or one for all."""
-    for one in ("dataset", "energy"):
-        if isinstance(options.get(one), str):
-            return [options[one]]
-    layers = options.get("layers")
-    columns = layers.values() if isinstance(layers, dict) else ()
-    return [name for name in columns if isinstance(name, str)]

@@ -10,7 +10,7 @@ from pileupgen.calo.geometry import Grid
 from pileupgen.samples.cards import DataCard
 from pileupgen.samples.census import Census
 from pileupgen.samples.checks.finding import Finding
-from pileupgen.samples.checks.places import PLACELESS
+from pileupgen.samples.checks.places import are_images, has_places
 from pileupgen.samples.summary import IngestSummary
 
 _MUCH_SUPPRESSED = 0.25
@@ -90,7 +90,7 @@ def check_energies(
             "Lower preprocess.zero_suppression, or set it to 0.",
         )
     # Images are drawn on a grid of their own, which the card or the format says.
-    bearable = _IMAGE_OUTSIDE if card.format in PLACELESS else _MUCH_OUTSIDE
+    bearable = _MUCH_OUTSIDE if has_places(card) else _IMAGE_OUTSIDE
     if after + suppressed + outside > 0 and outside > bearable * (after + suppressed + outside):
         yield Finding(
             "outside",
@@ -98,13 +98,20 @@ def check_energies(
             "grid",
             "Correct the geometry, or the card's branches or edges of η and φ.",
         )
-    if card.format in ("hdf5", "npz") and summary.n_shared > _FEW_SHARED * summary.n_towers:
+    if are_images(card) and summary.n_shared > _FEW_SHARED * summary.n_towers:
         yield Finding(
             "regridded",
             f"{where}: {summary.n_shared / summary.n_towers:.1%} of the images' cells are no cells "
             "of the geometry; their energy is shared by area",
             "Correct the card's axes and edges, or the geometry, unless another grid is meant.",
         )
+    for name, energy in census.towers.collections.items():
+        if energy == 0:
+            yield Finding(
+                "collection_silent",
+                f"{where}: collection '{name}' has no energy in any event",
+                "Correct its columns or scale in the card, or leave it out, unless it is empty.",
+            )
     negative, absolute = sum(census.towers.negative), sum(census.towers.absolute)
     if negative > _MUCH_NEGATIVE * absolute:
         yield Finding(

@@ -66,7 +66,7 @@ def check_sentinels(census: Census, card: DataCard, where: str) -> Iterator[Find
         towers.highest,
         towers.frequent,
         towers.distinct,
-        towers.absolute,
+        towers.size,
         strict=True,
     ):
         is_continuous = distinct > _CONTINUOUS

@@ -12,8 +12,8 @@ from pileupgen.samples.cards import DataCard
 from pileupgen.samples.census import Census
 from pileupgen.samples.checks.finding import Finding
 
-PLACELESS = ("hdf5", "npz", "calochallenge", "showerdata", "features", "jetnet")
-"""Formats whose files say nothing of places in η and φ: the card or the format does."""
+_PLACELESS = ("calochallenge", "showerdata", "features", "jetnet")
+"""Formats whose files say nothing of places in η and φ."""
 _ETA_LIMIT = 8.0
 _FEW_TWICE = 0.05
 FEW_HITS = 20
@@ -21,9 +21,20 @@ FEW_HITS = 20
 _SILENT_PHI = 1 / 8
 
 
+def are_images(card: DataCard) -> bool:
+    """Whether all of a card's cells are those of grids that the card itself describes."""
+    collections = card.collections()
+    return bool(collections) and all(one.is_image for one in collections)
+
+
+def has_places(card: DataCard) -> bool:
+    """Whether the files say where cells are, and not the card or the format."""
+    return card.format not in _PLACELESS and not are_images(card)
+
+
 def check_places(census: Census, card: DataCard, where: str) -> Iterator[Finding]:
     """Yield φ and η that no tower has."""
-    if card.format in PLACELESS:
+    if not has_places(card):
         return
     low, high = census.towers.phi
     turn = TWO_PI * (1 + 1e-3)

@@ -55,6 +55,8 @@ class Part:
     """``eta_min, eta_max, phi_min, phi_max``. Shape (n, 4)."""
     energy: NDArray[np.float32]
     """GeV by the collection's layers. Shape (n, L)."""
+    factor: NDArray[np.float64] | None = None
+    """What energies are over the file's numbers in the card's unit; None for 1. Shape (n,)."""
     left_out: Mapping[str, float] = field(default_factory=dict)
     """Σ|E| in GeV of cells that the card leaves out, by what they are called in the file."""
 
@@ -114,9 +116,8 @@ class CellsReader(FileReader[S]):
             return self._opened[1]
         opened = []
         for part in self._parts.values():
-            gev = self._gev if part.unit is None else GEV[part.unit]
             kind = _Images if part.is_image else _Cells
-            opened.append(kind(file, part, gev * part.scale, self._open_positions))
+            opened.append(kind(file, part, self._gev, self._open_positions))
         self._opened = file, opened
         return opened
 
@@ -135,6 +136,7 @@ class CellsReader(FileReader[S]):
                 layers=self.layers,
                 mu=read_mu(self._mu, mu, begin, end, where),
                 event_id=np.arange(first_id + begin, first_id + end, dtype=np.int64),
+                factor=whole.factor,
                 left_out=whole.left_out,
                 collections=dict(zip(self._parts, sums, strict=True)) if len(parts) > 1 else {},
             )
@@ -147,16 +149,19 @@ class CellsReader(FileReader[S]):
         begins = offsets[:-1] + np.cumsum(counts, axis=0) - counts
         edges = np.empty((offsets[-1], 4))
         energy = np.zeros((offsets[-1], len(self.layers)), dtype=np.float32)
+        factor = np.ones(offsets[-1])
         left_out: dict[str, float] = {}
         for (name, collection), part, n, begin in zip(
             self._parts.items(), parts, counts, begins, strict=True
         ):
             rows = np.arange(len(part.edges)) + np.repeat(begin - part.offsets[:-1], n)
             edges[rows] = part.edges
+            factor[rows] = 1.0 if part.factor is None else part.factor
             for column, layer in enumerate(collection.layer_names):
                 energy[rows, self.layers.index(layer)] = part.energy[:, column]
             left_out |= {f"{name} {what}": size for what, size in part.left_out.items()}
-        return Part(offsets, edges, energy, left_out)
+        is_as_read = all(part.factor is None for part in parts)
+        return Part(offsets, edges, energy, None if is_as_read else factor, left_out)
 
 
 class _Cells:
@@ -169,7 +174,7 @@ class _Cells:
     collection : Collection
         What the card says of it.
     gev : float
-        What one unit of its energies is in GeV.
+        What one unit of the card's energies is in GeV.
     open_positions : callable
         Opens what holds positions once.
     """
@@ -182,6 +187,7 @@ class _Cells:
         open_positions: Callable[[Any, Positions], Source],
     ) -> None:
         self._source, self._collection, self._gev = source, collection, gev
+        self._scale = _scale(collection, gev)
         self._columns: dict[str, Column] = {}
         self._once: dict[str, NDArray[Any]] | None = None
         places = _place_columns(collection)
@@ -227,10 +233,15 @@ class _Cells:
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         edges, eta = _edges(self._collection, columns)
         require_finite_places(edges, offsets, where)
-        energy = self._energy(columns, eta, offsets, where)
+        factor = _factor(self._collection, self._scale, eta)
+        gev = np.float64(self._gev) if factor is None else self._gev * factor
+        energy = self._energy(columns, gev)
+        for layer, name in enumerate(self._collection.energies):
+            require_sane_energies(energy[:, layer], name, offsets, where)
+        part = Part(offsets, edges, energy, factor)
         if self._collection.layer_values is None:
-            return Part(offsets, edges, energy)
-        return self._by_layer(Part(offsets, edges, energy), self._layer_numbers(columns))
+            return part
+        return self._by_layer(part, self._layer_numbers(columns))
 
     def _aligned(
         self, flats: Mapping[str, Flat], where: EntryPlace
@@ -314,22 +325,14 @@ class _Cells:
         return n_kept, {name: values[keep] for name, values in columns.items()}, keep % n_rows
 
     def _energy(
-        self,
-        columns: Mapping[str, NDArray[Any]],
-        eta: NDArray[np.float64],
-        offsets: NDArray[np.int64],
-        where: EntryPlace,
+        self, columns: Mapping[str, NDArray[Any]], gev: np.float64 | NDArray[np.float64]
     ) -> NDArray[np.float32]:
-        """GeV, shape (n, columns with energy)."""
-        scale = np.full(len(eta), self._gev)
-        if self._collection.quantity == "ET":
-            scale *= np.cosh(eta)
-        names = self._collection.energies
-        energy = np.empty((len(names), len(eta)), dtype=np.float32).T
-        for layer, name in enumerate(names):
+        """Energies in GeV of columns in units of ``gev``, shape (n, columns with energy)."""
+        read = [columns[name] for name in self._collection.energies]
+        energy = np.empty((len(read), len(read[0])), dtype=np.float32).T
+        for layer, values in enumerate(read):
             with np.errstate(over="ignore", invalid="ignore"):
-                energy[:, layer] = columns[name] * scale
-            require_sane_energies(energy[:, layer], name, offsets, where)
+                energy[:, layer] = values * gev
         return energy
 
     def _layer_numbers(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
@@ -389,7 +392,8 @@ class _Cells:
         energy = np.zeros((len(one), len(self._collection.layer_names)), dtype=np.float32)
         energy[np.arange(len(one)), layer_of[kept]] = one
         offsets = np.concatenate([[0], np.cumsum(kept)])[part.offsets].astype(np.int64)
-        return Part(offsets, part.edges[kept], energy, left_out)
+        factor = None if part.factor is None else part.factor[kept]
+        return Part(offsets, part.edges[kept], energy, factor, left_out)
 
 
 class _Images(_Cells):
@@ -403,6 +407,7 @@ class _Images(_Cells):
         open_positions: Callable[[Any, Positions], Source],  # noqa: ARG002
     ) -> None:
         self._source, self._collection, self._gev = source, collection, gev
+        self._scale = _scale(collection, gev)
         self._once = None
         self._columns = {name: whole_column(source, name) for name in collection.energies}
         self._axes: tuple[tuple[int, ...], ImageAxes] | None = None
@@ -423,8 +428,8 @@ class _Images(_Cells):
             arrays = [np.stack(arrays, axis=-1 if self._collection.channels == "last" else 1)]
         axes = self._axes_of(arrays[0].shape)
         energy = axes.arrange(arrays[0]).astype(np.float32)
-        if self._gev != 1.0:
-            energy *= np.float32(self._gev)
+        if self._gev * self._scale != 1.0:
+            energy *= np.float32(self._gev * self._scale)
         if self._collection.quantity == "ET":
             energy = (energy * np.cosh(axes.grid.eta_centres)[:, None]).astype(np.float32)
         n_cells = int(np.prod(energy.shape[1:]))
@@ -432,7 +437,9 @@ class _Images(_Cells):
         name = self._collection.energy or ", ".join(self._columns)
         require_sane_energies(energy.reshape(-1), name, offsets, where)
         towers = images_to_towers(energy, axes.grid)
-        return Part(towers.offsets, towers.edges, towers.energy)
+        eta = towers.edges[:, :2].mean(axis=1)
+        factor = _factor(self._collection, self._scale, eta)
+        return Part(towers.offsets, towers.edges, towers.energy, factor)
 
     def _axes_of(self, shape: tuple[int, ...]) -> ImageAxes:
         if self._axes is None or self._axes[0] != shape[1:]:
@@ -545,6 +552,20 @@ def _unfolded(shape: tuple[int, ...], n_eta: int, collection: Collection) -> tup
     plane = (n_eta, n_cells // n_eta)
     plane = plane if collection.axes == "eta_phi" else plane[::-1]
     return (*plane, n_layers) if is_last else (n_layers, *plane)
+
+
+def _scale(collection: Collection, gev: float) -> float:
+    """What a collection's energies are multiplied by beyond the card's unit of ``gev``."""
+    return collection.scale * (1.0 if collection.unit is None else GEV[collection.unit] / gev)
+
+
+def _factor(
+    collection: Collection, scale: float, eta: NDArray[np.floating[Any]]
+) -> NDArray[np.float64] | None:
+    """Scale of each cell, times cosh η where the file has E_T; None where that is 1. Shape (n,)."""
+    if collection.quantity == "ET":
+        return scale * np.cosh(eta.astype(np.float64))
+    return None if scale == 1.0 else np.full(len(eta), scale)
 
 
 def _read_once(
