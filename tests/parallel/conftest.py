@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 
 import pytest
@@ -20,13 +22,21 @@ class FarmProcesses:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
         self.file = folder / "scheduler.json"
-        port = self.address.rsplit(":", 1)[1]
-        self.scheduler = self._start("scheduler", "--host", "127.0.0.1", "--port", port)
+        # Port 0: a port found free here may be somebody else's by the time the scheduler asks.
+        self.scheduler = self._start("scheduler", "--host", "127.0.0.1", "--port", "0")
         self.workers: list[subprocess.Popen[bytes]] = []
+
+    @cached_property
+    def address(self) -> str:
+        """Where the scheduler listens, once it does."""
+        deadline = time.monotonic() + 60
+        while True:
+            with suppress(FileNotFoundError, json.JSONDecodeError):
+                return str(json.loads(self.file.read_text())["address"])
+            assert self.scheduler.poll() is None, "the scheduler ended: see its log"
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
     def add_worker(self, **environment: str) -> subprocess.Popen[bytes]:
         arguments = ["--nthreads", "1", "--no-nanny", "--no-dashboard"]
@@ -49,15 +59,6 @@ class FarmProcesses:
                 stdout=log,
                 stderr=log,
             )
-
-    def await_scheduler(self) -> None:
-        deadline = time.monotonic() + 60
-        while True:
-            with socket.socket() as probe:
-                if not probe.connect_ex(("127.0.0.1", int(self.address.rsplit(":", 1)[1]))):
-                    return
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
 
     def close(self) -> None:
         for process in (*self.workers, self.scheduler):

@@ -64,7 +64,6 @@ def test_no_worker_left_is_said(
 ) -> None:
     monkeypatch.setattr("pileupgen.parallel.dask_farm.CONNECT_SECONDS", 2.0)
     worker = farm.add_worker()
-    farm.await_scheduler()
     with connect(farm.address, 30) as executor:
         executor._patience = 1.0
         results = executor.map(work.square_slowly, tmp_path, range(30))
