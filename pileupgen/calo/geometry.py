@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pileupgen.arrays import Flags, Floats, Ints
 from pileupgen.calo.granularity import DeadRegion, coarse_rings
 from pileupgen.errors import GeometryError, did_you_mean
 
@@ -152,13 +152,13 @@ class Grid:
             )
 
     @property
-    def cell_widths(self) -> NDArray[np.int64]:
+    def cell_widths(self) -> Ints:
         """Width of the detector's cells in φ in image cells, shape ``(n_eta,)``."""
         counts = (self.n_phi,) * self.n_eta if self.ring_n_phi is None else self.ring_n_phi
         return self.n_phi // np.asarray(counts, dtype=np.int64)
 
     @property
-    def layer_rings(self) -> NDArray[np.int64]:
+    def layer_rings(self) -> Ints:
         """Ring of its layer that each ring of the image lies in, −1 for none, ``(L, n_eta)``."""
         edges = np.asarray(self.eta_edges, dtype=np.float64)
         if self.layer_eta_edges is None:
@@ -166,7 +166,7 @@ class Grid:
         return np.stack([coarse_rings(edges, np.asarray(own)) for own in self.layer_eta_edges])
 
     @property
-    def layer_widths(self) -> NDArray[np.int64]:
+    def layer_widths(self) -> Ints:
         """How many image cells a cell of the detector is wide in φ, shape ``(L, n_eta)``."""
         if self.layer_n_phi is None:
             return np.tile(self.cell_widths, (self.n_layers, 1))
@@ -174,7 +174,7 @@ class Grid:
         return np.repeat(own[:, None], self.n_eta, axis=1)
 
     @property
-    def cell_shares(self) -> NDArray[np.float64]:
+    def cell_shares(self) -> Floats:
         """Share of the area of the detector's cell that an image cell has, ``(L, n_eta)``."""
         shares = 1.0 / self.layer_widths
         if self.layer_eta_edges is None:
@@ -187,7 +187,7 @@ class Grid:
         return shares
 
     @property
-    def is_dead(self) -> NDArray[np.bool_]:
+    def is_dead(self) -> Flags:
         """Cells that are dead or that their layer does not have, shape ``(L, n_eta, n_phi)``."""
         dead = np.zeros(self.shape, dtype=bool)
         dead[self.layer_rings < 0] = True
@@ -245,25 +245,25 @@ class Grid:
         return any(PRESETS[name] == self for name in SHOWERS)
 
     @property
-    def transverse_shares(self) -> NDArray[np.float64]:
+    def transverse_shares(self) -> Floats:
         """E_T over E of each ring, 1 / cosh η, shape ``(n_eta,)``; 1 where the axis is no η."""
         if self.is_shower or self.is_feature_table:
             return np.ones(self.n_eta)
         return np.asarray(1.0 / np.cosh(self.eta_centres))
 
     @property
-    def phi_edges(self) -> NDArray[np.float64]:
+    def phi_edges(self) -> Floats:
         """Azimuth edges in rad, shape ``(n_phi + 1,)``."""
         return np.linspace(self.phi_min, self.phi_max, self.n_phi + 1)
 
     @property
-    def eta_centres(self) -> NDArray[np.float64]:
+    def eta_centres(self) -> Floats:
         """Ring centres in η, shape ``(n_eta,)``."""
         edges = np.asarray(self.eta_edges, dtype=np.float64)
         return np.asarray(0.5 * (edges[1:] + edges[:-1]))
 
     @property
-    def phi_centres(self) -> NDArray[np.float64]:
+    def phi_centres(self) -> Floats:
         """Cell centres in φ in rad, shape ``(n_phi,)``."""
         edges = self.phi_edges
         return np.asarray(0.5 * (edges[1:] + edges[:-1]))

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pileupgen.arrays import Floats, Ints
 from pileupgen.errors import GeometryError, did_you_mean
 
 _KEYS = ("layer", "eta", "phi")
@@ -59,9 +59,7 @@ class DeadRegion:
         return cls((low, high), phi, values.get("layer"))
 
 
-def coarse_rings(
-    eta_edges: NDArray[np.float64], layer_edges: NDArray[np.float64]
-) -> NDArray[np.int64]:
+def coarse_rings(eta_edges: Floats, layer_edges: Floats) -> Ints:
     """Which ring of a layer each ring of the image lies in, −1 for none, shape ``(n_eta,)``.
 
     Raises

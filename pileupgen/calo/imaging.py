@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pileupgen.arrays import Floats, Ints
 from pileupgen.calo.geometry import Grid
 from pileupgen.calo.overlap import overlaps
 from pileupgen.calo.rowtable import RowTable
@@ -25,7 +26,7 @@ _LEARN_AT_ONCE = 1 << 14
 _TOWERS_AT_ONCE = 1 << 17
 
 
-def towers_to_images(towers: Towers, grid: Grid) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+def towers_to_images(towers: Towers, grid: Grid) -> tuple[NDArray[np.float32], Floats]:
     """Draw towers on a grid.
 
     Parameters
@@ -72,7 +73,7 @@ class Imager:
         self._dead = [np.flatnonzero(dead) for dead in grid.is_dead]
         self._forget(np.dtype(np.float32))
 
-    def draw(self, towers: Towers) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    def draw(self, towers: Towers) -> tuple[NDArray[np.float32], Floats]:
         """Draw towers; the same as :func:`towers_to_images`, faster from the second call on."""
         columns = self._columns(towers.layers)
         images = np.empty((towers.n_events, *self.grid.shape), dtype=np.float32)
@@ -88,7 +89,7 @@ class Imager:
         towers: Towers,
         columns: list[int],
         images: NDArray[np.float32],
-        outside: NDArray[np.float64],
+        outside: Floats,
     ) -> None:
         place = self._places(towers)
         # One bin more than cells: what lies outside.
@@ -136,7 +137,7 @@ class Imager:
         self._place = np.empty(0, dtype=np.int64)
         self._is_useful = True
 
-    def _places(self, towers: Towers) -> NDArray[np.int64]:
+    def _places(self, towers: Towers) -> Ints:
         """Flat cell of each tower; ``n_cells``: outside, ``_SHARED``: in several cells."""
         edges = towers.edges
         if edges.dtype != self._dtype:
@@ -161,9 +162,7 @@ class Imager:
             self._is_useful = not (self._table.is_full and 2 * len(unknown) > len(edges))
         return place
 
-    def _locate(
-        self, edges: NDArray[Any], towers: Towers, index: NDArray[np.int64] | None = None
-    ) -> NDArray[np.int64]:
+    def _locate(self, edges: NDArray[Any], towers: Towers, index: Ints | None = None) -> Ints:
         if not np.all(np.isfinite(edges)):
             bad = int(np.flatnonzero(~np.isfinite(edges).all(axis=1))[0])
             row = bad if index is None else int(index[bad])
@@ -178,9 +177,7 @@ class Imager:
         place[tower[whole]] = cell[whole]
         return place
 
-    def _shares(
-        self, edges: NDArray[Any]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    def _shares(self, edges: NDArray[Any]) -> tuple[Ints, Ints, Floats]:
         """Pairs ``(tower, cell, share)``; what lies outside is a cell of its own."""
         cell, tower, share = overlaps(edges, self.grid)
         rest = 1.0 - np.bincount(tower, weights=share, minlength=len(edges))
@@ -192,7 +189,7 @@ class Imager:
         )
 
 
-def _blocks(offsets: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+def _blocks(offsets: Ints) -> Iterator[tuple[int, int]]:
     """Yield runs of events whose towers fit into a processor's cache together."""
     begin, n_events = 0, len(offsets) - 1
     while begin < n_events:
@@ -206,7 +203,7 @@ def images_to_towers(
     images: NDArray[np.float32],
     grid: Grid,
     mu: NDArray[np.float32] | None = None,
-    event_id: NDArray[np.int64] | None = None,
+    event_id: Ints | None = None,
 ) -> Towers:
     """Every cell with energy in any layer as one tower; the inverse of :func:`towers_to_images`.
 
@@ -255,7 +252,7 @@ def _alike(grid: Grid) -> list[list[int]]:
 
 def _towers_of(
     images: NDArray[np.float32], grid: Grid, layers: list[int]
-) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float32]]:
+) -> tuple[Ints, Floats, NDArray[np.float32]]:
     """Event, edges and energies of the towers of layers that are alike."""
     ring, width = grid.layer_rings[layers[0]], grid.layer_widths[layers[0]]
     has = np.flatnonzero(ring >= 0)
@@ -282,7 +279,7 @@ def _towers_of(
     return event, edges, energy
 
 
-def _gather(images: NDArray[np.float32], width: NDArray[np.int64]) -> NDArray[np.float32]:
+def _gather(images: NDArray[np.float32], width: Ints) -> NDArray[np.float32]:
     """Bring the energy of cells that are wider than the image's to the first cell of each."""
     if np.all(width == 1):
         return images

@@ -7,15 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pileupgen.arrays import Floats, Ints
 from pileupgen.calo.geometry import TWO_PI, Grid
 
 EDGE_TOLERANCE = 1e-3
 """Edges nearer than this fraction of a cell are the same edge (Delphes stores float32)."""
 
 
-def overlaps(
-    edges: NDArray[np.floating[Any]], grid: Grid
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+def overlaps(edges: NDArray[np.floating[Any]], grid: Grid) -> tuple[Ints, Ints, Floats]:
     """Which cells a tower covers, and with what share of its area.
 
     Parameters
@@ -46,7 +45,7 @@ def overlaps(
 
 def ordered_edges(
     edges: NDArray[np.floating[Any]],
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[Floats, Floats, Floats, Floats]:
     """``eta_low, eta_high, phi_low, phi_high`` of towers whose edges may be out of order.
 
     Parameters
@@ -74,9 +73,7 @@ def ordered_edges(
     )
 
 
-def _overlaps_phi(
-    low: NDArray[np.float64], high: NDArray[np.float64], grid: Grid
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+def _overlaps_phi(low: Floats, high: Floats, grid: Grid) -> tuple[Ints, Ints, Floats]:
     """Overlaps in φ: as :func:`_overlaps_1d`, after whole turns have been taken off."""
     turns = np.floor((low - grid.phi_min) / TWO_PI + 1e-9) * TWO_PI
     low, high = low - turns, high - turns
@@ -93,9 +90,7 @@ def _overlaps_phi(
     return both[0][order], both[1][order], both[2][order]
 
 
-def _overlaps_1d(
-    low: NDArray[np.float64], high: NDArray[np.float64], edges: NDArray[np.float64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+def _overlaps_1d(low: Floats, high: Floats, edges: Floats) -> tuple[Ints, Ints, Floats]:
     """Interval by bin, ordered by interval: ``(interval, bin, share)``.
 
     An end within the tolerance of a bin edge is moved onto it, so that nothing is lost in a
@@ -123,9 +118,7 @@ def _overlaps_1d(
     return interval, bins.astype(np.int64), share
 
 
-def _snap(
-    values: NDArray[np.float64], edges: NDArray[np.float64], tolerance: float
-) -> NDArray[np.float64]:
+def _snap(values: Floats, edges: Floats, tolerance: float) -> Floats:
     """Values, those within the tolerance of an edge moved onto it."""
     right = np.clip(np.searchsorted(edges, values), 1, len(edges) - 1)
     below, above = edges[right - 1], edges[right]
@@ -133,9 +126,7 @@ def _snap(
     return np.where(np.abs(values - nearest) <= tolerance, nearest, values)
 
 
-def _join(
-    left: NDArray[np.int64], right: NDArray[np.int64], n: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+def _join(left: Ints, right: Ints, n: int) -> tuple[Ints, Ints, Ints]:
     """All pairs of rows of two sorted key columns that agree: ``(key, left_row, right_row)``."""
     n_right = np.bincount(right, minlength=n)
     begin_right = np.cumsum(n_right) - n_right

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pileupgen.arrays import Ints
+
 _TABLE_BITS = 20
 _MULTIPLIERS = np.random.default_rng(2311).integers(0, 2**63, (3, 4), dtype=np.uint64) * 2 + 1
 
@@ -40,7 +42,7 @@ class RowTable:
         """Whether no more rows are kept."""
         return self._n >= self.max_rows
 
-    def find(self, rows: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
+    def find(self, rows: NDArray[np.floating[Any]]) -> Ints:
         """Numbers of rows, −1 for those not kept.
 
         Parameters
@@ -62,7 +64,7 @@ class RowTable:
             left = left[numbers[left] < 0]
         return numbers
 
-    def add(self, rows: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
+    def add(self, rows: NDArray[np.floating[Any]]) -> Ints:
         """Keep rows, none of which is kept yet.
 
         Parameters
@@ -79,7 +81,7 @@ class RowTable:
         words = _words(rows)
         _, distinct = np.unique(_hash(words, 0), return_index=True)
         distinct = np.sort(distinct)[: self.max_rows - self._n]
-        kept: list[NDArray[np.int64]] = []
+        kept: list[Ints] = []
         for level, table in enumerate(self._tables):
             address = _address(words[distinct], level)
             _, one_each = np.unique(address, return_index=True)
@@ -97,7 +99,7 @@ class RowTable:
         )
         return positions
 
-    def _find_in(self, level: int, words: NDArray[np.uint64]) -> NDArray[np.int64]:
+    def _find_in(self, level: int, words: NDArray[np.uint64]) -> Ints:
         found = self._tables[level][_address(words, level)].astype(np.int64) - 1
         same = found >= 0
         for column, known in enumerate(self._known):
@@ -123,6 +125,6 @@ def _hash(words: NDArray[np.uint64], level: int) -> NDArray[np.uint64]:
     return mixed
 
 
-def _address(words: NDArray[np.uint64], level: int) -> NDArray[np.int64]:
+def _address(words: NDArray[np.uint64], level: int) -> Ints:
     # The upper bits of a product depend on all bits of its factors.
     return (_hash(words, level) >> np.uint64(64 - _TABLE_BITS)).view(np.int64)

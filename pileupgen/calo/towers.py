@@ -8,14 +8,16 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from pileupgen.arrays import Floats, Ints
+
 
 @dataclass(frozen=True)
 class Towers:
     """Towers of N events."""
 
-    offsets: NDArray[np.int64]
+    offsets: Ints
     """Event i owns towers ``offsets[i]:offsets[i + 1]``. Shape (N + 1,)."""
-    edges: NDArray[np.float64] | NDArray[np.float32]
+    edges: Floats | NDArray[np.float32]
     """``eta_min, eta_max, phi_min, phi_max`` of each tower, φ in rad and in any convention. A tower
     that is only known by its centre has zero width. Shape (n_towers, 4)."""
     energy: NDArray[np.float32]
@@ -24,11 +26,11 @@ class Towers:
     """Layer names, such as ``("em", "had")``."""
     mu: NDArray[np.float32]
     """Number of pileup interactions; NaN where it is not known. Shape (N,)."""
-    event_id: NDArray[np.int64]
+    event_id: Ints
     """Position of the event in its sample, from 0. Shape (N,)."""
-    weight: NDArray[np.float64] | None = None
+    weight: Floats | None = None
     """Event weights, of either sign; None where all events count alike. Shape (N,)."""
-    factor: NDArray[np.float64] | None = None
+    factor: Floats | None = None
     """What each tower's energy is over the file's number in the card's unit: cosh η where that is
     E_T, times a scale. None where all are 1. Shape (n_towers,)."""
     left_out: Mapping[str, float] = field(default_factory=dict)
@@ -60,11 +62,11 @@ class Towers:
             factor=None if self.factor is None else self.factor[low:high],
         )
 
-    def event_index(self) -> NDArray[np.int64]:
+    def event_index(self) -> Ints:
         """Event number (0 … N−1 within this record) of each tower, shape ``(n_towers,)``."""
         return np.repeat(np.arange(self.n_events, dtype=np.int64), np.diff(self.offsets))
 
-    def event_sums(self) -> NDArray[np.float64]:
+    def event_sums(self) -> Floats:
         """Energy per event and layer in GeV, shape ``(N, L)``."""
         sums = np.zeros((self.n_events, len(self.layers)))
         index = self.event_index()

@@ -8,12 +8,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pileupgen.arrays import Floats, Ints
 from pileupgen.calo.geometry import Grid
 from pileupgen.compare.records import TwoSampleTest
 from pileupgen.compare.two_sample import cross_fitted_test, labels_and_weights
 from pileupgen.progress import Advance, silent
-
-Floats = NDArray[np.float64]
 
 ENERGY_SCALE = 0.5
 """GeV; cells enter as log(1 + E/scale)."""
@@ -112,7 +111,7 @@ def cell_test(
     labels = torch.from_numpy(is_second.astype(np.float32))
     weights = torch.from_numpy(weight.astype(np.float32))
 
-    def predict(train: NDArray[np.int64], test: NDArray[np.int64], fold_seed: int) -> Floats:
+    def predict(train: Ints, test: Ints, fold_seed: int) -> Floats:
         generator = torch.Generator().manual_seed(fold_seed)
         network = _initialised(CellClassifier(grid.n_layers, grid.is_periodic), generator).to(
             device

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pileupgen.arrays import Floats, Ints
 from pileupgen.compare.controls import ControlSample
 from pileupgen.compare.records import TwoSampleTest
 from pileupgen.compare.resampling import Samples
-from pileupgen.compare.selection import Rows, Selection
+from pileupgen.compare.selection import Selection
 from pileupgen.measure.sample import Sample
 from pileupgen.progress import Advance
 from pileupgen.samples.store import ImageStore
@@ -68,9 +69,7 @@ def cell_tests(
     return tests
 
 
-def _some(
-    store: ImageStore, rows: Rows, sample: Sample
-) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+def _some(store: ImageStore, rows: Ints, sample: Sample) -> tuple[NDArray[np.float32], Floats]:
     n = min(len(rows), MAX_CELL_EVENTS)
     chosen = np.linspace(0, len(rows) - 1, n).astype(np.int64)
     return store.read(rows[chosen]).energy, sample.weight[chosen]

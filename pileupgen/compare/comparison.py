@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pileupgen.arrays import Floats, Ints
 from pileupgen.compare.controls import ControlSample, judge_controls, n_control_steps
 from pileupgen.compare.distance_table import DistanceTable
 from pileupgen.compare.mu_bins import compare_in_mu
@@ -33,8 +33,6 @@ from pileupgen.measure.features import kind_of, observables_of
 from pileupgen.parallel import Executor, Serial
 from pileupgen.progress import Advance, silent
 
-Floats = NDArray[np.float64]
-
 MIN_TEST_EVENTS = 40
 """Events that a sample needs for a two-sample test."""
 CONFIDENCE = 0.95
@@ -43,7 +41,7 @@ CONFIDENCE = 0.95
 
 def compare(
     samples: Samples,
-    source_of: NDArray[np.int64],
+    source_of: Ints,
     *,
     image_pairs: Callable[[], ImagePairs] | None = None,
     cell_tests: dict[str, TwoSampleTest] | None = None,
@@ -190,7 +188,7 @@ def _equivalence(excess: Floats) -> Equivalence | None:
     return Equivalence(excess=estimate(value, draws), limit=limit)
 
 
-def _null_control(samples: Samples, source_of: NDArray[np.int64], draws: Draws) -> Estimate | None:
+def _null_control(samples: Samples, source_of: Ints, draws: Draws) -> Estimate | None:
     """Correlate translated events with the source events half the sample away."""
     n = len(samples.source)
     if n < 2:

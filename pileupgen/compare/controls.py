@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pileupgen.arrays import Floats, Ints
 from pileupgen.calo.geometry import require_same_grid
 from pileupgen.compare.distance_table import DistanceTable, mean_distances
 from pileupgen.compare.distances import wasserstein, weighted_std
@@ -22,7 +22,7 @@ from pileupgen.compare.records import Replaced, TwoSampleTest
 from pileupgen.compare.resampling import Draws, Samples
 from pileupgen.compare.results import Control
 from pileupgen.compare.rows import compare_rows, make_row
-from pileupgen.compare.selection import Rows, Selection, linked_events, paired_batches
+from pileupgen.compare.selection import Selection, linked_events, paired_batches
 from pileupgen.compare.significance import judge
 from pileupgen.compare.source_correlation import ImagePairs, source_correlation
 from pileupgen.diffusion.settings import WAY
@@ -33,13 +33,11 @@ from pileupgen.parallel import Executor
 from pileupgen.progress import Advance
 from pileupgen.samples.store import ImageStore
 
-Floats = NDArray[np.float64]
-
 SHARED_SETTINGS = WAY | {"model"}
 """Settings that a control has to share with the translation that it is a control of."""
 
 
-Measure = Callable[[str, str, ImageStore, Rows, Floats | None], Sample]
+Measure = Callable[[str, str, ImageStore, Ints, Floats | None], Sample]
 """Measures rows of a store from name, label, store, rows and weights in place of their own."""
 
 
@@ -54,9 +52,9 @@ class ControlRows:
     replaces: Replaced
     """Row whose events it has: ``reference`` for real ones, ``source`` for simulated ones."""
     store: ImageStore
-    rows: Rows
+    rows: Ints
     """Rows of the store. Shape (M,)."""
-    source_of: Rows
+    source_of: Ints
     """Place of each event's source event among the selected target or source events. Shape (M,)."""
 
 
@@ -91,7 +89,7 @@ def select_controls(stores: Sequence[ImageStore], selection: Selection) -> tuple
     """
     target, source, _ = selection.stores
     found: list[ControlRows] = []
-    kinds: tuple[tuple[Replaced, ImageStore, Rows], ...] = (
+    kinds: tuple[tuple[Replaced, ImageStore, Ints], ...] = (
         ("reference", target, selection.target),
         ("source", source, selection.source),
     )

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pileupgen.arrays import Floats, Ints
 from pileupgen.compare.distances import (
     is_constant,
     separation_edges,
@@ -23,8 +23,6 @@ from pileupgen.measure.sample import Sample
 from pileupgen.parallel import Executor, Serial
 from pileupgen.parallel.threads import Map
 from pileupgen.progress import Advance, silent
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -139,7 +137,7 @@ class _Resampling:
 
     target: Floats
     rows: dict[str, list[Floats]]
-    drawn_by: tuple[NDArray[np.int64], int, int]
+    drawn_by: tuple[Ints, int, int]
     draws: Draws | None
 
     def __getstate__(self) -> dict[str, Any]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from pileupgen.arrays import Floats
 
 N_BINS = 20
 """Bins of the separation power between the outer quantiles, besides under- and overflow."""

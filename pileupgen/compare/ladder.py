@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pileupgen.arrays import Floats
 from pileupgen.compare.distance_table import resampled_distances, shift_removed
 from pileupgen.compare.pileup_physics import measured, varies_in_mu
 from pileupgen.compare.records import CLEAR, Difference, Ladder, Rung
@@ -26,8 +26,6 @@ from pileupgen.compare.two_sample import resampled_auc
 from pileupgen.measure.bootstrap import Estimate, estimate
 from pileupgen.measure.sample import Sample
 from pileupgen.parallel.threads import Map
-
-Floats = NDArray[np.float64]
 
 AS_ASKED = "asked"
 """The variant with nothing left out, which the others are compared with."""

@@ -7,13 +7,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from pileupgen.arrays import Flags, Floats, Ints
 from pileupgen.compare.distance_table import DistanceTable
 from pileupgen.compare.records import MuBin
 from pileupgen.compare.resampling import Draws, Samples
 from pileupgen.compare.source_correlation import block_source_correlation
 from pileupgen.measure.sample import Sample
-
-Floats = NDArray[np.float64]
 
 MIN_EVENTS = 100
 """Target events that a bin holds at least, on average."""
@@ -42,7 +41,7 @@ def mu_edges(mu: NDArray[np.float32], n_bins: int) -> Floats:
 
 def compare_in_mu(
     samples: Samples,
-    source_of: NDArray[np.int64],
+    source_of: Ints,
     *,
     n_bins: int = 3,
     n_bootstrap: int = 50,
@@ -98,14 +97,14 @@ def compare_in_mu(
 
 def _restrict(
     samples: Samples,
-    source_of: NDArray[np.int64],
+    source_of: Ints,
     low: float,
     high: float,
     outer: tuple[bool, bool],
-) -> tuple[Samples, NDArray[np.int64]] | None:
+) -> tuple[Samples, Ints] | None:
     """Samples with μ inside the edges, open at the outer ones, and the links between them."""
 
-    def inside(sample: Sample) -> NDArray[np.bool_]:
+    def inside(sample: Sample) -> Flags:
         above = np.ones(len(sample), dtype=bool) if outer[0] else sample.mu >= low
         return above & (np.ones(len(sample), dtype=bool) if outer[1] else sample.mu < high)
 

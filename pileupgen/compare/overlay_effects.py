@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pileupgen.arrays import Flags, Floats
 from pileupgen.compare.records import AnalysisNumber, OverlayEffects
 from pileupgen.measure.bootstrap import estimate, resample
 from pileupgen.measure.hard_objects import ISOLATED, HardObjects, OverlaidObjects
-
-Floats = NDArray[np.float64]
 
 SAMPLES = ("data", "mc", "translated")
 """Pileup of the overlays; the others are compared with the first."""
@@ -114,7 +112,7 @@ def _quantities(hard: HardObjects, samples: Mapping[str, OverlaidSample]) -> Ite
 
 def _bins(
     symbol: str, unit: str, pooled: Floats, values: Callable[[OverlaidSample], Floats]
-) -> Iterator[tuple[str, Callable[[OverlaidSample], NDArray[np.bool_]]]]:
+) -> Iterator[tuple[str, Callable[[OverlaidSample], Flags]]]:
     """Name bins of a variable, with what chooses the events of a sample that lie in them."""
     inner = np.quantile(pooled, np.linspace(0, 1, N_BINS + 1)[1:-1])
     edges = np.unique(np.concatenate([[-np.inf], np.round(inner), [np.inf]]))
@@ -125,9 +123,7 @@ def _bins(
         elif np.isinf(high):
             where = f"{symbol} ≥ {low:g}{unit}"
 
-        def choose(
-            sample: OverlaidSample, low: float = low, high: float = high
-        ) -> NDArray[np.bool_]:
+        def choose(sample: OverlaidSample, low: float = low, high: float = high) -> Flags:
             found = values(sample)
             return np.asarray((found >= low) & (found < high))
 
@@ -136,7 +132,7 @@ def _bins(
 
 def _jets(
     hard: HardObjects,
-    chosen: NDArray[np.bool_],
+    chosen: Flags,
     summarise: Callable[[Floats, Floats], Floats] | None,
 ) -> Measure:
     """Make a measure of the p_T with pileup over that without, or of the part of jets found."""
@@ -152,7 +148,7 @@ def _jets(
     return measure
 
 
-def _mean_jets(choose: Callable[[OverlaidSample], NDArray[np.bool_]]) -> Measure:
+def _mean_jets(choose: Callable[[OverlaidSample], Flags]) -> Measure:
     def measure(sample: OverlaidSample, counts: Floats) -> Floats:
         kept = choose(sample)
         weight = (sample.weight[:, None] * counts)[kept]
@@ -161,7 +157,7 @@ def _mean_jets(choose: Callable[[OverlaidSample], NDArray[np.bool_]]) -> Measure
     return measure
 
 
-def _met(choose: Callable[[OverlaidSample], NDArray[np.bool_]]) -> Measure:
+def _met(choose: Callable[[OverlaidSample], Flags]) -> Measure:
     """Root mean square of a component of E_T^miss about that of the hard scatter."""
 
     def measure(sample: OverlaidSample, counts: Floats) -> Floats:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pileupgen.arrays import Flags
 from pileupgen.calo.geometry import Grid
 from pileupgen.compare.distance_table import DistanceTable
 from pileupgen.compare.resampling import Draws, Samples
@@ -130,7 +130,7 @@ class Judge:
         return Draws.of(self._samples(translated), one_to_one, N_BOOTSTRAP, self.seed)
 
 
-def is_on_pareto_front(points: Sequence[ScanPoint]) -> NDArray[np.bool_]:
+def is_on_pareto_front(points: Sequence[ScanPoint]) -> Flags:
     """Whether no other point is nearer to the target at higher source correlation, shape (n,)."""
     w1 = np.array([point.w1.value for point in points])
     kept = np.array([point.block.value for point in points])

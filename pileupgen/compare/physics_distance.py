@@ -10,14 +10,12 @@ import warnings
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import OptimizeWarning, curve_fit
 from scipy.stats import iqr
 
+from pileupgen.arrays import Floats
 from pileupgen.compare.records import PhysicsDistance
 from pileupgen.measure.bootstrap import estimate, resample
-
-Floats = NDArray[np.float64]
 
 INTERQUANTILE = (16.275, 83.725)
 """Percentiles between which the spread of KPD is taken; JetNet's numbers."""

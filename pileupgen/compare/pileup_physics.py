@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pileupgen.arrays import Floats
 from pileupgen.calo.geometry import Grid
 from pileupgen.compare.records import Quantity
 from pileupgen.compare.resampling import Draws, Samples
@@ -14,8 +14,6 @@ from pileupgen.measure.bootstrap import Estimate, estimate, resample
 from pileupgen.measure.pileup_jets import JetSample
 from pileupgen.measure.regions import Cones
 from pileupgen.measure.sample import Sample
-
-Floats = NDArray[np.float64]
 
 TAIL = 0.05
 """Fraction of the target's events in an occupancy's tail."""

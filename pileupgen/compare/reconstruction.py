@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from pileupgen.arrays import Floats, Ints
 from pileupgen.calo.geometry import Grid
 from pileupgen.compare.two_sample import (
     MAX_BINS,
@@ -17,7 +18,6 @@ from pileupgen.measure.bootstrap import Estimate, estimate, resample
 from pileupgen.measure.observables import ObservableSet
 from pileupgen.models.reconstruction import ReconstructionTest
 
-Floats = NDArray[np.float64]
 N_BOOTSTRAP = 100
 N_SWAPS = 5
 
@@ -27,7 +27,7 @@ def reconstruction_test(
     domain: str,
     original: NDArray[np.float32],
     reconstructed: NDArray[np.float32],
-    event_id: NDArray[np.int64],
+    event_id: Ints,
     seed: int = 0,
 ) -> ReconstructionTest:
     """Tell reconstructed events from the events themselves by gradient boosting on observables.

@@ -6,12 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pileupgen.arrays import Floats, Ints
 from pileupgen.measure.bootstrap import resample
 from pileupgen.measure.sample import Sample
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -62,14 +60,12 @@ class Draws:
     """Weights times counts. Shape (n, 1 + B)."""
     rows: dict[str, tuple[Floats, ...]]
     """The same for each sample of each row. Shape (n, 1 + B) each."""
-    drawn_by: tuple[NDArray[np.int64], int, int]
+    drawn_by: tuple[Ints, int, int]
     """The last three arguments of :meth:`from_weights`: with the weights they draw the same again.
     """
 
     @classmethod
-    def of(
-        cls, samples: Samples, source_of: NDArray[np.int64], n_bootstrap: int, seed: int
-    ) -> Draws:
+    def of(cls, samples: Samples, source_of: Ints, n_bootstrap: int, seed: int) -> Draws:
         """Draw for the samples of a comparison, see :func:`compare`."""
         return cls.from_weights(
             samples.target.weight,
@@ -84,7 +80,7 @@ class Draws:
         cls,
         target: Floats,
         rows: Mapping[str, Sequence[Floats]],
-        source_of: NDArray[np.int64],
+        source_of: Ints,
         n_bootstrap: int,
         seed: int,
     ) -> Draws:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pileupgen.arrays import Floats
 from pileupgen.compare.distance_table import mean_distances, separations
 from pileupgen.compare.physics_distance import fpd, kpd
 from pileupgen.compare.records import (
@@ -26,8 +26,6 @@ from pileupgen.measure.showers import ShowerSet, data_set_of
 from pileupgen.parallel import Executor
 from pileupgen.parallel.threads import one_blas_thread
 from pileupgen.progress import Advance
-
-Floats = NDArray[np.float64]
 
 SHOWER_FPD_SIZE = SHOWER_KPD_SIZE = 10_000
 """Smallest batch of the FPD and batch of the KPD of showers, the CaloChallenge's."""

@@ -9,11 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pileupgen.arrays import Ints
 from pileupgen.calo.geometry import require_same_grid
 from pileupgen.errors import InputError, StoreError
 from pileupgen.samples.store import SPLITS, ImageStore
-
-Rows = NDArray[np.int64]
 
 FEW_EVENTS = 100
 """Below this a comparison is made, with a warning."""
@@ -36,24 +35,24 @@ class Selection:
     """Rows of the stores that enter a comparison."""
 
     stores: Stores
-    target: Rows
+    target: Ints
     """Test-split events of the target."""
-    references: tuple[Rows, ...]
+    references: tuple[Ints, ...]
     """Disjoint samples of other events of the target, each as large as the source sample if there
     are enough events. The reference is the mean over them of their distance to the target, so that
     it holds the same statistical noise as the source's and the translated sample's."""
-    source: Rows
+    source: Ints
     """The source events that were translated."""
-    translated: Rows
+    translated: Ints
     """Translated events. Shape (M,)."""
-    source_of: Rows
+    source_of: Ints
     """Place of each translated event's source event in ``source``. Shape (M,)."""
     held_out: bool
     """Whether the translated events come from the test split."""
     notes: tuple[str, ...]
     """Remarks for the reader of the result."""
 
-    def parts(self) -> dict[str, tuple[tuple[ImageStore, Rows], ...]]:
+    def parts(self) -> dict[str, tuple[tuple[ImageStore, Ints], ...]]:
         """Store and rows of the samples of the target and of each row of the comparison."""
         target, source, translated = self.stores
         return {
@@ -128,7 +127,7 @@ def select_events(
     )
 
 
-def _references(target: ImageStore, n: int, seed: int) -> tuple[Rows, ...]:
+def _references(target: ImageStore, n: int, seed: int) -> tuple[Ints, ...]:
     """Divide the target's other events into up to ``MAX_REFERENCES`` samples of n."""
     others = np.flatnonzero(target.columns["split"] != SPLITS.index("test")).astype(np.int64)
     if not len(others):
@@ -142,7 +141,7 @@ def _references(target: ImageStore, n: int, seed: int) -> tuple[Rows, ...]:
     return tuple(np.sort(shuffled[i * n : (i + 1) * n]) for i in range(n_samples))
 
 
-def linked_events(source: ImageStore, translated: ImageStore) -> tuple[Rows, Rows, bool]:
+def linked_events(source: ImageStore, translated: ImageStore) -> tuple[Ints, Ints, bool]:
     """Choose translated rows, and give their source rows and whether these are test events.
 
     Raises
@@ -179,7 +178,7 @@ def linked_events(source: ImageStore, translated: ImageStore) -> tuple[Rows, Row
     return kept.astype(np.int64), source_rows[kept], held_out
 
 
-def rows_of_events(store: ImageStore, event_id: Rows) -> Rows:
+def rows_of_events(store: ImageStore, event_id: Ints) -> Ints:
     """Row of each event by its number, −1 where the store has no such event."""
     ids = np.asarray(store.columns["event_id"], dtype=np.int64)
     if not len(ids):
@@ -190,7 +189,7 @@ def rows_of_events(store: ImageStore, event_id: Rows) -> Rows:
 
 
 def paired_batches(
-    first: ImageStore, first_rows: Rows, second: ImageStore, second_rows: Rows
+    first: ImageStore, first_rows: Ints, second: ImageStore, second_rows: Ints
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
     """Images of linked events, side by side, a batch at a time.
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pileupgen.arrays import Floats
 from pileupgen.compare.distances import separation_power
 from pileupgen.compare.records import ShowerSeparation
 from pileupgen.compare.resampling import Samples
@@ -21,7 +21,6 @@ from pileupgen.measure.sample import Sample
 from pileupgen.measure.showers import FAMILIES, DataSet, ShowerSet
 from pileupgen.samples.store import Images
 
-Floats = NDArray[np.float64]
 Batches = Callable[[], Iterator[Images]]
 
 VOXELS = "voxels"

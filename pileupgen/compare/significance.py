@@ -11,10 +11,10 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import kolmogorov
 from scipy.stats import norm
 
+from pileupgen.arrays import Floats
 from pileupgen.calo.geometry import Grid
 from pileupgen.compare.records import CLEAR, SIGMA_LIMIT, StatisticalTest, Verdict
 from pileupgen.measure.bootstrap import effective_size
@@ -23,8 +23,6 @@ from pileupgen.measure.regions import block_edges
 from pileupgen.measure.sample import Sample
 from pileupgen.measure.showers import data_set_of
 from pileupgen.measure.spectrum import SPECTRUM_EDGES
-
-Floats = NDArray[np.float64]
 
 MIN_ENTRIES = 25.0
 """Events with a hit in a cell, or hits in a bin, below which no Gaussian error is trusted."""

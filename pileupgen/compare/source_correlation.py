@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from pileupgen.arrays import Floats
 from pileupgen.compare.records import SourceCorrelation
 from pileupgen.measure.bootstrap import UNKNOWN, Estimate, estimate
 from pileupgen.measure.sample import Sample
 
-Floats = NDArray[np.float64]
 ImagePairs = Iterable[tuple[NDArray[np.float32], NDArray[np.float32]]]
 
 _IDENTITY = Estimate(1.0, 1.0, 1.0)

@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from pileupgen.arrays import Floats
 from pileupgen.calo.geometry import Grid
 from pileupgen.errors import DependencyError
 from pileupgen.measure.bootstrap import Estimate, estimate, resample
@@ -15,7 +16,6 @@ from pileupgen.measure.hard_objects import ObjectFinder
 from pileupgen.overlay.produce import suppress
 
 Energies = NDArray[np.float32]
-Floats = NDArray[np.float64]
 
 N_BOOTSTRAP = 200
 JET_EDGES = (20.0, 40.0, np.inf)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pileupgen.arrays import Flags, Floats, Ints
 from pileupgen.compare.records import TwoSampleTest
 from pileupgen.measure.bootstrap import effective_size
 from pileupgen.progress import Advance, silent
 
-Floats = NDArray[np.float64]
-Predict = Callable[[NDArray[np.int64], NDArray[np.int64], int], Floats]
+Predict = Callable[[Ints, Ints, int], Floats]
 
 N_FOLDS = 4
 """Parts of the cross-fit on observables."""
@@ -51,7 +50,7 @@ def feature_test(
     features = quantile_codes(np.concatenate([x, y]), MAX_BINS)
     is_second, weight = labels_and_weights(len(x), len(y), wx, wy)
 
-    def predict(train: NDArray[np.int64], test: NDArray[np.int64], fold_seed: int) -> Floats:
+    def predict(train: Ints, test: Ints, fold_seed: int) -> Floats:
         return boosted_log_odds(
             features[train], is_second[train], features[test], fold_seed, weight[train]
         )
@@ -106,7 +105,7 @@ def resampled_auc(
 
 def boosted_log_odds(
     features: Floats,
-    is_second: NDArray[np.bool_],
+    is_second: Flags,
     judged: Floats,
     seed: int,
     weight: Floats | None = None,
@@ -171,7 +170,7 @@ def quantile_codes(features: Floats, n_bins: int) -> Floats:
 
 def labels_and_weights(
     n: int, m: int, wx: Floats | None, wy: Floats | None
-) -> tuple[NDArray[np.bool_], Floats]:
+) -> tuple[Flags, Floats]:
     """Labels of the pooled events and weights that make both samples count alike, mean 1."""
     wx = np.ones(n) if wx is None else wx
     wy = np.ones(m) if wy is None else wy
@@ -180,7 +179,7 @@ def labels_and_weights(
 
 
 def cross_fitted_test(
-    is_second: NDArray[np.bool_],
+    is_second: Flags,
     weight: Floats,
     predict: Predict,
     *,
@@ -246,7 +245,7 @@ def merge_tests(tests: list[TwoSampleTest]) -> TwoSampleTest:
     )
 
 
-def roc_auc(scores: Floats, is_second: NDArray[np.bool_], weight: Floats) -> float:
+def roc_auc(scores: Floats, is_second: Flags, weight: Floats) -> float:
     """Weighted area under the ROC curve; ties count half; NaN where a sample has no weight.
 
     >>> roc_auc(np.array([0.0, 1.0]), np.array([False, True]), np.ones(2))
@@ -271,9 +270,7 @@ def _spread(values: list[float]) -> float:
     return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
-def _folds(
-    is_second: NDArray[np.bool_], n_folds: int, rng: np.random.Generator
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+def _folds(is_second: Flags, n_folds: int, rng: np.random.Generator) -> Iterator[tuple[Ints, Ints]]:
     """Train and test rows of each fold; every fold holds its share of both samples."""
     fold = np.empty(len(is_second), dtype=np.int64)
     for rows in (np.flatnonzero(~is_second), np.flatnonzero(is_second)):
@@ -286,7 +283,7 @@ def _folds(
 
 
 def _calibrated_jsd(
-    scores: Floats, is_second: NDArray[np.bool_], weight: Floats, rng: np.random.Generator
+    scores: Floats, is_second: Flags, weight: Floats, rng: np.random.Generator
 ) -> float:
     """JSD / ln 2 from log-odds calibrated on one half of the events, judged on the other."""
     half = np.empty(len(scores), dtype=np.int64)
@@ -302,7 +299,7 @@ def _calibrated_jsd(
     return (LN2 - total / float(weight.sum())) / LN2
 
 
-def platt(scores: Floats, is_second: NDArray[np.bool_], weight: Floats) -> tuple[float, float]:
+def platt(scores: Floats, is_second: Flags, weight: Floats) -> tuple[float, float]:
     """Slope and offset of a logistic calibration (Platt 1999), fitted by Newton's method.
 
     A weak ridge keeps the slope finite where the samples are separable.

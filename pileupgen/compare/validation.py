@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pileupgen.arrays import Floats, Ints
 from pileupgen.compare.cell_tests import cell_tests
 from pileupgen.compare.comparison import compare, n_steps
 from pileupgen.compare.controls import (
@@ -23,7 +23,7 @@ from pileupgen.compare.display import Display, choose_display
 from pileupgen.compare.pileup_physics import jet_quantities
 from pileupgen.compare.resampling import Samples
 from pileupgen.compare.results import Comparison
-from pileupgen.compare.selection import Rows, Selection, select_events
+from pileupgen.compare.selection import Selection, select_events
 from pileupgen.compare.settings import ComparisonSettings
 from pileupgen.compare.shower_separation import shower_separations
 from pileupgen.compare.truth import paired_truth
@@ -35,8 +35,6 @@ from pileupgen.measure.sample import Sample, measure_store
 from pileupgen.parallel import Executor, Serial
 from pileupgen.progress import SILENT, Advance, Progress
 from pileupgen.samples.store import Images, ImageStore, usable_weights
-
-Floats = NDArray[np.float64]
 
 LOW_ESS = 0.1
 """Effective over actual number of events below which a note says so."""
@@ -195,7 +193,7 @@ def _release_weights(translated: ImageStore) -> Floats:
 
 def _measuring(executor: Executor, advance: Advance) -> Measure:
     def measure(
-        name: str, label: str, store: ImageStore, rows: Rows, weight: Floats | None
+        name: str, label: str, store: ImageStore, rows: Ints, weight: Floats | None
     ) -> Sample:
         return measure_store(
             name, label, store, rows, weight=weight, executor=executor, advance=advance
@@ -251,7 +249,7 @@ def _find_jets(samples: Samples, selection: Selection, bars: Progress) -> tuple[
     return tuple(found)
 
 
-def _with_weights(batches: Iterator[Images], weight: NDArray[np.float64]) -> Iterator[Images]:
+def _with_weights(batches: Iterator[Images], weight: Floats) -> Iterator[Images]:
     begin = 0
     for images in batches:
         part = weight[begin : begin + len(images)]

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pileupgen.arrays import Ints
 from pileupgen.compare.distance_table import DistanceTable
 from pileupgen.compare.resampling import Draws, Samples
 from pileupgen.compare.selection import Selection
@@ -21,7 +21,7 @@ from pileupgen.samples.store import ImageStore
 N_BOOTSTRAP = 20
 
 
-def copy_columns(store: ImageStore) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def copy_columns(store: ImageStore) -> tuple[Ints, Ints]:
     """Member and draw of each event, zeros where the store has no such columns, (N,) each."""
     zeros = np.zeros(len(store), dtype=np.int64)
     member, draw = (store.columns.get(name, zeros) for name in ("member", "draw"))

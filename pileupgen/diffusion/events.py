@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pileupgen.arrays import Floats, Ints
 from pileupgen.diffusion.settings import LOG_WEIGHT_LIMIT, Settings
 from pileupgen.diffusion.weights import clipped_weights
 from pileupgen.models.codec import EventNoise
@@ -21,18 +22,18 @@ class Translation:
 
     energy: NDArray[np.float32]
     """GeV. Shape (N, L, n_eta, n_phi)."""
-    log_ratio: NDArray[np.float64]
+    log_ratio: Floats
     """ln p_target / p_source of each event at its release; its exponential is the weight that
     removes what divergence is left there. 0 where there is none (calibrate, generate, and where
     source and target are one domain). Shape (N,)."""
-    t_release: NDArray[np.int64]
+    t_release: Ints
     """Timestep at which each event was released; −1 where it was not (calibrate, generate). Shape
     (N,)."""
     log_weight_limit: float = LOG_WEIGHT_LIMIT
     """Limit of the clipping."""
 
     @property
-    def weight(self) -> NDArray[np.float64]:
+    def weight(self) -> Floats:
         """exp(log_ratio), log_ratio clipped to ∓ the limit."""
         return clipped_weights(self.log_ratio, self.log_weight_limit)
 
@@ -41,11 +42,11 @@ class Translation:
 class EventKeys:
     """What fixes the random numbers of events: their numbers, shape (N,), seed and draw."""
 
-    event_id: NDArray[np.int64]
+    event_id: Ints
     seed: int
     draw: int = 0
 
-    def noise(self, rows: NDArray[np.int64]) -> EventNoise:
+    def noise(self, rows: Ints) -> EventNoise:
         """The generators of some events, from their beginning."""
         return EventNoise(self.seed, self.event_id[rows], self.draw)
 
@@ -60,7 +61,7 @@ class Events:
     """Number of pileup interactions; NaN where it is not known. Shape (N,)."""
     keys: EventKeys
 
-    def of(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor, EventNoise]:
+    def of(self, rows: Ints) -> tuple[Tensor, Tensor, EventNoise]:
         """Energies, μ and the random numbers of some events, (n,)."""
         mu = np.asarray(self.mu[rows], dtype=np.float32)
         return torch.from_numpy(self.energy[rows]), torch.from_numpy(mu), self.keys.noise(rows)
@@ -82,7 +83,7 @@ class TranslatedPart:
     events' scores, or None where nothing is made of them (generate).
     """
 
-    rows: NDArray[np.int64]
+    rows: Ints
     scores: Tensor
     mu: Tensor
     log_ratio: Tensor
@@ -95,15 +96,15 @@ class TranslatedPart:
 class MicroBatch:
     """Events that share a network call."""
 
-    rows: NDArray[np.int64]
+    rows: Ints
     """Rows of at most ``settings.micro_batch`` events. Shape (n,)."""
-    filled: NDArray[np.int64]
+    filled: Ints
     """The same, again and again until the batch is full. Shape (settings.micro_batch,)."""
     settings: Settings
     """Settings with the release of these events."""
 
 
-def micro_batches(rows: NDArray[np.int64], settings: Settings) -> Iterator[MicroBatch]:
+def micro_batches(rows: Ints, settings: Settings) -> Iterator[MicroBatch]:
     """Cut rows into micro-batches."""
     size = settings.micro_batch
     for begin in range(0, len(rows), size):

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pileupgen.arrays import Ints
 from pileupgen.diffusion.settings import OutOfRange
 from pileupgen.diffusion.source_summary import SampleCheck
 from pileupgen.errors import ImplausibleInputError
@@ -111,7 +112,7 @@ def require_within(found: InputRange, images: Images, allowed: OutOfRange) -> No
 
 
 def compare_sample(
-    store: ImageStore, rows: NDArray[np.int64], check: EventCheck | None, domain: int
+    store: ImageStore, rows: Ints, check: EventCheck | None, domain: int
 ) -> SampleCheck | None:
     """Compare the means of a sample with those of the training of its domain, 0 mc or 1 data.
 

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pileupgen.arrays import Ints
 from pileupgen.diffusion.guidance import Predictor
 from pileupgen.diffusion.settings import CLEAN
 from pileupgen.diffusion.solvers import solve
@@ -28,7 +29,7 @@ PATH_STREAM = 5
 class DenoisingPath:
     """Latents of N events at K timesteps of the ancestral sampler."""
 
-    t: NDArray[np.int64]
+    t: Ints
     """Descending; the last is −1, the clean end. Shape (K,)."""
     x_t: NDArray[np.float32]
     """Latents. Shape (K, N, C, H, W)."""
@@ -65,7 +66,7 @@ class PathFinder:
         energy: NDArray[np.float32],
         mu: NDArray[np.float32],
         domain: int,
-        event_id: NDArray[np.int64],
+        event_id: Ints,
         seed: int,
     ) -> Tensor:
         """Clean latents (N, C, H, W) of events of a domain, 0 mc or 1 data."""
@@ -75,7 +76,7 @@ class PathFinder:
         scores = self._pipeline.calibration.encode(torch.from_numpy(energy), domain, mus, uniform)
         return self._pipeline.codec.encode_scores(scores.to(device), domain, mus.to(device))
 
-    def noised(self, latents: Tensor, t: int, event_id: NDArray[np.int64], seed: int) -> Tensor:
+    def noised(self, latents: Tensor, t: int, event_id: Ints, seed: int) -> Tensor:
         """x_t of clean latents, (N, C, H, W), with noise of each event's own."""
         noise = EventNoise(seed, event_id, PATH_STREAM + 2).normal(tuple(latents.shape[1:]))
         times = torch.full((len(latents),), t, device=latents.device)
@@ -87,7 +88,7 @@ class PathFinder:
         t: int,
         label: int,
         mu: NDArray[np.float32],
-        event_id: NDArray[np.int64],
+        event_id: Ints,
         seed: int,
         advance: Advance = silent,
     ) -> DenoisingPath:
@@ -142,7 +143,7 @@ class PathFinder:
         self,
         label: int,
         mu: NDArray[np.float32],
-        event_id: NDArray[np.int64],
+        event_id: Ints,
         seed: int,
         advance: Advance = silent,
     ) -> DenoisingPath:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from pileupgen.arrays import Ints
 from pileupgen.calo.geometry import Grid
 from pileupgen.diffusion.direction import Direction, Domain
 from pileupgen.diffusion.events import EventKeys, Events, MicroBatch, TranslatedPart, Translation
@@ -158,7 +159,7 @@ class PileupTranslationPipeline(DiffusionPipeline):
         self,
         energy: NDArray[np.float32],
         mu: NDArray[np.float32],
-        event_id: NDArray[np.int64],
+        event_id: Ints,
         seed: int,
         settings: Settings,
         advance: Advance = silent,
@@ -219,7 +220,7 @@ class PileupTranslationPipeline(DiffusionPipeline):
         self,
         energy: NDArray[np.float32],
         mu: NDArray[np.float32],
-        event_id: NDArray[np.int64],
+        event_id: Ints,
         seed: int = 1,
         settings: Settings | None = None,
         correction: Correction | None = None,

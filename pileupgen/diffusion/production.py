@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pileupgen.arrays import Ints
 from pileupgen.diffusion.direction import Direction
 from pileupgen.diffusion.events import Translation
 from pileupgen.diffusion.input_range import InputRange, input_range, require_within
@@ -27,8 +28,6 @@ from pileupgen.parallel import Executor, Serial
 from pileupgen.progress import Advance, silent
 from pileupgen.samples.blocks import StoreBlocks
 from pileupgen.samples.store import Images, ImageStore, create_store
-
-Rows = NDArray[np.int64]
 
 BLOCK_EVENTS = 10 * MICRO_BATCH
 """Translated events after which a job can be resumed, about."""
@@ -48,7 +47,7 @@ class Production:
     """The events to translate, and the settings."""
 
     source: ImageStore
-    rows: Rows
+    rows: Ints
     """Source events, ascending. Shape (N,)."""
     members: Sequence[Member]
     """One model, or an ensemble, of the same settings."""
@@ -67,7 +66,7 @@ class Production:
         return self.members[0].settings.n_draws
 
     def translate(
-        self, rows: Rows, advance: Advance = silent
+        self, rows: Ints, advance: Advance = silent
     ) -> Iterator[tuple[NDArray[np.float32], dict[str, NDArray[Any]]]]:
         """Translated images and columns of some rows: by event, then member, then draw."""
         size = self.members[0].settings.batch_size
@@ -134,7 +133,7 @@ class Blocks(StoreBlocks):
         Translated events of each row.
     """
 
-    def __init__(self, target: Path, made_from: str, rows: Rows, n_copies: int) -> None:
+    def __init__(self, target: Path, made_from: str, rows: Ints, n_copies: int) -> None:
         step = max(MICRO_BATCH, BLOCK_EVENTS // n_copies // MICRO_BATCH * MICRO_BATCH)
         super().__init__(target, made_from, rows, step, n_copies)
 
@@ -180,7 +179,7 @@ def produce(
     return summary
 
 
-def _write_block(production: Production, path: Path, rows: Rows, advance: Advance) -> None:
+def _write_block(production: Production, path: Path, rows: Ints, advance: Advance) -> None:
     with create_store(path, production.source.grid, production.direction.name, {}) as writer:
         for energy, columns in production.translate(rows, advance):
             writer.append(energy, columns)
@@ -188,7 +187,7 @@ def _write_block(production: Production, path: Path, rows: Rows, advance: Advanc
 
 def _spread(
     production: Production,
-    blocks: Sequence[tuple[Path, Rows]],
+    blocks: Sequence[tuple[Path, Ints]],
     executor: Executor,
     advance: Advance,
 ) -> None:
@@ -215,7 +214,7 @@ class _Work:
     n_threads: int | None
 
 
-def _translate_block(work: _Work, block: tuple[Path, Rows]) -> int:
+def _translate_block(work: _Work, block: tuple[Path, Ints]) -> int:
     path, rows = block
     if work.n_threads is not None:
         torch.set_num_threads(work.n_threads)

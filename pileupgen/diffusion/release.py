@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from scipy.stats import rankdata
 
+from pileupgen.arrays import Floats
 from pileupgen.diffusion.settings import RatioCriterion
 from pileupgen.diffusion.weights import effective_fraction
 from pileupgen.errors import ConfigError, UnreadableInputError
@@ -157,7 +157,7 @@ def _first_within(values: list[float], limit: float, by: RatioCriterion) -> int 
     return first if first < len(values) else None
 
 
-def auc(mc: NDArray[np.float64], data: NDArray[np.float64]) -> float:
+def auc(mc: Floats, data: Floats) -> float:
     """Probability that a data event scores above an mc event (Mann & Whitney), ties half."""
     ranks = rankdata(np.concatenate([mc, data]))
     n_mc, n_data = len(mc), len(data)
@@ -166,7 +166,7 @@ def auc(mc: NDArray[np.float64], data: NDArray[np.float64]) -> float:
 
 def scan_release(
     times: list[int],
-    log_ratios: list[tuple[NDArray[np.float64], NDArray[np.float64]]],
+    log_ratios: list[tuple[Floats, Floats]],
     seed: int,
     n_bootstrap: int = 100,
 ) -> ReleaseScan:
@@ -200,5 +200,5 @@ def scan_release(
     return ReleaseScan(t=times, n_mc=n_mc, n_data=n_data, **rows)
 
 
-def _criteria(mc: NDArray[np.float64], data: NDArray[np.float64]) -> dict[str, float]:
+def _criteria(mc: Floats, data: Floats) -> dict[str, float]:
     return {"auc": auc(mc, data), "ess": effective_fraction(mc), "spread": float(mc.std())}

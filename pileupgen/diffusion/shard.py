@@ -9,16 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pileupgen.arrays import Ints
 from pileupgen.calo.geometry import require_same_grid
 from pileupgen.diffusion.weights import WeightSummary
 from pileupgen.errors import ConfigError, StoreError
 from pileupgen.run import differing_keys
 from pileupgen.samples.store import Images, ImageStore, StoreWriter, create_store
-
-Rows = NDArray[np.int64]
-
 
 _APPEND_EVENTS = 256
 """Events appended at a time, always, so that the bytes do not depend on who appends."""
@@ -53,7 +50,7 @@ class Shard:
             raise ConfigError(f"Shard {text} is outside 1/{shard.of} … {shard.of}/{shard.of}.")
         return shard
 
-    def rows(self, rows: Rows) -> Rows:
+    def rows(self, rows: Ints) -> Ints:
         """Rows of the shard: contiguous, all shards together all rows.
 
         Raises

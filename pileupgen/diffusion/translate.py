@@ -9,9 +9,9 @@ from functools import cached_property, partial
 import numpy as np
 import torch
 from diffusers import DDPMScheduler
-from numpy.typing import NDArray
 from torch import Tensor
 
+from pileupgen.arrays import Ints
 from pileupgen.diffusion.direction import Direction
 from pileupgen.diffusion.events import (
     Events,
@@ -118,7 +118,7 @@ class Translator:
         self._translate(*events.of(np.arange(len(events.energy))), settings, found)
         return found
 
-    def _own_releases(self, events: Events, batch: MicroBatch) -> NDArray[np.int64]:
+    def _own_releases(self, events: Events, batch: MicroBatch) -> Ints:
         """Each event's first time where its |ln r| is within tolerance, else the latest, (n,)."""
         settings = batch.settings
         times = settings.release_times()

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pileupgen.arrays import Floats
 from pileupgen.fields import PlainRecord
-
-Floats = NDArray[np.float64]
 
 
 def clipped_weights(log_ratio: Floats, limit: float) -> Floats:

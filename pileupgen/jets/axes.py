@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from pileupgen.arrays import Floats
 
 
 def wta_kt_axes(pt: Floats, eta: Floats, phi: Floats, n_axes: int) -> Floats:

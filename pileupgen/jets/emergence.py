@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pileupgen.arrays import Floats, Ints
 from pileupgen.compare.distances import wasserstein
-
-Floats = NDArray[np.float64]
 
 REACH = 3.5
 """The axis of scores goes from −REACH to REACH."""
@@ -26,7 +24,7 @@ class PathPane:
 
     title: str
     """Names the class."""
-    t: NDArray[np.int64]
+    t: Ints
     """Timesteps, descending to −1. Shape (K,)."""
     density: Floats
     """Probability density of x_t at each timestep; what lies outside the axis is in the outer bins.
@@ -82,7 +80,7 @@ def score_density(scores: Floats) -> Floats:
 
 def make_pane(
     title: str,
-    t: NDArray[np.int64],
+    t: Ints,
     x_t: Floats,
     noised: Floats,
     scores: tuple[Floats, Floats, Floats],

@@ -8,8 +8,8 @@ from matplotlib.collections import QuadMesh
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
-from numpy.typing import NDArray
 
+from pileupgen.arrays import Floats
 from pileupgen.jets.emergence import (
     REACH,
     PathFigure,
@@ -25,8 +25,6 @@ from pileupgen.report.figures.style import (
     new_figure,
     style,
 )
-
-Floats = NDArray[np.float64]
 
 PATH_COLOUR = "#d62728"
 _GAUSSIAN = "#8c8c8c"

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
+from pileupgen.arrays import Floats
 from pileupgen.calo.geometry import Grid
 from pileupgen.calo.towers import Towers
 from pileupgen.errors import CardError, UnreadableInputError
@@ -119,7 +119,7 @@ class JetNetReader(FileReader[H5File]):
             yield feature_towers(values, self.layers, mu, file.path, begin, first_id)
 
 
-def _finite(file: H5File, data: Any, begin: int, end: int) -> NDArray[np.float64]:
+def _finite(file: H5File, data: Any, begin: int, end: int) -> Floats:
     values = np.asarray(file.read(data, begin, end), dtype=np.float64)
     is_bad = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
     if is_bad.any():

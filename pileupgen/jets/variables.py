@@ -11,12 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pileupgen.arrays import Floats
 from pileupgen.errors import CardError, did_you_mean
 from pileupgen.jets.axes import wta_kt_axes
-
-Floats = NDArray[np.float64]
 
 R0 = 0.8
 """Radius that N-subjettiness is in units of; it drops out of ratios."""

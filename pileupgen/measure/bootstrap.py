@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BeforeValidator, ConfigDict, WithJsonSchema
 
+from pileupgen.arrays import Floats
 from pileupgen.errors import InputError
-
-Floats = NDArray[np.float64]
 
 LEVEL = 0.6827
 """Probability content of every interval: one standard deviation of a Gaussian."""

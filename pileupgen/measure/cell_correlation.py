@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pileupgen.arrays import Floats
 from pileupgen.calo.geometry import Grid
-
-Floats = NDArray[np.float64]
 
 MAX_ETA_STEPS = 10
 """Distances in rings that the correlation in η is given for, at most."""

@@ -7,12 +7,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pileupgen.arrays import Floats, Ints
 from pileupgen.calo.geometry import Grid
 from pileupgen.errors import GeometryError
 from pileupgen.measure.observables import Observable, ObservableSet
 from pileupgen.measure.showers import ShowerSet, data_set_of
-
-Floats = NDArray[np.float64]
 
 
 class FeatureSet:
@@ -42,7 +41,7 @@ class FeatureSet:
     def measure(
         self,
         energy: NDArray[np.float32],
-        event_id: NDArray[np.int64],  # noqa: ARG002 - as ObservableSet.measure
+        event_id: Ints,  # noqa: ARG002 - as ObservableSet.measure
         mu: NDArray[np.float32] | None = None,  # noqa: ARG002
     ) -> dict[str, Floats]:
         """All features of a batch.

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pileupgen.arrays import Flags, Floats, Ints
 from pileupgen.calo.geometry import Grid
 from pileupgen.measure.pileup_jets import RADIUS, cluster_cells, import_fastjet
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+Ints = Ints
 
 JET_PT = 20.0
 """GeV that a jet of the hard scatter, or of pileup, has at least."""
@@ -266,7 +266,7 @@ def _wrapped(angle: Floats) -> Floats:
 
 def _near(
     event: Ints, eta: Floats, phi: Floats, others: Ints, eta_2: Floats, phi_2: Floats, radius: float
-) -> NDArray[np.bool_]:
+) -> Flags:
     """Which of some directions lie near which of others of the same event, shape (n, m)."""
     same = event[:, None] == others
     found = np.zeros(same.shape, dtype=bool)

@@ -13,11 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pileupgen.arrays import Floats, Ints
 from pileupgen.calo.geometry import Grid
 from pileupgen.errors import GeometryError
 from pileupgen.measure.regions import Cones, Patches, ring_groups
-
-Floats = NDArray[np.float64]
 
 MEV = 1000.0
 """MeV in a GeV."""
@@ -104,7 +103,7 @@ class ObservableSet:
     def measure(
         self,
         energy: NDArray[np.float32],
-        event_id: NDArray[np.int64],
+        event_id: Ints,
         mu: NDArray[np.float32] | None = None,  # noqa: ARG002 - as ShowerSet.measure
     ) -> dict[str, Floats]:
         """All observables of a batch.

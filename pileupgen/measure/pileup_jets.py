@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pileupgen.arrays import Floats, Ints
 from pileupgen.calo.geometry import Grid
 from pileupgen.errors import GeometryError, import_extra
 from pileupgen.progress import Advance, silent
 from pileupgen.samples.store import Images
-
-Floats = NDArray[np.float64]
 
 RADIUS = 0.4
 MIN_PT = 10.0
@@ -33,13 +32,13 @@ class JetSample:
     name: str
     label: str
     """Role in the comparison, and what figures call it."""
-    n_jets: NDArray[np.int64]
+    n_jets: Ints
     """Jets of each event. Shape (N,)."""
     weight: Floats
     """Event weights. Shape (N,)."""
     pt: Floats
     """p_T of all jets in GeV, ρ times area taken off. Shape (n,)."""
-    event: NDArray[np.int64]
+    event: Ints
     """Place of each jet's event. Shape (n,)."""
 
     def spectrum(self) -> tuple[Floats, Floats]:
@@ -129,7 +128,7 @@ def import_fastjet() -> Any:
 
 def cluster_cells(
     fastjet: Any, definition: Any, energy: NDArray[np.float32], grid: Grid
-) -> tuple[NDArray[np.int64], Floats, Floats, Floats]:
+) -> tuple[Ints, Floats, Floats, Floats]:
     """Event, p_T in GeV, η and φ of every jet of cells, (n,) each; see :func:`find_jets`."""
     import awkward as ak
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from pileupgen.arrays import Floats, Ints
 from pileupgen.calo.geometry import TWO_PI, Grid
-
-Floats = NDArray[np.float64]
 
 CONE_RADIUS = 0.4
 """Radius of the random cone in η-φ."""
@@ -21,7 +20,7 @@ LOWER_SIGMA = 15.865
 """Percentile one standard deviation below the median of a Gaussian."""
 
 
-def ring_groups(grid: Grid) -> list[tuple[float, float, NDArray[np.int64]]]:
+def ring_groups(grid: Grid) -> list[tuple[float, float, Ints]]:
     """Low edge, high edge and rings of up to three groups; none where there is but one ring."""
     edges = np.asarray(grid.eta_edges, dtype=np.float64)
     if grid.is_eta_symmetric:
@@ -63,7 +62,7 @@ class Patches:
         return rho, (rho - low) * np.sqrt(self._area.mean())
 
 
-def _first_of_blocks(edges: Floats, size: float) -> NDArray[np.int64]:
+def _first_of_blocks(edges: Floats, size: float) -> Ints:
     """First ring of each block about ``size`` wide."""
     n_blocks = max(1, round(float(edges[-1] - edges[0]) / size))
     centres = 0.5 * (edges[1:] + edges[:-1])
@@ -79,14 +78,14 @@ class Cones:
         diagonal = np.hypot(np.diff(grid.eta_edges).max(), np.diff(grid.phi_edges).max())
         self.radius = float(max(CONE_RADIUS, 0.51 * diagonal))
 
-    def axes(self, event_id: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    def axes(self, event_id: Ints) -> tuple[Floats, Floats]:
         """η and φ of the axes, each ``(N,)``; the cone lies inside the acceptance if it fits."""
         grid = self._grid
         eta = _inside(grid.eta_edges[0], grid.eta_edges[-1], self.radius, uniform(event_id, 0))
         margin = 0.0 if grid.is_periodic else self.radius
         return eta, _inside(grid.phi_min, grid.phi_max, margin, uniform(event_id, 1))
 
-    def sums(self, tower_et: Floats, event_id: NDArray[np.int64]) -> Floats:
+    def sums(self, tower_et: Floats, event_id: Ints) -> Floats:
         """E_T of the cells whose centre lies in the cone, ``(N,)``."""
         grid = self._grid
         eta, phi = self.axes(event_id)
@@ -103,7 +102,7 @@ def _inside(low: float, high: float, margin: float, fraction: Floats) -> Floats:
     return low + margin + (high - low - 2 * margin) * fraction
 
 
-def uniform(event_id: NDArray[np.int64], stream: int) -> Floats:
+def uniform(event_id: Ints, stream: int) -> Floats:
     """Numbers in [0, 1) that depend on the event and the stream alone.
 
     Two rounds of SplitMix64 (Steele, Lea & Flood, OOPSLA 2014), of the event and of the stream.

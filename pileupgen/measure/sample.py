@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pileupgen.arrays import Flags, Floats, Ints
 from pileupgen.calo.geometry import Grid
 from pileupgen.errors import InputError
 from pileupgen.measure.bootstrap import effective_size, require_weights
@@ -22,8 +23,6 @@ from pileupgen.parallel import Executor, Serial
 from pileupgen.parallel.threads import one_blas_thread
 from pileupgen.progress import Advance, silent
 from pileupgen.samples.store import Images, ImageStore
-
-Floats = NDArray[np.float64]
 
 BATCH = 128
 """Events measured at a time: their arrays stay in the processor's cache."""
@@ -71,7 +70,7 @@ class Sample:
     """Event weights ≥ 0. Shape (N,)."""
     mu: NDArray[np.float32]
     """Pileup interactions; NaN where unknown. Shape (N,)."""
-    event_id: NDArray[np.int64]
+    event_id: Ints
     """Number of the event, or of its source event where it was translated. Shape (N,)."""
     blocks: NDArray[np.float32]
     """Energy in GeV of blocks of cells, layers summed; of a feature table each feature over its
@@ -98,7 +97,7 @@ class Sample:
         """Observables as columns, shape ``(N, n_observables)``."""
         return np.stack(list(self.observables.values()), axis=1)
 
-    def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Sample:
+    def take(self, rows: Ints | Flags) -> Sample:
         """Keep the events of the given rows; averages over events remain those of all events."""
         return replace(
             self,
@@ -158,7 +157,7 @@ def measure_store(
     name: str,
     label: str,
     store: ImageStore,
-    rows: NDArray[np.int64],
+    rows: Ints,
     *,
     weight: Floats | None = None,
     executor: Executor | None = None,
@@ -212,9 +211,7 @@ class _WorkerStore:
         return ImageStore(self.path)
 
 
-def _measure_rows(
-    source: _WorkerStore, task: tuple[NDArray[np.int64], Floats | None]
-) -> list[_Accumulator]:
+def _measure_rows(source: _WorkerStore, task: tuple[Ints, Floats | None]) -> list[_Accumulator]:
     """Measure each batch by itself: sums of sums would differ in their last bits."""
     rows, weight = task
     images = source.store.read(rows)

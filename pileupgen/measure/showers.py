@@ -11,11 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pileupgen.arrays import Floats, Ints
 from pileupgen.calo.geometry import PRESETS, Grid
 from pileupgen.errors import GeometryError
 from pileupgen.measure.observables import MEV, Observable
-
-Floats = NDArray[np.float64]
 
 _FAMILIES = {
     "e": ("E", "GeV"),
@@ -180,7 +179,7 @@ class ShowerSet:
     def measure(
         self,
         energy: NDArray[np.float32],
-        event_id: NDArray[np.int64],  # noqa: ARG002 - as ObservableSet.measure
+        event_id: Ints,  # noqa: ARG002 - as ObservableSet.measure
         mu: NDArray[np.float32] | None = None,
     ) -> dict[str, Floats]:
         """All observables of a batch.

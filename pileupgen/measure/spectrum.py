@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from pileupgen.arrays import Floats
 from pileupgen.measure.observables import MEV
-
-Floats = NDArray[np.float64]
 
 SPECTRUM_EDGES = np.round(np.linspace(0.0, 7.5, 76), 6)
 """Inner bin edges of the cell spectrum in log10(E/MeV); under- and overflow come on top."""

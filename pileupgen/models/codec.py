@@ -12,9 +12,9 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from pileupgen.arrays import Ints
 from pileupgen.models.calibration.scaling import CellSpace
 
 
@@ -47,7 +47,7 @@ class EventNoise:
         Streams of one event are independent of each other.
     """
 
-    def __init__(self, seed: int, event_id: NDArray[np.int64], stream: int = 0) -> None:
+    def __init__(self, seed: int, event_id: Ints, stream: int = 0) -> None:
         self._generators = [
             np.random.Generator(
                 np.random.Philox(key=[seed, int(event) & (2**64 - 1)], counter=[0, 0, 0, stream])

@@ -16,7 +16,7 @@ from scipy.stats import chi2, genpareto, norm
 from torch import Tensor
 from torch.nn import functional as F
 
-Floats = NDArray[np.float64]
+from pileupgen.arrays import Floats
 
 FALSE_FLAGS = 1e-3
 """Fraction of held-out events that are flagged."""
@@ -120,9 +120,9 @@ class Shift:
 
     significance: float
     """Significance of all totals together in σ, at most 37."""
-    shifts: NDArray[np.float64]
+    shifts: Floats
     """Mean of each total less the training's, over the standard deviation of events. Shape (F,)."""
-    local: NDArray[np.float64]
+    local: Floats
     """The same over its own error, in σ. Shape (F,)."""
 
 
@@ -193,7 +193,7 @@ class EventCheck(ModelMixin, ConfigMixin):
         self,
         found: Sequence[Tensor],
         mus: Sequence[NDArray[np.float32]],
-        transverse: NDArray[np.float64],
+        transverse: Floats,
         weights: Sequence[Floats] | None = None,
     ) -> None:
         """Take training events.

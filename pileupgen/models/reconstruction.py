@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pileupgen.arrays import Ints
 from pileupgen.fields import PlainRecord
 from pileupgen.models.codec import Codec, EventNoise
 
@@ -60,7 +61,7 @@ def reconstruct(
     energy: NDArray[np.float32],
     domain: int,
     mu: NDArray[np.float32],
-    event_id: NDArray[np.int64],
+    event_id: Ints,
     seed: int,
     is_sampled: bool = False,
 ) -> NDArray[np.float32]:

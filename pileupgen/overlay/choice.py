@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pileupgen.arrays import Floats, Ints
 from pileupgen.errors import StoreError
 from pileupgen.samples.mu_profile import MuProfile, strata
 
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
+Floats = Floats
 
 UNCOVERED = 0.01
 """Probability of the profile that may lie where the library has no events."""

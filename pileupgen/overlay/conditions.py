@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pileupgen.arrays import Flags, Ints
 from pileupgen.calo.geometry import Grid, require_same_grid
 from pileupgen.errors import CardError, GeometryError, ImplausibleInputError, StoreError
 from pileupgen.overlay.settings import OverlaySettings
@@ -26,7 +26,7 @@ _OTHER_UNIT = 100.0
 """Ratio of the median energies of hits from which on two samples cannot have one unit."""
 
 
-def examined_rows(n: int) -> NDArray[np.int64]:
+def examined_rows(n: int) -> Ints:
     """Rows that stand for a sample of n events: runs of neighbours, evenly spread."""
     if n <= EXAMINED_EVENTS:
         return np.arange(n)
@@ -48,7 +48,7 @@ class Conditions:
     """Smallest |energy| of a hit in each layer, GeV; NaN of a layer without hits."""
     median: float
     """Median |energy| of a hit, GeV; NaN without hits."""
-    dead: NDArray[np.bool_]
+    dead: Flags
     """Cells that are dead by the geometry, or silent where their ring is not. Shape (L, n_eta,
     n_phi)."""
     period: str | None

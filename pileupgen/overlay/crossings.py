@@ -9,14 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from pileupgen.arrays import Ints
 from pileupgen.calo.geometry import Grid
 from pileupgen.errors import StoreError
 from pileupgen.overlay.choice import Limits, PileupPool, choose
 from pileupgen.overlay.library import Events
 from pileupgen.progress import Advance, silent
 from pileupgen.samples.mu_profile import MuProfile
-
-Ints = NDArray[np.int64]
 
 _NUMBER_STREAM, _TURN_STREAM = 14, 15
 _READ_EVENTS = 512

@@ -9,8 +9,8 @@ from typing import Any
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 
+from pileupgen.arrays import Ints
 from pileupgen.errors import MissingInputError, StoreError
 from pileupgen.overlay.choice import PileupPool
 from pileupgen.overlay.settings import Weights
@@ -45,7 +45,7 @@ def open_events(path: Path) -> Events:
     return OverlayLibrary(path) if schema == SCHEMA else ImageStore(path)
 
 
-def pool_of(events: Events, rows: NDArray[np.int64], weights: Weights) -> PileupPool:
+def pool_of(events: Events, rows: Ints, weights: Weights) -> PileupPool:
     """Collect what the choice of pileup needs to know of some events of a library.
 
     Raises

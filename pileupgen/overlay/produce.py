@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pileupgen.arrays import Flags, Floats, Ints
 from pileupgen.overlay.choice import Choice
 from pileupgen.overlay.crossings import CrossingChoice, SingleInteractions
 from pileupgen.overlay.library import Events, FileState, seed_of, slim
@@ -22,8 +23,6 @@ from pileupgen.parallel import Executor, Serial
 from pileupgen.progress import Advance, silent
 from pileupgen.samples.blocks import StoreBlocks
 from pileupgen.samples.store import ImageStore, create_store
-
-Ints = NDArray[np.int64]
 
 BLOCK_VALUES = 1 << 23
 """Cells of an event times events of a block, about: 32 MB of energies."""
@@ -44,7 +43,7 @@ class Overlaying:
     """Pileup events, or the interactions that they are made of."""
     cuts: tuple[float, ...]
     """Thresholds of the sum in each layer, GeV; empty for none."""
-    dead: NDArray[np.bool_]
+    dead: Flags
     """Cells that stay empty. Shape (L, n_eta, n_phi)."""
     states: tuple[FileState, ...]
     """Files as they were when the pileup was chosen."""
@@ -84,8 +83,8 @@ class Overlaying:
 def suppress(
     energy: NDArray[np.float32],
     cuts: tuple[float, ...],
-    shares: NDArray[np.float64],
-    dead: NDArray[np.bool_],
+    shares: Floats,
+    dead: Flags,
 ) -> NDArray[np.float32]:
     """Empty, in place, dead cells and those below their layer's threshold.
 

@@ -6,13 +6,9 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
+from pileupgen.arrays import Ints
 from pileupgen.errors import PileupgenError
 from pileupgen.samples.store import ImageStore
-
-Rows = NDArray[np.int64]
 
 
 class StoreBlocks:
@@ -27,13 +23,13 @@ class StoreBlocks:
         target are deleted.
     rows : int64 array, shape (N,)
     step : int
-        Rows of a block.
+        Ints of a block.
     n_copies : int
         Events that are made of each row.
     """
 
     def __init__(
-        self, target: Path, made_from: str, rows: Rows, step: int, n_copies: int = 1
+        self, target: Path, made_from: str, rows: Ints, step: int, n_copies: int = 1
     ) -> None:
         self.folder = target.with_name(f".{target.name}.blocks-{made_from}")
         for other in target.parent.glob(f".{target.name}.blocks-*"):
@@ -42,11 +38,11 @@ class StoreBlocks:
         self._rows = [rows[begin : begin + step] for begin in range(0, len(rows), step)]
         self._n_copies = n_copies
 
-    def __iter__(self) -> Iterator[tuple[Path, Rows]]:
+    def __iter__(self) -> Iterator[tuple[Path, Ints]]:
         for number, rows in enumerate(self._rows):
             yield self.folder / f"{number:06d}.h5", rows
 
-    def is_finished(self, path: Path, rows: Rows) -> bool:
+    def is_finished(self, path: Path, rows: Ints) -> bool:
         """Whether a block is there and whole."""
         if not path.is_file():
             return False

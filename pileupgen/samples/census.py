@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pileupgen.arrays import Flags, Floats, Ints
 from pileupgen.calo.towers import Towers
 from pileupgen.fields import PlainRecord
 
@@ -164,7 +165,7 @@ def _most_frequent(counted: Iterable[Extreme]) -> list[Extreme]:
     return total.most_common(_KEPT)
 
 
-def _count_twice(towers: Towers, has_energy: NDArray[np.bool_]) -> tuple[int, int]:
+def _count_twice(towers: Towers, has_energy: Flags) -> tuple[int, int]:
     """Towers with energy of the first events, and those that repeat another one of their event."""
     last = max(int(np.searchsorted(towers.offsets, _LOOKED_AT, side="right")) - 1, 1)
     n = int(towers.offsets[last])
@@ -181,7 +182,7 @@ def _extreme(first: Extreme, second: Extreme, *, low: bool) -> Extreme:
     return min(first, second) if low else max(first, second)
 
 
-def _span(phi: NDArray[Any], event: NDArray[np.int64]) -> float:
+def _span(phi: NDArray[Any], event: Ints) -> float:
     """Largest difference of two φ in one event, whose towers lie one after another."""
     starts = np.flatnonzero(np.diff(event, prepend=-1))
     high, low = np.maximum.reduceat(phi, starts), np.minimum.reduceat(phi, starts)
@@ -230,7 +231,7 @@ class EventTally:
 
     def __init__(self) -> None:
         self.towers = TowerCensus()
-        self._columns: dict[str, list[NDArray[np.float64]]] = {
+        self._columns: dict[str, list[Floats]] = {
             name: [] for name in ("mu", "sum_et", "weight", "signature")
         }
 
@@ -240,11 +241,11 @@ class EventTally:
         for name, values in columns.items():
             self._columns[name].append(np.asarray(values, dtype=np.float64))
 
-    def column(self, name: str) -> NDArray[np.float64]:
+    def column(self, name: str) -> Floats:
         """All events' numbers."""
         return np.concatenate(self._columns[name]) if self._columns[name] else np.empty(0)
 
-    def census(self, hits: NDArray[np.int64]) -> Census:
+    def census(self, hits: Ints) -> Census:
         """Judge the events together; ``hits`` are counts by cell, (L, n_eta, n_phi)."""
         mu, weight = self.column("mu"), self.column("weight")
         signature = self.column("signature")
@@ -274,7 +275,7 @@ class EventTally:
         )
 
 
-def _correlation(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+def _correlation(x: Floats, y: Floats) -> float:
     if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return float("nan")
     return float(np.corrcoef(x, y)[0, 1])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from pileupgen.arrays import Floats
 from pileupgen.calo.geometry import Grid
 from pileupgen.calo.imaging import Imager
 from pileupgen.errors import UnreadableInputError
@@ -41,7 +42,7 @@ class CardCheck:
     """ΣE in GeV of each collection in these events, where the card joins several."""
 
     @property
-    def sum_et(self) -> NDArray[np.float64]:
+    def sum_et(self) -> Floats:
         """ΣE_T of each event in GeV, with E_T = E / cosh η at the cell's centre; of showers ΣE."""
         rings = self.images.sum(axis=(1, 3), dtype=np.float64)
         return np.asarray(rings @ self.grid.transverse_shares)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pileupgen.arrays import Flags, Ints
 from pileupgen.calo.geometry import Grid
 
 MIN_EXPECTED_HITS = 20
@@ -15,7 +16,7 @@ _N_NAMED = 3
 _AT_ONCE = 255
 
 
-def count_hits(images: NDArray[np.float32]) -> NDArray[np.int64]:
+def count_hits(images: NDArray[np.float32]) -> Ints:
     """Events in which each cell has energy, shape (L, n_eta, n_phi).
 
     Parameters
@@ -31,7 +32,7 @@ def count_hits(images: NDArray[np.float32]) -> NDArray[np.int64]:
     return hits
 
 
-def find_silent(hits: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
+def find_silent(hits: NDArray[np.integer[Any]]) -> Flags:
     """Cells that never had energy although their ring had enough to tell.
 
     Parameters
@@ -49,7 +50,7 @@ def count_dead(grid: Grid) -> tuple[int, ...]:
     return _n_cells(grid.is_dead & is_there, grid)
 
 
-def count_silent(grid: Grid, hits: NDArray[np.int64]) -> tuple[tuple[int, ...], tuple[str, ...]]:
+def count_silent(grid: Grid, hits: Ints) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """Cells of the detector that never fire though the geometry does not call them dead.
 
     Parameters
@@ -76,7 +77,7 @@ def count_silent(grid: Grid, hits: NDArray[np.int64]) -> tuple[tuple[int, ...], 
     return counts, tuple(places)
 
 
-def _n_cells(chosen: NDArray[np.bool_], grid: Grid) -> tuple[int, ...]:
+def _n_cells(chosen: Flags, grid: Grid) -> tuple[int, ...]:
     """Count cells of the detector, which may be wider than the image's."""
     counts = []
     for of_layer, rings, widths in zip(chosen, grid.layer_rings, grid.layer_widths, strict=True):

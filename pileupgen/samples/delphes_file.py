@@ -20,6 +20,7 @@ import numpy as np
 import uproot
 from numpy.typing import NDArray
 
+from pileupgen.arrays import Ints
 from pileupgen.files import written_whole
 
 TREE = "Delphes"
@@ -32,7 +33,7 @@ EDGES = "Tower.Edges"
 Container = Literal["ttree", "rntuple"]
 """What holds the events in a ROOT file."""
 
-Column = NDArray[Any] | tuple[NDArray[np.int64], NDArray[Any]]
+Column = NDArray[Any] | tuple[Ints, NDArray[Any]]
 """One number an event, or offsets (n + 1,) and what all events' lists hold, (m,) or (m, k)."""
 
 
@@ -76,7 +77,7 @@ class DelphesFile:
         return ak.Array(ak.contents.ListOffsetArray(ak.index.Index64(offsets), content))
 
 
-def offsets_of(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+def offsets_of(counts: Ints) -> Ints:
     """Offsets of lists of these lengths, shape (n + 1,)."""
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pileupgen.arrays import Ints
 from pileupgen.calo.imaging import images_to_towers
 from pileupgen.calo.towers import Towers
 from pileupgen.errors import import_extra
@@ -48,7 +49,7 @@ def leaf_of(layer: str) -> str:
 
 def export_root(
     store: ImageStore,
-    rows: NDArray[np.int64],
+    rows: Ints,
     path: Path,
     advance: Advance = silent,
     container: Container = "ttree",
@@ -128,9 +129,7 @@ def _tower_columns(towers: Towers) -> dict[str, Column]:
     return columns
 
 
-def export_npz(
-    store: ImageStore, rows: NDArray[np.int64], path: Path, advance: Advance = silent
-) -> None:
+def export_npz(store: ImageStore, rows: Ints, path: Path, advance: Advance = silent) -> None:
     """Write events as one NumPy archive: images, a column for each number an event, the grid.
 
     Memory does not grow with the number of events.
@@ -176,9 +175,7 @@ def _member(name: str) -> zipfile.ZipInfo:
     return info
 
 
-def export_parquet(
-    store: ImageStore, rows: NDArray[np.int64], path: Path, advance: Advance = silent
-) -> None:
+def export_parquet(store: ImageStore, rows: Ints, path: Path, advance: Advance = silent) -> None:
     """Write events as a Parquet table: one row an event, its towers as lists.
 
     Columns ``tower_eta``, ``tower_phi``, ``tower_eta_width``, ``tower_phi_width`` and

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pileupgen.arrays import Ints
 from pileupgen.files import written_whole
 from pileupgen.progress import Advance, silent
 from pileupgen.samples.delphes_file import Container, create_delphes_file
@@ -34,7 +35,7 @@ def column_names(store: ImageStore) -> dict[str, str]:
 
 def export_root_features(
     store: ImageStore,
-    rows: NDArray[np.int64],
+    rows: Ints,
     path: Path,
     advance: Advance = silent,
     container: Container = "ttree",
@@ -69,7 +70,7 @@ def export_root_features(
 
 
 def export_parquet_features(
-    store: ImageStore, rows: NDArray[np.int64], path: Path, advance: Advance = silent
+    store: ImageStore, rows: Ints, path: Path, advance: Advance = silent
 ) -> None:
     """Write a table of features as Parquet: a column for every feature and number an event.
 

@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from pileupgen.arrays import Ints
 from pileupgen.calo.imaging import images_to_towers
 from pileupgen.files import written_whole
 from pileupgen.progress import Advance, silent
@@ -18,9 +19,7 @@ BATCH_EVENTS = 256
 _PHOTON = 22
 
 
-def export_showerdata(
-    store: ImageStore, rows: NDArray[np.int64], path: Path, advance: Advance = silent
-) -> None:
+def export_showerdata(store: ImageStore, rows: Ints, path: Path, advance: Advance = silent) -> None:
     """Write showers as points x, y, layer and energy in GeV, one for every voxel with energy.
 
     A point is at the middle of its voxel, x and y in units of rings. ``energies`` has what the

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pileupgen.arrays import Floats
 from pileupgen.calo.geometry import Grid
 from pileupgen.errors import CardError, InputError, UnreadableInputError, did_you_mean
 from pileupgen.parallel import Executor, Serial
@@ -253,7 +254,7 @@ class _Tally:
             moments.add(drawn.images[:, feature, 0, 0].astype(np.float64), drawn.weight)
 
     @property
-    def weights(self) -> NDArray[np.float64]:
+    def weights(self) -> Floats:
         """Event weights, shape (N,)."""
         return self._events.column("weight")
 
@@ -306,7 +307,7 @@ class _Moments:
         self._weight = 0.0
         self._squares = 0.0
 
-    def add(self, values: NDArray[np.float64], weight: NDArray[np.float64]) -> None:
+    def add(self, values: Floats, weight: Floats) -> None:
         now = float(weight.sum())
         total = self._weight + now
         if now == 0 or total == 0:
@@ -325,5 +326,5 @@ class _Moments:
         return float(np.sqrt(self._squares / self._weight * self._n / (self._n - 1)))
 
 
-def _floats(values: NDArray[np.float64]) -> tuple[float, ...]:
+def _floats(values: Floats) -> tuple[float, ...]:
     return tuple(float(value) for value in values)

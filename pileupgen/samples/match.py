@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pileupgen.arrays import Floats
 from pileupgen.errors import StoreError
 from pileupgen.samples.store import ImageStore, create_store, usable_weights
 
@@ -21,11 +22,11 @@ EVENTS_PER_BIN = 25
 class MuWeights:
     """Ratio of two μ profiles."""
 
-    weight: NDArray[np.float64]
+    weight: Floats
     """Weight of each event of the source; mean 1. Shape (N,)."""
-    factor: NDArray[np.float64]
+    factor: Floats
     """That weight over the one that the event had. Shape (N,)."""
-    edges: NDArray[np.float64]
+    edges: Floats
     """Bins in μ, the outer ones open. Shape (K + 1,)."""
     uncovered: float
     """Fraction of the target's events in bins where the source has none."""
@@ -62,8 +63,8 @@ class MatchSummary:
 def mu_weights(
     source: NDArray[np.floating[Any]],
     target: NDArray[np.floating[Any]],
-    source_weight: NDArray[np.float64] | None = None,
-    target_weight: NDArray[np.float64] | None = None,
+    source_weight: Floats | None = None,
+    target_weight: Floats | None = None,
 ) -> MuWeights:
     """Weights that give the source's events the target's μ profile.
 
@@ -178,19 +179,17 @@ class _WeightedSums:
         self._n_before = len(store)
         self._n_cells = store.grid.n_eta * store.grid.n_phi
         self._energy, self._filled = np.zeros((2, store.grid.n_layers))
-        self._sum_et: list[NDArray[np.float64]] = []
-        self._mu: list[NDArray[np.float64]] = []
+        self._sum_et: list[Floats] = []
+        self._mu: list[Floats] = []
 
-    def add(
-        self, energy: NDArray[np.float32], mu: NDArray[np.float32], weight: NDArray[np.float64]
-    ) -> None:
+    def add(self, energy: NDArray[np.float32], mu: NDArray[np.float32], weight: Floats) -> None:
         rings = energy.sum(axis=3, dtype=np.float64)
         self._energy += weight @ rings.sum(axis=2)
         self._filled += weight @ np.count_nonzero(energy, axis=(2, 3))
         self._sum_et.append(rings.sum(axis=1) @ self._per_energy)
         self._mu.append(mu.astype(np.float64))
 
-    def summary(self, mode: Mode, found: MuWeights, weight: NDArray[np.float64]) -> MatchSummary:
+    def summary(self, mode: Mode, found: MuWeights, weight: Floats) -> MatchSummary:
         total = float(weight.sum())
         sum_et, mu = np.concatenate(self._sum_et), np.concatenate(self._mu)
         mean_sum_et, sd_sum_et = _moments(sum_et, weight)
@@ -211,6 +210,6 @@ class _WeightedSums:
         )
 
 
-def _moments(values: NDArray[np.float64], weight: NDArray[np.float64]) -> tuple[float, float]:
+def _moments(values: Floats, weight: Floats) -> tuple[float, float]:
     mean = float(np.average(values, weights=weight))
     return mean, float(np.sqrt(np.average((values - mean) ** 2, weights=weight)))

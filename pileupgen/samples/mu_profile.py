@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import poisson
 
+from pileupgen.arrays import Floats, Ints
 from pileupgen.errors import CardError, ConfigError
-
-Floats = NDArray[np.float64]
 
 _POISSON_TAIL = 1e-9
 """Probability that is left out at either end of a Poisson profile."""
@@ -22,7 +21,7 @@ _POISSON_TAIL = 1e-9
 class MuProfile:
     """Probability of μ in strata of width 1, each centred at a whole number."""
 
-    mu: NDArray[np.int64]
+    mu: Ints
     """Centres, ascending. Shape (K,)."""
     probability: Floats
     """Adds up to 1. Shape (K,)."""
@@ -91,7 +90,7 @@ class MuProfile:
         return cls(centres[kept], probability[kept])
 
 
-def strata(mu: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
+def strata(mu: NDArray[np.floating[Any]]) -> Ints:
     """Whole number whose stratum [n − ½, n + ½) holds each μ."""
     return np.floor(np.asarray(mu, dtype=np.float64) + 0.5).astype(np.int64)
 

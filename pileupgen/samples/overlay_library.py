@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from pileupgen.arrays import Ints
 from pileupgen.calo.geometry import Grid
 from pileupgen.errors import MissingInputError, OutputError, StoreError, UnreadableInputError
 from pileupgen.progress import Advance, silent
@@ -41,7 +42,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
 
 def export_overlay(
     store: ImageStore,
-    rows: NDArray[np.int64],
+    rows: Ints,
     path: Path,
     seed: int = 0,
     advance: Advance = silent,
@@ -88,7 +89,7 @@ def export_overlay(
         events.create_dataset("offsets", data=_write_cells(file, store, rows, advance))
 
 
-def _columns(store: ImageStore, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+def _columns(store: ImageStore, rows: Ints) -> dict[str, NDArray[Any]]:
     none = np.full(len(rows), -1, dtype=np.int64)
     known = {name: values[rows] for name, values in store.columns.items()}
     release = known.get("t_release")
@@ -108,7 +109,7 @@ def _columns(store: ImageStore, rows: NDArray[np.int64]) -> dict[str, NDArray[An
     }
 
 
-def source_numbers(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
+def source_numbers(columns: Mapping[str, NDArray[Any]]) -> Ints:
     """Number of the event that each row is of: its source, or itself; shape (n,), from 0."""
     own = columns["event_id"]
     if "source_event" in columns:
@@ -117,7 +118,7 @@ def source_numbers(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
     return np.asarray(source, dtype=np.int64)
 
 
-def _deal_order(source: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+def _deal_order(source: Ints, rng: np.random.Generator) -> Ints:
     """Rows in an order that has every source event once before any comes again."""
     order = rng.permutation(len(source))
     by_source = np.argsort(source[order], kind="stable")
@@ -127,9 +128,7 @@ def _deal_order(source: NDArray[np.int64], rng: np.random.Generator) -> NDArray[
     return np.asarray(order[np.argsort(rank, kind="stable")], dtype=np.int64)
 
 
-def _write_cells(
-    file: h5py.File, store: ImageStore, rows: NDArray[np.int64], advance: Advance
-) -> NDArray[np.int64]:
+def _write_cells(file: h5py.File, store: ImageStore, rows: Ints, advance: Advance) -> Ints:
     """Write the cells with energy; the events' offsets among them."""
     n_layers, width = store.grid.n_layers, store.grid.n_eta * store.grid.n_phi
     cells = file.create_group("cells")
@@ -194,8 +193,8 @@ class OverlayLibrary:
                 self.domain = str(file.attrs["domain"])
                 self.grid = Grid.from_dict(json.loads(file["geometry"].attrs["json"]))
                 self.provenance: dict[str, Any] = json.loads(file["provenance"].attrs["json"])
-                self.order: NDArray[np.int64] = file["order"][:]
-                self._offsets: NDArray[np.int64] = file["events"]["offsets"][:]
+                self.order: Ints = file["order"][:]
+                self._offsets: Ints = file["events"]["offsets"][:]
                 self.columns: Mapping[str, NDArray[Any]] = {
                     name: file["events"][name][:]
                     for name in COLUMNS
@@ -219,7 +218,7 @@ class OverlayLibrary:
         return len(self.order)
 
     @property
-    def n_used(self) -> NDArray[np.int64]:
+    def n_used(self) -> Ints:
         """How often each event was dealt, in any translation, shape (N,); as the file has it now.
 
         Rows that are translations of one source event share their count: a hard scatter that meets
@@ -228,7 +227,7 @@ class OverlayLibrary:
         with h5py.File(self.path, "r") as file:
             return np.asarray(file["events"]["n_used"][:], dtype=np.int64)
 
-    def rows(self, first: int, n: int) -> NDArray[np.int64]:
+    def rows(self, first: int, n: int) -> Ints:
         """Rows of the events dealt ``first``, ``first + 1``, … in the library's fixed order.
 
         Each event comes once before any comes again. A job that takes numbers of its own takes
@@ -243,7 +242,7 @@ class OverlayLibrary:
             raise StoreError(f"Events are dealt by numbers from 0, not {first} and {n} of them.")
         return np.asarray(self.order[np.arange(first, first + n) % len(self)], dtype=np.int64)
 
-    def read(self, rows: NDArray[np.int64]) -> Images:
+    def read(self, rows: Ints) -> Images:
         """Images of the given rows, in their order; does not count as use."""
         energy = np.zeros((len(rows), self.grid.n_layers, self.grid.n_eta * self.grid.n_phi), "f4")
         try:

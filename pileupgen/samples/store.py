@@ -19,6 +19,7 @@ import hdf5plugin
 import numpy as np
 from numpy.typing import NDArray
 
+from pileupgen.arrays import Floats, Ints
 from pileupgen.calo.geometry import Grid
 from pileupgen.errors import MissingInputError, StoreError, UnreadableInputError
 from pileupgen.samples.splits import SPLITS, assign_splits
@@ -109,17 +110,17 @@ class Images:
         return np.asarray(self.columns["mu"], dtype=np.float32)
 
     @property
-    def weight(self) -> NDArray[np.float64]:
+    def weight(self) -> Floats:
         """Event weights, shape (N,): those of the file, made non-negative where some are not."""
         return np.asarray(usable_weights(self.columns), dtype=np.float64)
 
-    def weighted(self, weight: NDArray[np.float64]) -> Images:
+    def weighted(self, weight: Floats) -> Images:
         """The same events with other weights, shape (N,)."""
         kept = {name: values for name, values in self.columns.items() if name != "weight_positive"}
         return Images(self.energy, self.grid, {**kept, "weight": weight})
 
     @property
-    def event_id(self) -> NDArray[np.int64]:
+    def event_id(self) -> Ints:
         """Position in the sample, shape (N,)."""
         return np.asarray(self.columns["event_id"], dtype=np.int64)
 
@@ -185,7 +186,7 @@ class ImageStore:
     def __len__(self) -> int:
         return self.n_events
 
-    def indices(self, split: str | None = None, max_events: int | None = None) -> NDArray[np.int64]:
+    def indices(self, split: str | None = None, max_events: int | None = None) -> Ints:
         """Rows of a split, in file order.
 
         Raises
@@ -200,13 +201,13 @@ class ImageStore:
             rows = rows[self.columns["split"] == SPLITS.index(split)]
         return rows if max_events is None else rows[:max_events]
 
-    def indices_by_weight(self, split: str, max_events: int) -> NDArray[np.int64]:
+    def indices_by_weight(self, split: str, max_events: int) -> Ints:
         """Rows of a split in proportion to their weights; the first ones where all are alike."""
         rows = self.indices(split)
         weight = np.asarray(usable_weights(self.columns), dtype=np.float64)[rows]
         return np.asarray(rows[rows_by_weight(weight, max_events)], dtype=np.int64)
 
-    def read(self, rows: NDArray[np.int64] | slice | None = None) -> Images:
+    def read(self, rows: Ints | slice | None = None) -> Images:
         """Images of the given rows, in their order, or of all.
 
         Raises
@@ -233,16 +234,14 @@ class ImageStore:
             energy, self.grid, {name: values[index] for name, values in self.columns.items()}
         )
 
-    def batches(
-        self, rows: NDArray[np.int64] | None = None, batch_size: int = 512
-    ) -> Iterator[Images]:
+    def batches(self, rows: Ints | None = None, batch_size: int = 512) -> Iterator[Images]:
         """Images of the given rows (ascending), ``batch_size`` at a time."""
         index = np.arange(self.n_events, dtype=np.int64) if rows is None else rows
         for begin in range(0, len(index), batch_size):
             yield self.read(index[begin : begin + batch_size])
 
 
-def _spans(ascending: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+def _spans(ascending: Ints) -> Iterator[tuple[int, int]]:
     """Places of rows to read together: spans of limited length without a chunk that none is in."""
     gaps = np.flatnonzero(np.diff(ascending) >= CHUNK_EVENTS) + 1
     for first, last in pairwise([0, *gaps.tolist(), len(ascending)]):

@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from pileupgen.arrays import Flags, Floats, Ints
 from pileupgen.calo.geometry import Grid
 from pileupgen.calo.imaging import Imager
 from pileupgen.errors import InputError
@@ -30,29 +31,29 @@ class Drawn:
     """GeV, after the zero suppression. Shape (n, L, n_eta, n_phi)."""
     mu: NDArray[np.float32]
     """Number of pileup interactions; NaN where unknown. Shape (n,)."""
-    event_id: NDArray[np.int64]
+    event_id: Ints
     """Position in the sample. Shape (n,)."""
-    weight: NDArray[np.float64]
+    weight: Floats
     """Event weights, of either sign; 1 where the sample has none. Shape (n,)."""
-    outside: NDArray[np.float64]
-    before: NDArray[np.float64]
-    energy: NDArray[np.float64]
+    outside: Floats
+    before: Floats
+    energy: Floats
     """GeV of all events, by weight: outside the acceptance, inside it, and after the zero
     suppression. Shape (L,)."""
-    filled: NDArray[np.float64]
+    filled: Floats
     """Cells with energy after it, by weight. Shape (L,)."""
-    layer_energy: NDArray[np.float64]
+    layer_energy: Floats
     """Energy of each event in GeV, after it. Shape (n, L)."""
-    signature: NDArray[np.float64]
+    signature: Floats
     """A number that only events with the same energy in every ring share; 0 of empty ones. Shape
     (n,)."""
     census: TowerCensus
     """Census of the towers."""
-    n_before: NDArray[np.int64]
+    n_before: Ints
     """Cells with energy before the zero suppression. Shape (L,)."""
-    hits: NDArray[np.int64]
+    hits: Ints
     """Events in which each cell has energy after it. Shape (L, n_eta, n_phi)."""
-    sum_et: NDArray[np.float64]
+    sum_et: Floats
     """ΣE_T in GeV, with E_T = E / cosh η at the cell's centre. Shape (n,)."""
     n_towers: int
     n_shared: int
@@ -217,13 +218,13 @@ class _Drawer:
             )
 
 
-def _keep_where(images: NDArray[np.float32], keep: NDArray[np.bool_]) -> None:
+def _keep_where(images: NDArray[np.float32], keep: Flags) -> None:
     """Empty all other cells, through their bits: several times faster than by a mask."""
     bits = images.view(np.int32)
     bits *= keep
 
 
-def _rings(images: NDArray[np.float32]) -> NDArray[np.float64]:
+def _rings(images: NDArray[np.float32]) -> Floats:
     """Energy per ring in GeV, shape (N, L, n_eta)."""
     return (images @ np.ones(images.shape[-1], dtype=np.float32)).astype(np.float64)
 

@@ -6,9 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from pileupgen.arrays import Floats, Ints
 from pileupgen.errors import ImplausibleInputError
-
-Floats = NDArray[np.float64]
 
 _FIRST_NEIGHBOURS = 8
 
@@ -76,7 +75,7 @@ def _shared_out(weight: Floats, features: Floats) -> Floats:
     return weight
 
 
-def rows_by_weight(weight: Floats, n: int | None = None, start: float = 0.5) -> NDArray[np.int64]:
+def rows_by_weight(weight: Floats, n: int | None = None, start: float = 0.5) -> Ints:
     """Choose rows in proportion to weights, as evenly as whole numbers allow.
 
     Systematic resampling: row i comes ⌊N w_i / Σw⌋ or one more times. Rows of equal weights come

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from pileupgen.arrays import Flags, Floats, Ints
 from pileupgen.simulate.response import LAYERS, Region, ResponseCard
 
 TWO_PI = 2 * np.pi
-Energies = NDArray[np.float64]
 
 
 class TowerGrid:
@@ -34,7 +34,7 @@ class TowerGrid:
         Ring of each cell.
     """
 
-    def __init__(self, ring_edges: NDArray[np.float64], n_phi: NDArray[np.int64]) -> None:
+    def __init__(self, ring_edges: Floats, n_phi: Ints) -> None:
         self.ring_edges = ring_edges
         self.n_phi = n_phi
         self.first = np.concatenate([[0], np.cumsum(n_phi)])
@@ -70,7 +70,7 @@ class TowerGrid:
         column = np.minimum((turn * n_phi).astype(np.int32), n_phi - 1)
         return self._first[ring] + column
 
-    def in_region(self, region: Region) -> NDArray[np.bool_]:
+    def in_region(self, region: Region) -> Flags:
         """Cells whose centre lies in a window, shape ``(n_cells,)``."""
         low, high = np.deg2rad(region.phi_degrees)
         width = high - low
@@ -146,20 +146,20 @@ class Calorimeter:
         leaks = any(layer.leakage.fraction > 0 for layer in card.layers)
         self._neighbours = self.grid.neighbours() if leaks else None
 
-    def _union(self, regions: tuple[Region, ...]) -> NDArray[np.bool_]:
+    def _union(self, regions: tuple[Region, ...]) -> Flags:
         covered = np.zeros((len(LAYERS), self.grid.n_cells), dtype=bool)
         for region in regions:
             for layer in region.layers:
                 covered[LAYERS.index(layer)] |= self.grid.in_region(region)
         return covered
 
-    def sigma(self, energy: Energies) -> Energies:
+    def sigma(self, energy: Floats) -> Floats:
         """σ(E) in GeV, shape ``(2, n_cells)`` like ``energy``."""
         return np.sqrt(self._c2 * energy * energy + self._s2 * energy + self._n2)
 
     def measure(
-        self, deposited: Energies, rng: np.random.Generator, out_of_time: Energies | None = None
-    ) -> Energies:
+        self, deposited: Floats, rng: np.random.Generator, out_of_time: Floats | None = None
+    ) -> Floats:
         """One event's measured energies.
 
         Parameters
@@ -175,7 +175,7 @@ class Calorimeter:
         Returns
         -------
         float64 array, shape (2, n_cells)
-            GeV; zero below the zero suppression and in dead cells. Energies below 0 are kept
+            GeV; zero below the zero suppression and in dead cells. Floats below 0 are kept
             where the card says so; thresholds are then on both sides.
         """
         energy = self._leak(deposited, rng)
@@ -190,7 +190,7 @@ class Calorimeter:
         kept &= size >= self._significance_min * self.sigma(np.maximum(energy, 0))
         return np.where(kept & self._alive, energy, 0.0)
 
-    def _leak(self, energy: Energies, rng: np.random.Generator) -> Energies:
+    def _leak(self, energy: Floats, rng: np.random.Generator) -> Floats:
         if self._neighbours is None:
             return energy
         stays = np.empty_like(energy)
@@ -202,7 +202,7 @@ class Calorimeter:
         leaves = energy * (1 - stays)
         return energy * stays + (self._neighbours @ leaves.T).T
 
-    def _smear(self, energy: Energies, rng: np.random.Generator) -> Energies:
+    def _smear(self, energy: Floats, rng: np.random.Generator) -> Floats:
         """Log-normal of mean E and standard deviation σ(E), as Delphes has it."""
         normal = rng.standard_normal(energy.shape, dtype=np.float32)
         hit = energy > 0
@@ -213,14 +213,14 @@ class Calorimeter:
         smeared[hit] = true * np.exp(np.sqrt(b2) * normal[hit] - 0.5 * b2)
         return smeared
 
-    def _add_hot(self, energy: Energies, rng: np.random.Generator) -> None:
+    def _add_hot(self, energy: Floats, rng: np.random.Generator) -> None:
         for region in self.card.hot:
             cells = self._union((region,))
             fires = rng.random(energy.shape) < region.probability
             extra = rng.exponential(region.energy, size=energy.shape)
             energy += np.where(cells & fires, extra, 0.0)
 
-    def _add_electronic_noise(self, energy: Energies, rng: np.random.Generator) -> None:
+    def _add_electronic_noise(self, energy: Floats, rng: np.random.Generator) -> None:
         for layer, response in enumerate(self.card.layers):
             noise = response.electronic_noise
             if noise.sigma > 0:

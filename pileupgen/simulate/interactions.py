@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pileupgen.arrays import Ints
+
 ETA_MAX = 6.0
 """Particles beyond this |η| are not kept: no calorimeter here reaches them."""
 
@@ -21,7 +23,7 @@ ARRAYS = ("offsets", "pid", "charge", "px", "py", "pz", "energy")
 class Interactions:
     """Stable particles of N interactions, each with its vertex at the origin."""
 
-    offsets: NDArray[np.int64]
+    offsets: Ints
     """Interaction i owns particles ``offsets[i]:offsets[i + 1]``. Shape (N + 1,)."""
     pid: NDArray[np.int32]
     """PDG code. Shape (n_particles,)."""
@@ -41,7 +43,7 @@ class Interactions:
         return {name: getattr(self, name) for name in ARRAYS}
 
     @classmethod
-    def select(cls, counts: NDArray[np.int64], **columns: NDArray[np.generic]) -> Interactions:
+    def select(cls, counts: Ints, **columns: NDArray[np.generic]) -> Interactions:
         """Keep what a calorimeter may see of particles in event order.
 
         Parameters

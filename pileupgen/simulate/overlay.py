@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
+from pileupgen.arrays import Floats, Ints
 from pileupgen.parallel.chunks import Work
 from pileupgen.simulate.calorimeter import Calorimeter
 from pileupgen.simulate.interactions import Interactions
@@ -29,7 +30,7 @@ crossings before and after."""
 class Deposits:
     """The pool as a detector sees it: particles that leave energy, with their paths."""
 
-    offsets: NDArray[np.int64]
+    offsets: Ints
     """Interaction i owns rows ``offsets[i]:offsets[i + 1]``. Shape (n_interactions + 1,)."""
     em: NDArray[np.float32]
     had: NDArray[np.float32]
@@ -69,7 +70,7 @@ class Deposits:
 class Pileup:
     """The interactions that make up an event."""
 
-    interaction: NDArray[np.int64]
+    interaction: Ints
     """Rows of the pool, drawn with replacement. Shape (n,)."""
     rotation: NDArray[np.float32]
     """Turn in φ, rad. Shape (n,)."""
@@ -132,7 +133,7 @@ class Overlay:
             mirror[rng.random(n) < 0.5] = -1
         return Pileup(interaction, rotation, mirror, z)
 
-    def deposit(self, event: int, pileup: Pileup) -> NDArray[np.float64]:
+    def deposit(self, event: int, pileup: Pileup) -> Floats:
         """Energy that an event leaves in each cell, GeV, shape ``(2, n_cells)``."""
         found = np.zeros((2, self.calorimeter.grid.n_cells))
         if self.deposits is not None and len(pileup.interaction):
@@ -148,7 +149,7 @@ class Overlay:
             found += self._deposit(self.hard, scatter)
         return found
 
-    def out_of_time(self, event: int) -> NDArray[np.float64] | None:
+    def out_of_time(self, event: int) -> Floats | None:
         """Energy that the readout sees of other crossings, GeV, shape ``(2, n_cells)``.
 
         The triggered bunch is any of the filling scheme's. Other crossings that are filled have
@@ -177,8 +178,8 @@ class Overlay:
         self,
         deposits: Deposits,
         pileup: Pileup,
-        weights: Sequence[NDArray[np.float64]] | None = None,
-    ) -> NDArray[np.float64]:
+        weights: Sequence[Floats] | None = None,
+    ) -> Floats:
         """Sum the deposits of interactions, weighted by interaction in each layer, if at all."""
         grid = self.calorimeter.grid
         begin = deposits.offsets[pileup.interaction]
@@ -228,7 +229,7 @@ class Overlay:
         }
 
 
-def _vertices(spot: BeamSpot, uniform: NDArray[np.float64]) -> NDArray[np.float32]:
+def _vertices(spot: BeamSpot, uniform: Floats) -> NDArray[np.float32]:
     """Vertices of a Gaussian cut off at ±max_z, from uniform numbers."""
     if spot.sigma_z == 0:
         return np.zeros(len(uniform), dtype=np.float32)

@@ -14,6 +14,7 @@ from typing import IO, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from pileupgen.arrays import Floats
 from pileupgen.errors import MissingInputError, UnreadableInputError, import_extra
 from pileupgen.files import written_whole
 from pileupgen.progress import Advance, silent
@@ -110,7 +111,7 @@ def write_hepmc(path: Path, pool: Interactions, sqrt_s: float, advance: Advance 
             advance(1)
 
 
-def _event(hepmc: Any, number: int, pool: Interactions, beam: NDArray[np.float64]) -> Any:
+def _event(hepmc: Any, number: int, pool: Interactions, beam: Floats) -> Any:
     rows = slice(int(pool.offsets[number]), int(pool.offsets[number + 1]))
     momentum = [p[rows].astype(np.float64) for p in (pool.px, pool.py, pool.pz)]
     energy, n = pool.energy[rows].astype(np.float64), rows.stop - rows.start
@@ -143,7 +144,7 @@ def _output(aside: Path, path: Path) -> Iterator[IO[bytes]]:
             yield cast(IO[bytes], packed)
 
 
-def _interactions(events: Sequence[NDArray[np.float64]], path: Path) -> Interactions:
+def _interactions(events: Sequence[Floats], path: Path) -> Interactions:
     """Join events of particles, columns pid, px, py, pz, E, and give them their charges."""
     table = np.concatenate([np.empty((0, 5)), *events])
     if not np.all(np.isfinite(table)):
@@ -167,7 +168,7 @@ def _charges(pid: NDArray[np.int32]) -> NDArray[np.int8]:
 # -- HepMC ---------------------------------------------------------------------------------------
 
 
-def _hepmc_events(path: Path) -> Iterator[list[NDArray[np.float64]]]:
+def _hepmc_events(path: Path) -> Iterator[list[Floats]]:
     """Yield events one by one, as tables with a row a final particle."""
     hepmc = import_extra("pyhepmc", "hepmc", f"{path}, a file of particles,")
     try:
@@ -191,7 +192,7 @@ def _hepmc_events(path: Path) -> Iterator[list[NDArray[np.float64]]]:
         ) from error
 
 
-def _final(event: Any, hepmc: Any) -> NDArray[np.float64]:
+def _final(event: Any, hepmc: Any) -> Floats:
     particles = event.numpy.particles
     columns = (particles.pid, particles.px, particles.py, particles.pz, particles.e)
     table = np.column_stack(columns)[particles.status == _FINAL].astype(np.float64)
@@ -279,7 +280,7 @@ class _Watched:
 # -- Delphes -------------------------------------------------------------------------------------
 
 
-def _pileup_events(path: Path) -> Iterator[list[NDArray[np.float64]]]:
+def _pileup_events(path: Path) -> Iterator[list[Floats]]:
     """Yield the events of Delphes' pileup files (``DelphesPileUpWriter``), in batches.
 
     Big-endian words: of each event a count and its particles; then where each event begins, and

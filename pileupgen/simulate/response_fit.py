@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pileupgen.arrays import Floats
 from pileupgen.calo.towers import Towers
 from pileupgen.errors import GeometryError, ImplausibleInputError
 from pileupgen.progress import Advance, silent
@@ -23,8 +23,6 @@ from pileupgen.simulate.interactions import Interactions
 from pileupgen.simulate.overlay import Overlay
 from pileupgen.simulate.response import LAYERS, ResponseCard
 from pileupgen.simulate.spec import SampleSpec
-
-Floats = NDArray[np.float64]
 
 PARAMETERS: dict[str, tuple[tuple[str | int, ...], float, float, float]] = {
     "hadrons, part measured": (("hadrons", "measured"), 0.1, 1.0, 0.02),

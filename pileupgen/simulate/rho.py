@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
+from pileupgen.arrays import Floats
 from pileupgen.simulate.calorimeter import TWO_PI, TowerGrid
 
 RANGES = ((-5.0, -2.5, 1.0), (-2.5, 2.5, 0.5), (2.5, 5.0, 1.0))
@@ -27,7 +27,7 @@ class GridMedian:
         self._patches = [_patches(grid, *window) for window in RANGES]
         self._per_energy = 1 / np.cosh(grid.eta)
 
-    def density(self, energy: NDArray[np.float64]) -> NDArray[np.float64]:
+    def density(self, energy: Floats) -> Floats:
         """ρ per η range.
 
         Parameters

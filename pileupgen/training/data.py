@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pileupgen.arrays import Floats, Ints
 from pileupgen.errors import TrainingError
 from pileupgen.models.calibration.scaling import CellSpace
 from pileupgen.samples.store import ImageStore, usable_weights
@@ -140,7 +141,7 @@ class ScoreSample:
         self._ceiling: list[Tensor] = []
         self._mu: list[Tensor] = []
         self._event_id: list[Tensor] = []
-        self._weight: list[NDArray[np.float64]] = []
+        self._weight: list[Floats] = []
         self._is_plain = calibration.is_plain
         for quantiles, store in zip((0 if calibrate_mc else 1, 1), stores, strict=True):
             require_events(store, split)
@@ -189,13 +190,13 @@ class ScoreSample:
         values, ceiling = batch.scores.chunk(2, dim=1)
         return replace(batch, scores=values, ceiling=ceiling)
 
-    def rows(self, step: int, batch_size: int, seed: int) -> list[NDArray[np.int64]]:
+    def rows(self, step: int, batch_size: int, seed: int) -> list[Ints]:
         """Rows of mc and of data in the batch of a step."""
         return [self._rows(d, step, (batch_size + 1 - d) // 2, seed) for d in (0, 1)]
 
     def in_turn(
         self,
-        rows: Sequence[NDArray[np.int64]],
+        rows: Sequence[Ints],
         values: Sequence[Tensor],
         augmentation: Augmentation | None,
         rng: np.random.Generator,
@@ -244,7 +245,7 @@ class ScoreSample:
             ceiling = torch.cat([self.ceilings(d, rows[d]) for d in (0, 1)])
         return Batch(torch.cat(scores), labels, mu, event_id, ceiling=ceiling)
 
-    def _rows(self, domain: int, step: int, n: int, seed: int) -> NDArray[np.int64]:
+    def _rows(self, domain: int, step: int, n: int, seed: int) -> Ints:
         """Rows of a domain at a step: consecutive pieces of one endless shuffled sequence."""
         total = len(self._hits[domain])
         first = step * n
@@ -253,7 +254,7 @@ class ScoreSample:
         offset = first - passes[0] * total
         return np.concatenate(orders)[offset : offset + n]
 
-    def _order(self, domain: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    def _order(self, domain: int, rng: np.random.Generator) -> Ints:
         """Rows of one pass: each once, or in proportion to their weights, shuffled."""
         weight = self._weight[domain]
         if np.ptp(weight) == 0:
@@ -261,7 +262,7 @@ class ScoreSample:
         # Where the comb begins changes from pass to pass, so that small weights have their turn.
         return rng.permutation(rows_by_weight(weight, start=rng.random()))
 
-    def scores(self, domain: int, rows: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
+    def scores(self, domain: int, rows: Ints, rng: np.random.Generator) -> Tensor:
         """Scores of rows of a domain, (n, L, n_eta, n_phi), ranks within a mass from ``rng``."""
         hits, mass = self._hits[domain][rows].float(), self._mass[domain][rows].float()
         bottom = self._bottom[domain][rows]
@@ -269,7 +270,7 @@ class ScoreSample:
         drawn = torch.special.ndtri((bottom + mass * uniform).clamp(1e-7, 1 - 1e-6))
         return torch.where(mass > 0, drawn, hits)
 
-    def ceilings(self, domain: int, rows: NDArray[np.int64]) -> Tensor:
+    def ceilings(self, domain: int, rows: Ints) -> Tensor:
         """Scores that those of null cells are drawn below, (n, L, n_eta, n_phi); NaN of hits."""
         return self._ceiling[domain][rows].float()
 
@@ -306,7 +307,7 @@ def require_events(store: ImageStore, split: str) -> None:
         )
 
 
-def require_weight(weight: NDArray[np.float64], store: ImageStore, split: str) -> None:
+def require_weight(weight: Floats, store: ImageStore, split: str) -> None:
     """Refuse events that cannot be drawn by their weights.
 
     Raises
@@ -335,7 +336,7 @@ def warn_of_few(store: ImageStore, split: str) -> None:
         )
 
 
-def require_finite(energy: NDArray[np.float32], event_id: NDArray[np.int64], where: str) -> None:
+def require_finite(energy: NDArray[np.float32], event_id: Ints, where: str) -> None:
     """Refuse NaN and infinite cells.
 
     Raises

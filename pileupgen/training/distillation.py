@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pileupgen.arrays import Ints
 from pileupgen.config import DistillConfig, TrainingConfig
 from pileupgen.diffusion.direction import Direction
 from pileupgen.diffusion.events import EventKeys, Events, MicroBatch, micro_batches
@@ -91,7 +92,7 @@ class Teacher:
         rows = np.concatenate([rows for rows, _ in self._chunks(split, n)])
         return torch.from_numpy(self.store.columns["mu"][rows].astype(np.float32))
 
-    def _chunks(self, split: str, n: int) -> Iterator[tuple[NDArray[np.int64], int]]:
+    def _chunks(self, split: str, n: int) -> Iterator[tuple[Ints, int]]:
         """Rows of the store, and the stream of random numbers, of each file."""
         rows = self.store.indices(split)
         weight = np.asarray(usable_weights(self.store.columns), dtype=np.float64)[rows]
@@ -103,7 +104,7 @@ class Teacher:
                 yield order[begin : begin + CHUNK], _STREAM + turn
             left, turn = left - len(order), turn + 1
 
-    def _write(self, path: Path, rows: NDArray[np.int64], stream: int, advance: Advance) -> None:
+    def _write(self, path: Path, rows: Ints, stream: int, advance: Advance) -> None:
         translator = self.pipeline.translator(Direction())
         sorted_rows, back = np.unique(rows, return_inverse=True)
         images = self.store.read(sorted_rows)
@@ -162,7 +163,7 @@ class Pairs:
         """All of them."""
         return self._of(np.arange(len(self)))
 
-    def _of(self, rows: NDArray[np.int64]) -> Batch:
+    def _of(self, rows: Ints) -> Batch:
         part = np.searchsorted(self._begins, rows, side="right") - 1
         values = [self._parts[k][row - self._begins[k]] for k, row in zip(part, rows, strict=True)]
         numbers = torch.from_numpy(rows)

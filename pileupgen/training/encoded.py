@@ -12,6 +12,7 @@ import torch
 from accelerate import Accelerator
 from numpy.typing import NDArray
 
+from pileupgen.arrays import Ints
 from pileupgen.config import Config
 from pileupgen.models.codec import Codec, LatentModel
 from pileupgen.models.networks.autoencoder import Autoencoder
@@ -55,9 +56,7 @@ class LatentSample:
         rolls = Augmentation(given.phi_step // self.patch_phi)
         return self.sample.in_turn(rows, values, rolls, rng, is_encoded=True)
 
-    def _copies(
-        self, n: int, rng: np.random.Generator, augmentation: Augmentation
-    ) -> NDArray[np.int64]:
+    def _copies(self, n: int, rng: np.random.Generator, augmentation: Augmentation) -> Ints:
         """Choose a copy of each of ``n`` events."""
         if not self.is_mirrored:
             return rng.integers(self.latents.shape[1], size=n)

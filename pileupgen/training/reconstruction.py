@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pileupgen.arrays import Ints
 from pileupgen.files import write_whole
 from pileupgen.models.codec import Codec
 from pileupgen.models.reconstruction import ReconstructionTest, reconstruct
@@ -16,9 +17,7 @@ from pileupgen.samples.store import ImageStore
 
 MAX_EVENTS = 1000
 """Held-out events per domain that are looked at."""
-Judge = Callable[
-    [str, NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]], ReconstructionTest
-]
+Judge = Callable[[str, NDArray[np.float32], NDArray[np.float32], Ints], ReconstructionTest]
 """Domain, original and reconstructed energies and event numbers to a two-sample test."""
 
 

@@ -15,6 +15,7 @@ from accelerate.utils import set_seed
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pileupgen.arrays import Floats
 from pileupgen.calo.geometry import Grid, require_same_grid
 from pileupgen.config import Config
 from pileupgen.diffusion.pipeline import PileupTranslationPipeline
@@ -268,7 +269,7 @@ def _calibration(
     with bar("calibration", 2) as advance:
         energies: list[NDArray[np.float32]] = []
         mus: list[NDArray[np.float32]] = []
-        weights: list[NDArray[np.float64]] = []
+        weights: list[Floats] = []
         for store in stores:
             images = store.read(store.indices("train"))
             require_finite(images.energy, images.event_id, str(store.path))

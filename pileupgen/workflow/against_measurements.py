@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pileupgen.arrays import Flags
 from pileupgen.compare.records import AgainstMeasurements, EtaBin, PublishedTable
 from pileupgen.errors import CardError
 from pileupgen.measure.bootstrap import Estimate
@@ -17,8 +17,6 @@ from pileupgen.simulate.generators import JET_PROCESSES
 from pileupgen.simulate.measured.check import GeneratorCheck, TableCheck
 from pileupgen.simulate.measured.record import nearest_check, where_checked
 from pileupgen.simulate.spec import SampleSpec
-
-Floats = NDArray[np.float64]
 
 
 def find_check(provenance: Mapping[str, Any], cache: Path) -> tuple[GeneratorCheck, str] | None:
@@ -106,7 +104,7 @@ def _bin(
     )
 
 
-def _over(sample: Sample, source: Sample, inside: NDArray[np.bool_]) -> Estimate:
+def _over(sample: Sample, source: Sample, inside: Flags) -> Estimate:
     """ΣE_T in some rings over that of the source, an interaction where μ is known."""
     (value, error), (base, base_error) = _mean_et(sample, inside), _mean_et(source, inside)
     if base <= 0 or value <= 0:
@@ -114,7 +112,7 @@ def _over(sample: Sample, source: Sample, inside: NDArray[np.bool_]) -> Estimate
     return _around(value / base, value / base * np.hypot(error / value, base_error / base))
 
 
-def _mean_et(sample: Sample, inside: NDArray[np.bool_]) -> tuple[float, float]:
+def _mean_et(sample: Sample, inside: Flags) -> tuple[float, float]:
     """Mean and error; those of rings are added up, as the number of interactions moves all."""
     mu = float(np.average(sample.mu, weights=sample.weight))
     each = mu if np.isfinite(mu) and mu > 0 else 1.0

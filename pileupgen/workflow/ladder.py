@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from pileupgen.arrays import Floats
 from pileupgen.compare.ladder import AS_ASKED, Variant, compare_variants
 from pileupgen.compare.records import Ladder
 from pileupgen.compare.resampling import Samples
@@ -148,7 +148,7 @@ def n_translated(
 class _Made:
     corrected: Images
     plain: Images | None
-    log_ratio: NDArray[np.float64]
+    log_ratio: Floats
 
 
 def _translated(

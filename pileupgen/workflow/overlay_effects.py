@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from pileupgen.arrays import Flags, Floats, Ints
 from pileupgen.compare.overlay_effects import SAMPLES, OverlaidSample, overlay_effects
 from pileupgen.compare.records import OverlayEffects
 from pileupgen.compare.selection import select_events
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from pileupgen.calo.geometry import Grid
     from pileupgen.progress import Listener
 
-Ints = NDArray[np.int64]
 
 MAX_EVENTS = 3000
 """Hard scatters that are overlaid at most: four clusterings of each take 20 ms."""
@@ -55,9 +55,9 @@ class _Pileup:
 
     store: ImageStore
     rows: Ints
-    weight: NDArray[np.float64]
+    weight: Floats
     cuts: tuple[float, ...]
-    dead: NDArray[np.bool_]
+    dead: Flags
 
     def add(self, hard: NDArray[np.float32], part: slice) -> NDArray[np.float32]:
         images = self.store.read(self.rows[part])
@@ -206,7 +206,7 @@ def _choose_alike(
 
 
 def _pileup(
-    hard: Conditions, store: ImageStore, selected: Ints, rows: Ints, weight: NDArray[np.float64]
+    hard: Conditions, store: ImageStore, selected: Ints, rows: Ints, weight: Floats
 ) -> _Pileup:
     found = _conditions(store, selected)
     require_alike(hard, found, is_cut=True)

@@ -11,6 +11,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from pileupgen.arrays import Floats
 from pileupgen.calo.geometry import get_grid
 from pileupgen.calo.imaging import Imager
 from pileupgen.calo.towers import Towers
@@ -31,7 +32,6 @@ from pileupgen.simulate.produce import (
 from pileupgen.simulate.response import LAYERS, load_response
 from pileupgen.simulate.response_fit import (
     CellDeposits,
-    Floats,
     ResponseFit,
     fit_response,
     recorded_cells,

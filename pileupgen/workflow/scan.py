@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pileupgen.arrays import Ints
 from pileupgen.compare.pareto import Judge, ScanPoint, recommend
-from pileupgen.diffusion.production import Production, Rows
+from pileupgen.diffusion.production import Production
 from pileupgen.diffusion.settings import UNRELEASED, WITHOUT_NETWORK, Settings
 from pileupgen.diffusion.weights import WeightSummary
 from pileupgen.files import write_whole
@@ -241,7 +242,7 @@ def measure_way(
     model: str,
     settings: Settings,
     mc: ImageStore,
-    rows: Rows,
+    rows: Ints,
     judge: Judge,
     seed: int,
     student: KnownStudent | None = None,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pileupgen.arrays import Ints
 from pileupgen.errors import ConfigError
 from pileupgen.progress import is_main_process
 from pileupgen.run import training_fingerprint
@@ -166,7 +167,7 @@ def _judge(run: Run, grid: Any) -> Judge:
         domain: str,
         original: NDArray[np.float32],
         reconstructed: NDArray[np.float32],
-        event_id: NDArray[np.int64],
+        event_id: Ints,
     ) -> ReconstructionTest:
         seed = run.config.seed
         test = reconstruction_test(grid, domain, original, reconstructed, event_id, seed)

@@ -24,6 +24,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pileupgen.arrays import Flags, Floats, Ints
 from pileupgen.models.calibration.limits import SCORE_LIMIT
 from pileupgen.models.calibration.mu_law import continued, fit_null_rate
 from pileupgen.models.calibration.quantile_fit import (
@@ -175,11 +176,11 @@ class CellCalibration(ModelMixin, ConfigMixin):
         """Numbers a cell position becomes: its layers' scores."""
         return self.n_layers
 
-    def ring_of(self, n_eta: int) -> NDArray[np.int64]:  # noqa: ARG002 - as SignedLogScaling's
+    def ring_of(self, n_eta: int) -> Ints:  # noqa: ARG002 - as SignedLogScaling's
         """Table ring of each ring of the image, (n_eta,)."""
         return np.asarray(self.ring.numpy())
 
-    def lowest_hits(self, domain: int) -> NDArray[np.float64]:
+    def lowest_hits(self, domain: int) -> Floats:
         """Size of a cell, in GeV, below which it is taken for null, of each layer, (L,)."""
         return np.array([self._lowest(domain, layer) for layer in range(self.n_layers)])
 
@@ -195,7 +196,7 @@ class CellCalibration(ModelMixin, ConfigMixin):
 
     # -- fitting ---------------------------------------------------------------------------------
 
-    def exclude(self, dead: NDArray[np.bool_]) -> None:
+    def exclude(self, dead: Flags) -> None:
         """Take cells, (L, n_eta, n_phi), for dead in both domains, whatever :meth:`fit` sees."""
         self._excluded = dead
 
@@ -203,7 +204,7 @@ class CellCalibration(ModelMixin, ConfigMixin):
         self,
         energies: Sequence[NDArray[np.float32]],
         mus: Sequence[NDArray[np.float32]],
-        weights: Sequence[NDArray[np.float64]] | None = None,
+        weights: Sequence[Floats] | None = None,
     ) -> None:
         """Take the quantiles of training events.
 
@@ -306,7 +307,7 @@ class CellCalibration(ModelMixin, ConfigMixin):
         self,
         domain: int,
         energy: NDArray[np.float32],
-        mu_bin: NDArray[np.int64],
+        mu_bin: Ints,
     ) -> None:
         alive = find_alive(energy) & ~self._excluded
         self.is_alive[domain] = torch.from_numpy(alive)

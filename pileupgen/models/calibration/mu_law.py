@@ -11,17 +11,16 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
+
+from pileupgen.arrays import Floats
 
 _LEAST_SPREAD = 0.02
 """Spread of the bins' centres, relative to their mean, below which they tell no slope."""
 _LOWEST = 1e-12
 
 
-def fit_null_rate(
-    null_mass: NDArray[np.float64], centres: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def fit_null_rate(null_mass: Floats, centres: Floats) -> Floats:
     """Fit p in null mass ∝ exp(−p μ) by least squares over the bins.
 
     Parameters

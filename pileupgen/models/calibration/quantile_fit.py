@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from pileupgen.arrays import Flags, Floats, Ints
 from pileupgen.models.calibration.quantiles import S_MAX, extend_tail, extend_to_zero
 from pileupgen.samples.dead_cells import count_hits, find_silent
 
@@ -16,9 +17,7 @@ NO_THRESHOLD = 1e-30
 """What stands for a threshold where hits come close to zero."""
 
 
-def mu_binning(
-    mus: Sequence[NDArray[np.float32]], n_bins: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def mu_binning(mus: Sequence[NDArray[np.float32]], n_bins: int) -> tuple[Floats, Floats]:
     """Edges, ``(n_bins + 1,)``, of bins of equal contents in μ, and their means, ``(n_bins,)``."""
     pooled = np.concatenate([np.asarray(mu, dtype=np.float64) for mu in mus])
     pooled = pooled[np.isfinite(pooled)]
@@ -39,8 +38,8 @@ def fit_knots(
     n_knots: int,
     *,
     lowest: float | None = None,
-    tied: NDArray[np.float64] | None = None,
-) -> NDArray[np.float64]:
+    tied: Floats | None = None,
+) -> Floats:
     """Quantiles of ln E at even knots in score, ``(n_knots,)``, strictly ascending.
 
     Parameters
@@ -77,9 +76,7 @@ def find_threshold(values: NDArray[np.float32]) -> float:
     return float(smallest.min()) if has_one else NO_THRESHOLD
 
 
-def condition_bins(
-    values: NDArray[np.float32], n_parts: int, *, has_ties: bool
-) -> NDArray[np.int64]:
+def condition_bins(values: NDArray[np.float32], n_parts: int, *, has_ties: bool) -> Ints:
     """Condition bin of the next layer: 0 for null cells, else by rank among the hits.
 
     Parameters
@@ -102,6 +99,6 @@ def condition_bins(
     return condition
 
 
-def find_alive(energy: NDArray[np.float32]) -> NDArray[np.bool_]:
+def find_alive(energy: NDArray[np.float32]) -> Flags:
     """Cells that ever had energy, or of whose ring too few had any to tell, (L, n_eta, n_phi)."""
     return ~find_silent(count_hits(energy))

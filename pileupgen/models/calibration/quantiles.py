@@ -6,15 +6,16 @@ from copy import copy
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.special import log_ndtr, ndtri
 from torch import Tensor
+
+from pileupgen.arrays import Floats
 
 S_MAX = 4.0
 """Quantile knots lie evenly in Gaussian score between ∓ this."""
 
 
-def upper_fractions(n: NDArray[np.float64] | int) -> tuple[NDArray[np.float64], ...]:
+def upper_fractions(n: Floats | int) -> tuple[Floats, ...]:
     """Fractions of n hits above the two ends of the part of a spectrum that sets a slope.
 
     The upper twentieth but the last three hits, so that one hard jet does not set it.
@@ -23,7 +24,7 @@ def upper_fractions(n: NDArray[np.float64] | int) -> tuple[NDArray[np.float64], 
     return np.maximum(0.05, np.minimum(0.3, 60 / count)), np.minimum(0.1, 3 / count)
 
 
-def extend_tail(knots: NDArray[np.float64], n: int) -> NDArray[np.float64]:
+def extend_tail(knots: Floats, n: int) -> Floats:
     """Replace the knots, shape (K,), above the last few of n events by a line."""
     s = np.linspace(-S_MAX, S_MAX, len(knots))
     upper = np.array(upper_fractions(n))
@@ -33,7 +34,7 @@ def extend_tail(knots: NDArray[np.float64], n: int) -> NDArray[np.float64]:
     return np.where(s > s[end], knots[end] + slope * (s - s[end]), knots)
 
 
-def extend_to_zero(knots: NDArray[np.float64], n: int) -> NDArray[np.float64]:
+def extend_to_zero(knots: Floats, n: int) -> Floats:
     """Replace the knots, shape (K,), below the first few of n events by a power law of the rank.
 
     Its power is that of the lowest twentieth: 1 where the density at zero is finite, as electronic

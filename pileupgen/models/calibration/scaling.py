@@ -15,6 +15,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pileupgen.arrays import Floats, Ints
 from pileupgen.models.calibration.calibration import CellCalibration
 from pileupgen.models.calibration.limits import RAMP, SCORE_LIMIT
 from pileupgen.samples.weights import rows_by_weight
@@ -74,11 +75,11 @@ class SignedLogScaling(ModelMixin, ConfigMixin):
         """Numbers a cell position becomes, C."""
         return self.n_layers * (2 if self.has_hit_bits else 1)
 
-    def ring_of(self, n_eta: int) -> NDArray[np.int64]:
+    def ring_of(self, n_eta: int) -> Ints:
         """Ring of ``largest`` for each ring of the image, (n_eta,): one for all."""
         return np.zeros(n_eta, dtype=np.int64)
 
-    def lowest_hits(self, domain: int) -> NDArray[np.float64]:  # noqa: ARG002 - as CellCalibration's
+    def lowest_hits(self, domain: int) -> Floats:  # noqa: ARG002 - as CellCalibration's
         """Size below which a cell is taken for null, (L,): none is."""
         return np.zeros(self.n_layers)
 
@@ -94,7 +95,7 @@ class SignedLogScaling(ModelMixin, ConfigMixin):
         self,
         energies: Sequence[NDArray[np.float32]],
         mus: Sequence[NDArray[np.float32]],
-        weights: Sequence[NDArray[np.float64]] | None = None,
+        weights: Sequence[Floats] | None = None,
     ) -> None:
         """Take scales from training events of both domains together.
 
@@ -180,5 +181,5 @@ CellSpace = CellCalibration | SignedLogScaling
 """Maps energies to what the networks see, and back."""
 
 
-def _hits(values: NDArray[np.float32]) -> NDArray[np.float64]:
+def _hits(values: NDArray[np.float32]) -> Floats:
     return values[values != 0].astype(np.float64)

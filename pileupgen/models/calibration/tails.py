@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 from torch import Tensor
 
+from pileupgen.arrays import Floats
 from pileupgen.models.calibration.quantiles import S_MAX, QuantileTables, upper_fractions
 
 MAX_RATIO = 4.0
@@ -35,15 +35,15 @@ _RING_REACH = 4
 class Spectrum:
     """Quantiles of the hits of one sign in one domain, of all tables."""
 
-    log_energy: NDArray[np.float64]
+    log_energy: Floats
     """ln(E / GeV) at the knots. Shape (n_tables, K)."""
-    mass: NDArray[np.float64]
+    mass: Floats
     """Probability of such a hit. Shape (n_tables,)."""
-    n_hits: NDArray[np.float64]
+    n_hits: Floats
     """Hits that the quantiles were taken from; 0 where they say nothing of what is beyond. Shape
     (n_tables,)."""
 
-    def at(self, score: NDArray[np.float64]) -> NDArray[np.float64]:
+    def at(self, score: Floats) -> Floats:
         """Find ln E at a score among hits, shape (n_tables,)."""
         n_knots = self.log_energy.shape[1]
         position = np.clip((score + S_MAX) / (2 * S_MAX) * (n_knots - 1), 0, n_knots - 1)
@@ -52,7 +52,7 @@ class Spectrum:
         return np.asarray(left + (position - low[:, 0]) * (right - left))
 
 
-def fit_upper(spectra: tuple[Spectrum, Spectrum]) -> NDArray[np.float64]:
+def fit_upper(spectra: tuple[Spectrum, Spectrum]) -> Floats:
     """Fit lines beyond the upper ends, shape (n_tables, 3).
 
     A line is its first score, its slope, and ln(E_data / E_mc) there. The first score is the lower
@@ -69,7 +69,7 @@ def fit_upper(spectra: tuple[Spectrum, Spectrum]) -> NDArray[np.float64]:
     return _lines(spectra, begin, slopes, sign=1)
 
 
-def fit_lower(spectra: tuple[Spectrum, Spectrum]) -> NDArray[np.float64]:
+def fit_lower(spectra: tuple[Spectrum, Spectrum]) -> Floats:
     """Fit lines below the lower ends, where there are no null cells; scores count downwards."""
     begins, slopes = [], []
     for of in spectra:
@@ -82,10 +82,10 @@ def fit_lower(spectra: tuple[Spectrum, Spectrum]) -> NDArray[np.float64]:
 
 def _lines(
     spectra: tuple[Spectrum, Spectrum],
-    begin: NDArray[np.float64],
-    slopes: list[NDArray[np.float64]],
+    begin: Floats,
+    slopes: list[Floats],
     sign: int,
-) -> NDArray[np.float64]:
+) -> Floats:
     first = [of.at(-sign * ndtri(np.minimum(ndtr(-begin) / of.mass, 1.0))) for of in spectra]
     slope = np.clip(0.5 * (slopes[0] + slopes[1]), _MIN_SLOPE, _MAX_SLOPE)
     lines = np.stack([begin, slope, first[1] - first[0]], axis=1)
@@ -93,7 +93,7 @@ def _lines(
     return np.where(known[:, None], lines, no_lines(len(begin)))
 
 
-def in_agreement(lines: NDArray[np.float64]) -> NDArray[np.float64]:
+def in_agreement(lines: Floats) -> Floats:
     """Make lines of a layer, (R, M, B, 3), agree in their slope and in where their ratio ends.
 
     All lines of a ring that begin somewhere take their mean slope: the layer before has another
@@ -114,7 +114,7 @@ def in_agreement(lines: NDArray[np.float64]) -> NDArray[np.float64]:
     return out
 
 
-def no_lines(n_tables: int) -> NDArray[np.float64]:
+def no_lines(n_tables: int) -> Floats:
     """Lines that begin nowhere, shape (n_tables, 3)."""
     return np.tile(np.array([_NONE, 1.0, 0.0]), (n_tables, 1))
 

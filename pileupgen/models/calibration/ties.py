@@ -7,6 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pileupgen.arrays import Floats
+
 MAX_VALUES = 4096
 """A layer of more distinct values than this counts as continuous."""
 _PROBE = 1 << 18
@@ -17,7 +19,7 @@ _REACH = 5e-4
 """Reach of a tied value among continuous ones, as a fraction of it."""
 
 
-def find_ties(values: NDArray[np.float32]) -> NDArray[np.float64]:
+def find_ties(values: NDArray[np.float32]) -> Floats:
     """Tied values of a layer, and how far each reaches.
 
     A layer that has few distinct values for its number of hits is discrete: all of them are tied,
@@ -50,7 +52,7 @@ def find_ties(values: NDArray[np.float32]) -> NDArray[np.float64]:
     return _among_continuous(often)
 
 
-def _discrete(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _discrete(values: Floats) -> Floats:
     middles = 0.5 * (values[1:] + values[:-1])
     middles[(values[1:] > 0) & (values[:-1] < 0)] = 0.0
     low = np.concatenate([[0.0 if values[0] > 0 else -np.inf], middles])
@@ -58,7 +60,7 @@ def _discrete(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack([values, low, high], axis=1)
 
 
-def _among_continuous(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _among_continuous(values: Floats) -> Floats:
     reach = _REACH * np.abs(values)
     apart = np.diff(values) / 2
     below = np.minimum(reach, np.concatenate([[np.inf], apart]))

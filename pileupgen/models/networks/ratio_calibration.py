@@ -11,11 +11,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pileupgen.arrays import Flags, Floats
 from pileupgen.fields import PlainRecord
-
-Floats = NDArray[np.float64]
 
 N_KNOTS = 9
 """Noise levels with a line of their own; between them the lines are interpolated."""
@@ -48,10 +46,10 @@ class HeldOutLogits:
     """Times, ascending."""
     logit: Floats
     """Shape (T, N)."""
-    is_data: NDArray[np.bool_]
+    is_data: Flags
     """Shape (N,)."""
 
-    def part(self, rows: NDArray[np.bool_]) -> HeldOutLogits:
+    def part(self, rows: Flags) -> HeldOutLogits:
         """The same of some events."""
         return HeldOutLogits(self.t, self.logit[:, rows], self.is_data[rows])
 
@@ -82,7 +80,7 @@ class Reliability(PlainRecord):
         return asdict(self)
 
 
-def fit_line(logit: Floats, is_data: NDArray[np.bool_], weight: Floats) -> tuple[float, float]:
+def fit_line(logit: Floats, is_data: Flags, weight: Floats) -> tuple[float, float]:
     """Slope and offset of the most probable line, by Newton's method.
 
     Parameters

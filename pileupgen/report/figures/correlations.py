@@ -6,12 +6,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
 
+from pileupgen.arrays import Floats
 from pileupgen.measure.sample import Sample
 from pileupgen.report.figures.style import COLOURS, new_figure, style, with_count
-
-Floats = NDArray[np.float64]
 
 MAX_STEPS = 8
 """Distance in cells that is shown at most."""

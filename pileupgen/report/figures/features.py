@@ -6,13 +6,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
+from pileupgen.arrays import Floats
 from pileupgen.measure.features import correlations
 from pileupgen.measure.sample import Sample
 from pileupgen.report.figures.style import new_figure, style, with_count
-
-Floats = NDArray[np.float64]
 
 CLEAR = 3.0
 """Significance in σ, of one difference by itself, above which it is printed bold."""

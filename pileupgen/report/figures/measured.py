@@ -9,12 +9,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
-from numpy.typing import NDArray
 
+from pileupgen.arrays import Floats, Ints
 from pileupgen.report.figures.style import (
     COLOURS,
     Contents,
-    Floats,
     draw_band,
     draw_steps,
     mark_outside,
@@ -96,7 +95,7 @@ def _draw(
     below: Axes,
     tables: Sequence[TableCheck],
     labels: Sequence[str],
-    window: NDArray[np.float64] | None,
+    window: Floats | None,
 ) -> None:
     first = tables[0]
     rows = np.ones(first.n_bins, dtype=bool)
@@ -156,7 +155,7 @@ def _draw(
     main.legend(loc="upper right" if logarithmic else "lower center")
 
 
-def _spread(values: Floats, places: NDArray[np.int64], n: int) -> Floats:
+def _spread(values: Floats, places: Ints, n: int) -> Floats:
     """Values at their places among ``n`` bins, NaN where the table has none."""
     spread = np.full(n, np.nan)
     spread[places] = values

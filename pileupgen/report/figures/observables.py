@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
 
+from pileupgen.arrays import Floats
 from pileupgen.measure.observables import Observable
 from pileupgen.measure.sample import Sample
 from pileupgen.report.figures.style import (
@@ -19,8 +19,6 @@ from pileupgen.report.figures.style import (
     style,
     with_count,
 )
-
-Floats = NDArray[np.float64]
 
 N_BINS = 24
 N_PER_PAGE = 12

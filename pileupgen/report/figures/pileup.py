@@ -8,8 +8,8 @@ from itertools import pairwise
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
+from pileupgen.arrays import Floats
 from pileupgen.compare.pileup_physics import acceptance_area, cone_residual
 from pileupgen.compare.records import MuBin, Quantity
 from pileupgen.compare.results import Comparison
@@ -23,8 +23,6 @@ from pileupgen.report.figures.style import (
     style,
     with_count,
 )
-
-Floats = NDArray[np.float64]
 
 N_BINS = 7
 MIN_EVENTS = 20

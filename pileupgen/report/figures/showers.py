@@ -8,7 +8,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
 
 from pileupgen.compare.results import Comparison
 from pileupgen.measure.observables import Observable
@@ -21,8 +20,6 @@ from pileupgen.report.figures.style import (
     style,
     with_count,
 )
-
-Floats = NDArray[np.float64]
 
 N_COLUMNS = 4
 _MEANS = ("e", "sparsity", "centre_r", "width_r", "width_eta", "width_phi")

@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
-from numpy.typing import NDArray
 
+from pileupgen.arrays import Floats
 from pileupgen.measure.sample import Sample
 from pileupgen.measure.spectrum import SPECTRUM_EDGES
 from pileupgen.report.figures.style import (
@@ -20,8 +20,6 @@ from pileupgen.report.figures.style import (
     style,
     with_count,
 )
-
-Floats = NDArray[np.float64]
 
 SHOWN = 1e-6
 """Share of a layer's cells that a bin must hold to be shown by itself."""

@@ -17,9 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 from numpy.typing import NDArray
 
+from pileupgen.arrays import Floats
 from pileupgen.files import write_whole
-
-Floats = NDArray[np.float64]
 
 COLOURS = {
     "target": "#000000",

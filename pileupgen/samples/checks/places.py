@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pileupgen.arrays import Ints
 from pileupgen.calo.geometry import TWO_PI, Grid
 from pileupgen.samples.cards import DataCard
 from pileupgen.samples.census import Census
@@ -100,7 +100,7 @@ def check_silence(census: Census, grid: Grid, where: str) -> Iterator[Finding]:
         )
 
 
-def _longest_silent_run(sectors: NDArray[np.int64], *, is_turn: bool) -> int:
+def _longest_silent_run(sectors: Ints, *, is_turn: bool) -> int:
     best = run = 0
     for hits in (*sectors, *sectors) if is_turn else sectors:
         run = run + 1 if hits == 0 else 0
@@ -108,7 +108,7 @@ def _longest_silent_run(sectors: NDArray[np.int64], *, is_turn: bool) -> int:
     return min(best, len(sectors))
 
 
-def named_rings(silent: NDArray[np.int64], grid: Grid) -> str:
+def named_rings(silent: Ints, grid: Grid) -> str:
     """Name up to three rings by their η."""
     names = [f"η = {grid.eta_centres[ring]:.2f}" for ring in silent[:3]]
     return ", ".join([*names, "…"] if len(silent) > 3 else names)

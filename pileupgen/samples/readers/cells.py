@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pileupgen.arrays import Floats, Ints
 from pileupgen.calo.geometry import PRESETS, Grid
 from pileupgen.calo.imaging import images_to_towers
 from pileupgen.calo.towers import Towers
@@ -49,13 +50,13 @@ _INNER = ""
 class Part:
     """Cells of one collection in some events."""
 
-    offsets: NDArray[np.int64]
+    offsets: Ints
     """Event i owns cells ``offsets[i]:offsets[i + 1]``. Shape (n_events + 1,)."""
-    edges: NDArray[np.float32] | NDArray[np.float64]
+    edges: NDArray[np.float32] | Floats
     """``eta_min, eta_max, phi_min, phi_max``. Shape (n, 4)."""
     energy: NDArray[np.float32]
     """GeV by the collection's layers. Shape (n, L)."""
-    factor: NDArray[np.float64] | None = None
+    factor: Floats | None = None
     """What energies are over the file's numbers in the card's unit; None for 1. Shape (n,)."""
     left_out: Mapping[str, float] = field(default_factory=dict)
     """Σ|E| in GeV of cells that the card leaves out, by what they are called in the file."""
@@ -245,7 +246,7 @@ class _Cells:
 
     def _aligned(
         self, flats: Mapping[str, Flat], where: EntryPlace
-    ) -> tuple[NDArray[np.int64], dict[str, NDArray[Any]]]:
+    ) -> tuple[Ints, dict[str, NDArray[Any]]]:
         """Cells per event, and numbers per cell by column.
 
         Where some lists are nested, numbers of the others belong to all cells of an inner list, and
@@ -254,8 +255,8 @@ class _Cells:
         corners = self._collection.corners or ()
         points: dict[str, tuple[int, ...]] = dict.fromkeys(corners, (3,))
         lists = {name: _list_levels(flat, points.get(name, ())) for name, flat in flats.items()}
-        outer: NDArray[np.int64] | None = None
-        inner: NDArray[np.int64] | None = None
+        outer: Ints | None = None
+        inner: Ints | None = None
         for name, flat in lists.items():
             point = points.get(name, ())
             if flat.counts is None or flat.values.shape[1:] != point:
@@ -296,8 +297,8 @@ class _Cells:
         return np.diff(ends[events]), columns
 
     def _placed(
-        self, counts: NDArray[np.int64], columns: dict[str, NDArray[Any]], where: EntryPlace
-    ) -> tuple[NDArray[np.int64], dict[str, NDArray[Any]], NDArray[np.int64]]:
+        self, counts: Ints, columns: dict[str, NDArray[Any]], where: EntryPlace
+    ) -> tuple[Ints, dict[str, NDArray[Any]], Ints]:
         """Cells with energy, and the row of each in the positions that are kept once."""
         n_rows = len(next(iter((self._once or {}).values())))
         index = None if self._collection.positions is None else self._collection.positions.index
@@ -325,7 +326,7 @@ class _Cells:
         return n_kept, {name: values[keep] for name, values in columns.items()}, keep % n_rows
 
     def _energy(
-        self, columns: Mapping[str, NDArray[Any]], gev: np.float64 | NDArray[np.float64]
+        self, columns: Mapping[str, NDArray[Any]], gev: np.float64 | Floats
     ) -> NDArray[np.float32]:
         """Energies in GeV of columns in units of ``gev``, shape (n, columns with energy)."""
         read = [columns[name] for name in self._collection.energies]
@@ -559,9 +560,7 @@ def _scale(collection: Collection, gev: float) -> float:
     return collection.scale * (1.0 if collection.unit is None else GEV[collection.unit] / gev)
 
 
-def _factor(
-    collection: Collection, scale: float, eta: NDArray[np.floating[Any]]
-) -> NDArray[np.float64] | None:
+def _factor(collection: Collection, scale: float, eta: NDArray[np.floating[Any]]) -> Floats | None:
     """Scale of each cell, times cosh η where the file has E_T; None where that is 1. Shape (n,)."""
     if collection.quantity == "ET":
         return scale * np.cosh(eta.astype(np.float64))
@@ -634,7 +633,7 @@ def _dense(flat: Flat, column: Column, n_events: int) -> NDArray[Any]:
 
 def _edges(
     collection: Collection, columns: Mapping[str, NDArray[Any]]
-) -> tuple[NDArray[np.float32] | NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[NDArray[np.float32] | Floats, Floats]:
     """``eta_min, eta_max, phi_min, phi_max``, shape (n, 4), and η of the centres, (n,)."""
     if collection.corners is not None:
         edges = corner_edges(np.stack([columns[name] for name in collection.corners], axis=1))
@@ -654,7 +653,7 @@ def _edges(
     return native(np.stack(sides, axis=1)), eta.astype(np.float64)
 
 
-def corner_edges(corners: NDArray[np.float64]) -> NDArray[np.float64]:
+def corner_edges(corners: Floats) -> Floats:
     """``eta_min, eta_max, phi_min, phi_max`` of points (n, k, 3); φ may pass π."""
     x, y, z = np.moveaxis(corners, -1, 0)
     rho = np.hypot(x, y)
@@ -666,9 +665,7 @@ def corner_edges(corners: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack([eta.min(axis=1), eta.max(axis=1), phi.min(axis=1), phi.max(axis=1)], axis=1)
 
 
-def _bits_of(
-    identifiers: NDArray[Any], offset: int, width: int, is_signed: bool
-) -> NDArray[np.int64]:
+def _bits_of(identifiers: NDArray[Any], offset: int, width: int, is_signed: bool) -> Ints:
     """A part of 64-bit identifiers."""
     raw = identifiers.astype(np.uint64) >> np.uint64(offset)
     value = (raw & np.uint64((1 << width) - 1)).astype(np.int64)

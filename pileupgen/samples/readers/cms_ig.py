@@ -10,9 +10,9 @@ import zlib
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from pileupgen.arrays import Floats
 from pileupgen.errors import (
     MissingFieldError,
     UnreadableInputError,
@@ -244,7 +244,7 @@ class IgColumn(Column):
     def _block(self, entry: int) -> tuple[int, int]:
         return entry, self.n_entries
 
-    def _rows(self, event: dict[str, Any], entry: int) -> NDArray[np.float64]:
+    def _rows(self, event: dict[str, Any], entry: int) -> Floats:
         """Numbers of one event, shape (n,) or (n, 3)."""
         where, name = f"{self.path}, event {entry}", self._collection
         types, collections = self._file.table(event, entry)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pileupgen.arrays import Floats, Ints
 from pileupgen.errors import MissingFieldError, UnreadableInputError
 from pileupgen.samples.readers.base import MuSource
 from pileupgen.samples.readers.files import EntryPlace, EventNumbers
@@ -26,9 +27,7 @@ _SAME_BUT_FOR_A_SLIP = 0.79
 """Likeness of names above which one is the other mistyped: 'Jet_size' is no 'Vertex_size'."""
 
 
-def one_per_tower(
-    flat: Flat, branch: Column, where: EntryPlace, counts: NDArray[np.int64] | None
-) -> Flat:
+def one_per_tower(flat: Flat, branch: Column, where: EntryPlace, counts: Ints | None) -> Flat:
     """Check that a branch holds one number a tower.
 
     Parameters
@@ -61,17 +60,17 @@ def one_per_tower(
     return flat
 
 
-def counts_of(flat: Flat) -> NDArray[np.int64]:
+def counts_of(flat: Flat) -> Ints:
     """Numbers per event, shape (n,)."""
     return np.ones(len(flat.values), dtype=np.int64) if flat.counts is None else flat.counts
 
 
-def native(values: NDArray[Any]) -> NDArray[np.float32] | NDArray[np.float64]:
+def native(values: NDArray[Any]) -> NDArray[np.float32] | Floats:
     """Floats of this machine: float32 stays, all else becomes float64."""
     if values.dtype.kind == "f" and values.dtype.itemsize == 4:
         single: NDArray[np.float32] = np.ascontiguousarray(values, dtype=np.float32)
         return single
-    double: NDArray[np.float64] = np.ascontiguousarray(values, dtype=np.float64)
+    double: Floats = np.ascontiguousarray(values, dtype=np.float64)
     return double
 
 

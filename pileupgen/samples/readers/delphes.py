@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from pileupgen.arrays import Floats, Ints
 from pileupgen.calo.towers import Towers
 from pileupgen.errors import UnreadableInputError
 from pileupgen.faults import StrictModel
@@ -117,9 +118,9 @@ class DelphesReader(FileReader[RootTree]):
 
     def _energy(
         self, leaves: list[Column], begin: int, end: int, where: EntryPlace
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    ) -> tuple[Ints, NDArray[np.float32]]:
         """Offsets of the events, shape (n_events + 1,), and energies in GeV, (n_towers, L)."""
-        counts: NDArray[np.int64] | None = None
+        counts: Ints | None = None
         offsets = np.zeros(end - begin + 1, dtype=np.int64)
         energy = np.empty((0, len(leaves)), dtype=np.float32)
         for layer, leaf in enumerate(leaves):
@@ -149,8 +150,8 @@ class _Shape:
             self.branches = self._centres = [tree.column(name) for name in names]
 
     def edges(
-        self, begin: int, end: int, offsets: NDArray[np.int64], where: EntryPlace
-    ) -> NDArray[np.float32] | NDArray[np.float64]:
+        self, begin: int, end: int, offsets: Ints, where: EntryPlace
+    ) -> NDArray[np.float32] | Floats:
         """``eta_min, eta_max, phi_min, phi_max``, shape ``(n_towers, 4)``."""
         counts = np.diff(offsets)
         if not self.has_edges:
@@ -173,8 +174,8 @@ class _Shape:
 
 
 def _four_per_tower(
-    flat: Flat, branch: Column, where: EntryPlace, counts: NDArray[np.int64]
-) -> NDArray[np.float32] | NDArray[np.float64]:
+    flat: Flat, branch: Column, where: EntryPlace, counts: Ints
+) -> NDArray[np.float32] | Floats:
     values, found = flat.values, counts_of(flat)
     if values.ndim == 1 and np.array_equal(found, 4 * counts):
         values, found = values.reshape(-1, 4), counts

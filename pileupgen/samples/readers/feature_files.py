@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pileupgen.arrays import Floats
 from pileupgen.errors import (
     CardError,
     MissingFieldError,
@@ -23,8 +24,6 @@ from pileupgen.samples.readers.parquet import ParquetFile
 from pileupgen.samples.readers.remote import InputFile, for_library, missing_file
 from pileupgen.samples.readers.root import RootTree
 from pileupgen.samples.readers.source import Source
-
-Numbers = NDArray[np.float64]
 
 _PLACE = re.compile(r"(?P<name>[^\[\]]+?)\s*(?:\[(?P<index>[^\[\]]+)\])?\s*")
 _KINDS = {
@@ -73,7 +72,7 @@ class ColumnPlace:
         index = ", ".join(map(str, self.index))
         return f"{self.name}[{index}]" if index else self.name
 
-    def pick(self, values: NDArray[Any], path: InputFile) -> Numbers:
+    def pick(self, values: NDArray[Any], path: InputFile) -> Floats:
         """Take the place's number of each event out of an array, its first axis the event."""
         if values.dtype.kind not in "fiub":
             raise UnreadableInputError(
@@ -127,7 +126,7 @@ class FeatureFile(ABC):
         """Names of all columns of the file."""
 
     @abstractmethod
-    def read(self, begin: int, end: int) -> list[Numbers]:
+    def read(self, begin: int, end: int) -> list[Floats]:
         """Columns of events ``begin … end − 1``, each shape (end − begin,)."""
 
     @abstractmethod
@@ -198,7 +197,7 @@ class _Hdf5Features(FeatureFile):
     def close(self) -> None:
         self._file.close()
 
-    def read(self, begin: int, end: int) -> list[Numbers]:
+    def read(self, begin: int, end: int) -> list[Floats]:
         columns, held = [], dict[str, NDArray[Any]]()
         for dataset, field, place in self._datasets:
             with reading(self.path, f"'{place.name}' from event {begin}", "HDF5"):
@@ -282,7 +281,7 @@ class _ColumnFeatures(FeatureFile):
     def names(self) -> list[str]:
         return self._source.event_columns()
 
-    def read(self, begin: int, end: int) -> list[Numbers]:
+    def read(self, begin: int, end: int) -> list[Floats]:
         held = {name: self._of(column, begin, end) for name, column in self._columns.items()}
         return [place.pick(held[place.name], self.path) for place in self.places]
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, field_validator
 
+from pileupgen.arrays import Floats
 from pileupgen.calo.geometry import Grid
 from pileupgen.calo.towers import Towers
 from pileupgen.errors import CardError, MissingFieldError, PileupgenError, UnreadableInputError
@@ -173,9 +174,9 @@ class FeatureReader(FileReader[FeatureFile]):
 
 
 def feature_towers(
-    values: NDArray[np.float64],
+    values: Floats,
     names: tuple[str, ...],
-    mu: NDArray[np.float64],
+    mu: Floats,
     path: InputFile,
     begin: int,
     first_id: int,

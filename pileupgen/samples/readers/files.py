@@ -11,6 +11,7 @@ from typing import Any, Generic, NoReturn, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pileupgen.arrays import Floats, Ints
 from pileupgen.calo.towers import Towers
 from pileupgen.errors import InputError, MissingFieldError, UnreadableInputError
 from pileupgen.samples.readers.base import (
@@ -251,7 +252,7 @@ class EntryPlace:
         self._entry = entry
         self._first_id = first_id
 
-    def event(self, tower: int, offsets: NDArray[np.int64]) -> str:
+    def event(self, tower: int, offsets: Ints) -> str:
         """Name the event that owns a tower of the chunk."""
         entry = self._entry + int(np.searchsorted(offsets, tower, side="right")) - 1
         number = self._first_id + entry
@@ -260,7 +261,7 @@ class EntryPlace:
 
 
 def require_sane_energies(
-    energy: NDArray[np.float32], name: str, offsets: NDArray[np.int64], where: EntryPlace
+    energy: NDArray[np.float32], name: str, offsets: Ints, where: EntryPlace
 ) -> None:
     """Refuse energies that no calorimeter can have.
 
@@ -293,8 +294,8 @@ def require_sane_energies(
 
 
 def require_finite_places(
-    edges: NDArray[np.float32] | NDArray[np.float64],
-    offsets: NDArray[np.int64],
+    edges: NDArray[np.float32] | Floats,
+    offsets: Ints,
     where: EntryPlace,
 ) -> None:
     """Refuse towers whose place is NaN or infinite.
@@ -315,7 +316,7 @@ def require_finite_places(
     )
 
 
-def require_finite_weights(weight: NDArray[np.float64], path: InputFile, begin: int) -> None:
+def require_finite_weights(weight: Floats, path: InputFile, begin: int) -> None:
     """Refuse event weights that are NaN or infinite.
 
     Raises

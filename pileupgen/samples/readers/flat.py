@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pileupgen.arrays import Ints
 from pileupgen.errors import UnreadableInputError
 from pileupgen.samples.readers.remote import InputFile
 
@@ -23,10 +24,10 @@ class Flat:
 
     values: NDArray[Any]
     """Numbers of all entries, one after another. Shape (n,) or (n, k, …)."""
-    counts: NDArray[np.int64] | None
+    counts: Ints | None
     """Numbers per entry, of nested lists the outer lists' items; None where each entry is one.
     Shape (n_entries,)."""
-    inner: NDArray[np.int64] | None = None
+    inner: Ints | None = None
     """Numbers per item of the outer lists; None where lists are not nested."""
 
     def __len__(self) -> int:
@@ -196,12 +197,10 @@ def flat_of(array: Any, column: Column) -> Flat:
     return Flat(values, counts, inner)
 
 
-def _lengths(array: Any) -> NDArray[np.int64]:
+def _lengths(array: Any) -> Ints:
     import awkward as ak
 
-    lengths: NDArray[np.int64] = ak.to_numpy(ak.num(array), allow_missing=False).astype(
-        np.int64, copy=False
-    )
+    lengths: Ints = ak.to_numpy(ak.num(array), allow_missing=False).astype(np.int64, copy=False)
     return lengths
 
 

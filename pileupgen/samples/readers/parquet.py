@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import model_validator
 
+from pileupgen.arrays import Ints
 from pileupgen.errors import (
     MissingFieldError,
     UnreadableInputError,
@@ -191,7 +191,7 @@ class ParquetColumn(Column):
         """Take lists and structs apart."""
         import pyarrow.types as kinds
 
-        said, levels = str(array.type), list[NDArray[np.int64]]()
+        said, levels = str(array.type), list[Ints]()
         fields, shape = self.name.replace("/", ".").split(".")[1:], list[int]()
         while True:
             if array.null_count:

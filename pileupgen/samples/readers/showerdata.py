@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from pileupgen.arrays import Floats
 from pileupgen.errors import MissingFieldError, UnreadableInputError, did_you_mean
 from pileupgen.faults import StrictModel
 from pileupgen.samples.readers.base import Format
@@ -134,7 +135,7 @@ class PointColumn(Column):
 
     read_at = read
 
-    def _of(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _of(self, points: Floats) -> Floats:
         x, y = points[:, 0] - self._options.axis[0], points[:, 1] - self._options.axis[1]
         if self.name == "r":
             return np.hypot(x, y) / self._options.ring_width

@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from pileupgen.arrays import Floats
 from pileupgen.errors import GeneratorError
 from pileupgen.parallel.chunks import Work, run_chunks
 from pileupgen.progress import Advance, silent
 from pileupgen.run import fingerprint
 from pileupgen.simulate.generators import generator_version, make_generator, require
-from pileupgen.simulate.measured.fill import Floats, Particles, Sums, fill, one_entry
+from pileupgen.simulate.measured.fill import Particles, Sums, fill, one_entry
 from pileupgen.simulate.measured.table import MeasuredTable, TableHead, read_table
 from pileupgen.simulate.pool import pool_chunks
 from pileupgen.simulate.spec import SampleSpec

@@ -6,13 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pileupgen.arrays import Flags, Floats, Ints
 from pileupgen.simulate.interactions import Interactions
 from pileupgen.simulate.measured.table import EventSelection, MeasuredTable, ParticleSelection
 
-Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
+Flags = Flags
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ class Particles:
         self.charged = events.charge != 0
         self.code = np.abs(events.pid)
 
-    def count(self, which: Flags) -> NDArray[np.int64]:
+    def count(self, which: Flags) -> Ints:
         """Number of such particles in each event."""
         return np.bincount(self.event[which], minlength=self.n_events)
 

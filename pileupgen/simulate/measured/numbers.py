@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import yaml
-from numpy.typing import NDArray
 
+from pileupgen.arrays import Floats
 from pileupgen.errors import UnreadableInputError, did_you_mean
 
 SOURCE = "sys_"
@@ -28,13 +28,13 @@ _BEGIN = re.compile(r"BEGIN YODA_(?:BINNED)?(\w+?)(?:_V\d+)?\s+(\S+)")
 class Rows:
     """The numbers of a table; arrays as in ``MeasuredTable``, ``window`` None if not given."""
 
-    low: NDArray[np.float64]
-    high: NDArray[np.float64]
-    value: NDArray[np.float64]
-    down: NDArray[np.float64]
-    up: NDArray[np.float64]
-    correlated: NDArray[np.float64]
-    window: NDArray[np.float64] | None = None
+    low: Floats
+    high: Floats
+    value: Floats
+    down: Floats
+    up: Floats
+    correlated: Floats
+    window: Floats | None = None
 
 
 def read_csv(lines: Sequence[str], n_head: int, path: Path, *, with_windows: bool) -> Rows:
@@ -204,7 +204,7 @@ def _estimate(body: Sequence[str]) -> Rows:
     )
 
 
-def _matrix(words: Sequence[Sequence[str]], n_columns: int) -> NDArray[np.float64]:
+def _matrix(words: Sequence[Sequence[str]], n_columns: int) -> Floats:
     """Numbers of lines that have so many each; an error that is not there is zero."""
     if not words or any(len(line) != n_columns for line in words):
         raise ValueError(f"every line of numbers must hold {n_columns}")

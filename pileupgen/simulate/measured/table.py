@@ -13,9 +13,9 @@ from typing import Annotated, Literal
 
 import numpy as np
 import yaml
-from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from pileupgen.arrays import Floats
 from pileupgen.errors import CardError, MissingInputError, UnreadableInputError
 from pileupgen.faults import StrictModel, parse_model
 from pileupgen.simulate.interactions import ETA_MAX
@@ -128,24 +128,24 @@ class MeasuredTable:
 
     head: TableHead
     """What they are."""
-    low: NDArray[np.float64]
-    high: NDArray[np.float64]
+    low: Floats
+    high: Floats
     """Bin edges: η or |η|, GeV of p_T or ΣE_T, or a number of particles. Shape (n,)."""
-    window: NDArray[np.float64]
+    window: Floats
     """Window of |η| of each row; a row's own bin where the quantity has no window. Shape (n, 2)."""
-    value: NDArray[np.float64]
+    value: Floats
     """Measured, in ``head.unit``. Shape (n,)."""
-    down: NDArray[np.float64]
-    up: NDArray[np.float64]
+    down: Floats
+    up: Floats
     """Errors of each bin by itself. Shape (n,)."""
-    correlated: NDArray[np.float64]
+    correlated: Floats
     """Errors that all bins share, signed, one row a source; no row where none were published. Shape
     (n_sources, n)."""
 
     def __len__(self) -> int:
         return len(self.value)
 
-    def total_error(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def total_error(self) -> tuple[Floats, Floats]:
         """Errors down and up with all sources added in quadrature, shape ``(n,)`` each."""
         shared = np.sum(self.correlated**2, axis=0)
         return np.sqrt(self.down**2 + shared), np.sqrt(self.up**2 + shared)
