@@ -9,34 +9,20 @@ import typer
 
 from pileupgen.cli.ui.common import ConfigOption, DeviceOption, RunOption
 from pileupgen.cli.ui.console import terminal
-from pileupgen.cli.ui.simulate_options import (
-    CheckOption,
-    FillingOption,
-    GeneratorOption,
-    HardScatterOption,
-    HepmcOption,
-    MinimumBiasOption,
-    MirrorEtaOption,
-    MuOption,
-    MuProfileOption,
-    PoolSizeOption,
-    ProcessOption,
-    PtMinOption,
-    ReadoutOption,
-    ResponseOption,
-    RntupleOption,
-    SimulatedEventsOption,
-    SimulatedOption,
-    SimulatedSeedOption,
-    SimulatedWorkersOption,
-    SqrtSOption,
-    TableOption,
-    TuneOption,
-)
+from pileupgen.cli.ui.simulate_options import with_sample
 
 
+@with_sample
 def simulate(
-    output: SimulatedOption = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="ROOT file to write; for jets an HDF5 file, with --check a folder. (default: "
+            "simulated.root; PROCESS.root, PROCESS.h5 for hard scatters, jets; checks)",
+        ),
+    ] = None,
     card: Annotated[
         str | None,
         typer.Option(
@@ -45,27 +31,31 @@ def simulate(
             "The options below replace what it says.",
         ),
     ] = None,
-    n_events: SimulatedEventsOption = None,
-    mu: MuOption = None,
-    mu_profile: MuProfileOption = None,
-    filling: FillingOption = None,
-    generator: GeneratorOption = None,
-    tune: TuneOption = None,
-    process: ProcessOption = None,
-    pt_min: PtMinOption = None,
-    sqrt_s: SqrtSOption = None,
-    pool_size: PoolSizeOption = None,
-    response: ResponseOption = None,
-    readout: ReadoutOption = None,
-    mirror_eta: MirrorEtaOption = None,
-    seed: SimulatedSeedOption = None,
-    workers: SimulatedWorkersOption = None,
-    minimum_bias: MinimumBiasOption = None,
-    hard_scatter: HardScatterOption = None,
-    hepmc: HepmcOption = None,
-    rntuple: RntupleOption = False,
-    check: CheckOption = False,
-    table: TableOption = None,
+    given: Any = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", min=1, help="Number of processes. (default: all cores)"),
+    ] = None,
+    hepmc: Annotated[
+        Path | None, typer.Option("--hepmc", help="Write the pool of interactions as HepMC 3, too.")
+    ] = None,
+    rntuple: Annotated[
+        bool, typer.Option("--rntuple", help="Write an RNTuple in place of a tree.")
+    ] = False,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check",
+            help="Make no sample: compare single interactions with what ATLAS and CMS measured.",
+        ),
+    ] = False,
+    table: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--table",
+            help="With --check: a measured table of your own, CSV or YODA text; may be repeated.",
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Make it even if it is current.")] = False,
     config: ConfigOption = None,
     run: RunOption = None,
@@ -103,25 +93,6 @@ def simulate(
     from pileupgen.workflow.preprocess import generate_samples
     from pileupgen.workflow.run import choose_run
 
-    options: dict[str, Any] = {
-        "n_events": n_events,
-        "mu": mu,
-        "mu_profile": None if mu_profile is None else str(mu_profile),
-        "filling": filling,
-        "generator": generator,
-        "tune": tune,
-        "process": process,
-        "pt_min": pt_min,
-        "sqrt_s": sqrt_s,
-        "pool_size": pool_size,
-        "response": response,
-        "readout": readout,
-        "mirror_eta": mirror_eta,
-        "seed": seed,
-        "minimum_bias": [str(path) for path in minimum_bias or ()] or None,
-        "hard_scatter": [str(path) for path in hard_scatter or ()] or None,
-    }
-    given = {name: value for name, value in options.items() if value is not None}
     aside = {name: value for name, value in (("hepmc", hepmc), ("rntuple", rntuple)) if value}
     if config is not None or run is not None:
         opened = choose_run(config, run, listener=terminal)
