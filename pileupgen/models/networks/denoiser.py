@@ -33,6 +33,7 @@ class FieldDenoiser(ModelMixin, ConfigMixin):
 
     config_name = "config.json"
     field: StationaryField
+    condition: ConditionEmbedding
 
     @property
     def has_coarse(self) -> bool:
@@ -125,6 +126,21 @@ class FieldDenoiser(ModelMixin, ConfigMixin):
         source: Tensor | None = None,
     ) -> Tensor:
         """Compute the network's correction to the closed form."""
+        seen = torch.cat([x_t, x_0], dim=1)
+        return self._correction(seen, self.condition(t, label, mu), source)
+
+    def _correction(self, seen: Tensor, condition: Tensor, source: Tensor | None) -> Tensor:
+        """Compute the network's correction to the closed form, (N, C, H, W).
+
+        Parameters
+        ----------
+        seen : Tensor, shape (N, 2 C, H, W)
+            Noised latents and the x̃_0 that is shown.
+        condition : Tensor, shape (N, n)
+            Embedding of time, class and μ.
+        source : Tensor, shape (N, C, H, W)
+            As :meth:`forward` takes it.
+        """
         raise NotImplementedError
 
 
@@ -182,18 +198,8 @@ class Denoiser(FieldDenoiser):
         self.last = PeriodicConv2d(width, n_channels, kernel)
         zero_(self.last)
 
-    def residual(
-        self,
-        x_t: Tensor,
-        t: Tensor,
-        label: Tensor,
-        mu: Tensor,
-        x_0: Tensor,
-        source: Tensor | None = None,
-    ) -> Tensor:
-        """Compute the network's correction to the closed form."""
-        condition = self.condition(t, label, mu)
-        hidden = self.first(torch.cat([x_t, x_0], dim=1)) + self.ring
+    def _correction(self, seen: Tensor, condition: Tensor, source: Tensor | None) -> Tensor:
+        hidden = self.first(seen) + self.ring
         skips = []
         for block in self.before:
             hidden = block(hidden, condition)

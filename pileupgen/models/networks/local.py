@@ -168,19 +168,14 @@ class LocalDenoiser(FieldDenoiser, LocalLayers):
         is_fed_back = x_0.abs().amax(dim=(1, 2, 3), keepdim=True) > 0
         return torch.where(is_fed_back, x_0, own)
 
-    def residual(
+    def _correction(
         self,
-        x_t: Tensor,
-        t: Tensor,
-        label: Tensor,
-        mu: Tensor,
-        x_0: Tensor,
-        source: Tensor | None = None,  # noqa: ARG002 - it knows of no source event
+        seen: Tensor,
+        condition: Tensor,
+        source: Tensor | None,  # noqa: ARG002 - it knows of no source event
     ) -> Tensor:
-        """Compute the network's correction to the closed form, whose estimate is ``x_0``."""
-        condition = F.silu(self.condition(t, label, mu))
-        cells = unpatchify(torch.cat([x_t, x_0], dim=1), self.field.patch)
-        return patchify(self.found_in(cells, condition), self.field.patch)
+        cells = unpatchify(seen, self.field.patch)
+        return patchify(self.found_in(cells, F.silu(condition)), self.field.patch)
 
 
 def pointwise(layer: nn.Conv2d, x: Tensor) -> Tensor:

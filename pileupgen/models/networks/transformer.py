@@ -89,18 +89,9 @@ class TransformerDenoiser(FieldDenoiser):
         zero_(self.last_modulation)
         zero_(self.last)
 
-    def residual(
-        self,
-        x_t: Tensor,
-        t: Tensor,
-        label: Tensor,
-        mu: Tensor,
-        x_0: Tensor,
-        source: Tensor | None = None,
-    ) -> Tensor:
-        """Compute the network's correction to the closed form."""
-        condition = F.silu(self.condition(t, label, mu))
-        image = self.first(torch.cat([x_t, x_0], dim=1)) + self.ring
+    def _correction(self, seen: Tensor, condition: Tensor, source: Tensor | None) -> Tensor:
+        condition = F.silu(condition)
+        image = self.first(seen) + self.ring
         if self.coarse is not None:
             image = self.coarse(image, source)
         tokens = image.flatten(2).transpose(1, 2)
