@@ -23,7 +23,7 @@ class StoreBlocks:
         target are deleted.
     rows : int64 array, shape (N,)
     step : int
-        Ints of a block.
+        Rows of a block.
     n_copies : int
         Events that are made of each row.
     """

@@ -175,7 +175,7 @@ class Calorimeter:
         Returns
         -------
         float64 array, shape (2, n_cells)
-            GeV; zero below the zero suppression and in dead cells. Floats below 0 are kept
+            GeV; zero below the zero suppression and in dead cells. Energies below 0 are kept
             where the card says so; thresholds are then on both sides.
         """
         energy = self._leak(deposited, rng)
