@@ -38,14 +38,8 @@ def parse_model(
         What a YAML file held; must be a mapping.
     where : str
         Begins every message: a file, a card's key, a command.
-    error : type
-        What is raised.
-    hint : str
-        How to correct it.
     section : str
         The key under which the values stand.
-    context : dict, optional
-        Handed to the model's validators.
 
     Raises
     ------

@@ -26,8 +26,6 @@ def output_errors(path: Path, hint: str = HINT) -> Iterator[None]:
     ----------
     path : Path
         The final name.
-    hint : str
-        How to correct a failure.
 
     Raises
     ------
@@ -65,8 +63,6 @@ def written_whole(path: Path, hint: str = HINT) -> Iterator[Path]:
     path : Path
         The final name; its folder is made. What is there stays untouched until the new one is
         whole, and altogether if there is an error.
-    hint : str
-        How to correct a failure.
 
     Yields
     ------

@@ -31,8 +31,6 @@ def towers_to_images(towers: Towers, grid: Grid) -> tuple[NDArray[np.float32], F
 
     Parameters
     ----------
-    towers : Towers
-        N events.
     grid : Grid
         Must have the towers' layers, in any order.
 
@@ -53,11 +51,6 @@ def towers_to_images(towers: Towers, grid: Grid) -> tuple[NDArray[np.float32], F
 
 class Imager:
     """Draws towers on a grid, and remembers where each tower of the detector lies.
-
-    Parameters
-    ----------
-    grid : Grid
-        The cells.
 
     Attributes
     ----------
@@ -214,8 +207,6 @@ def images_to_towers(
     ----------
     images : float32 array, shape (N, L, n_eta, n_phi)
         Energy in GeV.
-    grid : Grid
-        The images' grid.
     mu, event_id : arrays, shape (N,), optional
         Carried along; NaN and 0 … N−1 where not given.
 

@@ -23,8 +23,6 @@ def overlaps(edges: NDArray[np.floating[Any]], grid: Grid) -> tuple[Ints, Ints, 
         ``eta_min, eta_max, phi_min, phi_max`` per tower, finite. η edges out of order are put in
         order. Of φ edges out of order the narrower reading is taken: swapped, or a tower that
         spans the seam of the φ convention. Any φ convention will do.
-    grid : Grid
-        The cells.
 
     Returns
     -------

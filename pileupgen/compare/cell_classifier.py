@@ -37,8 +37,6 @@ class CellClassifier(nn.Module):
 
     Parameters
     ----------
-    n_layers : int
-        Layers L of the images.
     is_periodic : bool
         Whether φ closes to a ring.
     width : int
@@ -93,16 +91,12 @@ def cell_test(
     ----------
     x, y : float32 arrays, shape (n, L, n_eta, n_phi) and (m, L, n_eta, n_phi)
         Images of the two samples in GeV.
-    grid : Grid
-        Their grid.
     wx, wy : float64 arrays, shape (n,) and (m,), optional
         Weights ≥ 0; each sample is scaled to the same sum.
     n_seeds, seed : int
         Repeats with other folds and initial weights, and the first seed.
     max_epochs : int
         Passes over the training events, at most; how fast they go changes no result.
-    device : str
-        Torch device.
     advance : callable
         Called with 1 after each seed.
     """

@@ -60,8 +60,6 @@ def compare(
 
     Parameters
     ----------
-    samples : Samples
-        What is compared.
     source_of : int64 array, shape (len(samples.translated),)
         Place of each translated event's source event in the source sample.
     image_pairs : callable, optional
@@ -81,8 +79,6 @@ def compare(
         Seed of resampling and of folds.
     weighted : bool
         Recorded: whether the translated sample carries its release weights.
-    notes : tuple of str
-        Carried to the result.
     controls : sequence of ControlSample
         Translations that stay in one domain.
     executor : Executor, optional

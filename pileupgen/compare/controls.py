@@ -175,8 +175,6 @@ def judge_controls(
     ----------
     draws : Draws
         Resampling of the samples; a control's events are drawn as those they were made of.
-    table : DistanceTable
-        Distances of the samples.
     cell_tests : dict of TwoSampleTest
         On cells by name, where they were made.
     n_seeds, seed : int

@@ -25,17 +25,7 @@ class Display:
 
 
 def choose_display(selection: Selection, measured: Sample, seed: int) -> Display:
-    """Choose the translated event of median source ΣE_T, its source, and a real event at random.
-
-    Parameters
-    ----------
-    selection : Selection
-        The events that are compared.
-    measured : Sample
-        The source sample.
-    seed : int
-        Chooses the real event.
-    """
+    """Choose the translated event of median source ΣE_T, its source, and a real event at random."""
     target, source, translated = selection.stores
     activity = measured.observables["sum_et"][selection.source_of]
     place = int(np.argsort(activity, kind="stable")[len(activity) // 2])

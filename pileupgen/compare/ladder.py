@@ -82,8 +82,6 @@ def compare_variants(
         Target, reference and source; its translated sample is not looked at.
     variants : sequence of Variant
         Samples in the order of the source's events, one event each; one is named ``AS_ASKED``.
-    settings : mapping
-        Recorded.
     n_bootstrap, n_seeds, seed : int
         Draws, and seeds of the two-sample test; without the correction one seed is taken.
     over : Map

@@ -51,8 +51,6 @@ def compare_in_mu(
 
     Parameters
     ----------
-    samples : Samples
-        What is compared.
     source_of : int64 array, shape (len(samples.translated),)
         Place of each translated event's source event in the source sample.
     n_bins : int

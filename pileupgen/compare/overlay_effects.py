@@ -49,10 +49,6 @@ def overlay_effects(
         The hard scatters without pileup.
     samples : mapping
         Those of ``SAMPLES`` with pileup, event by event the same hard scatters.
-    n_bootstrap : int
-        Draws.
-    seed : int
-        Of the draws.
     """
     rng = np.random.default_rng([seed, 23])
     once = np.ones((hard.n_events, 1))

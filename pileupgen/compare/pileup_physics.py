@@ -37,8 +37,6 @@ def pileup_quantities(samples: Samples, draws: Draws) -> tuple[Quantity, ...]:
 
     Parameters
     ----------
-    samples : Samples
-        What is compared.
     draws : Draws
         Weights and resampled counts; intervals come from them.
     """
@@ -82,7 +80,6 @@ def measured(
 
     Parameters
     ----------
-    sample : Sample
     counts : float64 array, shape (n, 1 + B)
         Weights of its events, resampled but for the first column.
     target : Sample
@@ -175,8 +172,6 @@ def jet_quantities(jets: Sequence[JetSample], n_bootstrap: int, seed: int) -> tu
     ----------
     jets : sequence of JetSample
         Target, source and translated.
-    n_bootstrap, seed : int
-        Resamplings and their seed.
     """
     numbers: dict[str, Estimate] = {}
     means: dict[str, Estimate] = {}

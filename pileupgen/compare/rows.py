@@ -74,10 +74,6 @@ def make_row(
         Observables that do not vary in the target.
     shift_removed : Estimate
         Fraction of the shift removed.
-    n_events : int
-        Events of each sample.
-    effective_events : float
-        Their effective number.
     tests : RowTests or None
         Comparisons of the row as a whole, where they were made.
     cells : TwoSampleTest or None
@@ -118,8 +114,6 @@ def compare_rows(
 
     Parameters
     ----------
-    target : Sample
-        Real events.
     rows : mapping
         The samples that each row is the mean over.
     n_seeds, seed : int

@@ -195,8 +195,6 @@ def paired_batches(
 
     Parameters
     ----------
-    first, second : ImageStore
-        The stores.
     first_rows, second_rows : int64 arrays, shape (M,)
         Linked rows, in any order, repeats allowed.
     """

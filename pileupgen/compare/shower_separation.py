@@ -44,8 +44,6 @@ def shower_separations(
 
     Parameters
     ----------
-    samples : Samples
-        Measured showers.
     batches : mapping
         By ``"target"`` and row, functions that give each sample's showers again, in the order of
         its weights: the edges of the voxel spectrum depend on the target's largest voxel.

@@ -68,8 +68,6 @@ def suppression_bias(
         Hard scatters and pileup, GeV.
     cuts : tuple of float
         Threshold of each layer, GeV.
-    grid : Grid
-        Axes of the images.
     seed : int
         Of the bootstrap over events.
     """

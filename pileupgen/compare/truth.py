@@ -31,12 +31,8 @@ def paired_truth(
     ----------
     truth : ImageStore
         The source's interactions in the target's detector, linked by ``event_id``.
-    selection : Selection
-        The events that are compared.
     samples : Samples
         The same events measured.
-    n_bootstrap, seed : int
-        Resamplings and their seed.
 
     Raises
     ------

@@ -40,8 +40,6 @@ def feature_test(
         Observables of the two samples, one a column.
     wx, wy : float64 arrays, shape (n,) and (m,), optional
         Weights ≥ 0; each sample is scaled to the same sum.
-    n_seeds : int
-        Repeats with other folds.
     seed : int
         First seed.
     advance : callable
@@ -118,8 +116,6 @@ def boosted_log_odds(
         Observables of the training events and of the others, as :func:`quantile_codes` makes them.
     is_second : bool array, shape (n,)
         Which sample a training event is from.
-    seed : int
-        Seed of the classifier.
     weight : float64 array, shape (n,), optional
         Weights ≥ 0.
 

@@ -76,16 +76,12 @@ def validate_stores(
         target enter, and only translated events whose source is a test event, if there are any.
     settings : ComparisonSettings
         How; with ``n_seeds`` 0 there is no two-sample test on observables.
-    seed : int
-        Seed of all random choices.
     device : str
         Torch device of the test on cells.
     truth : ImageStore, optional
         The source's interactions in the target's detector, linked by ``event_id``; to judge only.
     controls : sequence of ImageStore
         Translations that stay in the target's domain, or in the source's.
-    progress : callable, optional
-        Opens a progress bar.
     executor : Executor, optional
         Where events are measured and compared; the numbers do not depend on it.
 

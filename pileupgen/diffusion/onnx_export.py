@@ -60,17 +60,11 @@ def export_translation(
 
     Parameters
     ----------
-    pipeline : PileupTranslationPipeline
-        Trained.
-    settings : Settings
-        How to translate.
     folder : Path
         Takes its name when it is whole; an older one is replaced.
     events : Events
         A few, to check on; written beside the graphs with what torch makes of them. The seed and
         draw of their keys are those of the export.
-    correction : FieldCorrection or MarginalCorrection, optional
-        Fitted for the settings.
     provenance : mapping, optional
         Goes into ``translation.json``.
 

@@ -45,8 +45,6 @@ class PathFinder:
 
     Parameters
     ----------
-    pipeline : PileupTranslationPipeline
-        Trained networks.
     stride : int
         Timesteps between one x_t and the next.
     """
@@ -106,8 +104,6 @@ class PathFinder:
             Number of pileup interactions; NaN where it is not known.
         event_id : int array, shape (N,)
             With the seed fixes all random numbers of an event.
-        advance : callable
-            Told of each timestep.
 
         Raises
         ------

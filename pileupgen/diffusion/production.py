@@ -150,8 +150,6 @@ def produce(
 
     Parameters
     ----------
-    blocks : Blocks
-        Blocks of the same rows.
     provenance : mapping
         Provenance of the store; ``weights`` is added.
     advance : callable

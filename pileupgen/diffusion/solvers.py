@@ -41,16 +41,12 @@ def solve(
         Monotonic; −1 is the clean end.
     predict : callable
         (x_t, t, x̃_0) to (ε, x̃_0); x̃_0 is fed back from step to step (2208.04202).
-    scheduler : DDPMScheduler
-        Holds ᾱ_t.
     sampler : str
         ``ancestral`` (Ho et al. 2006.11239, eq. 7, on any grid: DDIM's η = 1), ``ddim``
         (Song et al. 2010.02502, eq. 12), ``dpmsolver++`` and ``sde-dpmsolver++`` (second order,
         multistep, and its SDE form: Lu et al. 2211.01095).
     normal : callable
         Gives standard normal noise of the shape of ``x_t``; needed by stochastic samplers.
-    eta : float
-        DDIM's η.
     record : callable
         Told (t, x_t) at every one of ``timesteps``, the first and the last included.
 

@@ -56,8 +56,6 @@ def new_student(
         That :func:`require_distillable` lets through.
     seed : int
         Of the first weights of its local layers.
-    width, n_blocks : int
-        Of these layers.
     """
     denoiser, codec = pipeline.denoiser, pipeline.autoencoder
     with torch.random.fork_rng():

@@ -17,8 +17,6 @@ def wta_kt_axes(pt: Floats, eta: Floats, phi: Floats, n_axes: int) -> Floats:
     ----------
     pt, eta, phi : float64 arrays, shape (N, P)
         Constituents, small enough a patch that φ does not wrap; p_T 0 where absent.
-    n_axes : int
-        Subjets asked for.
 
     Returns
     -------

@@ -90,8 +90,6 @@ def make_pane(
 
     Parameters
     ----------
-    title : str
-        Names the class.
     t : int64 array, shape (K,)
         Timesteps, descending to −1.
     x_t : float64 array, shape (K, N)

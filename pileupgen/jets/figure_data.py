@@ -73,8 +73,6 @@ def compute(
         Held-out jets of each class, at most.
     settings : Settings
         How the class is switched, at an integer timestep.
-    advance : callable
-        Told of each timestep.
     """
     from pileupgen.diffusion.pipeline import PileupTranslationPipeline
     from pileupgen.samples.store import ImageStore

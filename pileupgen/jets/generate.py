@@ -22,11 +22,6 @@ N_LEADING = 2
 class HardJets:
     """Makes jets that depend on the seed alone.
 
-    Parameters
-    ----------
-    spec : JetSpec
-        What to make.
-
     Raises
     ------
     DependencyError

@@ -69,8 +69,6 @@ def make_jets(
 
     Parameters
     ----------
-    spec : JetSpec
-        What to make.
     path : Path
         The file; a file that is there stays untouched until the new one is whole.
     advance : callable

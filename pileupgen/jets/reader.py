@@ -58,8 +58,6 @@ class JetNetReader(FileReader[H5File]):
     ----------
     files : sequence of Path
         HDF5 files, read in this order.
-    options : JetNetOptions
-        Names of the variables.
     mu : MuSource
         A constant.
     gev : float

@@ -178,8 +178,6 @@ def jet_variables(jets: JetArrays, names: Sequence[str]) -> Floats:
 
     Parameters
     ----------
-    jets : JetArrays
-        N jets.
     names : sequence of str
         Of ``VARIABLES``; or ``etarel_1``, ``phirel_1``, ``ptrel_1`` of the leading constituent, and
         so on.

@@ -83,13 +83,6 @@ def estimate(
 def resample(n: int, n_draws: int, rng: np.random.Generator) -> Floats:
     """How often each event is drawn with replacement.
 
-    Parameters
-    ----------
-    n, n_draws : int
-        Events and bootstrap draws.
-    rng : numpy.random.Generator
-        Source of randomness.
-
     Returns
     -------
     float64 array, shape (n, n_draws)

@@ -38,13 +38,7 @@ class CellCorrelation:
 
 
 class CorrelationAccumulator:
-    """Adds up products of cells, batch by batch.
-
-    Parameters
-    ----------
-    grid : Grid
-        The images' grid.
-    """
+    """Adds up products of cells, batch by batch."""
 
     def __init__(self, grid: Grid) -> None:
         self._grid = grid

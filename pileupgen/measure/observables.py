@@ -77,8 +77,6 @@ class ObservableSet:
 
     Parameters
     ----------
-    grid : Grid
-        The images' grid.
     with_negatives : bool
         Whether cells below 0 are counted by themselves.
     """
@@ -239,8 +237,6 @@ def negative_values(et: Floats, grid: Grid) -> dict[str, Floats]:
     ----------
     et : float64 array, shape (N, L, n_eta, n_phi)
         E_T in GeV.
-    grid : Grid
-        The images' grid.
 
     Returns
     -------

@@ -70,10 +70,6 @@ def find_jets(
     ----------
     name, label : str
         Role in the comparison, and what figures call it.
-    batches : iterable of Images
-        The events.
-    grid : Grid
-        Their grid.
     rho : float64 array, shape (N,)
         Each event's density in GeV per unit area.
 

@@ -129,8 +129,6 @@ def blocks_of(energy: NDArray[np.float32], grid: Grid) -> NDArray[np.float32]:
     ----------
     energy : float32 array, shape (N, L, n_eta, n_phi)
         GeV.
-    grid : Grid
-        The images' grid.
 
     Returns
     -------

@@ -131,10 +131,6 @@ def measure_sample(
     ----------
     name, label : str
         Role in the comparison, and what figures call it.
-    batches : iterable of Images
-        The events.
-    grid : Grid
-        Their grid.
     where : str
         What to call the sample in messages; ``label`` if empty.
 
@@ -169,8 +165,6 @@ def measure_store(
     ----------
     name, label : str
         Role in the comparison, and what figures call it.
-    store : ImageStore
-        The events.
     rows : int64 array, shape (N,)
         Which, ascending.
     weight : float64 array, shape (N,), optional

@@ -133,11 +133,6 @@ class EventCheck(ModelMixin, ConfigMixin):
     training events; the distance is that of Mahalanobis in these scores, divided by the one that a
     thousandth of held-out events exceeds. An event of a distance above 1 is flagged.
 
-    Parameters
-    ----------
-    n_layers, n_eta, n_phi : int
-        Shape of the images.
-
     Attributes
     ----------
     transverse : Tensor, shape (n_eta,)

@@ -148,8 +148,6 @@ class StationaryField(ModelMixin, ConfigMixin):
             Count each event also mirrored in η.
         has_pooled : bool
             Whether the domains together are fitted, too.
-        over : Map
-            Over the fields.
         """
         samples = list(latents)
         if has_pooled:

@@ -90,8 +90,6 @@ def choose(
 
     Parameters
     ----------
-    pool : PileupPool
-        The library.
     n : int
         Events to be overlaid: hard scatters times copies, the copies of one next to each other.
     seed : int

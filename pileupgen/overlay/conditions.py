@@ -64,8 +64,6 @@ class Conditions:
             What messages call it.
         images : Images
             Some of its events, see :func:`examined_rows`.
-        provenance : mapping
-            Its store's.
 
         Raises
         ------
@@ -134,8 +132,6 @@ def require_alike(
 
     Parameters
     ----------
-    signal, pileup : Conditions
-        The two samples.
     is_cut : bool
         Whether the sum is cut at a threshold of its own, so that those of the samples may differ.
     allow : frozenset of str

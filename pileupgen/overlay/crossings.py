@@ -60,8 +60,6 @@ def choose_crossings(
     ----------
     pool : PileupPool
         The library of single interactions; they are dealt like pileup of one stratum.
-    n : int
-        Crossings.
     seed : int
         Seed of their numbers of interactions, of the order and of the turns.
     profile : MuProfile

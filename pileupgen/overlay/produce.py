@@ -205,16 +205,10 @@ def overlay_blocks(
 
     Parameters
     ----------
-    overlaying : Overlaying
-        How events are added.
-    pairing : Pairing
-        Which ones.
     target : Path
         The store that the blocks are for; they are kept beside it.
     made_from : str
         Fingerprint of everything that its content depends on.
-    advance : callable
-        Told of the events overlaid.
     executor : Executor, optional
         Where blocks are made; they do not depend on it.
 

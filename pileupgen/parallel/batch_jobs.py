@@ -188,8 +188,6 @@ class BatchJobs:
     ----------
     kind : str
         ``slurm`` or ``htcondor``.
-    n_jobs : int
-        Jobs.
     job : mapping
         Keyword arguments of dask_jobqueue's cluster. What is not here is taken from Dask's own
         configuration, else one core and 4 GB.

@@ -40,10 +40,6 @@ def run_chunks(
     task : mapping
         ``{"task": "module:function", …}``: the function that prepares the task, given this
         mapping, and what else it needs. Anything JSON can hold.
-    chunks : sequence of mappings
-        What one chunk needs.
-    workers : int
-        Processes at a time.
     scratch : Path
         An existing, empty folder for results under way; the working directory of all processes.
 

@@ -61,8 +61,6 @@ class DaskFarm(Executor):
 
     Parameters
     ----------
-    client : distributed.Client
-        Connected.
     patience : float
         Seconds without any worker before giving up.
     jobs : BatchJobs, optional

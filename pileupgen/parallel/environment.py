@@ -49,8 +49,6 @@ def require_same_environment(expected: Mapping[str, str], who: str = "") -> None
     ----------
     expected : mapping
         :func:`environment` of the process that asks.
-    who : str
-        The worker's name.
 
     Raises
     ------

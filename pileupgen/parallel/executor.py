@@ -146,8 +146,6 @@ class Processes(_Here, Executor):
 
     Parameters
     ----------
-    n_workers : int
-        Processes.
     preload : tuple of str
         Modules that are loaded once for all of them.
     """

@@ -133,11 +133,6 @@ def count_text(column: HeadlineColumn) -> str:
 def standing(reference: Estimate, source: Estimate, translated: Estimate) -> Standing:
     """Tell where the translated sample's distance lies.
 
-    Parameters
-    ----------
-    reference, source, translated : Estimate
-        One distance.
-
     Returns
     -------
     str

@@ -59,16 +59,10 @@ def check_card(
 
     Parameters
     ----------
-    card : DataCard
-        Says how to read.
     files : sequence of Path
         The card's files, or the file of a generated sample.
     grid : Grid
         What the events are drawn on.
-    n_events : int
-        Events to draw.
-    advance : callable
-        Told of the files done.
 
     Raises
     ------

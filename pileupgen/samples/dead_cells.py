@@ -55,8 +55,6 @@ def count_silent(grid: Grid, hits: Ints) -> tuple[tuple[int, ...], tuple[str, ..
 
     Parameters
     ----------
-    grid : Grid
-        The images' grid.
     hits : int64 array, shape (L, n_eta, n_phi)
         From :func:`count_hits`.
 

@@ -51,8 +51,6 @@ class DelphesFile:
 
         Parameters
         ----------
-        n : int
-            Number of events.
         columns : mapping
             Every branch, by its name: an array (n,), or offsets (n + 1,) with values (m,) or,
             where the type is ``var * k * …``, (m, k).
@@ -130,8 +128,6 @@ def create_delphes_file(
         ``"float32"`` for one number an event.
     record : mapping
         What the file is made from; anything JSON can hold.
-    tree : str
-        Its name.
     container : str
         ``ttree`` or ``rntuple``.
 

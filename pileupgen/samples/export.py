@@ -64,8 +64,6 @@ def export_root(
 
     Parameters
     ----------
-    store : ImageStore
-        The events.
     rows : int64 array, shape (n,)
         Which of them.
     path : Path

@@ -29,14 +29,10 @@ def export_showerdata(store: ImageStore, rows: Ints, path: Path, advance: Advanc
 
     Parameters
     ----------
-    store : ImageStore
-        Showers.
     rows : int64 array, shape (n,)
         Which of them.
     path : Path
         The file to write; takes its name when it is whole.
-    advance : callable
-        Told of the showers done.
 
     Raises
     ------

@@ -90,10 +90,6 @@ def ingest(
 
     Parameters
     ----------
-    reader : Reader
-        Yields the towers.
-    grid : Grid
-        Axes of the images.
     path : Path
         The store to write; takes its name when it is whole.
     domain : str
@@ -106,8 +102,6 @@ def ingest(
         GeV; cells with less |energy| in a layer become 0. At 0 nothing is touched.
     fractions : three floats
         Train, validation and test.
-    seed : int
-        Seed of the split.
     max_events : int or None
         Largest number of events to read.
     executor : Executor, optional
@@ -192,15 +186,6 @@ def ingest(
 
 def examine(reader: Reader, grid: Grid, max_events: int) -> IngestSummary:
     """Summarise the first events of a sample as :func:`ingest` does, and write nothing.
-
-    Parameters
-    ----------
-    reader : Reader
-        Yields the towers.
-    grid : Grid
-        Axes of the images.
-    max_events : int
-        Events to read.
 
     Raises
     ------

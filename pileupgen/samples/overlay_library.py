@@ -51,8 +51,6 @@ def export_overlay(
 
     Parameters
     ----------
-    store : ImageStore
-        The events.
     rows : int64 array, shape (n,)
         Which of them.
     path : Path

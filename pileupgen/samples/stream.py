@@ -78,10 +78,6 @@ class Stream:
 
     Parameters
     ----------
-    reader : Reader
-        Yields the towers.
-    grid : Grid
-        Axes of the images.
     zero_suppression : float
         GeV; cells with less |energy| in a layer become 0. At 0 nothing is touched.
     max_events : int or None

@@ -120,13 +120,7 @@ class TowerGrid:
 
 
 class Calorimeter:
-    """Converts deposited into measured energies.
-
-    Parameters
-    ----------
-    card : ResponseCard
-        The detector.
-    """
+    """Converts deposited into measured energies."""
 
     def __init__(self, card: ResponseCard) -> None:
         self.card = card

@@ -40,15 +40,7 @@ class Deposits:
 
     @classmethod
     def of(cls, pool: Interactions, card: ResponseCard) -> Deposits:
-        """Share out the energy of each particle, and prepare its path.
-
-        Parameters
-        ----------
-        pool : Interactions
-            The minimum-bias pool.
-        card : ResponseCard
-            Energy fractions and field.
-        """
+        """Share out the energy of each particle, and prepare its path."""
         code = np.abs(pool.pid)
         em, had = (np.full(len(code), part, np.float32) for part in card.energy_fractions[0])
         for named, fractions in card.energy_fractions.items():
@@ -86,12 +78,8 @@ class Overlay:
 
     Parameters
     ----------
-    spec : SampleSpec
-        What to make.
     pool : Interactions or None
         The spec's minimum-bias pool; None without pileup.
-    card : ResponseCard
-        The spec's detector.
     hard : Interactions, optional
         The spec's hard scatters, one an event.
     """

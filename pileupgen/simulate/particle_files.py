@@ -45,8 +45,6 @@ def read_particles(
         HepMC 3 or 2 files as text, gzip-compressed or not, or Delphes' ``.pileup`` files.
     n_max : int, optional
         Largest number of interactions to read.
-    advance : callable
-        Told of the interactions done.
 
     Raises
     ------
@@ -85,12 +83,8 @@ def write_hepmc(path: Path, pool: Interactions, sqrt_s: float, advance: Advance 
     ----------
     path : Path
         The file, compressed if its name ends in ``.gz``; takes its name when it is whole.
-    pool : Interactions
-        What to write.
     sqrt_s : float
         Energy of the proton pair in GeV.
-    advance : callable
-        Told of the interactions done.
 
     Raises
     ------

@@ -103,8 +103,6 @@ def make_sample(
 
     Parameters
     ----------
-    spec : SampleSpec
-        What to make.
     path : Path
         The file; a file that is there stays untouched until the new one is whole.
     advance : callable
@@ -191,10 +189,6 @@ def provide_pool(
         Folder that keeps pools; None has the pool in ``scratch``.
     scratch : Path
         An existing folder.
-    workers : int
-        Processes at a time.
-    report : callable
-        Told of the interactions done.
 
     Raises
     ------

@@ -84,8 +84,6 @@ def propagate(particles: Interactions, rows: NDArray[np.int64], field: Field3D) 
 
     Parameters
     ----------
-    particles : Interactions
-        The pool.
     rows : int64 array, shape (n,)
         Which of its particles.
     field : Field3D

@@ -100,11 +100,8 @@ class CellDeposits:
     ----------
     spec : SampleSpec
         How many interactions an event has, and the seed.
-    pool : Interactions
-        The spec's minimum-bias pool.
     card : ResponseCard
         Field, towers, beam spot, and energy fractions of all but generic hadrons.
-    n_events : int
     advance : callable
         Called with the number of events just done.
 
@@ -188,8 +185,6 @@ class Statistics:
 
     Parameters
     ----------
-    grid : TowerGrid
-        The cells.
     abs_eta_max : float
         Cells up to this |η| are looked at.
     recorded : float64 array, shape (n_events, 2, n_cells)
@@ -271,12 +266,8 @@ def fit_response(
         See :func:`recorded_cells`.
     fixed : sequence of str
         Parameters that keep the card's value.
-    seed : int
-        Of the detector's random numbers.
     n_steps : int
         Steps at most.
-    advance : callable
-        Called after every step.
 
     Returns
     -------

@@ -220,8 +220,6 @@ class SampleSpec(StrictModel):
         where : str
             Begins every message. If it is a file, paths in ``values`` are also looked for beside
             it.
-        folder : Path, optional
-            Looked in for paths instead.
 
         Raises
         ------

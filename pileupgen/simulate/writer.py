@@ -30,8 +30,6 @@ def append_events(file: DelphesFile, grid: TowerGrid, events: Mapping[str, NDArr
 
     Parameters
     ----------
-    grid : TowerGrid
-        The detector's towers.
     events : mapping
         As :meth:`pileupgen.simulate.overlay.Overlay.events` gives them.
     """

@@ -114,8 +114,6 @@ class ScoreSample:
     ----------
     stores : two ImageStores
         mc and data.
-    calibration : CellCalibration or SignedLogScaling
-        Fitted.
     split : str
         ``train``, ``validation`` or ``test``.
     calibrate_mc : bool
@@ -212,8 +210,6 @@ class ScoreSample:
             First axis the row.
         augmentation : Augmentation or None
             Applied to the values; of latents ``phi_step`` counts positions.
-        rng : numpy Generator
-            For the augmentation.
         is_encoded : bool
             Whether ``values`` are latents.
         """

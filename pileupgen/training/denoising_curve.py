@@ -66,8 +66,6 @@ def denoising_curve(
         Events that no training has seen.
     training_latents : two Tensors, shape (N, C, H, W)
         mc and data; the trivial predictor's means and variances.
-    device : torch.device
-        Device of both networks.
     """
     batch = held_out.in_order(N_EVENTS, seed)
     rng = torch.Generator().manual_seed(seed)

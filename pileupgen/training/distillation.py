@@ -62,8 +62,6 @@ class Teacher:
         ----------
         folder : Path
             Receives a file for each ``CHUNK`` of pairs, under its name when it is whole.
-        n : int
-            Pairs.
 
         Returns
         -------
@@ -237,15 +235,10 @@ def distil(
 
     Parameters
     ----------
-    teacher : Teacher
     student : Student
         As :func:`pileupgen.diffusion.teacher.new_student` makes it; trained in place.
-    config : DistillConfig
     training : TrainingConfig
         Settings of the loop that the former does not have.
-    place : Apprenticeship
-    listener : Listener
-        Shown the progress of either.
 
     Raises
     ------

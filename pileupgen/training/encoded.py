@@ -66,13 +66,7 @@ class LatentSample:
 
 
 class EncodedHeldOut:
-    """Held-out events that are encoded when first asked for, and no second time.
-
-    Parameters
-    ----------
-    device : torch.device
-        Device of the autoencoder.
-    """
+    """Held-out events that are encoded when first asked for, and no second time."""
 
     def __init__(self, held_out: HeldOut, autoencoder: LatentModel, device: torch.device) -> None:
         self._held_out, self._autoencoder, self._device = held_out, autoencoder, device
@@ -116,8 +110,6 @@ def encoded_events(
 
     Parameters
     ----------
-    folder : Path
-        Folder of the cache.
     stores : two ImageStores
         mc and data.
     samples : two ScoreSamples
@@ -126,8 +118,6 @@ def encoded_events(
         Fitted and trained, on the accelerator's device.
     augmentation : Augmentation
         Augmentation of the stages to come.
-    bar : callable
-        Opens a progress bar.
 
     Raises
     ------

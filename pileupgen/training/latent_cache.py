@@ -66,8 +66,6 @@ def cached_latents(
     ----------
     key : str
         Fingerprint of everything that determines the latents; the file's name.
-    sample : ScoreSample
-        Training events.
     autoencoder : LatentModel
         On the accelerator's device; applied in float32, as translation does.
     n_draws : int

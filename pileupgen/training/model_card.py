@@ -42,8 +42,6 @@ def model_card(
         Resolved config as plain values.
     stores : two ImageStores
         mc and data.
-    parameters : mapping
-        Parameter count of each network.
     histories : mapping
         Rows of each network's loss log.
     reconstruction : sequence of mappings

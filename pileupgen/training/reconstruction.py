@@ -39,8 +39,6 @@ def judge_reconstruction(
         The two-sample test.
     is_sampled : bool
         Whether scores are drawn from the decoder's density.
-    log : Path
-        JSON file to write.
 
     Raises
     ------

@@ -27,8 +27,6 @@ class Replicas:
     ----------
     network : nn.Module
         As ``accelerator.prepare`` gives it.
-    copies : sequence of nn.Module
-        Copies of the network.
     over : Map
         Over as many threads as there are networks.
     """

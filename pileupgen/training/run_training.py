@@ -89,8 +89,6 @@ def train_pipeline(
     ----------
     run : RunDirectory
         Holds the image stores; receives ``model/``, ``checkpoints/`` and ``logs/``.
-    bar : callable
-        Opens a progress bar.
     judge : callable
         Two-sample test of reconstructed validation events, asked before the denoiser is trained.
 

@@ -26,8 +26,6 @@ def find_check(provenance: Mapping[str, Any], cache: Path) -> tuple[GeneratorChe
     ----------
     provenance : mapping
         The store's; its card says how the sample was generated.
-    cache : Path
-        The user's cache.
 
     Returns
     -------
@@ -63,10 +61,6 @@ def against_measurements(
 
     Parameters
     ----------
-    check : GeneratorCheck
-        Of the source's generator.
-    words : str
-        What it is of.
     source, target, translated : Sample
         Measured samples on one grid of calorimeter images.
     """

@@ -71,14 +71,6 @@ def compared(
 
     Parameters
     ----------
-    directory : RunDirectory
-    model : str
-        Identity of the model.
-    pipeline : PileupTranslationPipeline
-        The teacher.
-    settings : Settings
-        The way.
-    student : KnownStudent
     n_events : int
         Validation events of mc and of data at most.
     """

@@ -91,10 +91,6 @@ def check_files(
 
     Parameters
     ----------
-    grid : Grid
-        That events are drawn on.
-    n_events : int
-        To read.
     allow : sequence of str
         Checks whose findings are no errors.
 

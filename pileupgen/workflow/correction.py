@@ -40,8 +40,6 @@ def ready_member(
     ----------
     directory : RunDirectory
         Run of the pipeline; its training events fit the calibration.
-    model : str
-        Identity of the model.
     direction : Direction, optional
         mc to data, if not given.
     listener : Listener

@@ -228,10 +228,6 @@ def _estimate(
 
     Parameters
     ----------
-    records : str
-        Pattern of the stages' names.
-    n_units : float
-        To be done.
     units_of : callable
         Units that a record's seconds were for.
     """

@@ -27,10 +27,6 @@ def event_path(
 
     Parameters
     ----------
-    directory : RunDirectory
-        Run of the model.
-    display : Display or None
-        The event.
     listener : Listener
         Warned where the store is of another model.
 

@@ -149,11 +149,8 @@ def simulate_to(
 
     Parameters
     ----------
-    spec : SampleSpec or JetSpec
     output : Path, optional
         The file; named after ``name``, the jets' process or ``simulated`` if not given.
-    name : str, optional
-        Name of the file.
     force : bool
         Also where the file is current.
     workers : int, optional

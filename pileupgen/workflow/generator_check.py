@@ -39,8 +39,6 @@ def check_spec(given: Mapping[str, Any], where: str, card: str | None = None) ->
 
     Parameters
     ----------
-    given : mapping
-        Settings as of a sample.
     where : str
         Begins every message.
     card : str, optional
@@ -134,13 +132,10 @@ def check_to(
     folder : Path
         For a JSON file an energy and a figure (PNG and PDF) a table. The JSON goes to the user's
         cache too, where later samples find it.
-    own : sequence of Path
-        Tables beside those that ship.
     force : bool
         Also where the cache holds this very check.
     workers : int, optional
         Processes; all cores if not given.
-    listener : Listener
 
     Returns
     -------

@@ -71,8 +71,6 @@ def write_start(
         Name of the config and of its run directory.
     generate : bool
         Whether the cards ask for small samples to be generated, or name files.
-    listener : Listener
-        Told what is written.
 
     Returns
     -------

@@ -93,10 +93,6 @@ def climb(
         Held-out events of mc, those of ``samples.source`` in the same order.
     training : Images
         Training events of mc, on which each way's correction of marginals is fitted.
-    samples : Samples
-        Measured target, reference and source.
-    settings : Settings
-        As asked.
     seed : int
         Seed of the events' random numbers and of the comparison.
     n_bootstrap, n_seeds : int
@@ -218,18 +214,8 @@ def ladder_of(
 
     Parameters
     ----------
-    directory : RunDirectory
-        Run of the model.
     source, translated : ImageStore
         The latter passes :func:`is_ours`.
-    samples : Samples
-        As they were validated.
-    settings : ComparisonSettings
-        Settings of the validation.
-    device : str
-        Torch device of the networks.
-    listener : Listener
-        Shown the progress.
     """
     provenance = translated.provenance
     way = Settings.from_dict(provenance)

@@ -41,8 +41,6 @@ def measured_release(
     ----------
     directory : RunDirectory
         Measurements are kept in its folder scan/points.
-    model : str
-        Identity of the model.
     settings : Settings
         With ``t_release`` "auto".
     listener : Listener

@@ -97,10 +97,6 @@ def overlay(
 
     Parameters
     ----------
-    request : OverlayRequest
-        What.
-    settings : OverlaySettings, optional
-        How.
     farm : Farm, optional
         Where blocks are made; the store does not depend on it.
 

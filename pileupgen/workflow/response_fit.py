@@ -92,15 +92,8 @@ def fit_card(
     recorded, source : str
         Data cards by name or path: of the recorded sample, and of a generated one whose generator,
         tune and μ are taken.
-    response : str
-        Response card to begin with.
-    output : Path
-        The fitted card.
-    n_recorded, n_simulated : int
-        Events.
     fixed : sequence of str
         Parameters that keep the card's value.
-    listener : Listener
 
     Raises
     ------

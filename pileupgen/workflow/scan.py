@@ -185,17 +185,8 @@ def measure_ways(
 
     Parameters
     ----------
-    directory : RunDirectory
-    model : str
-        Identity of the model.
-    pipeline : PileupTranslationPipeline
-    ways : sequence of Settings
     n_events : int
         Validation events of mc and of data at most.
-    seed : int
-    title : str
-        Title of the progress bar.
-    listener : Listener
 
     Returns
     -------

@@ -112,14 +112,10 @@ def student_for(
 
     Parameters
     ----------
-    directory : RunDirectory
-    model : str
-        Identity of the run's model.
     settings : Settings
         With a release that is chosen.
     direction : Direction
         Students translate from mc to data.
-    listener : Listener
 
     Raises
     ------
@@ -148,9 +144,6 @@ def student_of_store(
 
     Parameters
     ----------
-    directory : RunDirectory
-    provenance : mapping
-        Provenance of the store.
     listener : Listener
         Warned where the student is not there any more.
     """

@@ -139,8 +139,6 @@ def translate(
 
     Parameters
     ----------
-    request : Request
-        What.
     given : mapping
         Settings in place of the config's; None values are not given.
     farm : Farm, optional
@@ -391,12 +389,8 @@ def with_release(
 
     Parameters
     ----------
-    directory : RunDirectory
-        Run of the model.
     target : Path
         Store to be written; a figure of the choice is drawn beside it.
-    model : str
-        Identity of the model.
 
     Returns
     -------

@@ -23,12 +23,8 @@ def option(kind: Any, default: Any, *names: str, text: str, **more: Any) -> insp
 
     Parameters
     ----------
-    kind : type
-        Type of its value.
     *names : str
         The option's names, the first giving the parameter's.
-    text : str
-        Help.
     **more
         As :func:`typer.Option` takes it.
     """

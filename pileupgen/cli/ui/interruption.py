@@ -15,13 +15,7 @@ _ENDINGS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasa
 
 
 class Ended(KeyboardInterrupt):
-    """A signal that ends the command as Ctrl-C does.
-
-    Parameters
-    ----------
-    number : int
-        The signal.
-    """
+    """A signal that ends the command as Ctrl-C does."""
 
     def __init__(self, number: int) -> None:
         super().__init__()

@@ -18,8 +18,6 @@ def show_comparison(summaries: Mapping[str, IngestSummary], zero_suppression: fl
 
     Parameters
     ----------
-    summaries : mapping
-        What went into each.
     zero_suppression : float
         Threshold in GeV that both were cut at.
     """

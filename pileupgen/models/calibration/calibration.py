@@ -62,8 +62,6 @@ class CellCalibration(ModelMixin, ConfigMixin):
 
     Parameters
     ----------
-    n_layers, n_eta, n_phi : int
-        Shape of the images.
     n_knots : int
         Quantiles per table, K.
     n_mu_bins : int

@@ -29,8 +29,6 @@ class SignedLogScaling(ModelMixin, ConfigMixin):
 
     Parameters
     ----------
-    n_layers : int
-        Layers of the images.
     has_hit_bits : bool
         Whether a bit a cell tells hits from null cells; :meth:`fit` finds out whether there are
         null cells.

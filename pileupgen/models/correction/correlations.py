@@ -28,8 +28,6 @@ class FieldCorrection(ModelMixin, ConfigMixin):
 
     Parameters
     ----------
-    n_layers, n_eta, n_phi : int
-        Shape of the scores.
     is_eta_symmetric : bool
         Whether events count mirrored in η, too.
 

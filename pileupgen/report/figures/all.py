@@ -42,8 +42,6 @@ def validation_figures(
 
     Parameters
     ----------
-    validation : Validation
-        What to show.
     curve : ReleaseScan, optional
         Adds the figure of the release time.
     t_release : int, optional

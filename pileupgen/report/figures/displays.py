@@ -35,10 +35,6 @@ def event_display_figure(
     ----------
     images : list of float32 arrays, shape (L, n_eta, n_phi)
         GeV; cells at 0 are left pale.
-    titles : list of str
-        One a column.
-    grid : Grid
-        Axes of the images.
     """
     scale = _signed_scale if any((image < 0).any() for image in images) else _log_scale
     values, norm, colours, label = scale(images)

@@ -51,8 +51,6 @@ def measured_figure(checks: Sequence[GeneratorCheck], name: str) -> Figure:
 
     Parameters
     ----------
-    checks : sequence of GeneratorCheck
-        Generators; each has the table.
     name : str
         The table's name. Of a table in windows of |η| each has a pane of its own.
     """

@@ -21,13 +21,7 @@ _FORMULAS = {
 
 
 def overlay_figure(effects: OverlayEffects) -> Figure:
-    """Draw each number with mc and translated pileup over that with data pileup.
-
-    Parameters
-    ----------
-    effects : OverlayEffects
-        What to draw.
-    """
+    """Draw each number with mc and translated pileup over that with data pileup."""
     # A ratio to what is hardly known to differ from 0 says nothing.
     numbers = [one for one in effects.numbers if _is_sure(one.values["data"])]
     heights = np.arange(len(numbers), 0, -1, dtype=np.float64)

@@ -16,12 +16,8 @@ def release_figure(
 
     Parameters
     ----------
-    curve : ReleaseScan
-        What the ratio's training recorded.
     t_release : int, optional
         Where the translated events were released; marked.
-    word : str
-        Label of the mark.
     """
     with style():
         figure = new_figure(6.4, 5.6)
@@ -63,8 +59,6 @@ def choice_figure(scan: ReleaseScan, choice: ReleaseChoice) -> Figure:
 
     Parameters
     ----------
-    scan : ReleaseScan
-        What the ratio's training recorded.
     choice : ReleaseChoice
         Marked; its interval in t is shaded.
     """

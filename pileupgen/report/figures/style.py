@@ -149,8 +149,6 @@ def write_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
 
     Parameters
     ----------
-    figure : matplotlib.figure.Figure
-        What to write.
     folder : Path
         Where; made if it is not there.
     name : str

@@ -24,8 +24,6 @@ def distance_figure(comparison: Comparison, records: Sequence[Observable]) -> Fi
     ----------
     comparison : Comparison
         What to draw; bars are its intervals.
-    records : sequence of Observable
-        Which of its observables.
     """
     drawn = [one.w1.value for row in comparison.rows.values() for one in row.observables.values()]
     heights = np.append(np.arange(len(records), 0, -1) + 1.0, 0.3)

@@ -19,12 +19,6 @@ def check_sample(
 
     Parameters
     ----------
-    summary : IngestSummary
-        Summary of the sample.
-    card : DataCard
-        How it was read.
-    grid : Grid
-        What it was drawn on.
     where : str
         What the sample is called in messages; its card's name if not given.
     """

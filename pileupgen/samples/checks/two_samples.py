@@ -31,15 +31,7 @@ _MU_ALARM = 1e-3
 
 
 def check_pair(mc: IngestSummary, data: IngestSummary, grid: Grid) -> list[Finding]:
-    """Check two samples against each other.
-
-    Parameters
-    ----------
-    mc, data : IngestSummary
-        Summaries of the two domains.
-    grid : Grid
-        What both were drawn on.
-    """
+    """Check two samples against each other."""
     found: list[Finding] = []
     if mc.n_events == data.n_events and (mc.mean_sum_et, mc.sd_sum_et, mc.energy) == (
         data.mean_sum_et,
@@ -70,8 +62,6 @@ def check_profiles(
 
     Parameters
     ----------
-    mc, data : IngestSummary
-        Summaries of the two domains.
     mc_mu, data_mu : float arrays, shapes (N,) and (M,)
         μ of their events; NaN where unknown.
     """

@@ -82,11 +82,6 @@ def _collection(name: str, part: IgCollection) -> Collection:
 class IgFile:
     """An event display opened for reading.
 
-    Parameters
-    ----------
-    path : Path
-        The zip.
-
     Raises
     ------
     MissingInputError
@@ -217,8 +212,6 @@ class IgColumn(Column):
 
     Parameters
     ----------
-    file : IgFile
-        The display.
     name : str
         ``collection/column``, or a collection to count its rows.
     """

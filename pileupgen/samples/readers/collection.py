@@ -265,8 +265,6 @@ def find_bits(encoding: str, field: str) -> tuple[int, int, bool]:
     encoding : str
         ``name:width`` or ``name:offset:width``, by commas; a negative width is that of a signed
         number. A part without an offset begins where the one before it ends.
-    field : str
-        The part.
 
     Returns
     -------

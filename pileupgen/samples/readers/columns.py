@@ -32,12 +32,6 @@ def one_per_tower(flat: Flat, branch: Column, where: EntryPlace, counts: Ints | 
 
     Parameters
     ----------
-    flat : Flat
-        What was read.
-    branch : Column
-        Where from.
-    where : EntryPlace
-        For the message.
     counts : int64 array, shape (n,), or None
         Towers per event that its siblings have.
 

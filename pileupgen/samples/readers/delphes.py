@@ -60,8 +60,6 @@ class DelphesReader(FileReader[RootTree]):
         ROOT files, read in this order.
     options : DelphesOptions
         Names of the tree and its branches.
-    mu : MuSource
-        Where μ comes from.
     gev : float
         What one unit of the file's energies is in GeV.
     """

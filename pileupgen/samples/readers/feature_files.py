@@ -97,15 +97,7 @@ class ColumnPlace:
 
 
 class FeatureFile(ABC):
-    """A file with some of its columns opened.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    places : sequence of ColumnPlace
-        The columns.
-    """
+    """A file with some of its columns opened."""
 
     def __init__(self, path: InputFile, places: Sequence[ColumnPlace]) -> None:
         self.path = path

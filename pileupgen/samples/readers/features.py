@@ -76,8 +76,6 @@ class FeatureReader(FileReader[FeatureFile]):
     ----------
     files : sequence of Path
         HDF5, Parquet or ROOT files, told apart by their names' ends, read in this order.
-    options : FeatureOptions
-        Names of the columns.
     mu : MuSource
         Where μ comes from: another column, or a constant.
     gev : float
@@ -187,12 +185,8 @@ def feature_towers(
     ----------
     values : float64 array, shape (n, F)
         Features.
-    names : tuple of str, length F
-        Their names.
     mu : float64 array, shape (n,)
         Number of pileup interactions.
-    path : Path
-        The file they are from.
     begin : int
         Entry of the first row in the file.
     first_id : int

@@ -42,8 +42,6 @@ def unreadable(path: InputFile, wanted: str, said: str, what: str = "") -> Unrea
 
     Parameters
     ----------
-    path : Path or RemoteFile
-        The file.
     wanted : str
         ``ROOT``, ``HDF5``, ``Parquet`` or ``a zip``.
     said : str

@@ -66,8 +66,6 @@ class FileReader(ABC, Generic[F]):
         Read in this order.
     layers : tuple of str
         Layer names of the towers it yields.
-    mu : MuSource
-        Where μ comes from.
     gev : float
         What one unit of the file's energies is in GeV.
     """
@@ -239,8 +237,6 @@ class EntryPlace:
 
     Parameters
     ----------
-    path : Path
-        The file.
     entry : int
         First entry of the chunk.
     first_id : int
@@ -273,8 +269,6 @@ def require_sane_energies(
         Name of the branch or dataset.
     offsets : int64 array, shape (n + 1,)
         Event i owns towers ``offsets[i]:offsets[i + 1]``.
-    where : EntryPlace
-        Where the chunk begins.
 
     Raises
     ------

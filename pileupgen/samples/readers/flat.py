@@ -64,14 +64,10 @@ class Column(ABC):
 
     Parameters
     ----------
-    path : Path
-        The file.
     name : str
         What messages call it.
     word : str
         What such a thing is called in this format: ``branch``, ``field``, ``dataset``, ``column``.
-    n_entries : int
-        Number of entries.
     n_bytes : int
         Size of all its numbers, uncompressed.
     """

@@ -84,13 +84,6 @@ class CaloChallengeOptions(StrictModel):
 class H5File:
     """An HDF5 file opened for reading.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-    dataset : str
-        The array with the events.
-
     Raises
     ------
     MissingInputError

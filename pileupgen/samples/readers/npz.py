@@ -48,8 +48,6 @@ class NpzFile:
 
     Parameters
     ----------
-    path : Path
-        The zip.
     events : str
         Array whose first axis tells the number of events.
 

@@ -28,15 +28,7 @@ def field_leaves(ntuple: Any) -> Iterator[FieldLeaf]:
 
 
 class FieldLeaf:
-    """A field of an RNTuple.
-
-    Parameters
-    ----------
-    ntuple : uproot.models.RNTuple.RNTuple
-        The RNTuple.
-    field : uproot.models.RNTuple.RField
-        The field.
-    """
+    """A field of an RNTuple."""
 
     def __init__(self, ntuple: Any, field: Any) -> None:
         self._ntuple, self._field = ntuple, field
@@ -66,19 +58,7 @@ class FieldLeaf:
 
 
 class NTupleField(BlockColumn):
-    """A field, each cluster of it unpacked once.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    name : str
-        What it is called.
-    ntuple : uproot.models.RNTuple.RNTuple
-        The RNTuple.
-    field : uproot.models.RNTuple.RField
-        The field.
-    """
+    """A field, each cluster of it unpacked once."""
 
     def __init__(self, path: InputFile, name: str, ntuple: Any, field: Any) -> None:
         sizes = [int(cluster.num_entries) for cluster in ntuple.cluster_summaries]

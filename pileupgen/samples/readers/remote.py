@@ -186,13 +186,7 @@ def size_of(path: InputFile) -> int:
 
 
 def missing_file(path: InputFile | str) -> MissingInputError:
-    """Say that a file of a card is not there.
-
-    Parameters
-    ----------
-    path : Path, RemoteFile or str
-        The file, or its URL.
-    """
+    """Say that a file of a card is not there."""
     about = " Wildcards are * and […]; what follows a ? is a question to the server."
     is_asking = is_url(str(path)) and "?" in str(path)
     return MissingInputError(

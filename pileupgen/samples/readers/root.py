@@ -41,8 +41,6 @@ class RootTree:
 
     Parameters
     ----------
-    path : Path
-        A ROOT file.
     name : str
         The tree or RNTuple, with its folder where it is in one.
 
@@ -193,13 +191,7 @@ class RootTree:
 
 
 class BranchLeaf:
-    """A branch of a tree that has no branches of its own.
-
-    Parameters
-    ----------
-    branch : uproot.TBranch
-        The branch.
-    """
+    """A branch of a tree that has no branches of its own."""
 
     def __init__(self, branch: Any) -> None:
         self._branch = branch
@@ -220,15 +212,7 @@ class BranchLeaf:
 
 
 class RootBranch(BlockColumn):
-    """A branch, each basket unpacked once.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    branch : uproot.TBranch
-        The branch.
-    """
+    """A branch, each basket unpacked once."""
 
     def __init__(self, path: InputFile, branch: Any) -> None:
         ends = [int(end) for end in branch.entry_offsets]

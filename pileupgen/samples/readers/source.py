@@ -53,13 +53,7 @@ class Source(Protocol):
 
 
 class Counted(Column):
-    """Length of each event's list in another column.
-
-    Parameters
-    ----------
-    column : Column
-        The lists.
-    """
+    """Length of each event's list in another column."""
 
     def __init__(self, column: Column) -> None:
         super().__init__(

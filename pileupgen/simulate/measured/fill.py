@@ -87,13 +87,6 @@ def fill(table: MeasuredTable, particles: Particles) -> Sums:
     :class:`~pileupgen.simulate.measured.table.TableHead` describes it: first the events that
     count, then the particles in them. No detector is simulated; the measurements are corrected
     for theirs.
-
-    Parameters
-    ----------
-    table : MeasuredTable
-        What to predict.
-    particles : Particles
-        Of any number of interactions.
     """
     counts = _events(table.head.events, particles)
     chosen = _particles(table.head.particles, particles) & counts[particles.event]

@@ -90,10 +90,6 @@ def read_yoda(lines: Sequence[str], path: Path, wanted: str | None) -> Rows:
 
     Parameters
     ----------
-    lines : sequence of str
-        The file.
-    path : Path
-        Its name, for messages.
     wanted : str, optional
         Path of the object; not needed where the file holds one only.
 
