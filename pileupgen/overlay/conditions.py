@@ -88,7 +88,7 @@ class Conditions:
             floors=floors,
             median=float(np.median(everything)) if len(everything) else float("nan"),
             dead=grid.is_dead | find_silent(count_hits(images.energy)),
-            period=_detector(provenance).get("period"),
+            period=_period(provenance),
         )
 
     def describe(self, layers: tuple[str, ...]) -> str:
@@ -105,6 +105,13 @@ class Conditions:
 
 def _detector(provenance: Mapping[str, Any]) -> Mapping[str, Any]:
     return (provenance.get("card") or {}).get("detector") or {}
+
+
+def _period(provenance: Mapping[str, Any]) -> str | None:
+    """Period that the card names: of its detector, else of what is generated for it."""
+    generate = (provenance.get("card") or {}).get("generate") or {}
+    named = _detector(provenance).get("period", generate.get("period"))
+    return None if named is None else str(named)
 
 
 def _is_suppressed(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from pileupgen.arrays import Flags, Floats, Ints
-from pileupgen.simulate.response import LAYERS, Region, ResponseCard
+from pileupgen.simulate.response import LAYERS, Period, Region, ResponseCard
 
 TWO_PI = 2 * np.pi
 
@@ -136,7 +136,9 @@ class Calorimeter:
                 self._n2[layer, inside] = term.n**2
         self._energy_min = np.array([[layer.energy_min] for layer in card.layers])
         self._significance_min = np.array([[layer.significance_min] for layer in card.layers])
-        self._alive = ~self._union(card.dead)
+        always = self._union(card.dead)
+        self._alive = [~(always | self._union(period.dead)) for period in card.periods] or [~always]
+        self._gain = [self._gain_of(period) for period in card.periods] or [None]
         leaks = any(layer.leakage.fraction > 0 for layer in card.layers)
         self._neighbours = self.grid.neighbours() if leaks else None
 
@@ -147,12 +149,25 @@ class Calorimeter:
                 covered[LAYERS.index(layer)] |= self.grid.in_region(region)
         return covered
 
+    def _gain_of(self, period: Period) -> Floats | None:
+        """Factors of a period, shape ``(2, n_cells)``; None where all are 1."""
+        if not period.gains:
+            return None
+        factor = np.ones((len(LAYERS), self.grid.n_cells))
+        for gain in period.gains:
+            factor[self._union((gain,))] *= gain.factor
+        return factor
+
     def sigma(self, energy: Floats) -> Floats:
         """σ(E) in GeV, shape ``(2, n_cells)`` like ``energy``."""
         return np.sqrt(self._c2 * energy * energy + self._s2 * energy + self._n2)
 
     def measure(
-        self, deposited: Floats, rng: np.random.Generator, out_of_time: Floats | None = None
+        self,
+        deposited: Floats,
+        rng: np.random.Generator,
+        out_of_time: Floats | None = None,
+        period: int = 0,
     ) -> Floats:
         """One event's measured energies.
 
@@ -165,6 +180,8 @@ class Calorimeter:
         out_of_time : float64 array, shape (2, n_cells), optional
             What other crossings add, of either sign; neither smeared nor leaking, for resolution
             and leakage of so small a part would not be seen.
+        period : int
+            Place of the event's period among the card's, if it has any.
 
         Returns
         -------
@@ -176,13 +193,16 @@ class Calorimeter:
         energy = self._smear(energy, rng)
         if out_of_time is not None:
             energy += out_of_time
+        gain = self._gain[period]
+        if gain is not None:
+            energy *= gain
         self._add_hot(energy, rng)
         self._add_electronic_noise(energy, rng)
         size = np.abs(energy) if self.card.signed else energy
         kept = size > 0
         kept &= size >= self._energy_min
         kept &= size >= self._significance_min * self.sigma(np.maximum(energy, 0))
-        return np.where(kept & self._alive, energy, 0.0)
+        return np.where(kept & self._alive[period], energy, 0.0)
 
     def _leak(self, energy: Floats, rng: np.random.Generator) -> Floats:
         if self._neighbours is None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from pileupgen.arrays import Floats, Ints
+from pileupgen.arrays import Flags, Floats, Ints
 from pileupgen.parallel.chunks import Work
 from pileupgen.simulate.calorimeter import Calorimeter
 from pileupgen.simulate.interactions import Interactions
@@ -21,9 +21,9 @@ from pileupgen.simulate.response import BeamSpot, ResponseCard
 from pileupgen.simulate.rho import GridMedian
 from pileupgen.simulate.spec import SampleSpec
 
-PILEUP_STREAM, DETECTOR_STREAM, OUT_OF_TIME_STREAM = 1, 2, 3
-"""Parts of an event's seed: what happened, what the detector made of it, and what happened in the
-crossings before and after."""
+PILEUP_STREAM, DETECTOR_STREAM, OUT_OF_TIME_STREAM, PERIOD_STREAM, ROW_STREAM = 1, 2, 3, 4, 5
+"""Parts of an event's seed: what happened, what the detector made of it, what happened in the
+crossings before and after, its period, and what happened in a row of crossings."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,24 @@ class Pileup:
     """Vertices on the beam line in m; the first is that of the empty event the pileup is laid over.
     Shape (n + 1,)."""
 
+    def some(self, chosen: Flags) -> Pileup:
+        """Give some of the interactions, the first vertex kept."""
+        z = np.concatenate([self.z[:1], self.z[1:][chosen]])
+        return Pileup(self.interaction[chosen], self.rotation[chosen], self.mirror[chosen], z)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """Interactions of consecutive crossings."""
+
+    pileup: Pileup
+    crossing: Ints
+    """Crossing of each interaction; 0 is the first one that is read out. Shape (n,)."""
+
+    def of_crossing(self, crossing: int) -> Pileup:
+        """Interactions of one crossing."""
+        return self.pileup.some(self.crossing == crossing)
+
 
 class Overlay:
     """Makes events; each depends on the spec's seed and its own number alone.
@@ -102,9 +120,21 @@ class Overlay:
         self._mu = np.array([mu for mu, _ in profile])
         cumulative = np.cumsum([probability for _, probability in profile])
         self._cumulative = cumulative / cumulative[-1]
+        parts = np.cumsum([period.part for period in card.periods] or [1.0])
+        self._periods = parts / parts[-1]
+        self._row: tuple[int, _Row] | None = None
+
+    def period(self, event: int) -> int:
+        """Place of an event's period among the card's; crossings in a row share theirs."""
+        row = event // self.spec.consecutive
+        uniform = np.random.default_rng([self.spec.seed, PERIOD_STREAM, row]).random()
+        return int(np.searchsorted(self._periods, uniform, side="right"))
 
     def draw(self, event: int) -> Pileup:
         """Choose the interactions of an event."""
+        if self.spec.consecutive > 1:
+            place = event % self.spec.consecutive
+            return self._row_of(event).of_crossing(place)
         rng = np.random.default_rng([self.spec.seed, PILEUP_STREAM, event])
         mu = self._mu[np.searchsorted(self._cumulative, rng.random(), side="right")]
         poisson = self.spec.mu_spread == "poisson"
@@ -120,6 +150,22 @@ class Overlay:
         if self.spec.mirror_eta:
             mirror[rng.random(n) < 0.5] = -1
         return Pileup(interaction, rotation, mirror, z)
+
+    def _row_of(self, event: int) -> _Row:
+        """All interactions that the readout of an event's row of crossings sees."""
+        number = event // self.spec.consecutive
+        if self._row is None or self._row[0] != number:
+            rng = np.random.default_rng([self.spec.seed, ROW_STREAM, number])
+            bunches, (first, last) = self.spec.bunches, self.card.crossings
+            crossing = np.arange(first, last + self.spec.consecutive)
+            filled = crossing[bunches[(rng.integers(len(bunches)) + crossing) % len(bunches)]]
+            place = np.searchsorted(self._cumulative, rng.random(len(filled)), side="right")
+            mu = self._mu[place]
+            poisson = self.spec.mu_spread == "poisson"
+            counts = rng.poisson(mu) if poisson else np.round(mu).astype(np.int64)
+            pileup = self._interactions(rng, int(counts.sum()))
+            self._row = number, _Row(pileup, np.repeat(filled, counts))
+        return self._row[1]
 
     def deposit(self, event: int, pileup: Pileup) -> Floats:
         """Energy that an event leaves in each cell, GeV, shape ``(2, n_cells)``."""
@@ -147,6 +193,11 @@ class Overlay:
         first, last = self.card.crossings
         if self.deposits is None or (first, last) == (0, 0):
             return None
+        if self.spec.consecutive > 1:
+            row = self._row_of(event)
+            distance = row.crossing - event % self.spec.consecutive
+            seen = (distance != 0) & (first <= distance) & (distance <= last)
+            return self._weighted(row.pileup.some(seen), distance[seen])
         rng = np.random.default_rng([self.spec.seed, OUT_OF_TIME_STREAM, event])
         bunches = self.spec.bunches
         here = rng.choice(np.flatnonzero(bunches))
@@ -155,9 +206,13 @@ class Overlay:
         place = np.searchsorted(self._cumulative, rng.random(len(filled)), side="right")
         number = rng.poisson(self._mu[place])
         others = self._interactions(rng, int(number.sum()))
-        of = np.repeat(filled, number)
+        return self._weighted(others, np.repeat(filled, number))
+
+    def _weighted(self, others: Pileup, crossing: Ints) -> Floats:
+        """What the readout sees of interactions, by their crossings' distance from its own."""
+        assert self.deposits is not None
         weights = [
-            np.zeros(len(of)) if layer.pulse is None else layer.pulse.of(of)
+            np.zeros(len(crossing)) if layer.pulse is None else layer.pulse.of(crossing)
             for layer in self.card.layers
         ]
         return self._deposit(self.deposits, others, weights)
@@ -193,20 +248,23 @@ class Overlay:
             ``n_towers`` (n,), ``cell`` (n_towers,) int32, ``em`` and ``had`` (n_towers,) float32
             in GeV, ``n_vertices`` (n,), ``z`` (n_vertices,) float32 in m, ``rho`` (n, n_rho)
             float32 in GeV per unit of η × φ. Towers are those with energy, ordered by η, then φ.
+            ``period`` (n,) where the card has periods.
         """
         cells, energies, vertices, total = [], [], [], []
         for event in range(first, first + n):
             pileup = self.draw(event)
             rng = np.random.default_rng([self.spec.seed, DETECTOR_STREAM, event, self._detector])
             deposited, others = self.deposit(event, pileup), self.out_of_time(event)
-            measured = self.calorimeter.measure(deposited, rng, others)
+            measured = self.calorimeter.measure(deposited, rng, others, self.period(event))
             hit = np.flatnonzero(measured.any(axis=0))
             cells.append(hit.astype(np.int32))
             energies.append(measured[:, hit].astype(np.float32))
             vertices.append(pileup.z)
             total.append(measured.sum(axis=0))
         joined = np.concatenate(energies, axis=1)
+        periods = [self.period(event) for event in range(first, first + n)]
         return {
+            **({"period": np.array(periods)} if self.card.periods else {}),
             "n_towers": np.array([len(hit) for hit in cells]),
             "cell": np.concatenate(cells),
             "em": joined[0],

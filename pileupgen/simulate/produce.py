@@ -22,7 +22,7 @@ from pileupgen.simulate.interactions import Interactions
 from pileupgen.simulate.particle_files import read_particles
 from pileupgen.simulate.pool import make_pool, pool_path, read_pool, write_pool
 from pileupgen.simulate.spec import SampleSpec
-from pileupgen.simulate.writer import BRANCHES, append_events
+from pileupgen.simulate.writer import BRANCHES, PERIOD, append_events
 
 CHUNK = 100
 """Events made by one process at a time; the events do not depend on it."""
@@ -157,7 +157,8 @@ def make_sample(
         events_folder = scratch / "events"
         events_folder.mkdir()
         n_towers, n_vertices, sum_et = 0, 0, 0.0
-        with create_delphes_file(path, BRANCHES, record, container=container) as file:
+        branches = {**BRANCHES, **(PERIOD if card.periods else {})}
+        with create_delphes_file(path, branches, record, container=container) as file:
             for events in run_chunks(task, chunks, n_workers, events_folder):
                 append_events(file, grid, events)
                 energy = events["em"] + events["had"]

@@ -160,6 +160,21 @@ class HotRegion(Region):
     energy: float = Field(gt=0, description="GeV, mean of an exponential")
 
 
+class Gain(Region):
+    """Cells whose energies come out too high or too low."""
+
+    factor: float = Field(gt=0, le=10, description="of the energy of particles, not of the noise")
+
+
+class Period(StrictModel):
+    """A time of data taking with conditions of its own, beside those of the card."""
+
+    name: str = Field(min_length=1)
+    part: float = Field(default=1.0, gt=0, description="of the events, relative to other periods")
+    dead: tuple[Region, ...] = Field(default=(), description="cells that only this period has not")
+    gains: tuple[Gain, ...] = Field(default=(), description="where two overlap, both count")
+
+
 class ResponseCard(StrictModel):
     """A calorimeter."""
 
@@ -175,6 +190,15 @@ class ResponseCard(StrictModel):
     dead: tuple[Region, ...] = ()
     hot: tuple[HotRegion, ...] = ()
     signed: bool = Field(default=False, description="keep energies below 0")
+    periods: tuple[Period, ...] = Field(default=(), description="none: conditions never change")
+
+    @field_validator("periods")
+    @classmethod
+    def _each_once(cls, periods: tuple[Period, ...]) -> tuple[Period, ...]:
+        names = [period.name for period in periods]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two periods have the same name: {', '.join(names)}")
+        return periods
 
     @field_validator("energy_fractions")
     @classmethod
@@ -212,9 +236,10 @@ class ResponseCard(StrictModel):
     def fingerprint(self) -> str:
         """16 hex digits of the card's values."""
         values = self.model_dump(mode="json")
-        # Cards as they were before there were signed energies and pulses keep their fingerprints.
-        if not self.signed:
-            del values["signed"]
+        # Cards as they were before there were signed energies, pulses and periods keep theirs.
+        for name in ("signed", "periods"):
+            if not values[name]:
+                del values[name]
         for name in LAYERS:
             if values[name]["pulse"] is None:
                 del values[name]["pulse"]
@@ -241,6 +266,21 @@ class ResponseCard(StrictModel):
         if readout == "noiseless":
             changes["hot"] = ()
         return self.model_copy(update=changes)
+
+    def in_period(self, name: str) -> ResponseCard:
+        """Give the same calorimeter in one of its periods alone.
+
+        Raises
+        ------
+        CardError
+            If it has no such period.
+        """
+        chosen = tuple(period for period in self.periods if period.name == name)
+        if not chosen:
+            names = [period.name for period in self.periods]
+            hint = did_you_mean(name, names) if names else "Give it 'periods', or leave period out."
+            raise CardError(f"The response card has no period '{name}'.", hint)
+        return self.model_copy(update={"periods": chosen})
 
     def ring_edges(self) -> np.ndarray[Any, np.dtype[np.float64]]:
         """η edges of all rings, ascending, shape ``(n_rings + 1,)``."""

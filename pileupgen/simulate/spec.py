@@ -32,6 +32,9 @@ MONASH = 14
 SAMPLE_VERSION = 1
 """Counts changes of the code that change the events of one and the same spec."""
 
+_OF_RESPONSE = ("response", "readout", "period")
+"""Fields that say which response card is meant; events depend on what it holds."""
+
 
 class SampleSpec(StrictModel):
     """A sample of events in a calorimeter: generator, hard scatter, pileup, detector, seed.
@@ -82,6 +85,12 @@ class SampleSpec(StrictModel):
         pattern=r"^(\d{1,4}[be]){1,40}$",
         description="filled (b) and empty (e) crossings, repeated: 48b7e; none: all are filled",
     )
+    consecutive: int = Field(
+        default=1,
+        ge=1,
+        le=10_000,
+        description="crossings in a row that the readout is kept of, filled or not; then others",
+    )
     mirror_eta: bool = Field(
         default=False, description="mirror each interaction in η with probability ½"
     )
@@ -89,6 +98,11 @@ class SampleSpec(StrictModel):
     readout: Readout = Field(
         default="card",
         description="card: as the response says; unsuppressed; noiseless: without noise, too",
+    )
+    period: str | None = Field(
+        default=None,
+        min_length=1,
+        description="period of the response card; none: of each event one, by their parts",
     )
     seed: int = Field(default=1, ge=0, lt=2**63)
 
@@ -174,6 +188,8 @@ class SampleSpec(StrictModel):
             raise ValueError(f"hard_scatter and process {self.process} are both hard scatters")
         if not self.bunches.any():
             raise ValueError("filling: no crossing is filled")
+        if self.consecutive > 1 and self.is_hard:
+            raise ValueError("consecutive: crossings in a row have no hard scatter each")
         if self.pt_min is not None and self.process != "dijet":
             raise ValueError(f"pt_min is a setting of dijet, not of {self.process}")
         return self
@@ -236,15 +252,17 @@ class SampleSpec(StrictModel):
         Raises
         ------
         CardError
-            If the response card is malformed.
+            If the response card is malformed, or has no such period.
         """
-        return load_response(self.response).read_out(self.readout)
+        card = load_response(self.response).read_out(self.readout)
+        return card if self.period is None else card.in_period(self.period)
 
     @property
     def _unset(self) -> set[str]:
         """Fields that say nothing: samples made before there were any keep their fingerprints."""
-        fields = ("pt_min", "filling", "minimum_bias", "hard_scatter")
-        return {name for name in fields if not getattr(self, name)}
+        fields = ("pt_min", "filling", "consecutive", "minimum_bias", "hard_scatter")
+        defaults = SampleSpec.model_fields
+        return {name for name in fields if getattr(self, name) == defaults[name].default}
 
     def _hashes(self) -> dict[str, list[str]]:
         """Hashes of the files of particles, by field; where they lie does not matter."""
@@ -257,7 +275,7 @@ class SampleSpec(StrictModel):
         """16 hex digits of all that the events depend on: values, response card, versions."""
         return fingerprint(
             {
-                **self.model_dump(mode="json", exclude={"response", "readout", *self._unset}),
+                **self.model_dump(mode="json", exclude={*_OF_RESPONSE, *self._unset}),
                 **self._hashes(),
                 "response": self.load_response().fingerprint(),
                 "sample_version": SAMPLE_VERSION,

@@ -23,10 +23,12 @@ BRANCHES: dict[str, str] = {
     "Rho.Rho": "var * float32",
     "Vertex.Z": "var * float32",
 }
+PERIOD = {"Event.Period": "var * int32"}
+"""Branch of samples whose response card has periods: their places in it."""
 
 
 def append_events(file: DelphesFile, grid: TowerGrid, events: Mapping[str, NDArray[Any]]) -> None:
-    """Add events to a file of ``BRANCHES``.
+    """Add events to a file of ``BRANCHES``, and ``PERIOD`` where events have one.
 
     Parameters
     ----------
@@ -36,9 +38,11 @@ def append_events(file: DelphesFile, grid: TowerGrid, events: Mapping[str, NDArr
     n, cell = len(events["n_towers"]), events["cell"]
     energy = events["em"] + events["had"]
     towers, one_each = offsets_of(events["n_towers"]), np.arange(n + 1)
+    period = {name: (one_each, events["period"]) for name in PERIOD if "period" in events}
     file.append(
         n,
         {
+            **period,
             "Event.Number": (one_each, np.arange(file.n_events + 1, file.n_events + n + 1)),
             "Tower.ET": (towers, energy / np.cosh(grid.eta[cell])),
             "Tower.Eta": (towers, grid.eta[cell]),

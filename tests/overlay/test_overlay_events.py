@@ -247,6 +247,7 @@ def card(**detector: Any) -> dict[str, Any]:
         ({"grid": Grid(GRID.eta_edges, 12, ("em", "tail"))}, GeometryError, "layers"),
         ({"scale": 2000.0}, ImplausibleInputError, "cannot be of one unit"),
         ({"provenance": card(period="2018B")}, CardError, "'2018B' for .* '2017A'"),
+        ({"provenance": {"card": {"generate": {"period": "B"}}}}, CardError, "'B' for .* '2017A'"),
     ],
 )
 def test_samples_that_do_not_go_together(

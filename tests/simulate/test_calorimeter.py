@@ -184,7 +184,7 @@ def test_unsuppressed_energies_are_those_before_the_thresholds() -> None:
     empty = Calorimeter(card.read_out("unsuppressed")).measure(
         np.zeros_like(deposited), np.random.default_rng(4)
     )
-    dead = ~Calorimeter(card)._alive
+    dead = ~Calorimeter(card)._alive[0]
     assert not empty[dead].any()
     noise = empty[~dead]
     assert (noise < 0).mean() == pytest.approx(0.5, abs=0.1)

@@ -113,6 +113,81 @@ def test_a_pulse_is_1_at_its_own_crossing(values: dict[str, object]) -> None:
         PulseShape(**values)
 
 
+ROW = 8
+"""Crossings in a row."""
+
+
+def readout(card: ResponseCard, pool: Interactions, n_rows: int, **values: object) -> np.ndarray:
+    """Energy of all cells in each crossing of rows as events have it, shape (n_rows, ROW)."""
+    spec = SampleSpec(**{"mu": 4.0, "consecutive": ROW, **values})
+    events = Overlay(spec, pool, card).events(0, n_rows * ROW)
+    ends = np.cumsum(events["n_towers"])
+    total = np.concatenate([[0.0], np.cumsum(events["em"] + events["had"], dtype=float)])
+    return np.diff(np.concatenate([[0.0], total[ends]])).reshape(n_rows, ROW)
+
+
+def expected(filling: list[int], mean: float, square: float) -> tuple[np.ndarray, np.ndarray]:
+    """Mean of a crossing, and covariance with the one so many later, of a row that begins anywhere.
+
+    The readout of crossing k is Σ_j w_j E_(k+j), E independent with the mean and, by the compound
+    Poisson law, the variance μ⟨e²⟩ where the crossing is filled, and 0 where it is not.
+    """
+    weights, first, n = np.array(SHAPE["weights"]), SHAPE["first"], len(filling)
+    is_filled = np.array(filling, dtype=float)
+    seen = lambda k: is_filled[(k + first + np.arange(len(weights))) % n]  # noqa: E731
+    means = np.array([mean * (weights * seen(k)).sum() for k in range(n)])
+    covariance = []
+    for lag in range(6):
+        later = np.zeros_like(weights)
+        later[lag:] = weights[: max(len(weights) - lag, 0)]
+        within = [square * (weights * later * seen(k)).sum() for k in range(n)]
+        between = np.mean(means * np.roll(means, -lag)) - means.mean() ** 2
+        covariance.append(np.mean(within) + between)
+    return means.mean(), np.array(covariance)
+
+
+@pytest.mark.parametrize(
+    ("filling", "scheme", "mu"), [("1b", [1], 2.0), ("3b4e", [1, 1, 1, 0, 0, 0, 0], 6.0)]
+)
+def test_crossings_in_a_row_correlate_as_the_pulse_says(
+    card: ResponseCard, pool: Interactions, filling: str, scheme: list[int], mu: float
+) -> None:
+    n_rows = 300
+    found = readout(card, pool, n_rows, filling=filling, mu=mu)
+    each = energies(card, pool)
+    mean, covariance = expected(scheme, mu * each.mean(), mu * np.square(each).mean())
+    away = found - mean
+    # Rows are independent of each other: their spread gives the errors.
+    error = found.mean(axis=1).std() / np.sqrt(n_rows)
+    assert found.mean() == pytest.approx(mean, abs=4 * error)
+    for lag, wanted in enumerate(covariance):
+        products = (away[:, : ROW - lag] * away[:, lag:]).mean(axis=1)
+        error = products.std() / np.sqrt(n_rows)
+        assert products.mean() == pytest.approx(wanted, abs=4 * error), lag
+        assert error < 0.12 * covariance[0]
+
+
+def test_a_row_of_crossings_sees_the_same_interactions_at_other_distances(
+    card: ResponseCard, pool: Interactions
+) -> None:
+    spec = SampleSpec(mu=3, consecutive=ROW, mu_spread="fixed", filling="2b1e")
+    overlay = Overlay(spec, pool, card)
+    inside = [overlay.deposit(event, overlay.draw(event)) for event in range(ROW)]
+    number = [len(overlay.draw(event).interaction) for event in range(ROW)]
+    assert sorted(set(number)) == [0, 3]
+    k, (before2, before1, after) = 4, WEIGHTS
+    others = before2 * inside[k - 2] + before1 * inside[k - 1] + after * inside[k + 1]
+    np.testing.assert_allclose(overlay.out_of_time(k), others, atol=1e-9)
+    # What an event is does not depend on those made before it.
+    again = Overlay(spec, pool, card)
+    np.testing.assert_array_equal(again.out_of_time(k), overlay.out_of_time(k))
+
+
+def test_crossings_in_a_row_have_no_hard_scatters() -> None:
+    with pytest.raises(ValidationError, match="no hard scatter each"):
+        SampleSpec(process="zee", consecutive=4)
+
+
 @pytest.mark.parametrize("filling", ["", "b", "3x", "4e", "99999b"])
 def test_patterns_that_are_none(filling: str) -> None:
     with pytest.raises(ValidationError, match="filling"):

@@ -38,6 +38,14 @@ OPTIONS = (
         "(default: all filled)",
     ),
     _option(
+        int,
+        "--consecutive",
+        min=1,
+        metavar="N",
+        text="Keep the readout of N crossings in a row, filled or not, before going on elsewhere: "
+        "they see each other's pileup. (default: 1)",
+    ),
+    _option(
         str,
         "--generator",
         "-g",
@@ -69,6 +77,13 @@ OPTIONS = (
         text="Readout of the calorimeter: as the response card says; without zero suppression, so "
         "that energies can be negative; or also without noise, for hard scatters that pileup is "
         "added to. (default: card)",
+    ),
+    _option(
+        str,
+        "--period",
+        metavar="NAME",
+        text="Period of the response card that all events are of. (default: each event is of one "
+        "of its periods, drawn by their parts)",
     ),
     _option(
         bool,
