@@ -222,7 +222,8 @@ def _literals(kind: Any) -> tuple[Any, ...]:
 
 def results_page() -> str:
     """Describe the numbers and the records of ``metrics.json``."""
-    from pileupgen.compare.results import HEADLINE, TERMS, Comparison
+    from pileupgen.compare.headline import HEADLINE, TERMS
+    from pileupgen.compare.results import Comparison
 
     lines = [
         "# Results: metrics.json",

@@ -18,9 +18,9 @@ from pileupgen.arrays import Floats, Ints
 from pileupgen.calo.geometry import require_same_grid
 from pileupgen.compare.distance_table import DistanceTable, mean_distances
 from pileupgen.compare.distances import wasserstein, weighted_std
+from pileupgen.compare.headline import Control
 from pileupgen.compare.records import Replaced, TwoSampleTest
 from pileupgen.compare.resampling import Draws, Samples
-from pileupgen.compare.results import Control
 from pileupgen.compare.rows import compare_rows, make_row
 from pileupgen.compare.selection import Selection, linked_events, paired_batches
 from pileupgen.compare.significance import judge

@@ -10,6 +10,7 @@ import numpy as np
 
 from pileupgen.arrays import Floats
 from pileupgen.compare.distance_table import mean_distances, separations
+from pileupgen.compare.headline import Row
 from pileupgen.compare.physics_distance import fpd, kpd
 from pileupgen.compare.records import (
     ObservableDistance,
@@ -18,7 +19,6 @@ from pileupgen.compare.records import (
     TwoSampleTest,
     TwoSampleTests,
 )
-from pileupgen.compare.results import Row
 from pileupgen.compare.two_sample import feature_test, merge_tests
 from pileupgen.measure.bootstrap import Estimate, estimate
 from pileupgen.measure.sample import Sample

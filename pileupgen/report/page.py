@@ -12,7 +12,8 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from pileupgen.compare.results import Comparison, glossary
+from pileupgen.compare.headline import glossary
+from pileupgen.compare.results import Comparison
 from pileupgen.errors import UnreadableInputError
 from pileupgen.files import write_whole
 from pileupgen.report.captions import Caption, caption

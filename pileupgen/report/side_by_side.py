@@ -6,7 +6,8 @@ import csv
 from io import StringIO
 from pathlib import Path
 
-from pileupgen.compare.results import HEADLINE, Comparison
+from pileupgen.compare.headline import HEADLINE
+from pileupgen.compare.results import Comparison
 from pileupgen.report.metrics_file import run_of
 from pileupgen.report.text import NONE, headline_text
 

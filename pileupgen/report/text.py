@@ -8,8 +8,9 @@ from typing import Literal
 
 from markupsafe import Markup
 
+from pileupgen.compare.headline import HeadlineColumn, HeadlineNumber
 from pileupgen.compare.records import SIGMA_LIMIT
-from pileupgen.compare.results import Comparison, HeadlineColumn, HeadlineNumber
+from pileupgen.compare.results import Comparison
 from pileupgen.measure.bootstrap import Estimate
 
 NONE = "–"

@@ -16,7 +16,8 @@ import typer
 from typer.testing import CliRunner
 
 from pileupgen.cli.validate import validate
-from pileupgen.compare.results import HEADLINE, Comparison, glossary
+from pileupgen.compare.headline import HEADLINE, glossary
+from pileupgen.compare.results import Comparison
 from pileupgen.compare.settings import ComparisonSettings
 from pileupgen.compare.validation import Validation, validate_stores
 from pileupgen.diffusion.release import scan_release
