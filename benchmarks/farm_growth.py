@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from pileupgen.parallel.batch_jobs import LOG_LENGTH
-from pileupgen.parallel.dask_farm import connect
+from pileupgen.parallel.dask_connection import connect
 
 ROOT = Path(__file__).parents[1]
 N_PROCESSES = 2

@@ -165,6 +165,11 @@ def import_extra(module: str, extra: str, need: str) -> Any:
         ) from error
 
 
+def first_line(error: BaseException | str) -> str:
+    """Give the first line of what an error says, or its kind where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def did_you_mean(name: str, known: Iterable[str], n: int = 3) -> str:
     """Name the known words nearest to ``name``.
 

@@ -24,7 +24,7 @@ from pileupgen.diffusion.direction import Direction, Domain
 from pileupgen.diffusion.events import EventKeys, Events, MicroBatch, TranslatedPart, Translation
 from pileupgen.diffusion.settings import MICRO_BATCH, Settings
 from pileupgen.diffusion.translate import Translator
-from pileupgen.errors import ConfigError, RunError
+from pileupgen.errors import ConfigError, RunError, first_line
 from pileupgen.models.calibration.limits import kept_beyond
 from pileupgen.models.calibration.scaling import CellSpace
 from pileupgen.models.codec import Codec, EventNoise
@@ -117,9 +117,8 @@ class PileupTranslationPipeline(DiffusionPipeline):
                 pipeline = super().from_pretrained(str(path), local_files_only=True, **kwargs)
             missing = _lacking(pipeline, Path(path))
         except (OSError, ValueError, RuntimeError, AttributeError, KeyError, TypeError) as error:
-            first = (str(error).splitlines() or [type(error).__name__])[0]
             raise RunError(
-                f"The model at {path} cannot be loaded: {first}",
+                f"The model at {path} cannot be loaded: {first_line(error)}",
                 "Train it again, or restore the folder.",
             ) from error
         except Exception as error:

@@ -19,16 +19,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pileupgen.errors import ConfigError, FarmError, did_you_mean, import_extra
+from pileupgen.errors import ConfigError, FarmError, did_you_mean, first_line, import_extra
 from pileupgen.files import output_errors
+from pileupgen.parallel.batch_systems import (
+    BATCH_SYSTEMS,
+    COMMAND_SECONDS,
+    BatchSystem,
+    QueuedJob,
+)
 
 JOB_NAME = "pileupgen"
 QUEUE_SECONDS = 10.0
 """How often the batch system is asked for its queue, in the long run."""
 FIRST_SECONDS = 1.0
 """The same after jobs were submitted; doubled from time to time."""
-COMMAND_SECONDS = 30.0
-"""Time for one command of the batch system."""
 MAX_VAIN_JOBS = 3
 """Jobs in a row that may end before their worker comes."""
 LOG_LENGTH = 20
@@ -53,115 +57,6 @@ _OURS = frozenset(
 """Settings of dask_jobqueue's clusters that are given here."""
 _SUBMISSIONS_AT_A_TIME = 8
 _SHOWN_JOBS = 5
-
-
-@dataclass(frozen=True)
-class QueuedJob:
-    """What a batch system tells of a job."""
-
-    state: str
-    """``pending``, ``running``, or the batch system's own word in lower case."""
-    reason: str = ""
-    """Why it does not run; empty where it does."""
-
-
-@dataclass(frozen=True)
-class BatchSystem:
-    """The commands of a batch system and how its queue is read."""
-
-    cluster: str
-    """Class of dask_jobqueue."""
-    submit: str
-    cancel: str
-    """Commands that submit a job and cancel one."""
-    query: tuple[str, ...]
-    """Command that lists this user's jobs."""
-    parse: Callable[[str], dict[str, QueuedJob]]
-    """Turns what that command prints into jobs by their id; jobs that are over are left out."""
-
-    def queue(self) -> dict[str, QueuedJob] | None:
-        """List the user's jobs, or give None if the batch system does not answer."""
-        try:
-            done = subprocess.run(
-                self.query,
-                capture_output=True,
-                text=True,
-                timeout=COMMAND_SECONDS,
-                start_new_session=True,
-                check=True,
-            )
-        except (OSError, subprocess.SubprocessError):
-            return None
-        return self.parse(done.stdout)
-
-
-_SLURM_OVER = frozenset(
-    (
-        "COMPLETED",
-        "COMPLETING",
-        "CANCELLED",
-        "FAILED",
-        "TIMEOUT",
-        "NODE_FAIL",
-        "OUT_OF_MEMORY",
-        "PREEMPTED",
-        "BOOT_FAIL",
-        "DEADLINE",
-        "REVOKED",
-    )
-)
-_CONDOR_STATES = {"1": "pending", "2": "running", "5": "held", "6": "running", "7": "suspended"}
-
-
-def parse_squeue(text: str) -> dict[str, QueuedJob]:
-    """Jobs in lines of ``id|STATE|reason``.
-
-    >>> jobs = parse_squeue("7|PENDING|Resources\\n8|RUNNING|None\\n9|COMPLETING|None\\n")
-    >>> list(jobs), jobs["7"]
-    (['7', '8'], QueuedJob(state='pending', reason='Resources'))
-    """
-    jobs = {}
-    for line in text.splitlines():
-        number, _, rest = line.strip().partition("|")
-        state, _, reason = rest.partition("|")
-        if number and state not in _SLURM_OVER:
-            why = "" if state == "RUNNING" or reason in ("None", "(null)") else reason
-            jobs[number] = QueuedJob(state.lower(), why)
-    return jobs
-
-
-def parse_condor_q(text: str) -> dict[str, QueuedJob]:
-    """Jobs in lines of ``cluster process status reason``.
-
-    >>> jobs = parse_condor_q("31 0 5 disk is full\\n32 0 2 undefined\\n33 0 4 undefined\\n")
-    >>> list(jobs), jobs["31.0"]
-    (['31.0', '32.0'], QueuedJob(state='held', reason='disk is full'))
-    """
-    jobs = {}
-    for line in text.splitlines():
-        cluster, process, status, *reason = line.split(maxsplit=3) or [""] * 3
-        if status in _CONDOR_STATES:
-            why = "" if not reason or reason[0] == "undefined" else reason[0]
-            jobs[f"{cluster}.{process}"] = QueuedJob(_CONDOR_STATES[status], why)
-    return jobs
-
-
-BATCH_SYSTEMS = {
-    "slurm": BatchSystem(
-        "SLURMCluster",
-        "sbatch",
-        "scancel",
-        ("squeue", "--noheader", f"--user={os.getuid()}", "--format=%i|%T|%r"),
-        parse_squeue,
-    ),
-    "htcondor": BatchSystem(
-        "HTCondorCluster",
-        "condor_submit",
-        "condor_rm",
-        ("condor_q", "-af", "ClusterId", "ProcId", "JobStatus", "HoldReason"),
-        parse_condor_q,
-    ),
-}
 
 
 @dataclass
@@ -248,11 +143,11 @@ class BatchJobs:
             )
         except (TypeError, ValueError, AttributeError) as error:
             raise ConfigError(
-                f"The {kind} cluster cannot be set up: {_first_line(error)}", hint
+                f"The {kind} cluster cannot be set up: {first_line(error)}", hint
             ) from error
         except (OSError, RuntimeError) as error:
             raise FarmError(
-                f"The {kind} cluster cannot be started: {_first_line(error)}", hint
+                f"The {kind} cluster cannot be started: {first_line(error)}", hint
             ) from error
 
     def ask(self) -> None:
@@ -522,7 +417,7 @@ def _address(interface: str) -> str:
     try:
         address: str = get_ip_interface(interface)
     except ValueError as error:
-        raise ConfigError(f"--job interface: {_first_line(error)}.") from error
+        raise ConfigError(f"--job interface: {first_line(error)}.") from error
     return address
 
 
@@ -567,7 +462,3 @@ def _tail(log: Path) -> str:
         lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
         return ([line for line in lines if line] or ["nothing."])[-1][-300:]
     return "nothing."
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

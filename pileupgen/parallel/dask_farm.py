@@ -1,8 +1,7 @@
-"""A Dask farm: a scheduler that is there, or one that asks a batch system for workers."""
+"""A Dask farm: tasks on the workers of a scheduler."""
 
 from __future__ import annotations
 
-import json
 import logging
 import pickle
 import time
@@ -15,7 +14,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from pileupgen.errors import FarmError
-from pileupgen.parallel.batch_jobs import BatchJobs, load
+from pileupgen.parallel.batch_jobs import BatchJobs
 from pileupgen.parallel.environment import environment, processor, require_equal
 from pileupgen.parallel.executor import MAX_DEATHS, Executor
 from pileupgen.parallel.task import Job, Outcome, Unpacker, perform
@@ -26,16 +25,8 @@ R = TypeVar("R")
 
 _log = logging.getLogger("pileupgen")
 
-CONNECT_SECONDS = 10.0
-"""Time to reach a scheduler."""
-FILE_SECONDS = 60.0
-"""Time for a scheduler that was just started to write its file."""
 FETCH_SECONDS = 20.0
 """Time to fetch outcomes that are said to be there."""
-SCHEDULER_PATIENCE = 60.0
-"""Seconds without any worker before a farm with a scheduler of its own is given up."""
-QUEUE_PATIENCE = 6 * 3600.0
-"""The same where a batch system's queue has to be waited for."""
 _TICK = 1.0
 REFILL_SECONDS = 5.0
 """How often jobs are counted; Dask calls one lost after distributed.deploy.lost-worker-timeout."""
@@ -49,7 +40,7 @@ _HINT = (
 )
 
 
-def _silent(line: str) -> None:
+def silent(line: str) -> None:
     """Tell nobody."""
 
 
@@ -79,9 +70,9 @@ class DaskFarm(Executor):
     def __init__(
         self,
         client: Any,
-        patience: float = SCHEDULER_PATIENCE,
+        patience: float,
         jobs: BatchJobs | None = None,
-        tell: Callable[[str], None] = _silent,
+        tell: Callable[[str], None] = silent,
     ) -> None:
         self._client, self._jobs, self._tell = client, jobs, tell
         self._address = str(client.scheduler.address)
@@ -351,110 +342,6 @@ class _Fetch:
         return outcomes
 
 
-def connect(
-    scheduler: str,
-    patience: float = SCHEDULER_PATIENCE,
-    tell: Callable[[str], None] = _silent,
-) -> DaskFarm:
-    """Use the scheduler at an address, ``tcp://host:8786``, or that of a scheduler file.
-
-    Parameters
-    ----------
-    scheduler : str
-        Address, or path of the file that ``dask scheduler --scheduler-file`` writes; it is waited
-        for.
-    patience : float
-        Seconds without any worker before giving up.
-    tell : callable
-        Given a line whenever something happens that the user should know of.
-
-    Raises
-    ------
-    FarmError
-        If it cannot be reached, has no worker in time, or workers have other software.
-    DependencyError
-        If Dask is not installed.
-    """
-    distributed = load("distributed")
-    address = scheduler if ":" in scheduler else _read_scheduler_file(Path(scheduler))
-    try:
-        client = distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
-    except (OSError, ValueError, TypeError) as error:
-        raise FarmError(
-            f"No Dask scheduler at {address}: {_first_line(error)}",
-            "Start one with 'dask scheduler' and give its address, tcp://HOST:8786.",
-        ) from error
-    return DaskFarm(client, patience, tell=tell)
-
-
-def start_cluster(
-    kind: str,
-    n_workers: int,
-    job: Mapping[str, Any] | None = None,
-    patience: float = QUEUE_PATIENCE,
-    logs: Path | None = None,
-    tell: Callable[[str], None] = _silent,
-) -> DaskFarm:
-    """Ask a batch system for workers, kept at their number until the farm is closed.
-
-    Parameters
-    ----------
-    kind : str
-        ``slurm`` or ``htcondor``.
-    n_workers : int
-        Batch jobs, each with one worker unless ``job`` has ``processes``.
-    job : mapping, optional
-        Keyword arguments of dask_jobqueue's cluster: ``cores``, ``memory``, ``walltime``,
-        ``queue``, ``account`` and so on. What is not here is taken from Dask's own configuration,
-        else one core and 4 GB.
-    patience : float
-        Seconds without any worker before giving up.
-    logs : Path, optional
-        Folder for what the jobs print.
-    tell : callable
-        Given a line whenever something happens that the user should know of.
-
-    Raises
-    ------
-    ConfigError
-        If the batch system is unknown or the settings do not fit.
-    FarmError
-        If jobs are refused, no worker comes in time, or it has other software.
-    DependencyError
-        If Dask or dask-jobqueue is not installed.
-    """
-    distributed = load("distributed")
-    jobs = BatchJobs(kind, n_workers, job or {}, logs, tell)
-    try:
-        jobs.ask()
-        client = distributed.Client(jobs.cluster, timeout=CONNECT_SECONDS, set_as_default=False)
-    except BaseException:
-        jobs.close()
-        raise
-    return DaskFarm(client, patience, jobs, tell)
-
-
-def _read_scheduler_file(path: Path) -> str:
-    """Address in a scheduler file, once it is there and whole.
-
-    Raises
-    ------
-    FarmError
-        If it does not come in time.
-    """
-    deadline = time.monotonic() + FILE_SECONDS
-    while True:
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            return str(json.loads(path.read_text())["address"])
-        if time.monotonic() > deadline:
-            raise FarmError(
-                f"No Dask scheduler has written {path} within {FILE_SECONDS:g} s.",
-                "Start one with 'dask scheduler --scheduler-file', or give its address, "
-                "tcp://HOST:8786.",
-            )
-        time.sleep(0.2)
-
-
 class _Constant:
     """A value as a task."""
 
@@ -507,7 +394,3 @@ def _count(n: int, what: str) -> str:
 def _some(names: Sequence[str], limit: int = 5) -> str:
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

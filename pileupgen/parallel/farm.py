@@ -24,7 +24,7 @@ class Farm:
         Address of a Dask scheduler with workers, ``tcp://HOST:8786``, or its scheduler file.
     cluster : str, optional
         Batch system that is asked for Dask workers; see
-        :data:`pileupgen.parallel.batch_jobs.BATCH_SYSTEMS`.
+        :data:`pileupgen.parallel.batch_systems.BATCH_SYSTEMS`.
     job : mapping, optional
         What a batch job gets, as dask-jobqueue calls it: ``cores``, ``memory``, ``walltime`` …
     listener : Listener
@@ -82,7 +82,7 @@ class Farm:
     def _start(self, preload: tuple[str, ...], logs: Path | None) -> Executor:
         if self._scheduler is None and self._cluster is None:
             return local_executor(self._workers, preload)
-        from pileupgen.parallel.dask_farm import connect, start_cluster
+        from pileupgen.parallel.dask_connection import connect, start_cluster
 
         if self._cluster is None:
             farm = connect(self._scheduler or "", tell=self._tell)

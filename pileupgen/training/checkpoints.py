@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from pileupgen.errors import RunError
+from pileupgen.errors import RunError, first_line
 from pileupgen.files import folder_written_whole
 from pileupgen.run import differing_keys
 
@@ -134,8 +134,9 @@ def _read(path: Path, making: Making, needed: set[str]) -> TrainingState | None:
         )
         missing = needed - tensors.keys()
     except _DAMAGE as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        _log.warning("%s is damaged (%s); going on from the checkpoint before.", path, first)
+        _log.warning(
+            "%s is damaged (%s); going on from the checkpoint before.", path, first_line(error)
+        )
         return None
     if missing:
         _log.warning("%s lacks %s; going on from the checkpoint before.", path, min(missing))

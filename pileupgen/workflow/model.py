@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pileupgen.errors import ConfigError, RunError
+from pileupgen.errors import ConfigError, RunError, first_line
 from pileupgen.run import RunDirectory, fingerprint, hash_file
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def choose_device(device: str | None) -> str:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(
-            f"Device '{device}' cannot be used: {str(error).splitlines()[0]}", "Try --device cpu."
+            f"Device '{device}' cannot be used: {first_line(error)}", "Try --device cpu."
         ) from error
     return device
 

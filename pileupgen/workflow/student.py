@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pileupgen.diffusion.settings import Settings
-from pileupgen.errors import RunError
+from pileupgen.errors import RunError, first_line
 from pileupgen.progress import SILENT, Listener
 from pileupgen.run import RunDirectory, fingerprint, hash_file
 
@@ -175,8 +175,7 @@ def agreement_in_words(student: KnownStudent) -> str:
 
 
 def _damaged(folder: Path, error: Exception | str) -> RunError:
-    first = (str(error).splitlines() or [type(error).__name__])[0]
     return RunError(
-        f"The student in {folder} cannot be loaded: {first}",
+        f"The student in {folder} cannot be loaded: {first_line(error)}",
         "Distil it anew with 'pileupgen distill --force', or give --exact.",
     )

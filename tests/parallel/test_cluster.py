@@ -21,7 +21,7 @@ import dask
 from pileupgen.errors import ConfigError, FarmError, OutputError
 from pileupgen.parallel import batch_jobs
 from pileupgen.parallel.batch_jobs import BatchJobs
-from pileupgen.parallel.dask_farm import start_cluster
+from pileupgen.parallel.dask_connection import start_cluster
 from tests.parallel import work
 from tests.parallel.batch_stand_in import StandIn
 from tests.parallel.conftest import ROOT

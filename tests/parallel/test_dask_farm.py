@@ -17,7 +17,8 @@ pytest.importorskip("distributed", reason="needs the extra 'cluster'")
 
 from pileupgen.errors import ConfigError, FarmError, StoreError
 from pileupgen.parallel import dask_farm
-from pileupgen.parallel.dask_farm import DaskFarm, connect, start_cluster
+from pileupgen.parallel.dask_connection import connect, start_cluster
+from pileupgen.parallel.dask_farm import DaskFarm
 from pileupgen.parallel.environment import environment, require_equal
 from tests.parallel import work
 from tests.parallel.conftest import FarmProcesses
@@ -62,7 +63,7 @@ def test_a_worker_killed_in_the_middle_does_not_show(farm: FarmProcesses, tmp_pa
 def test_no_worker_left_is_said(
     farm: FarmProcesses, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pileupgen.parallel.dask_farm.CONNECT_SECONDS", 2.0)
+    monkeypatch.setattr("pileupgen.parallel.dask_connection.CONNECT_SECONDS", 2.0)
     worker = farm.add_worker()
     with connect(farm.address, 30) as executor:
         executor._patience = 1.0
@@ -103,7 +104,7 @@ def test_no_worker_at_all_is_said(farm: FarmProcesses) -> None:
 
 
 def test_a_scheduler_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pileupgen.parallel.dask_farm.CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr("pileupgen.parallel.dask_connection.CONNECT_SECONDS", 0.5)
     with pytest.raises(FarmError, match=r"No Dask scheduler at tcp://127\.0\.0\.1:9"):
         connect("tcp://127.0.0.1:9")
     with pytest.raises(FarmError, match="No Dask scheduler at nonsense"):
@@ -120,7 +121,7 @@ def test_the_file_that_a_scheduler_writes_is_enough(
         assert "dashboard" not in executor.describe()
         check_large_things(executor, monkeypatch)
         check_packages(executor, monkeypatch)
-    monkeypatch.setattr("pileupgen.parallel.dask_farm.FILE_SECONDS", 0.5)
+    monkeypatch.setattr("pileupgen.parallel.dask_connection.FILE_SECONDS", 0.5)
     with pytest.raises(
         FarmError, match=r"No Dask scheduler has written .*absent\.json within 0\.5"
     ):

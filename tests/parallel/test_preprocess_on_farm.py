@@ -13,7 +13,7 @@ from pileupgen.cli import preprocess as command
 from pileupgen.cli.ui.farm import farm_of
 from pileupgen.errors import ConfigError
 from pileupgen.parallel import Executor, Serial
-from pileupgen.parallel.dask_farm import connect
+from pileupgen.parallel.dask_connection import connect
 from pileupgen.samples.cards import load_card
 from pileupgen.samples.ingest import IngestSummary, ingest
 from tests.parallel.conftest import FarmProcesses

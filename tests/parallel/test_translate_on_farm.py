@@ -20,7 +20,7 @@ from pileupgen.models.networks.autoencoder import Autoencoder
 from pileupgen.models.networks.denoiser import Denoiser
 from pileupgen.models.networks.ratio import RatioClassifier
 from pileupgen.parallel import Processes
-from pileupgen.parallel.dask_farm import connect
+from pileupgen.parallel.dask_connection import connect
 from pileupgen.samples.store import ImageStore
 from tests.conftest import SMALL_GRID
 from tests.parallel.conftest import FarmProcesses

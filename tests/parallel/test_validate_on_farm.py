@@ -101,7 +101,7 @@ def test_a_farm_does_not_show_nor_a_worker_that_dies(
     stores: list[ImageStore], farm: FarmProcesses
 ) -> None:
     pytest.importorskip("distributed", reason="needs the extra 'cluster'")
-    from pileupgen.parallel.dask_farm import connect
+    from pileupgen.parallel.dask_connection import connect
 
     first, _ = farm.add_worker(), farm.add_worker()
     with connect(farm.address) as executor:

@@ -180,7 +180,7 @@ def test_the_chain_gives_the_same_bytes_though_jobs_are_cancelled(
 
 
 def test_a_running_worker_that_is_cancelled_is_replaced(slurm: Slurm, tmp_path: Path) -> None:
-    from pileupgen.parallel.dask_farm import start_cluster
+    from pileupgen.parallel.dask_connection import start_cluster
 
     said: list[str] = []
     job = {"interface": "lo", "memory": "1GB"}

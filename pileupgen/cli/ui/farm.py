@@ -9,8 +9,8 @@ from typing import Any, Literal
 from pileupgen.cli.ui.console import terminal
 from pileupgen.cli.ui.gathered import gathered, option
 from pileupgen.cli.ui.interruption import uninterrupted
-from pileupgen.errors import ConfigError
-from pileupgen.parallel.batch_jobs import BATCH_SYSTEMS
+from pileupgen.errors import ConfigError, first_line
+from pileupgen.parallel.batch_systems import BATCH_SYSTEMS
 from pileupgen.parallel.farm import Farm
 
 _PANEL: dict[str, Any] = {"rich_help_panel": "Spreading the work"}
@@ -150,7 +150,7 @@ def _parse_value(text: str, key: str, value: str) -> Any:
         parsed = yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise ConfigError(
-            f"--job {text} cannot be understood: {str(error).splitlines()[0]}.",
+            f"--job {text} cannot be understood: {first_line(error)}.",
             "Lists are written [a, b], mappings {key: value}; quote them for the shell.",
         ) from error
     if key in _NUMBERS and (type(parsed) is not int or parsed < 1):

@@ -19,6 +19,7 @@ from pileupgen.errors import (
     MissingFieldError,
     UnreadableInputError,
     did_you_mean,
+    first_line,
 )
 from pileupgen.faults import StrictModel
 from pileupgen.samples.readers.base import Format, MuSource
@@ -101,7 +102,7 @@ class H5File:
         try:
             self._file = h5py.File(for_library(path), "r")
         except OSError as error:
-            raise unreadable(path, "HDF5", str(error).splitlines()[0]) from error
+            raise unreadable(path, "HDF5", first_line(error)) from error
         try:
             self.data = self.find(dataset)
         except BaseException:

@@ -18,6 +18,7 @@ from pileupgen.errors import (
     MissingInputError,
     PileupgenError,
     UnreadableInputError,
+    first_line,
 )
 from pileupgen.run import hash_file, hash_stream
 
@@ -366,8 +367,7 @@ def _asking(url: str) -> Iterator[None]:
 
 def _words(error: BaseException) -> str:
     """First line of what a server or its client says, without objects of Python."""
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return _OBJECT.sub("", line).strip().rstrip(".") or type(error).__name__
+    return _OBJECT.sub("", first_line(error)).strip().rstrip(".") or type(error).__name__
 
 
 def _server_fault(url: str, said: str) -> UnreadableInputError | None:
