@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from pileupgen.calo.geometry import get_grid
 from pileupgen.calo.imaging import towers_to_images
+from pileupgen.calo.presets import get_grid
 from pileupgen.overlay.choice import PileupPool
 from pileupgen.overlay.crossings import SingleInteractions, choose_crossings
 from pileupgen.overlay.produce import suppress

@@ -16,7 +16,7 @@ import awkward as ak
 import numpy as np
 import uproot
 
-from pileupgen.calo.geometry import get_grid
+from pileupgen.calo.presets import get_grid
 from pileupgen.calo.rowtable import RowTable
 from pileupgen.samples.readers.root import RootTree
 

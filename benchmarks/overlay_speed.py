@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pileupgen.calo.geometry import get_grid
+from pileupgen.calo.presets import get_grid
 from pileupgen.overlay.settings import OverlaySettings
 from pileupgen.parallel.farm import Farm
 from pileupgen.samples.overlay_library import export_overlay

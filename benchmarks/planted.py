@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from pileupgen.calo.geometry import Grid, get_grid
+from pileupgen.calo.geometry import Grid
+from pileupgen.calo.presets import get_grid
 from pileupgen.compare.records import Verdict
 from pileupgen.compare.significance import judge
 from pileupgen.measure.sample import Sample, measure_sample

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import uproot
 
-from pileupgen.calo.geometry import get_grid
+from pileupgen.calo.presets import get_grid
 from pileupgen.parallel import local_executor
 from pileupgen.samples.cards import DataCard
 from pileupgen.samples.ingest import ingest

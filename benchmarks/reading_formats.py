@@ -30,7 +30,7 @@ import pyarrow.parquet as parquet
 import uproot
 
 from benchmarks.reading import CARD, best
-from pileupgen.calo.geometry import get_grid
+from pileupgen.calo.presets import get_grid
 from pileupgen.samples.cards import DataCard
 from pileupgen.samples.ingest import ingest
 from pileupgen.samples.readers import FORMATS, MuSource, Reader

@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pileupgen.calo.geometry import get_grid
 from pileupgen.calo.imaging import Imager
+from pileupgen.calo.presets import get_grid
 from pileupgen.files import write_whole
 from pileupgen.measure.bootstrap import estimate, resample
 from pileupgen.resources import find_file

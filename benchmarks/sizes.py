@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pileupgen.calo.geometry import Grid, get_grid
+from pileupgen.calo.geometry import Grid
+from pileupgen.calo.presets import get_grid
 from pileupgen.config import Config, load_config
 from pileupgen.diffusion.schedule import make_scheduler
 from pileupgen.models.networks.autoencoder import Autoencoder

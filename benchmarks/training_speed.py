@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
-from pileupgen.calo.geometry import get_grid
+from pileupgen.calo.presets import get_grid
 from pileupgen.config import Config, load_config
 from pileupgen.diffusion.schedule import alpha_sigma, make_scheduler
 from pileupgen.models.calibration.calibration import CellCalibration

@@ -12,8 +12,9 @@ import numpy as np
 import uproot
 from numpy.typing import NDArray
 
-from pileupgen.calo.geometry import Grid, get_grid
+from pileupgen.calo.geometry import Grid
 from pileupgen.calo.imaging import images_to_towers
+from pileupgen.calo.presets import get_grid
 from pileupgen.calo.towers import Towers
 
 EDGES = "Tower.Edges[4]"

@@ -73,8 +73,7 @@ class Grid:
             raise GeometryError(
                 f"Grid '{self.name}': φ window of {width:.4g} rad, must be in (0, 2π]."
             )
-        self._check_rings()
-        self._check_layers()
+        self._check_granularity()
         if self.units is not None and (
             len(self.units) != len(self.layers) or self.n_eta * self.n_phi != 1
         ):
@@ -84,22 +83,31 @@ class Grid:
                 "A table of features has one cell, and a unit for each feature.",
             )
 
-    def _check_layers(self) -> None:
-        for name in ("layer_eta_edges", "layer_n_phi"):
+    def _check_granularity(self) -> None:
+        """Refuse rings and layers whose own cells do not fit the image's."""
+        rings, layers = (self.n_eta, "ring"), (self.n_layers, "layer")
+        for name, (n, what) in (
+            ("ring_n_phi", rings),
+            ("layer_eta_edges", layers),
+            ("layer_n_phi", layers),
+        ):
             given = getattr(self, name)
-            if given is not None and len(given) != self.n_layers:
+            if given is not None and len(given) != n:
                 raise GeometryError(
-                    f"Grid '{self.name}': {name} is given for {len(given)} of {self.n_layers} "
-                    "layers.",
-                    "Give it for each layer.",
+                    f"Grid '{self.name}': {name} is given for {len(given)} of {n} {what}s.",
+                    f"Give it for each {what}.",
                 )
-        odd = [n for n in self.layer_n_phi or () if n < 1 or self.n_phi % n]
-        if odd:
-            raise GeometryError(
-                f"Grid '{self.name}': a layer of {odd[0]} cells in φ does not divide n_phi = "
-                f"{self.n_phi}.",
-                "Choose as n_phi a common multiple of the layers' counts.",
+            odd = (
+                []
+                if name == "layer_eta_edges"
+                else [k for k in given or () if k < 1 or self.n_phi % k]
             )
+            if odd:
+                raise GeometryError(
+                    f"Grid '{self.name}': a {what} of {odd[0]} cells in φ does not divide n_phi = "
+                    f"{self.n_phi}.",
+                    f"Choose as n_phi a common multiple of the {what}s' counts.",
+                )
         has_own = self.layer_eta_edges is not None or self.layer_n_phi is not None
         if has_own and self.ring_n_phi is not None:
             raise GeometryError(
@@ -133,23 +141,6 @@ class Grid:
     def is_feature_table(self) -> bool:
         """Whether the layers are features of an event, with units of their own."""
         return self.units is not None
-
-    def _check_rings(self) -> None:
-        if self.ring_n_phi is None:
-            return
-        if len(self.ring_n_phi) != self.n_eta:
-            raise GeometryError(
-                f"Grid '{self.name}': ring_n_phi has {len(self.ring_n_phi)} numbers for "
-                f"{self.n_eta} rings.",
-                "Give one for each ring.",
-            )
-        odd = [n for n in self.ring_n_phi if n < 1 or self.n_phi % n]
-        if odd:
-            raise GeometryError(
-                f"Grid '{self.name}': a ring of {odd[0]} cells in φ does not divide n_phi = "
-                f"{self.n_phi}.",
-                "Choose as n_phi a common multiple of the rings' counts.",
-            )
 
     @property
     def cell_widths(self) -> Ints:
@@ -242,6 +233,8 @@ class Grid:
     @property
     def is_shower(self) -> bool:
         """Whether the rings lie at radii around a shower's axis, not at pseudorapidities."""
+        from pileupgen.calo.presets import PRESETS, SHOWERS
+
         return any(PRESETS[name] == self for name in SHOWERS)
 
     @property
@@ -331,129 +324,6 @@ class Grid:
             )
         except (TypeError, ValueError) as error:
             raise GeometryError(f"Geometry values do not fit: {error}.") from error
-
-
-def _uniform(low: float, high: float, n: int) -> tuple[float, ...]:
-    return tuple(float(edge) for edge in np.round(np.linspace(low, high, n + 1), 6))
-
-
-def _mirrored(rings: list[tuple[float, int]], **rest: Any) -> Grid:
-    """Grid of rings at ±η, each given by its outer edge and its cells in φ."""
-    upper = [edge for edge, _ in rings]
-    counts = [count for _, count in rings]
-    return Grid(
-        eta_edges=(*(-edge for edge in reversed(upper)), 0.0, *upper),
-        n_phi=max(counts),
-        ring_n_phi=(*reversed(counts), *counts),
-        **rest,
-    )
-
-
-def _edges(text: str, n_phi: int) -> list[tuple[float, int]]:
-    return [(float(edge), n_phi) for edge in text.split()]
-
-
-_ATLAS_FULL = [
-    *((round(0.1 * ring, 6), 36) for ring in range(1, 27)),
-    *_edges("2.8 3.0 3.2", 18),
-    *_edges("3.3", 36),
-    *_edges("3.5 3.7 3.9 4.1 4.3 4.5 4.7 4.9", 18),
-]
-_CMS_FULL = [
-    *((round(0.087 * ring, 6), 72) for ring in range(1, 20)),
-    *_edges("1.74 1.83 1.93 2.043 2.172 2.322 2.5 2.65 2.868 2.95 3.125 3.3 3.475", 36),
-    *_edges("3.65 3.825 4.0 4.175 4.35 4.525", 36),
-    *_edges("4.7 5.0", 18),
-]
-
-_DATA_SET_1 = {
-    # CaloChallenge data set 1, photons (2410.21611): edges in r / mm, and cells in α.
-    "layer_0": ("0 5 10 30 50 100 200 400 600", 1),
-    "layer_1": ("0 2 4 6 8 10 12 15 20 30 40 50 70 90 120 150 200", 10),
-    "layer_2": ("0 2 5 10 15 20 25 30 40 50 60 80 100 130 160 200 250 300 350 400", 10),
-    "layer_3": ("0 50 100 200 400 600", 1),
-    "layer_12": ("0 100 200 400 1000 2000", 1),
-}
-
-
-def _layered(layers: dict[str, tuple[tuple[float, ...], int]], n_phi: int, name: str) -> Grid:
-    """Grid of all layers' edges together, of layers given by their edges and cells in φ."""
-    return Grid(
-        tuple(sorted({edge for edges, _ in layers.values() for edge in edges})),
-        n_phi,
-        tuple(layers),
-        layer_eta_edges=tuple(edges for edges, _ in layers.values()),
-        layer_n_phi=tuple(n for _, n in layers.values()),
-        name=name,
-    )
-
-
-SHOWERS = ("calochallenge_1", "calochallenge_2", "calochallenge_3")
-"""Presets whose rings lie at radii around a shower's axis."""
-
-PRESETS: dict[str, Grid] = {
-    # Delphes' ATLAS card, |η| < 2.5: towers of 0.1 × 10°.
-    "atlas": Grid(_uniform(-2.5, 2.5, 50), 36, name="atlas"),
-    # The same cells in |η| < 1.6: a quick look on a small machine.
-    "atlas_barrel": Grid(_uniform(-1.6, 1.6, 32), 36, name="atlas_barrel"),
-    # All 2340 towers of Delphes' ATLAS card, of 10° and 20°.
-    "atlas_full": _mirrored(_ATLAS_FULL, name="atlas_full"),
-    # Delphes' CMS card: towers of 5°, 10° and 20°.
-    "cms_full": _mirrored(_CMS_FULL, name="cms_full"),
-    # Its towers of 5°, in |η| < 1.653.
-    "cms_barrel": Grid(_uniform(-1.653, 1.653, 38), 72, name="cms_barrel"),
-    # As sPHENIX has it: 24 × 64 towers in |η| < 1.1, in one layer.
-    "sphenix": Grid(_uniform(-1.1, 1.1, 24), 64, layers=("em",), name="sphenix"),
-    # CaloChallenge data set 2 (2410.21611): 45 layers × 16 α × 9 r; r stands where η does.
-    "calochallenge_2": Grid(
-        _uniform(0, 9, 9),
-        16,
-        layers=tuple(f"layer_{index}" for index in range(45)),
-        name="calochallenge_2",
-    ),
-    # Data set 3: 45 layers × 50 α × 18 r.
-    "calochallenge_3": Grid(
-        _uniform(0, 18, 18),
-        50,
-        layers=tuple(f"layer_{index}" for index in range(45)),
-        name="calochallenge_3",
-    ),
-    # Data set 1, photons: 368 voxels in five layers of their own binning; r in mm.
-    "calochallenge_1": _layered(
-        {
-            layer: (tuple(float(edge) for edge in edges.split()), n_alpha)
-            for layer, (edges, n_alpha) in _DATA_SET_1.items()
-        },
-        10,
-        "calochallenge_1",
-    ),
-    # Layers of different granularity, as in ATLAS' barrel: em 0.025 × 0.1, had 0.1 × 0.1.
-    "atlas_layers": _layered(
-        {"em": (_uniform(-1.6, 1.6, 128), 64), "had": (_uniform(-1.6, 1.6, 32), 64)},
-        64,
-        "atlas_layers",
-    ),
-}
-
-
-def get_grid(geometry: str | dict[str, Any]) -> Grid:
-    """Find a preset by its name, or make a grid from its numbers.
-
-    Raises
-    ------
-    GeometryError
-        If there is no such preset or the numbers do not make a grid.
-    """
-    if isinstance(geometry, dict):
-        return Grid.from_dict(geometry)
-    if geometry == FEATURES:
-        raise GeometryError(
-            "The geometry 'features' is for cards of feature tables.",
-            "Name such cards (format: features), or another geometry.",
-        )
-    if geometry not in PRESETS:
-        raise GeometryError(f"No geometry preset '{geometry}'.", did_you_mean(geometry, PRESETS))
-    return PRESETS[geometry]
 
 
 def require_same_grid(found: Grid, expected: Grid, what: str, expected_by: str) -> None:

@@ -95,7 +95,7 @@ def check_card(
       pileupgen cards check delphes_mc
       pileupgen cards check my_card.yaml --events 5 --geometry atlas_barrel
     """
-    from pileupgen.calo.geometry import get_grid
+    from pileupgen.calo.presets import get_grid
     from pileupgen.samples.check import draw_events
     from pileupgen.samples.check_features import N_EVENTS, draw_features
     from pileupgen.workflow.cards import check_files, load_named, write_png

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pileupgen.arrays import Floats, Ints
-from pileupgen.calo.geometry import PRESETS, Grid
+from pileupgen.calo.geometry import Grid
+from pileupgen.calo.presets import PRESETS
 from pileupgen.errors import GeometryError
 from pileupgen.measure.observables import MEV, Observable
 

@@ -15,7 +15,8 @@ from typing import Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, Field, PrivateAttr, field_validator, model_validator
 
-from pileupgen.calo.geometry import PRESETS, Grid
+from pileupgen.calo.geometry import Grid
+from pileupgen.calo.presets import PRESETS
 from pileupgen.errors import CardError, ConfigError, MissingInputError, did_you_mean
 from pileupgen.faults import StrictModel, parse_model
 from pileupgen.samples.readers import FORMATS, InputFile, MuSource, Reader

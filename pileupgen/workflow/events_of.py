@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pileupgen.calo.geometry import Grid, get_grid
+from pileupgen.calo.geometry import Grid
+from pileupgen.calo.presets import get_grid
 from pileupgen.errors import ConfigError, MissingInputError
 from pileupgen.overlay.library import Events, open_events
 from pileupgen.progress import Listener

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from pileupgen.calo.geometry import FEATURES, get_grid, require_same_grid
+from pileupgen.calo.geometry import FEATURES, require_same_grid
+from pileupgen.calo.presets import get_grid
 from pileupgen.errors import ConfigError, GeometryError, InputError
 from pileupgen.parallel import Serial
 from pileupgen.resources import find_file

@@ -12,8 +12,8 @@ import yaml
 from numpy.typing import NDArray
 
 from pileupgen.arrays import Floats
-from pileupgen.calo.geometry import get_grid
 from pileupgen.calo.imaging import Imager
+from pileupgen.calo.presets import get_grid
 from pileupgen.calo.towers import Towers
 from pileupgen.compare.distances import wasserstein
 from pileupgen.errors import CardError, ImplausibleInputError

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pileupgen.calo.geometry import PRESETS, Grid, get_grid, require_same_grid
+from pileupgen.calo.geometry import Grid, require_same_grid
+from pileupgen.calo.presets import PRESETS, get_grid
 from pileupgen.errors import GeometryError
 
 

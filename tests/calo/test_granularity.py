@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pileupgen.calo.geometry import PRESETS, Grid, require_same_grid
+from pileupgen.calo.geometry import Grid, require_same_grid
 from pileupgen.calo.granularity import DeadRegion
 from pileupgen.calo.imaging import images_to_towers, towers_to_images
+from pileupgen.calo.presets import PRESETS
 from pileupgen.calo.towers import Towers
 from pileupgen.errors import GeometryError
 from pileupgen.models.calibration.calibration import CellCalibration

@@ -11,8 +11,9 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from pileupgen.calo import imaging
-from pileupgen.calo.geometry import Grid, get_grid
+from pileupgen.calo.geometry import Grid
 from pileupgen.calo.imaging import Imager, images_to_towers, towers_to_images
+from pileupgen.calo.presets import get_grid
 from pileupgen.calo.towers import Towers
 from pileupgen.errors import GeometryError
 

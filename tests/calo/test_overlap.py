@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pileupgen.calo.geometry import TWO_PI, Grid, get_grid
+from pileupgen.calo.geometry import TWO_PI, Grid
 from pileupgen.calo.overlap import overlaps
+from pileupgen.calo.presets import get_grid
 
 ATLAS = get_grid("atlas")
 UNEVEN = Grid((-2.0, -1.5, -0.2, 0.0, 0.3, 2.0), 7)

@@ -9,7 +9,7 @@ import pytest
 import uproot
 import yaml
 
-from pileupgen.calo.geometry import get_grid
+from pileupgen.calo.presets import get_grid
 from pileupgen.cli import cards
 from pileupgen.errors import CardError, ConfigError, MissingFieldError, MissingInputError
 from pileupgen.samples.cards import load_card

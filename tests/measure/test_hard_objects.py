@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pileupgen.calo.geometry import get_grid
+from pileupgen.calo.presets import get_grid
 from pileupgen.measure.hard_objects import CONE, HardObjects, ObjectFinder, OverlaidObjects
 
 pytest.importorskip("fastjet")

@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pileupgen.calo.geometry import Grid, get_grid
+from pileupgen.calo.geometry import Grid
+from pileupgen.calo.presets import get_grid
 from pileupgen.errors import GeometryError
 from pileupgen.measure.observables import ObservableSet, correlation
 from pileupgen.measure.regions import Cones, Patches, blocks_of, uniform

@@ -5,7 +5,8 @@ import sys
 import numpy as np
 import pytest
 
-from pileupgen.calo.geometry import Grid, get_grid
+from pileupgen.calo.geometry import Grid
+from pileupgen.calo.presets import get_grid
 from pileupgen.compare.pileup_physics import jet_quantities
 from pileupgen.errors import DependencyError, GeometryError
 from pileupgen.measure.pileup_jets import SPECTRUM_EDGES, find_jets

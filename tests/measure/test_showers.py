@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pileupgen.calo.geometry import PRESETS, Grid
+from pileupgen.calo.geometry import Grid
+from pileupgen.calo.presets import PRESETS
 from pileupgen.compare.distances import separation_power
 from pileupgen.compare.physics_distance import fpd, kpd
 from pileupgen.compare.records import ObservableDistance

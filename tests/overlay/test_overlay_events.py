@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import yaml
 
-from pileupgen.calo.geometry import Grid, get_grid
+from pileupgen.calo.geometry import Grid
+from pileupgen.calo.presets import get_grid
 from pileupgen.errors import (
     CardError,
     ConfigError,

@@ -8,7 +8,7 @@ import yaml
 
 pytest.importorskip("distributed", reason="needs the extra 'cluster'")
 
-from pileupgen.calo.geometry import get_grid
+from pileupgen.calo.presets import get_grid
 from pileupgen.cli import preprocess as command
 from pileupgen.cli.ui.farm import farm_of
 from pileupgen.errors import ConfigError

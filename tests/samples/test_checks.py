@@ -12,7 +12,8 @@ import pytest
 import yaml
 from numpy.typing import NDArray
 
-from pileupgen.calo.geometry import Grid, get_grid
+from pileupgen.calo.geometry import Grid
+from pileupgen.calo.presets import get_grid
 from pileupgen.cli.ui.sample_table import show_comparison
 from pileupgen.errors import ConfigError, ImplausibleInputError, UnreadableInputError
 from pileupgen.samples.cards import DataCard, default_suppression, load_card

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pileupgen.calo.geometry import PRESETS, Grid, get_grid
+from pileupgen.calo.geometry import Grid
 from pileupgen.calo.granularity import DeadRegion
+from pileupgen.calo.presets import PRESETS, get_grid
 from pileupgen.samples.dead_cells import count_dead, count_hits, count_silent, find_silent
 
 EDGES = (-1.0, -0.5, 0.0, 0.5, 1.0)

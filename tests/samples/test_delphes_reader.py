@@ -10,8 +10,9 @@ import uproot
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pileupgen.calo.geometry import Grid, get_grid
+from pileupgen.calo.geometry import Grid
 from pileupgen.calo.imaging import towers_to_images
+from pileupgen.calo.presets import get_grid
 from pileupgen.calo.towers import Towers
 from pileupgen.errors import MissingFieldError, UnreadableInputError
 from pileupgen.samples.readers import MuSource, base, flat

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import uproot
 
-from pileupgen.calo.geometry import Grid, get_grid
+from pileupgen.calo.geometry import Grid
 from pileupgen.calo.imaging import towers_to_images
+from pileupgen.calo.presets import get_grid
 from pileupgen.errors import (
     DependencyError,
     MissingInputError,

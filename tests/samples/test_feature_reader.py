@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pileupgen.calo.geometry import FEATURES, Grid, get_grid, require_same_grid
+from pileupgen.calo.geometry import FEATURES, Grid, require_same_grid
 from pileupgen.calo.imaging import Imager
+from pileupgen.calo.presets import get_grid
 from pileupgen.errors import (
     CardError,
     GeometryError,

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import yaml
 
-from pileupgen.calo.geometry import get_grid
 from pileupgen.calo.imaging import towers_to_images
+from pileupgen.calo.presets import get_grid
 from pileupgen.errors import CardError, UnreadableInputError
 from pileupgen.samples.cards import load_card
 from pileupgen.samples.ingest import IngestSummary, describe_inputs, ingest

@@ -13,8 +13,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pileupgen.calo.geometry import Grid, get_grid
+from pileupgen.calo.geometry import Grid
 from pileupgen.calo.imaging import images_to_towers, towers_to_images
+from pileupgen.calo.presets import get_grid
 from pileupgen.calo.towers import Towers
 from pileupgen.errors import (
     CardError,

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import yaml
 
-from pileupgen.calo.geometry import get_grid
 from pileupgen.calo.imaging import towers_to_images
+from pileupgen.calo.presets import get_grid
 from pileupgen.cli import preprocess as command
 from pileupgen.errors import (
     CardError,

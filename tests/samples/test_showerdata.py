@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pileupgen.calo.geometry import get_grid
 from pileupgen.calo.imaging import images_to_towers, towers_to_images
+from pileupgen.calo.presets import get_grid
 from pileupgen.calo.towers import Towers
 from pileupgen.errors import InputError, MissingFieldError, UnreadableInputError
 from pileupgen.samples.export_showers import export_showerdata

@@ -239,7 +239,7 @@ FULL_DISK = """
 import resource, sys
 from pathlib import Path
 import numpy as np
-from pileupgen.calo.geometry import get_grid
+from pileupgen.calo.presets import get_grid
 from pileupgen.errors import OutputError
 from pileupgen.samples.store import create_store
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pileupgen.calo.geometry import get_grid
+from pileupgen.calo.presets import get_grid
 from pileupgen.errors import GeometryError, MissingFieldError, UnreadableInputError
 from pileupgen.parallel import local_executor
 from pileupgen.samples.readers import MuSource

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pileupgen.calo.geometry import get_grid
 from pileupgen.calo.imaging import towers_to_images
+from pileupgen.calo.presets import get_grid
 from pileupgen.calo.towers import Towers
 from pileupgen.errors import (
     InputError,

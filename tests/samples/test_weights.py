@@ -11,7 +11,8 @@ import pytest
 import yaml
 from numpy.typing import NDArray
 
-from pileupgen.calo.geometry import Grid, get_grid
+from pileupgen.calo.geometry import Grid
+from pileupgen.calo.presets import get_grid
 from pileupgen.errors import ImplausibleInputError, MissingFieldError, UnreadableInputError
 from pileupgen.samples.cards import DataCard, load_card
 from pileupgen.samples.export import export_root

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pileupgen.calo.geometry import get_grid
+from pileupgen.calo.presets import get_grid
 from pileupgen.simulate.calorimeter import Calorimeter, TowerGrid
 from pileupgen.simulate.response import Region, ResponseCard, load_response
 from pileupgen.simulate.rho import GridMedian

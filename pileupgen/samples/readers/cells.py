@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pileupgen.arrays import Floats, Ints
-from pileupgen.calo.geometry import PRESETS, Grid
+from pileupgen.calo.geometry import Grid
 from pileupgen.calo.imaging import images_to_towers
+from pileupgen.calo.presets import PRESETS
 from pileupgen.calo.towers import Towers
 from pileupgen.errors import CardError, UnreadableInputError
 from pileupgen.samples.readers.base import GEV, MuSource

@@ -15,7 +15,8 @@ from pydantic import (
     model_validator,
 )
 
-from pileupgen.calo.geometry import PRESETS, TWO_PI
+from pileupgen.calo.geometry import TWO_PI
+from pileupgen.calo.presets import PRESETS
 from pileupgen.errors import did_you_mean
 from pileupgen.faults import StrictModel
 
