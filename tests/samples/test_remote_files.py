@@ -4,14 +4,17 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import fsspec
 import h5py
 import numpy as np
 import pytest
 import yaml
+from fsspec.implementations.local import LocalFileSystem
+from fsspec.spec import AbstractBufferedFile
 
 from pileupgen.calo.imaging import towers_to_images
 from pileupgen.calo.presets import get_grid
@@ -25,6 +28,7 @@ from pileupgen.errors import (
 from pileupgen.samples.cards import load_card
 from pileupgen.samples.ingest import describe_inputs
 from pileupgen.samples.readers import remote
+from pileupgen.samples.readers.hdf5 import H5File
 from pileupgen.samples.readers.remote import RemoteFile, match_url
 from pileupgen.samples.store import ImageStore
 from tests.sample_files import random_towers, write_delphes
@@ -83,6 +87,42 @@ def test_hdf5_is_read_from_a_server(tmp_path, card_values, server):
     card = load_card(path)
     [towers] = card.open(card.input_files()).chunks()
     assert np.array_equal(towers.energy[:, 0], np.arange(10.0))
+
+
+class CountedFile(AbstractBufferedFile):
+    """A file on a server that counts what it is asked for."""
+
+    asked: ClassVar[list[int]] = []
+
+    def _fetch_range(self, start: int, end: int) -> bytes:
+        self.asked.append(end - start)
+        with Path(self.path).open("rb") as file:
+            file.seek(start)
+            return file.read(end - start)
+
+
+class CountingServer(LocalFileSystem):
+    protocol = "counting"
+
+    def _open(self, path: str, mode: str = "rb", **options: Any) -> CountedFile:
+        return CountedFile(self, path, mode, **options)
+
+
+def test_an_hdf5_file_on_a_server_is_fetched_once_in_few_requests(tmp_path):
+    fsspec.register_implementation("counting", CountingServer, clobber=True)
+    path, values = tmp_path / "images.h5", np.random.default_rng(1).random((800, 2000), np.float32)
+    with h5py.File(path, "w") as file:
+        file.create_dataset("cells", data=values, chunks=(16, 2000))
+        file.create_dataset("mu", data=values[:, 0], chunks=(16,))
+    CountedFile.asked.clear()
+    with closing(H5File(RemoteFile(f"counting://{path}"), "cells")) as file:
+        columns = file.column("cells"), file.column("mu")
+        for begin in range(0, 800, 50):
+            read = [column.read(begin, begin + 50) for column in columns]
+    assert np.array_equal(np.asarray(read[0].values).reshape(-1, 2000), values[750:])
+    size = path.stat().st_size
+    assert sum(CountedFile.asked) < size + 2**20
+    assert len(CountedFile.asked) < size / 1e6 + 3
 
 
 def test_checksums_hold_for_servers_and_nothing_else_is_hashed(tmp_path, card_values, server):

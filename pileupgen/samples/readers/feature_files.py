@@ -21,7 +21,7 @@ from pileupgen.errors import (
 from pileupgen.samples.readers.file_kind import reading
 from pileupgen.samples.readers.flat import Column
 from pileupgen.samples.readers.parquet import ParquetFile
-from pileupgen.samples.readers.remote import InputFile, for_library, missing_file
+from pileupgen.samples.readers.remote import BLOCKS, InputFile, for_library, missing_file
 from pileupgen.samples.readers.root import RootTree
 from pileupgen.samples.readers.source import Source
 
@@ -166,7 +166,7 @@ class _Hdf5Features(FeatureFile):
         if not path.exists():
             raise missing_file(path)
         with reading(path, wanted="HDF5"):
-            self._file = h5py.File(for_library(path), "r")
+            self._file = h5py.File(for_library(path, BLOCKS), "r")
         try:
             with reading(path, wanted="HDF5"):
                 self._datasets = [self._find(place) for place in places]

@@ -35,7 +35,13 @@ from pileupgen.samples.readers.files import (
     require_sane_energies,
 )
 from pileupgen.samples.readers.flat import Column, Flat
-from pileupgen.samples.readers.remote import InputFile, RemoteFile, for_library, missing_file
+from pileupgen.samples.readers.remote import (
+    BLOCKS,
+    InputFile,
+    RemoteFile,
+    for_library,
+    missing_file,
+)
 
 
 class Hdf5Options(CollectionOptions):
@@ -101,7 +107,7 @@ class H5File:
             raise missing_file(path)
         self.path = path
         try:
-            self._file = h5py.File(for_library(path), "r")
+            self._file = h5py.File(for_library(path, BLOCKS), "r")
         except OSError as error:
             raise unreadable(path, "HDF5", first_line(error)) from error
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -59,8 +59,10 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     # are looked for without their port, and what the first one said is lost.
     _XROOTD: {"use_listings_cache": False, "locate_all_sources": False},
 }
-_BLOCK_BYTES = 1 << 18
-"""Bytes read beyond what is asked for: libraries of HDF5 and Parquet jump from chunk to chunk."""
+READAHEAD: dict[str, Any] = {"block_size": 1 << 18}
+"""Buffering of files that are read in pieces of their own size, such as Parquet's columns."""
+BLOCKS: dict[str, Any] = {"cache_type": "blockcache", "block_size": 1 << 20}
+"""Buffering of HDF5 files, whose library jumps between chunks and their indices."""
 
 
 class Stat(NamedTuple):
@@ -115,8 +117,8 @@ class RemoteFile:
             raise self._found
         return self._found
 
-    def open(self) -> IO[bytes]:
-        """Open it for reading, with seeks.
+    def open(self, buffering: Mapping[str, Any] = READAHEAD) -> IO[bytes]:
+        """Open it for reading, with seeks, buffered by fsspec.
 
         Raises
         ------
@@ -126,7 +128,7 @@ class RemoteFile:
         self.stat()
         with _asking(self.url):
             system, path = _file_system(self.url)
-            opened: IO[bytes] = system.open(path, "rb", block_size=_BLOCK_BYTES)
+            opened: IO[bytes] = system.open(path, "rb", **buffering)
             return _closing_quietly(opened)
 
     def fault(self, said: str) -> UnreadableInputError | None:
@@ -285,9 +287,9 @@ def uproot_options(path: InputFile) -> dict[str, Any]:
     return {}
 
 
-def for_library(path: InputFile) -> Any:
+def for_library(path: InputFile, buffering: Mapping[str, Any] = READAHEAD) -> Any:
     """Return what h5py, pyarrow and zipfile open: a path, or an open file."""
-    return path if isinstance(path, Path) else path.open()
+    return path if isinstance(path, Path) else path.open(buffering)
 
 
 def for_uproot(path: InputFile) -> Any:
