@@ -1,11 +1,12 @@
-"""A trained run on events of other minimum-bias pools than its own.
+"""A trained run on events of other interactions than its own.
 
 python -m benchmarks.fresh_pool --run runs/demo [--events 2000] [--out FOLDER]
 
-A generated sample draws all of its interactions from one pool of 12,000, each some twenty times:
-training and test events share them. The demo's two cards are generated again with other seeds,
-hence other pools, translated by the run's model in its own setting and in the recommended one, and
-compared with the fresh data. The run's own data beside them say what two pools differ by.
+The demo's two cards are generated again with other seeds, translated by the run's model as typed,
+in the recommended setting and by calibration alone, and compared with the fresh data. In the events
+that are compared, and in those of the reference, every interaction is used once. The run's own test
+events beside them say what other events of the same law differ by. If the run's own test events
+share interactions with its training, they are nearer to data than fresh ones.
 """
 
 from __future__ import annotations
@@ -26,9 +27,13 @@ from pileupgen.resources import resource_folder
 from pileupgen.samples.store import ImageStore
 
 SEEDS = {"mc": 21, "data": 22}
+FRACTIONS = (0.4, 0.1, 0.5)
+USES = {"mc": 20, "data": 1}
+"""How often interactions of events are used that are not compared; those of data are the reference.
+"""
 WAYS = {
-    "as configured, t = 300, w = 2": ("--t-release", "300", "--w", "2"),
-    "recommended": ("--mode", "invert", "--t-release", "300", "--w", "2", "--steps", "8"),
+    "as typed": ("--t-release", "300", "--w", "2"),
+    "recommended": ("--mode", "invert", "--t-release", "300", "--w", "2"),
     "calibrate": ("--mode", "calibrate"),
 }
 
@@ -45,7 +50,7 @@ def main() -> None:
     own = ImageStore(given.run / "data" / "data.h5")
     rows = {
         "fresh data, other events": judge.reference_quality(),
-        "the run's own data": judge.quality(
+        "the run's own test events of data": judge.quality(
             Output(energy=own.read(own.indices("test", len(judge.source))).energy)
         ),
         "fresh mc, untranslated": judge.quality(Output(energy=judge.source_images.energy)),
@@ -68,13 +73,15 @@ def draw(run: Path, n_events: int, out: Path) -> Path:
     for domain, seed in SEEDS.items():
         text = (resource_folder("data_cards") / f"demo_{domain}.yaml").read_text("utf-8")
         card = yaml.safe_load(text) | {"name": f"fresh_{domain}"}
-        card["generate"] |= {"n_events": n_events, "seed": seed}
+        uses = (USES[domain], USES[domain], 1)
+        pools = [list(pair) for pair in zip(FRACTIONS, uses, strict=True)]
+        card["generate"] |= {"n_events": n_events, "seed": seed, "separate_pools": pools}
         (out / f"fresh_{domain}.yaml").write_text(yaml.safe_dump(card), "utf-8")
     shared = {key: config["preprocess"][key] for key in ("geometry", "zero_suppression")}
     own = {
         "name": "fresh",
         "samples": {domain: f"fresh_{domain}.yaml" for domain in SEEDS},
-        "preprocess": {**shared, "fractions": [0.25, 0.25, 0.5]},
+        "preprocess": {**shared, "fractions": list(FRACTIONS)},
     }
     (out / "fresh.yaml").write_text(yaml.safe_dump(own), "utf-8")
     pileupgen("preprocess", "--config", out / "fresh.yaml", "--run", out / "run")

@@ -30,8 +30,9 @@ GENERATORS = {
     "Pythia 8 CUETP8M1": "pythia8:18",
     "SIBYLL 2.3e": "sibyll23e",
     "SIBYLL 2.1": "sibyll21",
+    "Pythia 8 ET7": "pythia8:ET7",
 }
-"""Name in the tables: generator and, of Pythia 8, ``Tune:pp``; the figures show the first six."""
+"""Name in the tables: generator and, of Pythia 8, the tune; the figures show the first six."""
 
 N_DRAWN = 6
 
@@ -53,7 +54,7 @@ def main() -> None:
         if name in only:
             generator, _, tune = name.partition(":")
             values = {"generator": generator, "n_events": given.events, "seed": given.seed}
-            spec = check_spec({**values, **({"tune": int(tune)} if tune else {})}, label)
+            spec = check_spec({**values, **({"tune": tune} if tune else {})}, label)
             found[label] = check_to(
                 spec,
                 given.out / name.replace(":", "_"),

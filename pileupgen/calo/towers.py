@@ -30,6 +30,8 @@ class Towers:
     """Position of the event in its sample, from 0. Shape (N,)."""
     weight: Floats | None = None
     """Event weights, of either sign; None where all events count alike. Shape (N,)."""
+    group: Ints | None = None
+    """Number that events share which belong together; None where none do. Shape (N,)."""
     factor: Floats | None = None
     """What each tower's energy is over the file's number in the card's unit: cosh η where that is
     E_T, times a scale. None where all are 1. Shape (n_towers,)."""
@@ -59,6 +61,7 @@ class Towers:
             mu=self.mu[begin:end],
             event_id=self.event_id[begin:end],
             weight=None if self.weight is None else self.weight[begin:end],
+            group=None if self.group is None else self.group[begin:end],
             factor=None if self.factor is None else self.factor[low:high],
         )
 

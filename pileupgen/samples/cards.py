@@ -20,7 +20,7 @@ from pileupgen.calo.presets import PRESETS
 from pileupgen.errors import CardError, ConfigError, MissingInputError, did_you_mean
 from pileupgen.faults import StrictModel, parse_model
 from pileupgen.samples.readers import FORMATS, InputFile, MuSource, Reader
-from pileupgen.samples.readers.base import GEV, WeightSource
+from pileupgen.samples.readers.base import GEV, EventColumn
 from pileupgen.samples.readers.collection import Collection
 from pileupgen.samples.readers.remote import RemoteFile, is_pattern, is_url, match_url
 
@@ -71,6 +71,9 @@ class DataCard(StrictModel):
     options: dict[str, Any] = Field({}, description="names in the files, depending on the format")
     mu: str | float | None = Field(None, description="a branch ± a number, a number, 'unknown'")
     weight: str | None = Field(None, description="a branch with event weights, or 'none'")
+    group: str | None = Field(
+        None, description="a branch whose events of one number lie in one split, or 'none'"
+    )
     detector: Detector
     how_made: str = Field(min_length=1)
     selection: str = Field(min_length=1)
@@ -123,6 +126,8 @@ class DataCard(StrictModel):
         """Plain values, as written in the card, with defaults."""
         values = self.model_dump(mode="json")
         # Named only where they say something: cards without them keep their fingerprints.
+        if values["group"] is None:
+            del values["group"]
         for name in ("period", "suppressed"):
             if values["detector"][name] is None:
                 del values["detector"][name]
@@ -231,7 +236,8 @@ class DataCard(StrictModel):
         kind = FORMATS[self.format]
         mu = MuSource.parse(kind.mu if self.mu is None else self.mu)
         reader: Reader = kind.open(files, self._options(), mu, GEV[self.unit])
-        reader.weigh_by(WeightSource.parse(self.weight, kind.weights))
+        reader.weigh_by(EventColumn.parse(self.weight, kind.weights))
+        reader.group_by(EventColumn.parse(self.group, kind.groups))
         reader.number_by(kind.ids)
         return reader
 

@@ -23,7 +23,8 @@ from pileupgen.samples.checks import check_sample, judge
 from pileupgen.samples.dead_cells import count_dead, count_silent
 from pileupgen.samples.readers import InputFile, Reader
 from pileupgen.samples.readers.remote import RemoteFile, hash_input, size_of
-from pileupgen.samples.store import assign_splits, create_store
+from pileupgen.samples.splits import assign_group_splits, assign_splits
+from pileupgen.samples.store import create_store
 from pileupgen.samples.stream import Drawn, Stream
 from pileupgen.samples.summary import IngestSummary
 from pileupgen.samples.weights import share_out_negative
@@ -102,6 +103,8 @@ def ingest(
         GeV; cells with less |energy| in a layer become 0. At 0 nothing is touched.
     fractions : three floats
         Train, validation and test.
+    seed : int
+        Seed of the split; where the reader says which events belong together, they lie in one.
     max_events : int or None
         Largest number of events to read.
     executor : Executor, optional
@@ -138,6 +141,7 @@ def ingest(
     # Of each event what tells which are alike, should there be weights below 0.
     alike: list[NDArray[np.float32]] = []
     splits: list[NDArray[np.uint8]] = []
+    groups: list[NDArray[np.int64]] = []
     with create_store(path, grid, domain, provenance) as writer:
         for drawn in stream:
             n = len(drawn.images)
@@ -147,10 +151,20 @@ def ingest(
                 "mu": np.where(np.isfinite(drawn.mu) & (drawn.mu >= 0), drawn.mu, np.nan),
                 "event_id": drawn.event_id,
                 "weight": drawn.weight,
-                "split": assign_splits(writer.n_events, n, fractions, seed),
             }
+            if (drawn.group is None) != (not groups) and writer.n_events:
+                raise UnreadableInputError(
+                    f"Card '{card.name}': some files say which events belong together, some do "
+                    "not.",
+                    "Set group: none in the card, or leave those files out.",
+                )
+            if drawn.group is None:
+                columns["split"] = assign_splits(writer.n_events, n, fractions, seed)
+                splits.append(columns["split"])
+            else:
+                columns["group"] = drawn.group
+                groups.append(drawn.group)
             alike.append(np.column_stack([drawn.layer_energy, drawn.sum_et]).astype(np.float32))
-            splits.append(columns["split"])
             writer.append(drawn.images, columns)
             advance(n)
         if writer.n_events == 0:
@@ -174,6 +188,9 @@ def ingest(
         summary = tally.summary(skipped_names, _unread_weights(reader))
         # Before the store takes its name: what is refused leaves none behind.
         judge(check_sample(summary, card, grid, f"{domain} (card '{card.name}')"), allow)
+        if groups:
+            splits = [assign_group_splits(np.concatenate(groups), fractions, seed)]
+            writer.add_column("split", splits[0])
         weight = tally.weights
         if np.any(weight < 0):
             features = np.concatenate(alike).astype(np.float64)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from pileupgen.errors import InputError
+
 SPLITS = ("train", "validation", "test")
 """Names of the values 0, 1, 2 of a store's ``split`` column."""
 
@@ -39,3 +41,49 @@ def assign_splits(
     ]
     joined = np.concatenate(labels) if labels else np.empty(0, dtype=np.uint8)
     return joined[first % block : first % block + n] if n else joined[:0]
+
+
+def assign_group_splits(
+    group: NDArray[np.int64], fractions: tuple[float, float, float], seed: int
+) -> NDArray[np.uint8]:
+    """Assign splits so that events of one group lie in one split.
+
+    From the largest group to the smallest each goes where most events are missing.
+
+    Parameters
+    ----------
+    group : int64 array, shape (n,)
+        Number of each event's group.
+    fractions : three floats
+        Train, validation and test fractions of the events; they sum to 1.
+    seed : int
+        Chooses the order of groups of one size.
+
+    Returns
+    -------
+    uint8 array, shape (n,)
+
+    Raises
+    ------
+    InputError
+        If a split is left without a group.
+
+    >>> assign_group_splits(np.array([7, 7, 7, 5, 8, 8]), (0.5, 0.2, 0.3), 0).tolist()
+    [0, 0, 0, 1, 2, 2]
+    """
+    numbers, of, sizes = np.unique(group, return_inverse=True, return_counts=True)
+    missing = np.array(fractions) * len(group)
+    split = np.zeros(len(numbers), dtype=np.uint8)
+    shuffled = np.random.default_rng(seed).permutation(len(numbers))
+    for place in shuffled[np.argsort(-sizes[shuffled], kind="stable")]:
+        split[place] = np.argmax(missing)
+        missing[split[place]] -= sizes[place]
+    empty = [name for number, name in enumerate(SPLITS) if number not in split]
+    if empty:
+        raise InputError(
+            f"{len(numbers)} group{'s' * (len(numbers) > 1)} of events of {sizes.max()} at most "
+            f"leave no event for {' and '.join(empty)}.",
+            "Events of one group lie in one split: name a branch with more groups under group in "
+            "the card, or 'none'.",
+        )
+    return split[of]

@@ -55,6 +55,12 @@ COLUMNS: dict[str, tuple[str, str, str]] = {
         "1",
         "weights with those below 0 shared out among alike events; only where there are such",
     ),
+    "group": (
+        "i8",
+        "1",
+        "number shared by events that lie in one split, as those of one run or of one pool; only "
+        "where the sample has such",
+    ),
     "split": ("u1", "1", "0 train, 1 validation, 2 test"),
     "source_event": ("i8", "1", "event_id of the source event; -1 where there is none"),
     "seed": ("i8", "1", "seed that, with source_event and draw, fixes the event's noise"),

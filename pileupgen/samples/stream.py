@@ -58,6 +58,8 @@ class Drawn:
     n_towers: int
     n_shared: int
     """Towers, and those that shared their energy among cells."""
+    group: NDArray[np.int64] | None
+    """Number that events share which belong together. Shape (n,)."""
 
 
 @dataclass(frozen=True)
@@ -211,6 +213,7 @@ class _Drawer:
                 sum_et=rings.sum(axis=1) @ self._per_energy,
                 n_towers=imager.n_towers - n_towers,
                 n_shared=imager.n_shared - n_shared,
+                group=towers.group,
             )
 
 

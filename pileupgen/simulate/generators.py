@@ -17,6 +17,7 @@ import numpy as np
 
 from pileupgen.errors import DependencyError, GeneratorError
 from pileupgen.simulate.interactions import Interactions
+from pileupgen.simulate.tunes import Tune, tune_settings
 
 PYTHIA_PROCESSES: dict[str, tuple[str, ...]] = {
     "inelastic": ("SoftQCD:inelastic",),
@@ -128,7 +129,7 @@ def require(generator: str) -> None:
 def make_generator(
     generator: str,
     process: str,
-    tune: int | None,
+    tune: Tune | None,
     sqrt_s: float,
     pt_min: float | None = None,
 ) -> Generator:
@@ -140,8 +141,8 @@ def make_generator(
         One of ``GENERATORS``.
     process : str
         One of :func:`processes`, or with Pythia 8 of ``HARD_PROCESSES``.
-    tune : int or None
-        Pythia 8's ``Tune:pp``.
+    tune : int, str or None
+        Pythia 8's ``Tune:pp``, or a name of ``TUNES``.
     sqrt_s : float
         Centre-of-mass energy of the proton pair in GeV.
     pt_min : float, optional
@@ -178,7 +179,9 @@ def import_package(module: str) -> Any:
         ) from error
 
 
-def start_pythia(process: str, switches: Mapping[str, str], tune: int | None, sqrt_s: float) -> Any:
+def start_pythia(
+    process: str, switches: Mapping[str, str], tune: Tune | None, sqrt_s: float
+) -> Any:
     """Initialise Pythia 8 for a pair of protons.
 
     Parameters
@@ -187,8 +190,8 @@ def start_pythia(process: str, switches: Mapping[str, str], tune: int | None, sq
         What error messages call it.
     switches : mapping
         Settings of the process, by Pythia's names.
-    tune : int or None
-        ``Tune:pp``; None leaves Pythia's default.
+    tune : int, str or None
+        ``Tune:pp``, or a name of ``TUNES``; None leaves Pythia's default.
     sqrt_s : float
         GeV.
 
@@ -201,7 +204,7 @@ def start_pythia(process: str, switches: Mapping[str, str], tune: int | None, sq
     settings = {
         "Print:quiet": "on",
         "Beams:eCM": f"{sqrt_s:.10g}",
-        **({} if tune is None else {"Tune:pp": str(tune)}),
+        **tune_settings(tune),
         **switches,
         "ParticleDecays:limitTau0": "on",
         "ParticleDecays:tau0Max": f"{STABLE_MM:g}",
@@ -246,7 +249,7 @@ class Pythia8:
     def __init__(
         self,
         process: str,
-        tune: int | None,
+        tune: Tune | None,
         sqrt_s: float,
         changes: Mapping[str, str] | None = None,
     ) -> None:

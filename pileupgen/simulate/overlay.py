@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from scipy.special import ndtr, ndtri
 
 from pileupgen.arrays import Flags, Floats, Ints
 from pileupgen.parallel.chunks import Work
+from pileupgen.simulate.allotment import Allotment
 from pileupgen.simulate.calorimeter import Calorimeter
 from pileupgen.simulate.interactions import Interactions
 from pileupgen.simulate.pool import read_pool
@@ -21,9 +22,9 @@ from pileupgen.simulate.response import BeamSpot, ResponseCard
 from pileupgen.simulate.rho import GridMedian
 from pileupgen.simulate.spec import SampleSpec
 
-PILEUP_STREAM, DETECTOR_STREAM, OUT_OF_TIME_STREAM, PERIOD_STREAM, ROW_STREAM = 1, 2, 3, 4, 5
-"""Parts of an event's seed: what happened, what the detector made of it, what happened in the
-crossings before and after, its period, and what happened in a row of crossings."""
+DETECTOR_STREAM, OUT_OF_TIME_STREAM, PERIOD_STREAM, ROW_STREAM = 2, 3, 4, 5
+"""Parts of an event's seed: what the detector made of it, what happened in the crossings before and
+after, its period, and what happened in a row of crossings."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Pileup:
     """The interactions that make up an event."""
 
     interaction: Ints
-    """Rows of the pool, drawn with replacement. Shape (n,)."""
+    """Rows of the pool. Shape (n,)."""
     rotation: NDArray[np.float32]
     """Turn in φ, rad. Shape (n,)."""
     mirror: NDArray[np.float32]
@@ -94,6 +95,9 @@ class _Row:
 class Overlay:
     """Makes events; each depends on the spec's seed and its own number alone.
 
+    Interactions are drawn from the pool with replacement, where pools are separate as
+    :class:`~pileupgen.simulate.allotment.Allotment` says.
+
     Parameters
     ----------
     pool : Interactions or None
@@ -116,10 +120,11 @@ class Overlay:
         self.hard = None if hard is None else Deposits.of(hard, card)
         self._rho = GridMedian(self.calorimeter.grid)
         self._detector = int(card.fingerprint(), 16)
-        profile = spec.mu_profile or ((spec.mu, 1.0),)
-        self._mu = np.array([mu for mu, _ in profile])
-        cumulative = np.cumsum([probability for _, probability in profile])
-        self._cumulative = cumulative / cumulative[-1]
+        self._multiplicity = spec.multiplicity
+        self.allotment: Allotment | None = None
+        if spec.separate_pools is not None and pool is not None:
+            counts = self._multiplicity.counts(spec.n_events)
+            self.allotment = Allotment.of(spec.separate_pools, counts, spec.seed, len(pool))
         parts = np.cumsum([period.part for period in card.periods] or [1.0])
         self._periods = parts / parts[-1]
         self._row: tuple[int, _Row] | None = None
@@ -135,15 +140,18 @@ class Overlay:
         if self.spec.consecutive > 1:
             place = event % self.spec.consecutive
             return self._row_of(event).of_crossing(place)
-        rng = np.random.default_rng([self.spec.seed, PILEUP_STREAM, event])
-        mu = self._mu[np.searchsorted(self._cumulative, rng.random(), side="right")]
-        poisson = self.spec.mu_spread == "poisson"
-        return self._interactions(rng, int(rng.poisson(mu)) if poisson else round(float(mu)))
+        n, rng = self._multiplicity.draw(event)
+        drawn = self._interactions(rng, n, event)
+        if self.allotment is None:
+            return drawn
+        return replace(drawn, interaction=self.allotment.of_event(event, n))
 
-    def _interactions(self, rng: np.random.Generator, n: int) -> Pileup:
-        """Draw n interactions from the pool."""
-        n_pool = 1 if self.deposits is None else len(self.deposits.offsets) - 1
-        interaction = rng.integers(n_pool, size=n)
+    def _interactions(self, rng: np.random.Generator, n: int, event: int) -> Pileup:
+        """Draw n interactions from the event's pool, with replacement."""
+        low, high = 0, 1 if self.deposits is None else len(self.deposits.offsets) - 1
+        if self.allotment is not None:
+            low, high = self.allotment.rows_of(event)
+        interaction = rng.integers(low, high, size=n)
         rotation = rng.uniform(-np.pi, np.pi, size=n).astype(np.float32)
         z = _vertices(self.card.beam_spot, rng.random(n + 1))
         mirror = np.ones(n, dtype=np.float32)
@@ -159,11 +167,10 @@ class Overlay:
             bunches, (first, last) = self.spec.bunches, self.card.crossings
             crossing = np.arange(first, last + self.spec.consecutive)
             filled = crossing[bunches[(rng.integers(len(bunches)) + crossing) % len(bunches)]]
-            place = np.searchsorted(self._cumulative, rng.random(len(filled)), side="right")
-            mu = self._mu[place]
-            poisson = self.spec.mu_spread == "poisson"
-            counts = rng.poisson(mu) if poisson else np.round(mu).astype(np.int64)
-            pileup = self._interactions(rng, int(counts.sum()))
+            law = self._multiplicity
+            mu = law.mu[np.searchsorted(law.cumulative, rng.random(len(filled)), side="right")]
+            counts = rng.poisson(mu) if law.is_poisson else np.round(mu).astype(np.int64)
+            pileup = self._interactions(rng, int(counts.sum()), event)
             self._row = number, _Row(pileup, np.repeat(filled, counts))
         return self._row[1]
 
@@ -203,9 +210,10 @@ class Overlay:
         here = rng.choice(np.flatnonzero(bunches))
         crossing = np.arange(first, last + 1)
         filled = crossing[bunches[(here + crossing) % len(bunches)] & (crossing != 0)]
-        place = np.searchsorted(self._cumulative, rng.random(len(filled)), side="right")
-        number = rng.poisson(self._mu[place])
-        others = self._interactions(rng, int(number.sum()))
+        law = self._multiplicity
+        place = np.searchsorted(law.cumulative, rng.random(len(filled)), side="right")
+        number = rng.poisson(law.mu[place])
+        others = self._interactions(rng, int(number.sum()), event)
         return self._weighted(others, np.repeat(filled, number))
 
     def _weighted(self, others: Pileup, crossing: Ints) -> Floats:
@@ -248,7 +256,7 @@ class Overlay:
             ``n_towers`` (n,), ``cell`` (n_towers,) int32, ``em`` and ``had`` (n_towers,) float32
             in GeV, ``n_vertices`` (n,), ``z`` (n_vertices,) float32 in m, ``rho`` (n, n_rho)
             float32 in GeV per unit of η × φ. Towers are those with energy, ordered by η, then φ.
-            ``period`` (n,) where the card has periods.
+            ``period`` (n,) where the card has periods, ``pool`` (n,) where pools are separate.
         """
         cells, energies, vertices, total = [], [], [], []
         for event in range(first, first + n):
@@ -263,7 +271,7 @@ class Overlay:
             total.append(measured.sum(axis=0))
         joined = np.concatenate(energies, axis=1)
         periods = [self.period(event) for event in range(first, first + n)]
-        return {
+        found: dict[str, NDArray[np.generic]] = {
             **({"period": np.array(periods)} if self.card.periods else {}),
             "n_towers": np.array([len(hit) for hit in cells]),
             "cell": np.concatenate(cells),
@@ -273,6 +281,9 @@ class Overlay:
             "z": np.concatenate(vertices),
             "rho": self._rho.density(np.array(total)).astype(np.float32),
         }
+        if self.allotment is not None:
+            found["pool"] = self.allotment.pool[first : first + n]
+        return found
 
 
 def _vertices(spot: BeamSpot, uniform: Floats) -> NDArray[np.float32]:

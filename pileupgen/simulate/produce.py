@@ -22,7 +22,7 @@ from pileupgen.simulate.interactions import Interactions
 from pileupgen.simulate.particle_files import read_particles
 from pileupgen.simulate.pool import make_pool, pool_path, read_pool, write_pool
 from pileupgen.simulate.spec import SampleSpec
-from pileupgen.simulate.writer import BRANCHES, PERIOD, append_events
+from pileupgen.simulate.writer import BRANCHES, PERIOD, POOL, append_events
 
 CHUNK = 100
 """Events made by one process at a time; the events do not depend on it."""
@@ -108,7 +108,8 @@ def make_sample(
     advance : callable
         Called as ``advance(n, note)`` with the units just done, see :func:`n_units`.
     cache : Path, optional
-        Folder that keeps pools; None keeps none.
+        Folder that keeps pools; None keeps none. Separate pools, which are large and used a few
+        times only, are not kept.
     workers : int, optional
         Processes at a time; None takes all cores.
     container : str
@@ -127,6 +128,9 @@ def make_sample(
     OutputError
         If the disk is full or a folder cannot be written.
     """
+    if spec.separate_pools is not None:
+        # Another sample drawn from the same pool would have interactions in common with this one.
+        cache = None
     card = spec.load_response()
     grid = TowerGrid(card.ring_edges(), card.ring_n_phi())
     fingerprint = spec.fingerprint()
@@ -157,7 +161,11 @@ def make_sample(
         events_folder = scratch / "events"
         events_folder.mkdir()
         n_towers, n_vertices, sum_et = 0, 0, 0.0
-        branches = {**BRANCHES, **(PERIOD if card.periods else {})}
+        branches = {
+            **BRANCHES,
+            **(PERIOD if card.periods else {}),
+            **({} if spec.separate_pools is None else POOL),
+        }
         with create_delphes_file(path, branches, record, container=container) as file:
             for events in run_chunks(task, chunks, n_workers, events_folder):
                 append_events(file, grid, events)

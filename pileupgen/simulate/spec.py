@@ -14,6 +14,7 @@ from pileupgen.errors import MissingInputError, did_you_mean
 from pileupgen.faults import StrictModel, parse_model
 from pileupgen.run import fingerprint, hash_file, versions
 from pileupgen.samples.mu_profile import read_mu_profile
+from pileupgen.simulate.allotment import Multiplicity, pool_sizes
 from pileupgen.simulate.generators import (
     DIJET_PT_MIN,
     GENERATORS,
@@ -25,6 +26,7 @@ from pileupgen.simulate.generators import (
     processes,
 )
 from pileupgen.simulate.response import Readout, ResponseCard, find_response, load_response
+from pileupgen.simulate.tunes import TUNES, Tune, parse_tune
 
 MONASH = 14
 """Pythia's ``Tune:pp`` where none is asked for (Skands et al., 1404.5630)."""
@@ -41,6 +43,10 @@ class SampleSpec(StrictModel):
 
     Where ``process`` is a hard scatter, each event has one of its own, and pileup of inelastic
     interactions if ``mu`` or ``mu_profile`` is given.
+
+    With ``separate_pools`` events of different pools have no interaction in common, and
+    preprocessing puts all events of a pool into one split. The number of interactions that are made
+    follows from ``n_events`` and μ, so that an event then depends on ``n_events``, too.
 
     Samples that differ in ``response`` alone hold the same interactions event by event, seen by
     two detectors with electronic and shower fluctuations of their own. For independent samples
@@ -63,12 +69,16 @@ class SampleSpec(StrictModel):
     hard_scatter: tuple[str, ...] = Field(
         default=(), description="files with a hard scatter for each event, in place of process"
     )
-    tune: int | None = Field(
-        default=None, ge=0, description="Pythia 8's Tune:pp: 14 Monash, 21 A14"
+    tune: Tune | None = Field(
+        default=None, description="Pythia 8's Tune:pp: 14 Monash, 21 A14; or ET7, fitted"
     )
-    sqrt_s: float = Field(default=13000.0, ge=100, le=1e6, description="GeV, proton on proton")
+    sqrt_s: float = Field(default=13_600.0, ge=100, le=1e6, description="GeV, proton on proton")
     pool_size: int = Field(
         default=12_000, ge=1, description="minimum-bias interactions to draw from"
+    )
+    separate_pools: tuple[tuple[float, float], ...] | None = Field(
+        default=None,
+        description="[part of the events, uses of an interaction] of each pool; for pool_size",
     )
     n_events: int = Field(default=4000, ge=1)
     mu: float = Field(
@@ -120,6 +130,14 @@ class SampleSpec(StrictModel):
         name = value.strip().lower().removeprefix("softqcd:")
         return PROCESS_ALIASES.get(name, name)
 
+    @field_validator("tune", mode="before")
+    @classmethod
+    def _known_tune(cls, value: object) -> object:
+        found = parse_tune(value)
+        if isinstance(found, int) and found < 0:
+            raise ValueError("tunes of Pythia are numbered from 0")
+        return found
+
     @field_validator("mu_profile", mode="before")
     @classmethod
     def _read_profile(cls, value: object, info: ValidationInfo) -> object:
@@ -139,6 +157,20 @@ class SampleSpec(StrictModel):
             raise ValueError("needs at least one [mu, probability], mu within 0 … 1000")
         if np.any(probability < 0) or probability.sum() <= 0:
             raise ValueError("probabilities must not be negative, and not all zero")
+        return value
+
+    @field_validator("separate_pools")
+    @classmethod
+    def _usable_pools(
+        cls, value: tuple[tuple[float, float], ...] | None
+    ) -> tuple[tuple[float, float], ...] | None:
+        if value is None:
+            return None
+        parts = [part for part, _ in value]
+        if not parts or min(parts) <= 0 or abs(sum(parts) - 1) > 1e-6:
+            raise ValueError("parts of the events must be positive and sum to 1")
+        if any(not 1 <= uses <= 1e6 for _, uses in value):
+            raise ValueError("an interaction is used at least once")
         return value
 
     @field_validator("minimum_bias", "hard_scatter", mode="before")
@@ -169,6 +201,8 @@ class SampleSpec(StrictModel):
                 made.setdefault("mu", 0.0)
             if process == "dijet" and made.get("pt_min") is None:
                 made["pt_min"] = DIJET_PT_MIN
+            if made.get("separate_pools") is not None and made.get("pool_size") is not None:
+                raise ValueError("give pool_size or separate_pools, not both")
             return made
         return values
 
@@ -190,6 +224,8 @@ class SampleSpec(StrictModel):
             raise ValueError("filling: no crossing is filled")
         if self.consecutive > 1 and self.is_hard:
             raise ValueError("consecutive: crossings in a row have no hard scatter each")
+        if self.consecutive > 1 and self.separate_pools is not None:
+            raise ValueError("consecutive: crossings in a row have interactions in common")
         if self.pt_min is not None and self.process != "dijet":
             raise ValueError(f"pt_min is a setting of dijet, not of {self.process}")
         return self
@@ -199,6 +235,12 @@ class SampleSpec(StrictModel):
         """Whether each crossing of the filling scheme is filled, for one turn of it."""
         runs = re.findall(r"(\d+)([be])", self.filling or "1b")
         return np.repeat([kind == "b" for _, kind in runs], [int(n) for n, _ in runs])
+
+    @property
+    def multiplicity(self) -> Multiplicity:
+        """The law of the number of interactions of an event."""
+        profile = self.mu_profile or ((self.mu, 1.0),)
+        return Multiplicity.of(self.seed, profile, is_poisson=self.mu_spread == "poisson")
 
     @property
     def is_hard(self) -> bool:
@@ -217,12 +259,17 @@ class SampleSpec(StrictModel):
 
     def pools(self) -> dict[str, SampleSpec]:
         """Specs of the pools that the events are made of, ``pileup`` and ``hard``."""
+        soft: dict[str, Any] = {}
+        if self.separate_pools is not None:
+            # One file holds them all, one after the other.
+            sizes = pool_sizes(self.separate_pools, self.multiplicity.counts(self.n_events))
+            soft["pool_size"] = sum(sizes)
         if not self.is_hard:
-            return {"pileup": self}
+            return {"pileup": self.model_copy(update=soft)}
         hard = self.model_copy(update={"pool_size": self.n_events, "minimum_bias": ()})
         if self.mu == 0 and self.mu_profile is None:
             return {"hard": hard}
-        soft = {"process": "inelastic", "pt_min": None, "hard_scatter": ()}
+        soft |= {"process": "inelastic", "pt_min": None, "hard_scatter": ()}
         return {"hard": hard, "pileup": self.model_copy(update=soft)}
 
     @classmethod
@@ -262,7 +309,12 @@ class SampleSpec(StrictModel):
         """Fields that say nothing: samples made before there were any keep their fingerprints."""
         fields = ("pt_min", "filling", "consecutive", "minimum_bias", "hard_scatter")
         defaults = SampleSpec.model_fields
-        return {name for name in fields if getattr(self, name) == defaults[name].default}
+        names = (*fields, "separate_pools")
+        return {name for name in names if getattr(self, name) == defaults[name].default}
+
+    def _tune_values(self) -> dict[str, Any]:
+        """What a tune's name stands for; nothing for Pythia's own, whose number says it."""
+        return {"tune_values": TUNES[self.tune].to_dict()} if isinstance(self.tune, str) else {}
 
     def _hashes(self) -> dict[str, list[str]]:
         """Hashes of the files of particles, by field; where they lie does not matter."""
@@ -275,6 +327,7 @@ class SampleSpec(StrictModel):
         """16 hex digits of all that the events depend on: values, response card, versions."""
         return fingerprint(
             {
+                **self._tune_values(),
                 **self.model_dump(mode="json", exclude={*_OF_RESPONSE, *self._unset}),
                 **self._hashes(),
                 "response": self.load_response().fingerprint(),
@@ -296,6 +349,7 @@ class SampleSpec(StrictModel):
             return fingerprint({**self._hashes(), "pool_size": self.pool_size})
         return fingerprint(
             {
+                **self._tune_values(),
                 **self.model_dump(mode="json", include=fields),
                 "sample_version": SAMPLE_VERSION,
                 "version": generator_version(self.generator),

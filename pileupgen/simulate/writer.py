@@ -27,6 +27,10 @@ PERIOD = {"Event.Period": "var * int32"}
 """Branch of samples whose response card has periods: their places in it."""
 
 
+POOL = {"Event.Pool": "var * int64"}
+"""Branch that samples with separate pools have besides: which pool an event is from."""
+
+
 def append_events(file: DelphesFile, grid: TowerGrid, events: Mapping[str, NDArray[Any]]) -> None:
     """Add events to a file of ``BRANCHES``, and ``PERIOD`` where events have one.
 
@@ -43,6 +47,7 @@ def append_events(file: DelphesFile, grid: TowerGrid, events: Mapping[str, NDArr
         n,
         {
             **period,
+            **{name: (one_each, events["pool"]) for name in POOL if "pool" in events},
             "Event.Number": (one_each, np.arange(file.n_events + 1, file.n_events + n + 1)),
             "Tower.ET": (towers, energy / np.cosh(grid.eta[cell])),
             "Tower.Eta": (towers, grid.eta[cell]),

@@ -104,7 +104,10 @@ def _origin(spec: SampleSpec) -> str:
         made.append(
             f"{spec.generator}{tune} {spec.process}{threshold} at {spec.sqrt_s / 1000:g} TeV"
         )
-    return f"{', '.join(made)}, pool of {spec.pool_size}"
+    if spec.separate_pools is None:
+        return f"{', '.join(made)}, pool of {spec.pool_size}"
+    total = sum(pool.pool_size for kind, pool in spec.pools().items() if kind == "pileup")
+    return f"{', '.join(made)}, {len(spec.separate_pools)} separate pools, {total} in all"
 
 
 def _describe_jets(spec: JetSpec) -> str:
@@ -129,9 +132,10 @@ def spec_of_card(name: str, given: Mapping[str, Any]) -> Spec:
             f"Card '{card.name}' ({card.path}) names files; it has no 'generate'.",
             "Take a card of a generated sample, or give the options yourself.",
         )
-    return parse_spec(
-        {**card.generate, **given}, f"'generate' in {card.path}", folder=card.path.parent
-    )
+    # Who asks for one pool of a size means it.
+    replaced = {"separate_pools": None} if "pool_size" in given else {}
+    values = {**card.generate, **replaced, **given}
+    return parse_spec(values, f"'generate' in {card.path}", folder=card.path.parent)
 
 
 def simulate_to(
@@ -202,7 +206,9 @@ def _write_pool(
 ) -> None:
     """Write the pool that was used last, of hard scatters if there are any, as HepMC."""
     if not pools:
-        raise ConfigError("Jets have no pool of interactions for --hepmc.", "Leave it out.")
+        raise ConfigError(
+            "Only a sample with one pool of interactions has a pool for --hepmc.", "Leave it out."
+        )
     pool = read_pool(pools[0][0])
     with listener.progress("write HepMC", len(pool), "interactions") as advance:
         write_hepmc(path, pool, spec.sqrt_s, advance)

@@ -44,7 +44,7 @@ generate:  # made and cached on first use; give 'files' instead for a sample of 
   generator: pythia8
   process: inelastic
   tune: {tune}
-  sqrt_s: 13000  # GeV
+  sqrt_s: 13600  # GeV
   n_events: {n_events}
   mu: 60
   response: {domain}

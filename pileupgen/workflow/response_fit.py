@@ -106,6 +106,8 @@ def fit_card(
     """
     require_no_folder(output)
     spec = spec_of_card(source, {"response": response})
+    if isinstance(spec, SampleSpec):
+        spec = spec.model_copy(update={"separate_pools": None})
     if not isinstance(spec, SampleSpec) or spec.is_hard or spec.files:
         raise CardError(
             f"{source} is no card of pileup from a generator.",

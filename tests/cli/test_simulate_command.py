@@ -119,7 +119,7 @@ def test_check_compares_with_measurements_and_is_remembered(folder: Path) -> Non
     assert "as is" not in run(*asked, "--seed", "2").output
     # The record is named in the summary of samples of the same generator.
     summary = " ".join(run(*SMALL).output.split())
-    assert "check pythia6 at 7 TeV, not checked at 13 TeV: E_T density" in summary
+    assert "check pythia6 at 7 TeV, not checked at 13.6 TeV: E_T density" in summary
     assert "differs in" in summary
 
 

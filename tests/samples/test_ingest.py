@@ -11,13 +11,20 @@ import yaml
 
 from pileupgen.calo.imaging import towers_to_images
 from pileupgen.calo.presets import get_grid
-from pileupgen.errors import CardError, UnreadableInputError
+from pileupgen.errors import CardError, InputError, MissingFieldError, UnreadableInputError
 from pileupgen.samples.cards import load_card
 from pileupgen.samples.ingest import IngestSummary, describe_inputs, ingest
 from pileupgen.samples.readers import MuSource
 from pileupgen.samples.readers.delphes import DelphesOptions, DelphesReader
-from pileupgen.samples.store import ImageStore, assign_splits
-from tests.sample_files import random_towers, write_delphes
+from pileupgen.samples.splits import assign_group_splits, assign_splits
+from pileupgen.samples.store import ImageStore
+from tests.sample_files import (
+    delphes_branches,
+    jagged,
+    random_towers,
+    write_delphes,
+    write_tree,
+)
 
 ATLAS = get_grid("atlas")
 FRACTIONS = (0.6, 0.15, 0.25)
@@ -205,3 +212,60 @@ def test_real_sums_inside_the_acceptance(shared_data: Path, tmp_path: Path) -> N
     assert mc.occupancy == pytest.approx((0.41, 0.33), abs=0.005)
     assert data.occupancy == pytest.approx((0.55, 0.25), abs=0.005)
     assert mc.n_shared == 0
+
+
+def grouped(tmp_path: Path, values: dict[str, Any], numbers: Any, **heading: Any) -> Path:
+    """Card of a file whose events have numbers of groups."""
+    towers = random_towers(len(numbers), seed=1)
+    branches = delphes_branches(towers)
+    branches["Event.Pool"] = jagged(np.ones(len(numbers), dtype=np.int64), np.asarray(numbers))
+    write_tree(tmp_path / "f.root", branches)
+    card = values | {"files": ["f.root"], "checksum": {}} | heading
+    (tmp_path / "grouped.yaml").write_text(yaml.safe_dump(card), "utf-8")
+    return tmp_path / "grouped.yaml"
+
+
+def test_events_that_belong_together_lie_in_one_split(
+    card_values: dict[str, Any], tmp_path: Path
+) -> None:
+    group = np.random.default_rng(1).integers(0, 12, 200)
+    run(grouped(tmp_path, card_values, group), tmp_path / "s.h5", fractions=FRACTIONS, seed=3)
+    columns = ImageStore(tmp_path / "s.h5").columns
+    assert np.array_equal(columns["group"], group)
+    assert np.array_equal(columns["split"], assign_group_splits(group, FRACTIONS, 3))
+    # Another branch, or none, by the card.
+    card = grouped(tmp_path, card_values, group, group="none")
+    run(card, tmp_path / "s.h5", fractions=FRACTIONS, seed=3)
+    columns = ImageStore(tmp_path / "s.h5").columns
+    assert "group" not in columns
+    assert np.array_equal(columns["split"], assign_splits(0, 200, FRACTIONS, 3))
+
+
+@pytest.mark.parametrize(
+    ("group", "heading", "error", "message"),
+    [
+        ([0.0] * 9 + [0.5], {}, UnreadableInputError, "event 9: its group is 0.5, no whole"),
+        ([4] * 10, {}, InputError, "1 group of events of 10 at most leave no event"),
+        ([4] * 10, {"group": "Run"}, MissingFieldError, "no 'Run', which by the card tells"),
+    ],
+)
+def test_groups_that_cannot_be_used_are_refused(
+    card_values: dict[str, Any],
+    tmp_path: Path,
+    group: list[float],
+    heading: dict[str, str],
+    error: type[InputError],
+    message: str,
+) -> None:
+    with pytest.raises(error, match=message):
+        run(grouped(tmp_path, card_values, group, **heading), tmp_path / "s.h5")
+    assert not (tmp_path / "s.h5").exists()
+
+
+def test_files_with_and_without_groups_do_not_mix(
+    card_values: dict[str, Any], tmp_path: Path
+) -> None:
+    write_delphes(tmp_path / "g.root", random_towers(20, seed=2))
+    card = grouped(tmp_path, card_values, np.arange(20) % 5, files=["f.root", "g.root"])
+    with pytest.raises(UnreadableInputError, match="some files say which events belong together"):
+        run(card, tmp_path / "s.h5")

@@ -10,10 +10,11 @@ import pytest
 
 from pileupgen.errors import DependencyError, GeneratorError
 from pileupgen.simulate import generators
-from pileupgen.simulate.generators import GENERATORS, make_generator, require
+from pileupgen.simulate.generators import GENERATORS, make_generator, require, start_pythia
 from pileupgen.simulate.interactions import ETA_MAX, Interactions
 from pileupgen.simulate.pool import make_pool
 from pileupgen.simulate.spec import SampleSpec
+from pileupgen.simulate.tunes import TUNES
 
 
 @pytest.mark.parametrize(
@@ -85,6 +86,19 @@ def test_dijets_begin_at_their_threshold(tmp_path: Path) -> None:
         sums.append(np.add.reduceat(pt, pool.offsets[:-1]).mean())
     assert sums[0] > 60
     assert sums[1] > sums[0] + 100
+
+
+def test_a_named_tune_is_its_base_with_other_settings() -> None:
+    pytest.importorskip("pythia8mc")
+    plain, named = values_in_pythia(TUNES["ET7"].base), values_in_pythia("ET7")
+    assert named == {name: float(value) for name, value in TUNES["ET7"].settings.items()}
+    assert named["MultipartonInteractions:pT0Ref"] < plain["MultipartonInteractions:pT0Ref"]
+
+
+def values_in_pythia(tune: int | str) -> dict[str, float]:
+    """Values of the settings that ``ET7`` changes, as Pythia has them with a tune."""
+    pythia = start_pythia("test", {"ProcessLevel:all": "off"}, tune, 7000)
+    return {name: pythia.settings.parm(name) for name in TUNES["ET7"].settings}
 
 
 def test_missing_package_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

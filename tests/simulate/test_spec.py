@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,35 @@ from pileupgen.samples.mu_profile import read_mu_profile
 from pileupgen.simulate.generators import generator_version
 from pileupgen.simulate.response import RESPONSES
 from pileupgen.simulate.spec import SAMPLE_VERSION, SampleSpec
+from pileupgen.simulate.tunes import TUNES
 
 
 def test_defaults_are_monash_minimum_bias_at_13_tev() -> None:
     spec = SampleSpec.parse({}, "card")
     assert (spec.generator, spec.process, spec.tune) == ("pythia8", "inelastic", 14)
-    assert (spec.sqrt_s, spec.mu, spec.response) == (13000, 60, "mc")
+    assert (spec.sqrt_s, spec.mu, spec.response) == (13600, 60, "mc")
     assert spec == SampleSpec()
+
+
+def test_tunes_are_numbers_or_names() -> None:
+    given = [14, "14", "ET7", " et7 "]
+    specs = [SampleSpec.parse({"tune": tune}, "card") for tune in given]
+    assert [spec.tune for spec in specs] == [14, 14, "ET7", "ET7"]
+    assert specs[0].fingerprint() == specs[1].fingerprint() != specs[2].fingerprint()
+    for tune in ("ET8", -1, 1.5):
+        with pytest.raises(CardError, match="tune"):
+            SampleSpec.parse({"tune": tune}, "card")
+
+
+def test_the_values_of_a_named_tune_are_part_of_the_fingerprints(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spec = SampleSpec(tune="ET7")
+    before = (spec.fingerprint(), spec.pool_fingerprint())
+    other = replace(TUNES["ET7"], settings={"MultipartonInteractions:pT0Ref": "2.5"})
+    monkeypatch.setitem(TUNES, "ET7", other)  # type: ignore[arg-type]
+    assert spec.fingerprint() != before[0]
+    assert spec.pool_fingerprint() != before[1]
 
 
 def test_tune_is_pythias_alone() -> None:
@@ -91,13 +114,14 @@ def test_fingerprint_follows_every_value() -> None:
         {"generator": "sibyll"},
         {"process": "nsd"},
         {"tune": 21},
-        {"sqrt_s": 13600},
+        {"sqrt_s": 13000},
         {"pool_size": 10},
         {"n_events": 10},
         {"mu": 30},
         {"mu_profile": [[30, 1]]},
         {"mu_spread": "fixed"},
         {"mirror_eta": True},
+        {"separate_pools": [[0.5, 2], [0.5, 1]]},
         {"response": "data"},
         {"seed": 2},
     ]

@@ -74,7 +74,7 @@ def test_check_is_found_by_the_card_of_the_store(tmp_path, check) -> None:
     found = find_check({"card": {"generate": generate}}, tmp_path)
     assert found is not None
     assert found[0].to_dict() == check.to_dict()
-    assert found[1].startswith("pythia8 tune 21 at 7 TeV, not checked at 13 TeV, version 1")
+    assert found[1].startswith("pythia8 tune 21 at 7 TeV, not checked at 13.6 TeV, version 1")
     for other in (
         {},
         {"card": {"files": ["a.root"]}},

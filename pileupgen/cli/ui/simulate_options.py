@@ -52,7 +52,11 @@ OPTIONS = (
         text="Generator: pythia8, sibyll, or pythia6, which is untuned and a third too soft; epos "
         "and others of chromo download tables first. (default: pythia8)",
     ),
-    _option(int, "--tune", text="Pythia 8's Tune:pp; 21 is A14. (default: 14)"),
+    _option(
+        str,
+        "--tune",
+        text="Pythia 8's Tune:pp, 21 is A14; or ET7, fitted to measurements. (default: 14)",
+    ),
     _option(
         str,
         "--process",
@@ -61,7 +65,7 @@ OPTIONS = (
         "(default: inelastic)",
     ),
     _option(float, "--pt-min", text="Least p_T of dijet's partons in GeV. (default: 30)"),
-    _option(float, "--sqrt-s", text="Centre-of-mass energy of pp in GeV. (default: 13000)"),
+    _option(float, "--sqrt-s", text="Centre-of-mass energy of pp in GeV. (default: 13600)"),
     _option(
         int,
         "--pool-size",

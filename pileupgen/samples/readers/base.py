@@ -58,24 +58,24 @@ class MuSource:
 
 
 @dataclass(frozen=True)
-class WeightSource:
-    """Source of the event weights."""
+class EventColumn:
+    """Source of one number an event, such as the event weights."""
 
     branches: tuple[str, ...] = ()
     """Branches with one number an event; the first that a file has is read."""
     is_required: bool = False
-    """Whether a file without any of them is an error; else its events count alike."""
+    """Whether a file without any of them is an error."""
 
     @classmethod
-    def parse(cls, text: str | None, defaults: tuple[str, ...]) -> WeightSource:
-        """Read a card's ``weight``: a branch, ``none``, or None for the format's own.
+    def parse(cls, text: str | None, defaults: tuple[str, ...]) -> EventColumn:
+        """Read a card's ``weight`` or ``group``: a branch, ``none``, or None for the format's own.
 
         Examples
         --------
-        >>> WeightSource.parse("mcEventWeight", ())
-        WeightSource(branches=('mcEventWeight',), is_required=True)
-        >>> WeightSource.parse("none", ("Event.Weight",))
-        WeightSource(branches=(), is_required=False)
+        >>> EventColumn.parse("mcEventWeight", ())
+        EventColumn(branches=('mcEventWeight',), is_required=True)
+        >>> EventColumn.parse("none", ("Event.Weight",))
+        EventColumn(branches=(), is_required=False)
         """
         if text is None:
             return cls(defaults)
@@ -98,6 +98,8 @@ class Format:
     """Whether the options have a ``grid`` of their own, as tables of features do."""
     weights: tuple[str, ...] = ()
     """Branches that hold event weights in this format, where a file has one of them."""
+    groups: tuple[str, ...] = ()
+    """Branches that say which events belong together, where a file has one of them."""
     ids: tuple[str, ...] = ()
     """Columns that hold the events' numbers, where a file has one of them."""
     unit: Literal["GeV", "MeV", "TeV"] | None = None

@@ -191,6 +191,8 @@ FORMAT = Format(
     DelphesReader,
     # Delphes' own, and what pileupgen export writes.
     weights=("Event.Weight", "Weight"),
+    # What pileupgen simulate writes where pools are separate.
+    groups=("Event.Pool",),
     unit="GeV",
     zero_suppression=0.5,
 )

@@ -18,8 +18,8 @@ from pileupgen.samples.readers.base import (
     CHUNK_BYTES,
     MAX_CHUNK_EVENTS,
     SANE_ENERGY,
+    EventColumn,
     MuSource,
-    WeightSource,
 )
 from pileupgen.samples.readers.remote import InputFile, size_of
 
@@ -77,13 +77,18 @@ class FileReader(ABC, Generic[F]):
         self.layers = layers
         self._mu = mu
         self._gev = gev
-        self._weight = WeightSource()
+        self._weight = EventColumn()
+        self._group = EventColumn()
         self._ids: tuple[str, ...] = ()
         self._held: tuple[int, F] | None = None
 
-    def weigh_by(self, source: WeightSource) -> None:
+    def weigh_by(self, source: EventColumn) -> None:
         """Read event weights from now on; without this call all events count alike."""
         self._weight = source
+
+    def group_by(self, source: EventColumn) -> None:
+        """Read which events belong together from now on."""
+        self._group = source
 
     def number_by(self, names: tuple[str, ...]) -> None:
         """Take ``event_id`` from the first of these columns that a file has, from now on."""
@@ -113,13 +118,31 @@ class FileReader(ABC, Generic[F]):
         MissingFieldError
             If the card names one and the file does not have it.
         """
-        for name in self._weight.branches:
-            found = self._event_numbers(file, name)
-            if found is not None:
-                return found
-        if self._weight.is_required:
+        found = self._first(file, self._weight)
+        if found is None and self._weight.is_required:
             self._refuse_without_weights(path)
-        return None
+        return found
+
+    def _open_groups(self, file: F, path: InputFile) -> EventNumbers | None:
+        """Open the branch that says which events belong together; None where none is asked for.
+
+        Raises
+        ------
+        MissingFieldError
+            If the card names one and the file does not have it.
+        """
+        found = self._first(file, self._group)
+        if found is None and self._group.is_required:
+            raise MissingFieldError(
+                f"{path} has no '{self._group.branches[0]}', which by the card tells which events "
+                "belong together.",
+                "Correct the card's group, or leave it out.",
+            )
+        return found
+
+    def _first(self, file: F, source: EventColumn) -> EventNumbers | None:
+        opened = (self._event_numbers(file, name) for name in source.branches)
+        return next((found for found in opened if found is not None), None)
 
     def _refuse_without_weights(self, path: InputFile) -> NoReturn:
         raise MissingFieldError(
@@ -189,7 +212,8 @@ class FileReader(ABC, Generic[F]):
         pieces = [(begin, min(begin + step, span.end)) for begin in starts]
         path = self.files[span.file]
         read_weights = self._open_weights(file, path)
-        read_ids = next(filter(None, (self._event_numbers(file, name) for name in self._ids)), None)
+        read_groups = self._open_groups(file, path)
+        read_ids = self._first(file, EventColumn(self._ids))
         for (begin, end), towers in zip(
             pieces, self._read(file, pieces, span.first_id), strict=True
         ):
@@ -197,6 +221,9 @@ class FileReader(ABC, Generic[F]):
                 weight = read_weights(begin, end).astype(np.float64)
                 require_finite_weights(weight, path, begin)
                 towers = replace(towers, weight=weight)
+            if read_groups is not None:
+                group = whole_numbers(read_groups(begin, end), path, begin)
+                towers = replace(towers, group=group)
             if read_ids is not None:
                 towers = replace(towers, event_id=read_ids(begin, end).astype(np.int64))
             yield towers
@@ -324,3 +351,23 @@ def require_finite_weights(weight: Floats, path: InputFile, begin: int) -> None:
             f"{path}, event {begin + int(bad[0])}: its weight is {weight[bad[0]]:g}.",
             "Remove the event, or set weight: none in the card if all events count alike.",
         )
+
+
+def whole_numbers(group: NDArray[Any], path: InputFile, begin: int) -> NDArray[np.int64]:
+    """Numbers of groups of events as integers; ``begin`` is the entry of the first.
+
+    Raises
+    ------
+    UnreadableInputError
+        Naming the first event whose group is no whole number.
+    """
+    with np.errstate(invalid="ignore"):
+        found = group.astype(np.int64)
+        bad = np.flatnonzero(found != group)
+    if len(bad):
+        raise UnreadableInputError(
+            f"{path}, event {begin + int(bad[0])}: its group is {group[bad[0]]:g}, no whole "
+            "number.",
+            "Name a branch such as the run or luminosity block under group in the card.",
+        )
+    return found

@@ -21,6 +21,7 @@ from pileupgen.simulate.measured.fill import Particles, Sums, fill, one_entry
 from pileupgen.simulate.measured.table import MeasuredTable, TableHead, read_table
 from pileupgen.simulate.pool import pool_chunks
 from pileupgen.simulate.spec import SampleSpec
+from pileupgen.simulate.tunes import Tune
 
 SIGNIFICANT = 0.01
 """A χ² less probable than this is called a difference."""
@@ -124,7 +125,7 @@ class GeneratorCheck:
 
     generator: str
     process: str
-    tune: int | None
+    tune: Tune | None
     sqrt_s: float
     """GeV."""
     n_events: int

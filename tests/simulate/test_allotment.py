@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pileupgen.errors import CardError, UnreadableInputError
+from pileupgen.simulate.allotment import Allotment, pool_sizes, pools_of
+from pileupgen.simulate.overlay import Overlay
+from pileupgen.simulate.response import ResponseCard
+from pileupgen.simulate.spec import SampleSpec
+from tests.simulate_inputs import make_interactions
+
+SHARES = ((0.6, 3.0), (0.15, 3.0), (0.25, 1.0))
+
+
+@pytest.mark.parametrize("n", [1, 7, 20, 1000])
+def test_any_first_events_have_the_pools_in_proportion(n: int) -> None:
+    counts = np.bincount(pools_of(SHARES, n), minlength=3)
+    assert np.all(np.abs(counts - n * np.array([0.6, 0.15, 0.25])) < 1)
+    assert np.array_equal(pools_of(SHARES, n), pools_of(SHARES, 2 * n)[:n])
+
+
+def test_no_interaction_is_used_again_before_all_others_of_its_pool_were() -> None:
+    counts = np.random.default_rng(1).poisson(60, 400)
+    sizes = pool_sizes(SHARES, counts)
+    found = Allotment.of(SHARES, counts, seed=4, n_interactions=sum(sizes))
+    begin = 0
+    for number, (size, (_, uses)) in enumerate(zip(sizes, SHARES, strict=True)):
+        events = np.flatnonzero(found.pool == number)
+        rows = np.concatenate([found.of_event(event, counts[event]) for event in events])
+        used = np.bincount(rows - begin, minlength=size)
+        assert len(used) == size
+        assert used.max() == uses
+        assert np.sum(used < uses) < uses
+        for turn in range(int(uses) - 1):
+            assert len(set(rows[turn * size : (turn + 1) * size].tolist())) == size
+        assert found.rows_of(int(events[0])) == (begin, begin + size)
+        begin += size
+    test = np.flatnonzero(found.pool == 2)
+    assert sizes[2] == counts[test].sum()
+
+
+def test_a_sum_over_events_varies_as_the_law_says() -> None:
+    """Var(mean) = E(n) Var(x) r / N + Var(n) E(x)² / N with r uses of an interaction."""
+    rng = np.random.default_rng(3)
+    n_events, mu = 40, 10.0
+    for uses in (1.0, 4.0):
+        means = []
+        for seed in range(400):
+            counts = rng.poisson(mu, n_events)
+            shares = ((1.0, uses),)
+            total = sum(pool_sizes(shares, counts))
+            x = rng.exponential(1.0, total)
+            found = Allotment.of(shares, counts, seed, total)
+            means.append(np.mean([x[found.of_event(i, n)].sum() for i, n in enumerate(counts)]))
+        expected = np.sqrt(mu * (uses + 1.0) / n_events)
+        assert np.std(means) == pytest.approx(expected, rel=0.12)
+
+
+def test_files_with_too_few_interactions_shrink_all_pools() -> None:
+    counts = np.full(40, 10)
+    found = Allotment.of(SHARES, counts, seed=1, n_interactions=30)
+    assert found.bounds.tolist()[-1] == 30
+    assert len(np.unique(found.interaction)) == 30
+    with pytest.raises(UnreadableInputError, match="2 interactions are too few for 3"):
+        Allotment.of(SHARES, counts, seed=1, n_interactions=2)
+
+
+def test_crossings_before_and_after_are_from_the_events_own_pool(mc_card: ResponseCard) -> None:
+    spec = SampleSpec(mu=20, n_events=20, separate_pools=SHARES, seed=2)
+    pool = make_interactions(spec.pools()["pileup"].pool_size, 3, seed=1)
+    overlay = Overlay(spec, pool, mc_card)
+    assert overlay.allotment is not None
+    for event in range(20):
+        low, high = overlay.allotment.rows_of(event)
+        drawn = overlay._interactions(np.random.default_rng(event), 200, event).interaction
+        assert low <= drawn.min() <= drawn.max() < high
+        own = overlay.draw(event).interaction
+        assert low <= own.min() <= own.max() < high
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"separate_pools": [[0.5, 1], [0.4, 1]]}, "positive and sum to 1"),
+        ({"separate_pools": [[0.5, 0.5], [0.5, 1]]}, "at least once"),
+        ({"separate_pools": [[1, 1]], "consecutive": 4}, "crossings in a row have inter"),
+        ({"separate_pools": [[1, 2]], "pool_size": 50}, "pool_size or separate_pools, not both"),
+    ],
+)
+def test_what_no_pools_can_be_is_refused(values: dict[str, object], message: str) -> None:
+    with pytest.raises(CardError, match=message):
+        SampleSpec.parse(values, "card")
+
+
+def test_the_number_of_interactions_follows_the_events() -> None:
+    sizes = [
+        SampleSpec(mu=10, n_events=n, separate_pools=SHARES).pools()["pileup"].pool_size
+        for n in (200, 2000)
+    ]
+    # 0.75 of the interactions are used three times, 0.25 once.
+    assert sizes[1] == pytest.approx(2000 * 10 * 0.5, rel=0.03)
+    assert sizes[0] == pytest.approx(200 * 10 * 0.5, rel=0.1)
