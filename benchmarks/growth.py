@@ -163,7 +163,7 @@ def untrained(job: Job) -> Any:
     """A pipeline whose networks add nothing to the closed form."""
     import torch
 
-    from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+    from pileupgen.diffusion.for_diffusers import PileupTranslationPipeline
     from pileupgen.diffusion.schedule import make_scheduler
     from pileupgen.models.calibration.calibration import CellCalibration
     from pileupgen.models.networks.cell_patches import CellPatches

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+from pileupgen.diffusion.for_diffusers import PileupTranslationPipeline
 from pileupgen.diffusion.settings import Settings
 from pileupgen.files import write_whole
 from pileupgen.resources import resource_folder

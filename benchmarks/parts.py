@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pileupgen.diffusion.pipeline import Correction, PileupTranslationPipeline
+from pileupgen.diffusion.for_diffusers import PileupTranslationPipeline
+from pileupgen.diffusion.pipeline import Correction
 from pileupgen.models.codec import EventNoise
 
 NETWORKS = ("denoiser", "closed forms", "autoencoder", "density ratio")

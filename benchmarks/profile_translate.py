@@ -26,7 +26,7 @@ import torch
 from benchmarks.parts import PARTS, Parts
 from benchmarks.translate_speed import fit_correction, ours, timed
 from pileupgen.config import load_config
-from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+from pileupgen.diffusion.for_diffusers import PileupTranslationPipeline
 from pileupgen.diffusion.production import Member
 from pileupgen.diffusion.settings import Settings
 from pileupgen.files import write_whole

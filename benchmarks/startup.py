@@ -39,7 +39,7 @@ def measure_first_batch(run: Path, folder: Path, n: int) -> None:
     command = ["translate", "--run", str(run), "--input", str(folder / "few.h5"), "--force"]
     command += ["--output", str(folder / "out.h5"), "--t-release", "300", "--w", "2.0"]
     timed(*command)  # fits the correction, which is then kept
-    report(f"translate, {MICRO_BATCH} events", [timed(*command) for _ in range(n)], 15)
+    report(f"translate, {MICRO_BATCH} events", [timed(*command) for _ in range(n)], 4)
 
 
 def timed(*arguments: str) -> tuple[float, float]:

@@ -31,7 +31,8 @@ from benchmarks.parts import Parts
 from benchmarks.quality import Judge
 from pileupgen.diffusion.direction import Direction
 from pileupgen.diffusion.events import EventKeys, Events
-from pileupgen.diffusion.pipeline import Correction, PileupTranslationPipeline
+from pileupgen.diffusion.for_diffusers import PileupTranslationPipeline
+from pileupgen.diffusion.pipeline import Correction
 from pileupgen.diffusion.production import Blocks, Member, Production, produce
 from pileupgen.diffusion.schedule import alpha_sigma
 from pileupgen.diffusion.settings import MICRO_BATCH, Settings

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+    from pileupgen.diffusion.for_diffusers import PileupTranslationPipeline
     from pileupgen.diffusion.settings import Settings
     from pileupgen.parallel.farm import Farm
     from pileupgen.progress import Listener
@@ -33,7 +33,7 @@ _LAZY = {
     "Listener": "pileupgen.progress",
     "Run": "pileupgen.workflow.run",
     "Settings": "pileupgen.diffusion.settings",
-    "PileupTranslationPipeline": "pileupgen.diffusion.pipeline",
+    "PileupTranslationPipeline": "pileupgen.diffusion.for_diffusers",
     "ImageStore": "pileupgen.samples.store",
 }
 

@@ -10,7 +10,8 @@ import numpy as np
 from benchmarks.baselines.contract import Output, Problem
 from pileupgen.config import Config, load_config
 from pileupgen.diffusion.direction import Direction
-from pileupgen.diffusion.pipeline import Correction, PileupTranslationPipeline
+from pileupgen.diffusion.for_diffusers import PileupTranslationPipeline
+from pileupgen.diffusion.pipeline import Correction
 from pileupgen.diffusion.settings import Settings
 from pileupgen.errors import RunError
 from pileupgen.run import RunDirectory

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pileupgen.diffusion.direction import Direction
 from pileupgen.diffusion.events import EventKeys, Events
-from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+from pileupgen.diffusion.pipeline import TranslationPipeline
 from pileupgen.diffusion.settings import Settings
 from pileupgen.errors import ConfigError
 
@@ -36,7 +36,7 @@ class EventPath:
 
 
 def follow_event(
-    pipeline: PileupTranslationPipeline,
+    pipeline: TranslationPipeline,
     energy: NDArray[np.float32],
     mu: float,
     event_id: int,

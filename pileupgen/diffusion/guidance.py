@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from diffusers import DDPMScheduler
 from torch import Tensor
 
-from pileupgen.diffusion.schedule import alpha_sigma
+from pileupgen.diffusion.schedule import Schedule, alpha_sigma
 from pileupgen.diffusion.settings import WeightSchedule
 from pileupgen.models.networks.denoiser import FieldDenoiser
 from pileupgen.models.networks.ratio import RatioClassifier
@@ -148,7 +147,7 @@ class Predictor:
     """ε̄ and x̃_0 of one class, guided."""
 
     denoiser: FieldDenoiser
-    scheduler: DDPMScheduler
+    scheduler: Schedule
     label: int
     """Class y: 0 mc, 1 data."""
     mu: Tensor

@@ -21,7 +21,7 @@ from pileupgen.diffusion.onnx_graphs import (
     write_graphs,
     write_student,
 )
-from pileupgen.diffusion.pipeline import Correction, PileupTranslationPipeline
+from pileupgen.diffusion.pipeline import Correction, TranslationPipeline
 from pileupgen.diffusion.schedule import alpha_sigma, forward, inverted_to
 from pileupgen.diffusion.settings import CLEAN, Settings
 from pileupgen.diffusion.solver_plan import Step, plan_steps
@@ -48,7 +48,7 @@ class OnnxAgreement:
 
 
 def export_translation(
-    pipeline: PileupTranslationPipeline,
+    pipeline: TranslationPipeline,
     settings: Settings,
     folder: Path,
     events: Events,
@@ -100,7 +100,7 @@ def export_translation(
 
 
 def _write_graphs(
-    pipeline: PileupTranslationPipeline, settings: Settings, folder: Path
+    pipeline: TranslationPipeline, settings: Settings, folder: Path
 ) -> dict[str, str]:
     if settings.mode == "calibrate":
         return {}
@@ -109,7 +109,7 @@ def _write_graphs(
     return write_graphs(pipeline, folder)
 
 
-def require_exportable(pipeline: PileupTranslationPipeline, settings: Settings) -> None:
+def require_exportable(pipeline: TranslationPipeline, settings: Settings) -> None:
     """Refuse what ONNX Runtime could not follow; see :func:`export_translation`."""
     import_extra("onnxruntime", "onnx", "The export")
     pipeline.check(settings)
@@ -148,10 +148,10 @@ def require_exportable(pipeline: PileupTranslationPipeline, settings: Settings) 
 
 
 def _procedure(
-    pipeline: PileupTranslationPipeline, settings: Settings, keys: EventKeys
+    pipeline: TranslationPipeline, settings: Settings, keys: EventKeys
 ) -> dict[str, Any]:
     is_diffused = settings.mode != "calibrate"
-    plain, student = not is_diffused or pipeline.config.calibrate_before, pipeline.student
+    plain, student = not is_diffused or pipeline.calibrates_before, pipeline.student
     t_start = settings.release_timestep
     if settings.mode == "generate":
         t_start = pipeline.num_train_timesteps - 1
@@ -213,7 +213,7 @@ _ORDER = [
 ]
 
 
-def _start(pipeline: PileupTranslationPipeline, settings: Settings) -> dict[str, Any] | None:
+def _start(pipeline: TranslationPipeline, settings: Settings) -> dict[str, Any] | None:
     if settings.mode == "generate":
         return {"alpha": 0.0, "sigma": 1.0}
     is_noised = settings.mode == "partial" and settings.release_timestep > 0
@@ -223,7 +223,7 @@ def _start(pipeline: PileupTranslationPipeline, settings: Settings) -> dict[str,
 
 
 def _phases(
-    pipeline: PileupTranslationPipeline, settings: Settings, t_start: int
+    pipeline: TranslationPipeline, settings: Settings, t_start: int
 ) -> list[dict[str, Any]]:
     down = settings.way_down(t_start) if t_start > 0 else []
     phases = []
@@ -254,7 +254,7 @@ def _phases(
     return [*phases, {"name": "decode", "noise": noise, "ratio": ratio, "steps": steps}]
 
 
-def _inverted_to(pipeline: PileupTranslationPipeline, settings: Settings) -> int:
+def _inverted_to(pipeline: TranslationPipeline, settings: Settings) -> int:
     return inverted_to(pipeline.scheduler, settings.release_timestep, settings.fresh_noise)
 
 
@@ -282,7 +282,7 @@ def _step(step: Step, velocity: list[_Term]) -> dict[str, Any]:
     return {**step.to_dict(), "velocity": [asdict(term) for term in velocity]}
 
 
-def _level(pipeline: PileupTranslationPipeline, t: int) -> dict[str, Any]:
+def _level(pipeline: TranslationPipeline, t: int) -> dict[str, Any]:
     alpha, sigma = alpha_sigma(pipeline.scheduler, torch.tensor([t]))
     return {"t": t, "alpha": float(alpha[0]), "sigma": float(sigma[0])}
 
@@ -291,7 +291,7 @@ def _level(pipeline: PileupTranslationPipeline, t: int) -> dict[str, Any]:
 
 
 def _check(
-    pipeline: PileupTranslationPipeline,
+    pipeline: TranslationPipeline,
     settings: Settings,
     folder: Path,
     events: Events,
@@ -303,7 +303,7 @@ def _check(
         pipeline.denoiser,
         pipeline.ratio,
         pipeline.scheduler,
-        bool(pipeline.config.calibrate_before),
+        pipeline.calibrates_before,
         bf16=False,
         student=pipeline.student,
     )

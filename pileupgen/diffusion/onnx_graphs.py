@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pileupgen.diffusion.pipeline import Correction, PileupTranslationPipeline
+from pileupgen.diffusion.pipeline import Correction, TranslationPipeline
 from pileupgen.diffusion.schedule import alpha_sigma
 from pileupgen.models.calibration import quantiles, ranks
 from pileupgen.models.calibration.calibration import SLACK
@@ -95,7 +95,7 @@ class _Ratio(nn.Module):
 class _AtOnce(nn.Module):
     """Scores to translated scores and ln r: encoder, student, ratio and decoder in one."""
 
-    def __init__(self, pipeline: PileupTranslationPipeline, student: Student, t: int) -> None:
+    def __init__(self, pipeline: TranslationPipeline, student: Student, t: int) -> None:
         super().__init__()
         self.autoencoder: Any = pipeline.autoencoder
         self.ratio, self.student = pipeline.ratio, student
@@ -116,7 +116,7 @@ class _AtOnce(nn.Module):
 
 
 def write_student(
-    pipeline: PileupTranslationPipeline, student: Student, t: int, folder: Path
+    pipeline: TranslationPipeline, student: Student, t: int, folder: Path
 ) -> dict[str, str]:
     """Write a student, with all that the networks do, as one graph; the name of its file."""
     inputs = {
@@ -130,7 +130,7 @@ def write_student(
     return {"student": "student.onnx"}
 
 
-def write_graphs(pipeline: PileupTranslationPipeline, folder: Path) -> dict[str, str]:
+def write_graphs(pipeline: TranslationPipeline, folder: Path) -> dict[str, str]:
     """Write encoder, denoiser, its closed form, decoder and ratio; the name of each one's file.
 
     All take any number of events at a time; label, t, α and σ have shape (1,), one for all events.
@@ -198,9 +198,9 @@ def _write_graph(
         )
 
 
-def write_calibration(pipeline: PileupTranslationPipeline, folder: Path) -> dict[str, Any]:
+def write_calibration(pipeline: TranslationPipeline, folder: Path) -> dict[str, Any]:
     """Write the quantile tables; tells how to read them."""
-    calibration = pipeline.calibration
+    calibration: Any = pipeline.calibration
     names = (
         "log_energy",
         "null_mass",

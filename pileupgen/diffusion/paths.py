@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pileupgen.arrays import Ints
 from pileupgen.diffusion.guidance import Predictor
+from pileupgen.diffusion.schedule import noised
 from pileupgen.diffusion.settings import CLEAN
 from pileupgen.diffusion.solvers import solve
 from pileupgen.errors import ConfigError
@@ -19,7 +20,7 @@ from pileupgen.models.codec import EventNoise
 from pileupgen.progress import Advance, silent
 
 if TYPE_CHECKING:
-    from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+    from pileupgen.diffusion.pipeline import TranslationPipeline
 
 PATH_STREAM = 5
 """Stream of an event's random numbers that paths take."""
@@ -49,7 +50,7 @@ class PathFinder:
         Timesteps between one x_t and the next.
     """
 
-    def __init__(self, pipeline: PileupTranslationPipeline, stride: int = 10) -> None:
+    def __init__(self, pipeline: TranslationPipeline, stride: int = 10) -> None:
         if stride < 1:
             raise ConfigError(f"stride is {stride}, must be at least 1.")
         self._pipeline = pipeline
@@ -77,8 +78,7 @@ class PathFinder:
     def noised(self, latents: Tensor, t: int, event_id: Ints, seed: int) -> Tensor:
         """x_t of clean latents, (N, C, H, W), with noise of each event's own."""
         noise = EventNoise(seed, event_id, PATH_STREAM + 2).normal(tuple(latents.shape[1:]))
-        times = torch.full((len(latents),), t, device=latents.device)
-        return self._pipeline.scheduler.add_noise(latents, noise.to(latents), times)
+        return noised(self._pipeline.scheduler, latents, noise.to(latents), t)
 
     def denoise(
         self,

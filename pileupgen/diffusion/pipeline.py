@@ -1,27 +1,24 @@
-"""The translation as a diffusers pipeline."""
+"""The trained models at work: a translation pipeline that needs no diffusers."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import json
 from copy import copy
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
-from diffusers import DDPMScheduler, DiffusionPipeline
-from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
-from diffusers.utils import logging as diffusers_logging
 from numpy.typing import NDArray
-from safetensors import safe_open
-from torch import Tensor, nn
+from safetensors import SafetensorError
+from torch import Tensor
 
 from pileupgen.arrays import Ints
 from pileupgen.calo.geometry import Grid
 from pileupgen.diffusion.direction import Direction, Domain
 from pileupgen.diffusion.events import EventKeys, Events, MicroBatch, TranslatedPart, Translation
+from pileupgen.diffusion.schedule import Schedule, read_schedule
 from pileupgen.diffusion.settings import MICRO_BATCH, Settings
 from pileupgen.diffusion.translate import Translator
 from pileupgen.errors import ConfigError, RunError, first_line
@@ -33,36 +30,46 @@ from pileupgen.models.correction.marginals import MarginalCorrection
 from pileupgen.models.event_check import EventCheck
 from pileupgen.models.networks.autoencoder import Autoencoder
 from pileupgen.models.networks.cell_patches import CellPatches
-from pileupgen.models.networks.denoiser import Denoiser, FieldDenoiser
-from pileupgen.models.networks.local import LocalDenoiser
+from pileupgen.models.networks.denoiser import FieldDenoiser
 from pileupgen.models.networks.ratio import RatioClassifier
 from pileupgen.models.networks.student import Student
-from pileupgen.models.networks.transformer import TransformerDenoiser
+from pileupgen.models.saved import MissingTensorsError, ModelMixin
 from pileupgen.parallel.threads import Map, torch_threads
 from pileupgen.progress import Advance, silent
 from pileupgen.samples.store import Images
 
-DENOISERS = (Denoiser, TransformerDenoiser, LocalDenoiser)
-"""What a saved pipeline may hold: diffusers loads classes of imported modules only."""
-
 Correction = FieldCorrection | MarginalCorrection
 """Calibrations after the decode."""
 
+INDEX = "model_index.json"
+_MODELS = "pileupgen.models."
+LOADING_ERRORS = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ImportError,
+    SafetensorError,
+)
+"""What a missing, incomplete or damaged model folder is noticed by."""
 
-class PileupTranslationPipeline(DiffusionPipeline):
+
+class TranslationPipeline:
     """MC events to data-like events, and, as a control, either domain to either.
 
-    >>> pipeline = PileupTranslationPipeline.from_pretrained("runs/demo/model")  # doctest: +SKIP
-    >>> translation = pipeline(energy, mu, event_id, seed=1)  # doctest: +SKIP
+    :class:`~pileupgen.diffusion.for_diffusers.PileupTranslationPipeline` is the same for diffusers,
+    which takes longer to import than all else that a translation begins with.
 
     Parameters
     ----------
     calibration, autoencoder, denoiser, ratio : models
         Trained networks; the autoencoder is a learned one or the lossless ``CellPatches``.
-    scheduler : DDPMScheduler
+    scheduler : Schedule
         The noise schedule.
-    grid : dict
-        :meth:`Grid.to_dict` of the images that the networks know.
+    grid : Grid
+        Of the images that the networks know.
     calibrate_before : bool
         Whether mc events are encoded with their own quantiles, which calibrates them, or with those
         of data, which leaves the whole shift to the networks.
@@ -72,7 +79,12 @@ class PileupTranslationPipeline(DiffusionPipeline):
 
     student: Student | None = None
     """Distilled from the networks, in whose place it translates where the settings are its own."""
-    _optional_components = ["event_check"]  # noqa: RUF012 - diffusers' own attribute
+    calibration: CellSpace
+    autoencoder: Autoencoder | CellPatches
+    denoiser: FieldDenoiser
+    ratio: RatioClassifier
+    scheduler: Schedule
+    event_check: EventCheck | None
 
     def __init__(
         self,
@@ -80,27 +92,21 @@ class PileupTranslationPipeline(DiffusionPipeline):
         autoencoder: Autoencoder | CellPatches,
         denoiser: FieldDenoiser,
         ratio: RatioClassifier,
-        scheduler: DDPMScheduler,
-        grid: dict[str, Any] | None = None,
+        scheduler: Schedule,
+        grid: Grid,
         calibrate_before: bool = True,
         event_check: EventCheck | None = None,
     ) -> None:
-        super().__init__()
-        self.register_modules(
-            calibration=calibration,
-            autoencoder=autoencoder,
-            denoiser=denoiser,
-            ratio=ratio,
-            scheduler=scheduler,
-            event_check=event_check,
-        )
-        self.register_to_config(grid=grid, calibrate_before=calibrate_before)
+        self.calibration, self.autoencoder = calibration, autoencoder
+        self.denoiser, self.ratio, self.scheduler = denoiser, ratio, scheduler
+        self.event_check = event_check
+        self._grid, self._calibrates_before = grid, calibrate_before
         for module in (calibration, autoencoder, denoiser, ratio, event_check):
             if module is not None:
                 module.eval().requires_grad_(False)
 
     @classmethod
-    def from_pretrained(cls, path: str | os.PathLike[str], **kwargs: Any) -> Any:
+    def load(cls, path: Path) -> TranslationPipeline:
         """Load a trained run's ``model`` folder.
 
         Raises
@@ -108,37 +114,34 @@ class PileupTranslationPipeline(DiffusionPipeline):
         RunError
             If the folder is missing, incomplete, damaged or of another version.
         """
-        if not (Path(path) / "model_index.json").is_file():
+        if not (path / INDEX).is_file():
             raise RunError(f"No trained model at {path}.", "Run 'pileupgen train' first.")
-        diffusers_logging.disable_progress_bar()
         try:
-            # Of tensors that are not there diffusers warns only, and goes on with untrained ones.
-            with errors_only():
-                pipeline = super().from_pretrained(str(path), local_files_only=True, **kwargs)
-            missing = _lacking(pipeline, Path(path))
-        except (OSError, ValueError, RuntimeError, AttributeError, KeyError, TypeError) as error:
-            raise RunError(
-                f"The model at {path} cannot be loaded: {first_line(error)}",
-                "Train it again, or restore the folder.",
-            ) from error
-        except Exception as error:
-            if type(error).__name__ != "SafetensorError":
-                raise
-            raise RunError(
-                f"The model at {path} is damaged: {error}.",
-                "Train it again, or restore the folder.",
-            ) from error
-        if missing:
-            raise RunError(
-                f"The model at {path} was written by another version: {'; '.join(missing)}.",
-                "Train it again, or use the version that its README.md names.",
+            index = json.loads((path / INDEX).read_text(encoding="utf-8"))
+            models = {
+                name: _load_model(path / name, *index[name])
+                for name in ("calibration", "autoencoder", "denoiser", "ratio")
+            }
+            check = index.get("event_check", [None, None])
+            return TranslationPipeline(
+                **models,
+                scheduler=read_schedule(path / "scheduler"),
+                grid=Grid.from_dict(index["grid"]),
+                calibrate_before=bool(index.get("calibrate_before", True)),
+                event_check=None if check[0] is None else _load_model(path / "event_check", *check),
             )
-        return pipeline
+        except LOADING_ERRORS as error:
+            raise unloadable(path, error) from error
 
     @property
     def geometry(self) -> Grid:
         """Grid of the images that the networks know."""
-        return Grid.from_dict(dict(self.config.grid))
+        return self._grid
+
+    @property
+    def calibrates_before(self) -> bool:
+        """Whether mc events are encoded with their own quantiles, or with those of data."""
+        return self._calibrates_before
 
     @property
     def codec(self) -> Codec:
@@ -148,7 +151,7 @@ class PileupTranslationPipeline(DiffusionPipeline):
     @property
     def num_train_timesteps(self) -> int:
         """T."""
-        return int(self.scheduler.config.num_train_timesteps)
+        return len(self.scheduler.alphas_cumprod)
 
     def check(self, settings: Settings) -> None:
         """Refuse settings that this model cannot follow; see :meth:`Settings.check`."""
@@ -326,12 +329,12 @@ class PileupTranslationPipeline(DiffusionPipeline):
             self.denoiser,
             self.ratio,
             self.scheduler,
-            bool(self.config.calibrate_before),
+            self.calibrates_before,
             direction=direction,
             student=self.student,
         )
 
-    def taught(self, student: Student | None) -> PileupTranslationPipeline:
+    def taught(self, student: Student | None) -> Self:
         """The same pipeline with a student, which it shares its models with; None takes it away."""
         clone = copy(self)
         clone.student = student
@@ -346,32 +349,22 @@ class PileupTranslationPipeline(DiffusionPipeline):
             )
 
 
-@contextmanager
-def errors_only() -> Iterator[None]:
-    """Silence the warnings of diffusers, of tensors that are not there among them."""
-    before = diffusers_logging.get_verbosity()
-    diffusers_logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        diffusers_logging.set_verbosity(before)
+def _load_model(folder: Path, module: str, name: str) -> Any:
+    """Load one of our own models, of a class that the folder's index names."""
+    kind = getattr(import_module(module), name) if module.startswith(_MODELS) else None
+    if not (isinstance(kind, type) and issubclass(kind, ModelMixin)):
+        raise ValueError(f"{module}.{name} is no model of pileupgen")
+    return kind.from_pretrained(folder)
 
 
-def _lacking(pipeline: DiffusionPipeline, path: Path) -> list[str]:
-    """What the models' files lack, in words; models without a file of their own are left out."""
-    models = pipeline.components.items()
-    found = [lacking(name, model, path / name) for name, model in models]
-    return [words for words in found if words]
-
-
-def lacking(name: str, model: object, folder: Path) -> str:
-    """Tensors of a model that its folder's file lacks, in words; empty where none or no file."""
-    file = folder / SAFETENSORS_WEIGHTS_NAME
-    if not isinstance(model, nn.Module) or not file.is_file():
-        return ""
-    with safe_open(file, "pt") as tensors:
-        missing = sorted(
-            model.state_dict().keys() - set(tensors.keys()) - getattr(model, "may_lack", set())
+def unloadable(path: Path, error: Exception) -> RunError:
+    """Say why a trained run's ``model`` folder cannot be loaded."""
+    if isinstance(error, MissingTensorsError):
+        return RunError(
+            f"The model at {path} was written by another version: its {error}.",
+            "Train it again, or use the version that its README.md names.",
         )
-    more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-    return f"its {name} lacks {', '.join(missing[:3])}{more}" if missing else ""
+    return RunError(
+        f"The model at {path} cannot be loaded: {first_line(error)}",
+        "Train it again, or restore the folder.",
+    )

@@ -20,7 +20,7 @@ from pileupgen.arrays import Ints
 from pileupgen.diffusion.direction import Direction
 from pileupgen.diffusion.events import Translation
 from pileupgen.diffusion.input_range import InputRange, input_range, require_within
-from pileupgen.diffusion.pipeline import Correction, PileupTranslationPipeline
+from pileupgen.diffusion.pipeline import Correction, TranslationPipeline
 from pileupgen.diffusion.settings import MICRO_BATCH, Settings
 from pileupgen.diffusion.shard import append_evenly
 from pileupgen.diffusion.weights import WeightSummary
@@ -37,7 +37,7 @@ BLOCK_EVENTS = 10 * MICRO_BATCH
 class Member:
     """A model of an ensemble, or the only one, ready to translate."""
 
-    pipeline: PileupTranslationPipeline
+    pipeline: TranslationPipeline
     settings: Settings
     correction: Correction | None = None
 

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 from pydantic import TypeAdapter
-from scipy.stats import rankdata
 
 from pileupgen.arrays import Floats
 from pileupgen.diffusion.settings import RatioCriterion
@@ -159,6 +158,8 @@ def _first_within(values: list[float], limit: float, by: RatioCriterion) -> int 
 
 def auc(mc: Floats, data: Floats) -> float:
     """Probability that a data event scores above an mc event (Mann & Whitney), ties half."""
+    from scipy.stats import rankdata
+
     ranks = rankdata(np.concatenate([mc, data]))
     n_mc, n_data = len(mc), len(data)
     return float((ranks[n_mc:].sum() - n_data * (n_data + 1) / 2) / (n_mc * n_data))

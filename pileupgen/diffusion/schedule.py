@@ -2,11 +2,51 @@
 
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import torch
-from diffusers import DDPMScheduler
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from diffusers import DDPMScheduler
+
+
+class Schedule(Protocol):
+    """A noise schedule; diffusers' schedulers are such."""
+
+    @property
+    def alphas_cumprod(self) -> Tensor:
+        """ᾱ_t, float32, of shape (T,)."""
+
+
+@dataclass(frozen=True)
+class NoiseSchedule:
+    """A noise schedule that needs no diffusers."""
+
+    alphas_cumprod: Tensor
+    """ᾱ_t, float32, of shape (T,)."""
+
+
+def read_schedule(folder: Path) -> NoiseSchedule:
+    """Read the schedule of a scheduler that :func:`make_scheduler` made, to the same bits.
+
+    Parameters
+    ----------
+    folder : Path
+        Where diffusers wrote ``scheduler_config.json``.
+
+    Raises
+    ------
+    OSError, ValueError, LookupError, TypeError
+        If it is missing or damaged, or has no betas.
+    """
+    written = json.loads((folder / "scheduler_config.json").read_text(encoding="utf-8"))
+    betas = torch.tensor(written["trained_betas"], dtype=torch.float32)
+    return NoiseSchedule(torch.cumprod(1 - betas, dim=0))
 
 
 def cosine_betas(
@@ -33,6 +73,8 @@ def make_scheduler(
     num_train_timesteps: int, power: int = 2, s: float = 0.008, shift: float = 1.0
 ) -> DDPMScheduler:
     """A DDPM scheduler with the cosine schedule and no clipping, as latents need it."""
+    from diffusers import DDPMScheduler
+
     return DDPMScheduler(
         num_train_timesteps=num_train_timesteps,
         trained_betas=cosine_betas(num_train_timesteps, power, s, shift),
@@ -41,14 +83,21 @@ def make_scheduler(
     )
 
 
-def alpha_sigma(scheduler: DDPMScheduler, t: Tensor) -> tuple[Tensor, Tensor]:
+def alpha_sigma(scheduler: Schedule, t: Tensor) -> tuple[Tensor, Tensor]:
     """√ᾱ_t and √(1 − ᾱ_t) at integer timesteps, of the shape of ``t``; t = −1 is the clean end."""
     alphas = scheduler.alphas_cumprod.to(t.device, torch.float64)
     alpha_bar = torch.where(t < 0, 1.0, alphas[t.clamp_min(0)])
     return alpha_bar.sqrt().float(), (1 - alpha_bar).sqrt().float()
 
 
-def inverted_to(scheduler: DDPMScheduler, t: int, fresh_noise: float) -> int:
+def noised(scheduler: Schedule, x: Tensor, eps: Tensor, t: int) -> Tensor:
+    """√ᾱ_t x + √(1 − ᾱ_t) ε (Ho et al. 2006.11239, eq. 4), to the bits of diffusers' own."""
+    alpha_bar = scheduler.alphas_cumprod.to(x)[t]
+    signal: Tensor = alpha_bar**0.5 * x
+    return signal + (1 - alpha_bar) ** 0.5 * eps
+
+
+def inverted_to(scheduler: Schedule, t: int, fresh_noise: float) -> int:
     """The timestep from which noise of the share ``fresh_noise`` of σ_t² leads to t; −1 is clean.
 
     The kernel from i to t has the variance 1 − ᾱ_t / ᾱ_i (Ho et al. 2006.11239, eq. 2); the
@@ -59,7 +108,7 @@ def inverted_to(scheduler: DDPMScheduler, t: int, fresh_noise: float) -> int:
     return int((variance - fresh_noise * variance[0]).abs().argmin()) - 1
 
 
-def forward(scheduler: DDPMScheduler, t_before: int, t: int) -> tuple[float, float]:
+def forward(scheduler: Schedule, t_before: int, t: int) -> tuple[float, float]:
     """Factors of x and of white noise in the forward diffusion from one timestep to a later one."""
     alpha, _ = alpha_sigma(scheduler, torch.tensor([t_before, t]))
     ratio = float(alpha[1] / alpha[0])

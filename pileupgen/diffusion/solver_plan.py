@@ -7,10 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from diffusers import DDPMScheduler
 from torch import Tensor
 
-from pileupgen.diffusion.schedule import alpha_sigma
+from pileupgen.diffusion.schedule import Schedule, alpha_sigma
 from pileupgen.diffusion.settings import Sampler
 from pileupgen.diffusion.solvers import solve
 from pileupgen.fields import PlainRecord
@@ -46,7 +45,7 @@ class Step(PlainRecord):
 
 
 def plan_steps(
-    timesteps: Sequence[int], scheduler: DDPMScheduler, sampler: Sampler, eta: float = 0.0
+    timesteps: Sequence[int], scheduler: Schedule, sampler: Sampler, eta: float = 0.0
 ) -> list[Step]:
     """The steps of :func:`pileupgen.diffusion.solvers.solve`, found by following it.
 

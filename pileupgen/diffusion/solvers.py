@@ -10,10 +10,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from diffusers import DDPMScheduler
 from torch import Tensor
 
-from pileupgen.diffusion.schedule import alpha_sigma
+from pileupgen.diffusion.schedule import Schedule, alpha_sigma
 from pileupgen.diffusion.settings import SAMPLERS, Sampler, is_stochastic
 from pileupgen.errors import ConfigError
 
@@ -25,7 +24,7 @@ def solve(
     x_t: Tensor,
     timesteps: Sequence[int],
     predict: Predict,
-    scheduler: DDPMScheduler,
+    scheduler: Schedule,
     sampler: Sampler = "sde-dpmsolver++",
     normal: Callable[[], Tensor] | None = None,
     eta: float = 0.0,

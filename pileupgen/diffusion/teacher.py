@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pileupgen.diffusion.direction import Direction
-from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+from pileupgen.diffusion.pipeline import TranslationPipeline
 from pileupgen.diffusion.settings import Settings
 from pileupgen.diffusion.translate import Translator
 from pileupgen.errors import ConfigError
@@ -18,7 +18,7 @@ from pileupgen.models.networks.local import LocalDenoiser
 from pileupgen.models.networks.student import END, RELEASE, Student
 
 
-def require_distillable(pipeline: PileupTranslationPipeline, settings: Settings) -> None:
+def require_distillable(pipeline: TranslationPipeline, settings: Settings) -> None:
     """Refuse ways that one evaluation cannot follow.
 
     Raises
@@ -40,7 +40,7 @@ def require_distillable(pipeline: PileupTranslationPipeline, settings: Settings)
 
 
 def new_student(
-    pipeline: PileupTranslationPipeline,
+    pipeline: TranslationPipeline,
     settings: Settings,
     seed: int,
     width: int = 16,
@@ -50,7 +50,7 @@ def new_student(
 
     Parameters
     ----------
-    pipeline : PileupTranslationPipeline
+    pipeline : TranslationPipeline
         The teacher, on the CPU.
     settings : Settings
         That :func:`require_distillable` lets through.
@@ -80,7 +80,7 @@ def new_student(
     return student
 
 
-def is_mirrored(pipeline: PileupTranslationPipeline) -> bool:
+def is_mirrored(pipeline: TranslationPipeline) -> bool:
     """Whether a mirrored event is translated to the mirrored translation."""
     denoiser, codec = pipeline.denoiser, pipeline.autoencoder
     is_local = isinstance(denoiser, LocalDenoiser) and denoiser.mirror

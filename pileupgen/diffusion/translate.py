@@ -8,7 +8,6 @@ from functools import cached_property, partial
 
 import numpy as np
 import torch
-from diffusers import DDPMScheduler
 from torch import Tensor
 
 from pileupgen.arrays import Ints
@@ -28,7 +27,7 @@ from pileupgen.diffusion.guidance import (
     RatioGradient,
     Strength,
 )
-from pileupgen.diffusion.schedule import alpha_sigma, forward, inverted_to
+from pileupgen.diffusion.schedule import Schedule, alpha_sigma, forward, inverted_to, noised
 from pileupgen.diffusion.settings import CLEAN, UNRELEASED, Settings
 from pileupgen.diffusion.solvers import Record, solve
 from pileupgen.models.calibration.limits import visible
@@ -48,7 +47,7 @@ class Translator:
     autoencoder: LatentModel
     denoiser: FieldDenoiser
     ratio: RatioClassifier
-    scheduler: DDPMScheduler
+    scheduler: Schedule
     calibrate_before: bool = True
     """Whether mc events are encoded with their own quantiles or with those of data."""
     bf16: bool = True
@@ -240,7 +239,7 @@ class Translator:
         """Latents at the clean end, from those at the release or from noise."""
         t = settings.release_timestep
         if source is None:
-            t = int(self.scheduler.config.num_train_timesteps) - 1
+            t = len(self.scheduler.alphas_cumprod) - 1
         if t == 0:
             return x_t
         direction = self.direction
@@ -370,8 +369,7 @@ class Translator:
     def _noised(self, x: Tensor, eps: Tensor, t: int, t_before: int = CLEAN) -> Tensor:
         """Latents noised forward from one timestep, clean if not given, to another."""
         if t_before == CLEAN:
-            times = torch.full((len(x),), t, device=x.device)
-            return self.scheduler.add_noise(x, eps, times)
+            return noised(self.scheduler, x, eps, t)
         a, s = forward(self.scheduler, t_before, t)
         return a * x + s * eps
 

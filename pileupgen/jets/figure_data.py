@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from pileupgen.diffusion.direction import Domain
     from pileupgen.diffusion.paths import DenoisingPath
-    from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+    from pileupgen.diffusion.pipeline import TranslationPipeline
     from pileupgen.diffusion.settings import Settings
     from pileupgen.jets.emergence import PathFigure
     from pileupgen.run import RunDirectory
@@ -50,9 +50,9 @@ class Ways:
 def n_steps(run: RunDirectory) -> int:
     """Total that ``advance`` of :func:`compute` counts to."""
     from pileupgen.diffusion.paths import PathFinder
-    from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+    from pileupgen.diffusion.pipeline import TranslationPipeline
 
-    pipeline = PileupTranslationPipeline.from_pretrained(run.model)
+    pipeline = TranslationPipeline.load(run.model)
     return 2 * len(PathFinder(pipeline, STRIDE).timesteps(pipeline.num_train_timesteps - 1))
 
 
@@ -74,10 +74,10 @@ def compute(
     settings : Settings
         How the class is switched, at an integer timestep.
     """
-    from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+    from pileupgen.diffusion.pipeline import TranslationPipeline
     from pileupgen.samples.store import ImageStore
 
-    pipeline = PileupTranslationPipeline.from_pretrained(run.model)
+    pipeline = TranslationPipeline.load(run.model)
     stores = [ImageStore(run.images(domain)) for domain in ("mc", "data")]
     samples = [store.read(store.indices("test", n_jets)) for store in stores]
     ways = [_follow(pipeline, samples, label, settings, seed, advance) for label in (0, 1)]
@@ -90,7 +90,7 @@ def compute(
 
 
 def _follow(
-    pipeline: PileupTranslationPipeline,
+    pipeline: TranslationPipeline,
     samples: list[Images],
     label: int,
     settings: Settings,

@@ -8,15 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
 from numpy.typing import NDArray
-from scipy.special import ndtr
-from scipy.stats import chi2, genpareto, norm
+from scipy.special import chdtrc, ndtr, ndtri
 from torch import Tensor
 from torch.nn import functional as F
 
 from pileupgen.arrays import Floats
+from pileupgen.models.saved import ModelMixin, register_to_config
 
 FALSE_FLAGS = 1e-3
 """Fraction of held-out events that are flagged."""
@@ -126,7 +124,7 @@ class Shift:
     """The same over its own error, in σ. Shape (F,)."""
 
 
-class EventCheck(ModelMixin, ConfigMixin):
+class EventCheck(ModelMixin):
     """A distance of events from those of the training, given μ.
 
     Each total less its mean at the event's μ is brought to a normal score by its quantiles among
@@ -154,7 +152,6 @@ class EventCheck(ModelMixin, ConfigMixin):
         Events that these are worth; 0 where there were too few.
     """
 
-    config_name = "config.json"
     may_lack = frozenset({"mean", "spread", "n_effective"})
     """What models of before have not: their samples are not compared with the training."""
 
@@ -308,9 +305,9 @@ class EventCheck(ModelMixin, ConfigMixin):
         error = np.sqrt(1 / _worth(weight) + 1 / n_train)
         distance = found - mean
         squared = float(distance @ precision @ distance) / error**2
-        chance = max(float(chi2.sf(squared, len(distance))), _LEAST_CHANCE)
+        chance = max(float(chdtrc(len(distance), squared)), _LEAST_CHANCE)
         shifts = distance / spread
-        return Shift(max(float(norm.isf(chance)), 0.0), shifts, shifts / error)
+        return Shift(max(-float(ndtri(chance)), 0.0), shifts, shifts / error)
 
     def _standardised(self, mu: Tensor, domain: int) -> Tensor:
         """Standardised ln μ, (N,); 0 where it is not known."""
@@ -370,6 +367,9 @@ def _worth(weight: Floats) -> float:
 
 def _exceeded_by(distances: Floats, fraction: float) -> float:
     """Distance that a small fraction exceeds, by a generalised Pareto tail (Pickands 1975)."""
+    # Only training fits; a translation is not to wait for all of scipy.stats.
+    from scipy.stats import genpareto
+
     start = float(np.quantile(distances, 1 - _TAIL))
     excess = distances[distances > start] - start
     with warnings.catch_warnings():

@@ -11,11 +11,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor
 
 from pileupgen.models.networks.layers import patchify, unpatchify
+from pileupgen.models.saved import ModelMixin, register_to_config
 from pileupgen.parallel.threads import Map
 
 RANGES = (1.0, 1.5, 2.5, 4.0, 8.0, float("inf"))
@@ -82,7 +81,7 @@ class RingModes:
         return out
 
 
-class StationaryField(ModelMixin, ConfigMixin):
+class StationaryField(ModelMixin):
     """Gaussian fields of mc, data and both together, uniform in φ.
 
     Parameters
@@ -102,8 +101,6 @@ class StationaryField(ModelMixin, ConfigMixin):
     eigenvectors : Tensor, shape (3, W//2 + 1, C·H, C·H)
         Columns are eigenvectors.
     """
-
-    config_name = "config.json"
 
     @register_to_config
     def __init__(

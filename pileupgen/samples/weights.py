@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from pileupgen.arrays import Floats, Ints
 from pileupgen.errors import ImplausibleInputError
@@ -54,6 +53,8 @@ def share_out_negative(weight: Floats, features: Floats, group: NDArray[np.integ
 
 
 def _shared_out(weight: Floats, features: Floats) -> Floats:
+    from scipy.spatial import cKDTree
+
     tree = cKDTree(features)
     negative = np.flatnonzero(weight < 0)
     for seed in negative[np.argsort(weight[negative], kind="stable")]:

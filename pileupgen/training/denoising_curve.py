@@ -6,10 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from diffusers import DDPMScheduler
 from torch import Tensor
 
-from pileupgen.diffusion.schedule import alpha_sigma
+from pileupgen.diffusion.schedule import Schedule, alpha_sigma
 from pileupgen.fields import PlainRecord
 from pileupgen.models.codec import LatentModel
 from pileupgen.models.networks.denoiser import FieldDenoiser
@@ -52,7 +51,7 @@ class DenoisingCurve(PlainRecord):
 def denoising_curve(
     denoiser: FieldDenoiser,
     codec: LatentModel,
-    scheduler: DDPMScheduler,
+    scheduler: Schedule,
     held_out: ScoreSample,
     training_latents: list[Tensor],
     seed: int,
@@ -69,7 +68,7 @@ def denoising_curve(
     """
     batch = held_out.in_order(N_EVENTS, seed)
     rng = torch.Generator().manual_seed(seed)
-    last = int(scheduler.config.num_train_timesteps) - 1
+    last = len(scheduler.alphas_cumprod) - 1
     times = sorted({round(t * last / 999) for t in TIMES})
     moments = torch.stack([_moments(latents) for latents in training_latents])
     rows: dict[int, list[Tensor]] = {t: [] for t in times}
@@ -101,7 +100,7 @@ def denoising_curve(
 
 def _errors(
     denoiser: FieldDenoiser,
-    scheduler: DDPMScheduler,
+    scheduler: Schedule,
     z: Tensor,
     eps: Tensor,
     t: int,

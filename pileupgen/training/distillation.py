@@ -22,7 +22,7 @@ from pileupgen.arrays import Ints
 from pileupgen.config import DistillConfig, TrainingConfig
 from pileupgen.diffusion.direction import Direction
 from pileupgen.diffusion.events import EventKeys, Events, MicroBatch, micro_batches
-from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+from pileupgen.diffusion.pipeline import TranslationPipeline
 from pileupgen.diffusion.settings import Settings
 from pileupgen.diffusion.teacher import is_mirrored
 from pileupgen.files import written_whole
@@ -49,7 +49,7 @@ _STREAM = 1 << 20
 class Teacher:
     """A pipeline and the way in which it is to be learned from, on a run's events."""
 
-    pipeline: PileupTranslationPipeline
+    pipeline: TranslationPipeline
     settings: Settings
     store: ImageStore
     """Events of the source."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 
@@ -59,19 +60,14 @@ def new_autoencoder(config: Config, grid: Grid, n_channels: int) -> Autoencoder 
 def new_denoiser(settings: DenoiserConfig, codec: LatentModel, mirror: bool) -> FieldDenoiser:
     """A denoiser of a codec's latents, untrained; ``mirror`` where η and −η are alike."""
     shape, patch = codec.latent_shape, codec.field_patch
-    sizes = {"width": settings.width, "n_blocks": settings.n_blocks}
-    shown = {
-        "has_coarse": settings.coarse_conditioning,
-        "self_conditioned": settings.self_conditioning > 0,
-    }
-    if settings.kind == "transformer":
-        return TransformerDenoiser(*shape, **sizes, n_heads=settings.n_heads, patch=patch, **shown)
+    sizes: dict[str, Any] = {"width": settings.width, "n_blocks": settings.n_blocks, "patch": patch}
+    sizes["self_conditioned"] = settings.self_conditioning > 0
     if settings.kind == "local":
-        is_self_conditioned = settings.self_conditioning > 0
-        return LocalDenoiser(
-            *shape, **sizes, patch=patch, mirror=mirror, self_conditioned=is_self_conditioned
-        )
-    return Denoiser(*shape, **sizes, patch=patch, **shown)
+        return LocalDenoiser(*shape, **sizes, mirror=mirror)
+    sizes["has_coarse"] = settings.coarse_conditioning
+    if settings.kind == "transformer":
+        return TransformerDenoiser(*shape, **sizes, n_heads=settings.n_heads)
+    return Denoiser(*shape, **sizes)
 
 
 def new_ratio(settings: RatioConfig, codec: LatentModel) -> RatioClassifier:

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from diffusers import DDPMScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pileupgen.diffusion.schedule import alpha_sigma
+from pileupgen.diffusion.schedule import Schedule, alpha_sigma
 from pileupgen.models.codec import LatentModel
 from pileupgen.models.networks.cell_patches import CellPatches
 from pileupgen.models.networks.denoiser import NULL
@@ -87,7 +86,7 @@ class Denoising:
     """
 
     autoencoder: LatentModel
-    scheduler: DDPMScheduler
+    scheduler: Schedule
     label_dropout: float
     self_conditioning: float
     prediction_type: str
@@ -174,7 +173,7 @@ class DensityRatio:
     """L_DRE = −Σ p_c ln p̂_c(x_t, t), with as many mc as data events."""
 
     autoencoder: LatentModel
-    scheduler: DDPMScheduler
+    scheduler: Schedule
     name: str = "ratio"
 
     def draw(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
@@ -203,7 +202,7 @@ def latents_of(batch: Batch, autoencoder: LatentModel) -> Tensor:
 
 
 def even_timesteps(
-    n: int, scheduler: DDPMScheduler, rng: torch.Generator, focus: int | None = None
+    n: int, scheduler: Schedule, rng: torch.Generator, focus: int | None = None
 ) -> Tensor:
     """Timesteps of :func:`stratified_timesteps`, even in the angle arccos √ᾱ_t, shape (n,).
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+from pileupgen.diffusion.pipeline import TranslationPipeline
 from pileupgen.diffusion.release import ReleaseScan, scan_release
 from pileupgen.diffusion.schedule import alpha_sigma
 from pileupgen.models.networks.ratio_calibration import (
@@ -22,7 +22,7 @@ MAX_EVENTS = 400
 
 
 def calibrate_and_scan(
-    pipeline: PileupTranslationPipeline, held_out: ScoreSample, seed: int
+    pipeline: TranslationPipeline, held_out: ScoreSample, seed: int
 ) -> tuple[ReleaseScan, Reliability]:
     """Calibrate the pipeline's ratio on validation events, and scan its AUC over t.
 
@@ -40,7 +40,7 @@ def calibrate_and_scan(
 
 @torch.no_grad()
 def _held_out_logits(
-    pipeline: PileupTranslationPipeline, held_out: ScoreSample, seed: int
+    pipeline: TranslationPipeline, held_out: ScoreSample, seed: int
 ) -> HeldOutLogits:
     batch = held_out.in_order(MAX_EVENTS, seed)
     z = pipeline.autoencoder.encode(batch.scores, batch.label, batch.mu)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from pileupgen.arrays import Floats
 from pileupgen.calo.geometry import Grid, require_same_grid
 from pileupgen.config import Config
-from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+from pileupgen.diffusion.for_diffusers import PileupTranslationPipeline
 from pileupgen.diffusion.release import ReleaseScan
 from pileupgen.diffusion.schedule import make_scheduler
 from pileupgen.files import folder_written_whole, write_whole

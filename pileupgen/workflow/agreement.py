@@ -21,7 +21,7 @@ from pileupgen.samples.store import ImageStore
 from pileupgen.workflow.scan import judge_of, measure_way
 
 if TYPE_CHECKING:
-    from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+    from pileupgen.diffusion.pipeline import TranslationPipeline
     from pileupgen.diffusion.settings import Settings
     from pileupgen.workflow.student import KnownStudent
 
@@ -59,7 +59,7 @@ class Agreement(PlainRecord):
 def compared(
     directory: RunDirectory,
     model: str,
-    pipeline: PileupTranslationPipeline,
+    pipeline: TranslationPipeline,
     settings: Settings,
     student: KnownStudent,
     *,
@@ -102,7 +102,7 @@ def compared(
 
 
 def _ends(
-    pipeline: PileupTranslationPipeline, events: Events, settings: Settings
+    pipeline: TranslationPipeline, events: Events, settings: Settings
 ) -> tuple[Tensor, Tensor]:
     """Scores (N, L, n_eta, n_phi) before the correction, and ln r (N,)."""
     translator = pipeline.translator(Direction())

@@ -16,7 +16,7 @@ from pileupgen.run import RunDirectory, fingerprint
 from pileupgen.samples.store import ImageStore
 
 if TYPE_CHECKING:
-    from pileupgen.diffusion.pipeline import Correction, PileupTranslationPipeline
+    from pileupgen.diffusion.pipeline import Correction, TranslationPipeline
     from pileupgen.diffusion.settings import Settings
     from pileupgen.workflow.student import KnownStudent
 
@@ -27,7 +27,7 @@ REAL_PER_CORRECTION_EVENT = 4
 def ready_member(
     directory: RunDirectory,
     model: str,
-    pipeline: PileupTranslationPipeline,
+    pipeline: TranslationPipeline,
     settings: Settings,
     seed: int,
     direction: Direction | None = None,
@@ -68,7 +68,7 @@ def ready_member(
 
 def _fit(
     directory: RunDirectory,
-    pipeline: PileupTranslationPipeline,
+    pipeline: TranslationPipeline,
     settings: Settings,
     seed: int,
     direction: Direction,

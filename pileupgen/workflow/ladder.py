@@ -16,7 +16,7 @@ from pileupgen.compare.selection import rows_of_events
 from pileupgen.compare.settings import ComparisonSettings
 from pileupgen.diffusion.direction import Direction
 from pileupgen.diffusion.events import EventKeys, Events
-from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+from pileupgen.diffusion.pipeline import TranslationPipeline
 from pileupgen.diffusion.settings import WITHOUT_NETWORK, Settings
 from pileupgen.diffusion.weights import clipped_weights
 from pileupgen.errors import PileupgenError
@@ -74,7 +74,7 @@ def ways_of(
 
 
 def climb(
-    pipeline: PileupTranslationPipeline,
+    pipeline: TranslationPipeline,
     source: Images,
     training: Images,
     samples: Samples,
@@ -126,13 +126,13 @@ def climb(
         )
 
 
-def _ways(pipeline: PileupTranslationPipeline, settings: Settings) -> tuple[Way, ...]:
+def _ways(pipeline: TranslationPipeline, settings: Settings) -> tuple[Way, ...]:
     is_self_conditioned = pipeline.denoiser.is_self_conditioned
     return ways_of(settings, is_self_conditioned, pipeline.student is not None)
 
 
 def n_translated(
-    pipeline: PileupTranslationPipeline, settings: Settings, n_source: int, n_training: int
+    pipeline: TranslationPipeline, settings: Settings, n_source: int, n_training: int
 ) -> int:
     """Events that :func:`climb` translates."""
     ways = _ways(pipeline, settings)
@@ -148,7 +148,7 @@ class _Made:
 
 
 def _translated(
-    pipeline: PileupTranslationPipeline,
+    pipeline: TranslationPipeline,
     source: Images,
     training: Images,
     settings: Settings,

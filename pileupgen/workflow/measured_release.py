@@ -17,7 +17,7 @@ from pileupgen.run import RunDirectory
 from pileupgen.workflow.scan import measure_ways
 
 if TYPE_CHECKING:
-    from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+    from pileupgen.diffusion.pipeline import TranslationPipeline
 
 FRACTIONS = (0.1, 0.2, 0.3, 0.45, 0.6, 0.8)
 """Release times tried, over the number of timesteps."""
@@ -30,7 +30,7 @@ MIN_SOURCE_CORRELATION = 0.9
 def measured_release(
     directory: RunDirectory,
     model: str,
-    pipeline: PileupTranslationPipeline,
+    pipeline: TranslationPipeline,
     settings: Settings,
     seed: int,
     listener: Listener = SILENT,

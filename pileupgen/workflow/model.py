@@ -8,7 +8,7 @@ from pileupgen.errors import ConfigError, RunError, first_line
 from pileupgen.run import RunDirectory, fingerprint, hash_file
 
 if TYPE_CHECKING:
-    from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+    from pileupgen.diffusion.pipeline import TranslationPipeline
     from pileupgen.diffusion.release import ReleaseScan
 
 
@@ -25,7 +25,7 @@ def model_identity(directory: RunDirectory) -> str:
     return fingerprint([made_from, {str(p.parent.name): hash_file(p) for p in weights}])
 
 
-def load_pipeline(directory: RunDirectory, device: str) -> PileupTranslationPipeline:
+def load_pipeline(directory: RunDirectory, device: str) -> TranslationPipeline:
     """Load a run's pipeline, its networks on a device.
 
     Raises
@@ -33,12 +33,17 @@ def load_pipeline(directory: RunDirectory, device: str) -> PileupTranslationPipe
     RunError
         If there is none, or it is damaged.
     """
-    from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+    from pileupgen.diffusion.pipeline import TranslationPipeline
 
-    pipeline: PileupTranslationPipeline = PileupTranslationPipeline.from_pretrained(directory.model)
+    pipeline = TranslationPipeline.load(directory.model)
+    move(pipeline, device)
+    return pipeline
+
+
+def move(pipeline: TranslationPipeline, device: str) -> None:
+    """Move a pipeline's networks to a device; its calibration stays."""
     for network in (pipeline.autoencoder, pipeline.denoiser, pipeline.ratio):
         network.to(device)
-    return pipeline
 
 
 def choose_device(device: str | None) -> str:

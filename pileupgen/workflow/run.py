@@ -25,8 +25,8 @@ from pileupgen.run import RunDirectory
 
 if TYPE_CHECKING:
     from pileupgen.diffusion.direction import Domain
+    from pileupgen.diffusion.for_diffusers import PileupTranslationPipeline
     from pileupgen.diffusion.onnx_export import OnnxAgreement
-    from pileupgen.diffusion.pipeline import PileupTranslationPipeline
     from pileupgen.parallel.farm import Farm
     from pileupgen.samples.store import ImageStore
     from pileupgen.workflow.distill import Distilled
@@ -179,9 +179,13 @@ class Run:
         ConfigError
             If the device does not exist here.
         """
-        from pileupgen.workflow.model import choose_device, load_pipeline
+        from pileupgen.diffusion.for_diffusers import PileupTranslationPipeline
+        from pileupgen.workflow.model import choose_device, move
 
-        return load_pipeline(self.directory, choose_device(device))
+        chosen = choose_device(device)
+        pipeline = PileupTranslationPipeline.from_pretrained(self.directory.model)
+        move(pipeline, chosen)
+        return pipeline
 
     def preprocess(
         self,

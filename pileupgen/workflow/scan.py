@@ -29,7 +29,7 @@ from pileupgen.workflow.run import Run
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+    from pileupgen.diffusion.pipeline import TranslationPipeline
     from pileupgen.measure.bootstrap import Estimate
     from pileupgen.workflow.student import KnownStudent
 
@@ -174,7 +174,7 @@ def _ways(settings: Settings, axes: dict[str, Sequence[Any]]) -> Iterator[Settin
 def measure_ways(
     directory: RunDirectory,
     model: str,
-    pipeline: PileupTranslationPipeline,
+    pipeline: TranslationPipeline,
     ways: Sequence[Settings],
     n_events: int,
     seed: int,
@@ -229,7 +229,7 @@ def judge_of(mc: ImageStore, data: ImageStore, n_events: int, seed: int) -> Judg
 
 def measure_way(
     directory: RunDirectory,
-    pipeline: PileupTranslationPipeline,
+    pipeline: TranslationPipeline,
     model: str,
     settings: Settings,
     mc: ImageStore,

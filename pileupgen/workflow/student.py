@@ -47,20 +47,14 @@ class KnownStudent:
         RunError
             If it is damaged.
         """
-        from pileupgen.diffusion.pipeline import errors_only, lacking
+        from pileupgen.diffusion.pipeline import LOADING_ERRORS
         from pileupgen.models.networks.student import Student
 
         try:
-            # Of tensors that are not there diffusers warns only.
-            with errors_only():
-                student: Student = Student.from_pretrained(str(self.folder), local_files_only=True)
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            student = Student.from_pretrained(self.folder)
+        except LOADING_ERRORS as error:
             raise _damaged(self.folder, error) from error
-        if missing := lacking("network", student, self.folder):
-            raise _damaged(self.folder, missing)
-        student.eval().requires_grad_(False)
-        student.to(device)
-        return student
+        return student.requires_grad_(False).to(device)
 
 
 def folder_of(directory: RunDirectory, settings: Settings) -> Path:

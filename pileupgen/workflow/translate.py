@@ -25,7 +25,7 @@ from pileupgen.workflow.student import student_for, students_of
 
 if TYPE_CHECKING:
     from pileupgen.diffusion.direction import Direction, Domain
-    from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+    from pileupgen.diffusion.pipeline import TranslationPipeline
     from pileupgen.diffusion.shard import Shard
     from pileupgen.diffusion.source_summary import RangeSummary
     from pileupgen.diffusion.weights import WeightSummary
@@ -296,7 +296,7 @@ def _translate(
         "direction": request.direction.to_dict(),
         "model": models[0],
         **settings.provenance(),
-        "calibrate_before": bool(pipelines[0].config.calibrate_before),
+        "calibrate_before": pipelines[0].calibrates_before,
         "seed": request.seed,
         "split": request.split,
         "ensemble": models,
@@ -339,7 +339,7 @@ def _translate(
 
 
 def _compare_sample(
-    store: ImageStore, request: Request, pipeline: PileupTranslationPipeline, listener: Listener
+    store: ImageStore, request: Request, pipeline: TranslationPipeline, listener: Listener
 ) -> dict[str, Any] | None:
     """Compare the sample, of a shard the whole of it, with the training's, and tell the result."""
     from pileupgen.diffusion.input_range import compare_sample
@@ -381,7 +381,7 @@ def with_release(
     directory: RunDirectory,
     target: Path,
     model: str,
-    pipeline: PileupTranslationPipeline,
+    pipeline: TranslationPipeline,
     seed: int,
     listener: Listener = SILENT,
 ) -> Settings:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
@@ -38,6 +40,37 @@ def test_a_translated_store_says_what_it_is(plain):
     assert store.provenance["guidance"] == "closed-form"
     assert store.provenance["weights"]["limit"] == 5.0
     assert 0 < store.provenance["weights"]["ess"] <= 1
+
+
+SLOW_TO_IMPORT = (
+    "accelerate",
+    "diffusers",
+    "matplotlib",
+    "pandas",
+    "pileupgen.diffusion.for_diffusers",
+    "pileupgen.training",
+    "scipy.stats",
+    "sklearn",
+    "sympy",
+    "torch._dynamo",
+    "uproot",
+)
+"""Modules that cost a tenth of a second or more, and have nothing to do in a translation."""
+
+
+def test_a_translation_begins_without_modules_that_are_slow_to_import(tiny_run, plain, tmp_path):
+    arguments = ["translate", "--run", str(tiny_run), *PLAIN, "-o", str(tmp_path / "again.h5")]
+    code = (
+        f"import sys; sys.argv[1:] = {arguments}\n"
+        "from pileupgen.cli.main import main\n"
+        "try:\n    main()\nfinally:\n    print(*sorted(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert {"torch", "pileupgen.diffusion.production"} <= loaded
+    assert sorted(loaded.intersection(SLOW_TO_IMPORT)) == []
+    ours, others = (ImageStore(path).read() for path in (tmp_path / "again.h5", plain))
+    assert np.array_equal(ours.energy, others.energy)
 
 
 def test_a_sample_unlike_the_trainings_is_told_and_judged(tiny_run, command, tmp_path):

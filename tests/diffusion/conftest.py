@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+from pileupgen.diffusion.for_diffusers import PileupTranslationPipeline
 from pileupgen.diffusion.schedule import make_scheduler
 from pileupgen.models.calibration.calibration import CellCalibration
 from pileupgen.models.networks.autoencoder import Autoencoder

@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from pileupgen.diffusion.for_diffusers import PileupTranslationPipeline
 from pileupgen.diffusion.input_range import compare_sample, input_range, require_within
-from pileupgen.diffusion.pipeline import PileupTranslationPipeline
 from pileupgen.diffusion.source_summary import RangeSummary, SampleCheck
 from pileupgen.errors import ImplausibleInputError
 from pileupgen.models.calibration.calibration import CellCalibration

@@ -10,7 +10,7 @@ import pileupgen.models
 
 CHECK = """
 import sys
-import pileupgen.diffusion.pipeline
+import pileupgen.diffusion.for_diffusers
 print(*(name for name in sys.modules if name.startswith("pileupgen.models.")))
 """
 

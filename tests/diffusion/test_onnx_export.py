@@ -19,8 +19,8 @@ pytest.importorskip("onnxruntime", reason="needs the extra 'onnx'")
 
 from pileupgen.diffusion import onnx_export, onnx_graphs, run_onnx
 from pileupgen.diffusion.events import EventKeys, Events
+from pileupgen.diffusion.for_diffusers import PileupTranslationPipeline
 from pileupgen.diffusion.onnx_export import OnnxAgreement, export_translation
-from pileupgen.diffusion.pipeline import PileupTranslationPipeline
 from pileupgen.diffusion.schedule import make_scheduler
 from pileupgen.diffusion.settings import Settings, timesteps_between
 from pileupgen.diffusion.solver_plan import plan_steps

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from diffusers import DDPMScheduler, DiffusionPipeline
 from safetensors.torch import load_file, save_file
 
 from pileupgen.diffusion.events import Translation
+from pileupgen.diffusion.for_diffusers import PileupTranslationPipeline
 from pileupgen.diffusion.guidance import LabelContrast, Predictor, Strength
-from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+from pileupgen.diffusion.pipeline import TranslationPipeline
 from pileupgen.diffusion.schedule import make_scheduler
 from pileupgen.diffusion.settings import SAMPLERS, Settings, timesteps_between
 from pileupgen.diffusion.solvers import solve
@@ -304,6 +307,39 @@ def test_saved_and_loaded_it_translates_the_same(pipeline, events, tmp_path):
     few = tuple(part[:5] for part in events)
     assert np.array_equal(again(*few).energy, pipeline(*few).energy)
     assert again.geometry == SMALL_GRID
+    light = TranslationPipeline.load(tmp_path / "model")
+    assert np.array_equal(light(*few).energy, pipeline(*few).energy)
+    assert np.array_equal(light(*few).log_ratio, pipeline(*few).log_ratio)
+    assert light.geometry == SMALL_GRID
+
+
+def test_diffusers_saves_loads_and_moves_what_it_has_no_classes_of(pipeline, tmp_path):
+    pipeline.save_pretrained(tmp_path)
+    index = json.loads((tmp_path / "model_index.json").read_text())
+    assert index["scheduler"] == ["diffusers", "DDPMScheduler"]
+    assert index["ratio"] == ["pileupgen.models.networks.ratio", "RatioClassifier"]
+    again = PileupTranslationPipeline.from_pretrained(tmp_path).to("cpu", torch.float64)
+    assert isinstance(again, DiffusionPipeline)
+    assert isinstance(again.scheduler, DDPMScheduler)
+    assert (again.device, again.dtype) == (torch.device("cpu"), torch.float64)
+    assert set(again.components) == {*index, "event_check"} - {
+        "_class_name",
+        "_diffusers_version",
+        "grid",
+        "calibrate_before",
+    }
+    own = DDPMScheduler.from_pretrained(tmp_path / "scheduler")
+    replaced = PileupTranslationPipeline.from_pretrained(tmp_path, scheduler=own)
+    assert replaced.scheduler is own
+
+
+def test_a_model_of_a_class_that_is_not_ours_is_refused(pipeline, tmp_path):
+    pipeline.save_pretrained(tmp_path)
+    path = tmp_path / "model_index.json"
+    index = json.loads(path.read_text())
+    path.write_text(json.dumps({**index, "ratio": ["torch.nn", "Linear"]}))
+    with pytest.raises(RunError, match=r"torch\.nn\.Linear is no model of pileupgen"):
+        TranslationPipeline.load(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -335,9 +371,13 @@ def test_a_model_that_lacks_tensors_is_refused_and_not_left_uncalibrated(pipelin
     save_file({k: v for k, v in tensors.items() if k not in ("slope", "offset")}, file)
     with pytest.raises(RunError, match=r"another version: its ratio lacks offset, slope"):
         PileupTranslationPipeline.from_pretrained(tmp_path)
+    with pytest.raises(RunError, match=r"another version: its ratio lacks offset, slope"):
+        TranslationPipeline.load(tmp_path)
     assert "newly initialized" not in capfd.readouterr().err
 
 
 def test_a_missing_model_is_named(tmp_path):
     with pytest.raises(RunError, match="No trained model"):
         PileupTranslationPipeline.from_pretrained(tmp_path)
+    with pytest.raises(RunError, match="No trained model"):
+        TranslationPipeline.load(tmp_path)

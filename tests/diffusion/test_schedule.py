@@ -13,12 +13,25 @@ from pileupgen.diffusion.schedule import (
     forward,
     inverted_to,
     make_scheduler,
+    noised,
+    read_schedule,
 )
 
 
 def test_squared_cosine_is_the_one_of_diffusers():
     theirs = DDPMScheduler(num_train_timesteps=1000, beta_schedule="squaredcos_cap_v2")
     np.testing.assert_allclose(make_scheduler(1000).betas, theirs.betas, rtol=1e-6)
+
+
+@pytest.mark.parametrize("shift", [1.0, 2.25])
+def test_without_diffusers_a_schedule_and_its_noise_have_the_bits_of_diffusers(shift, tmp_path):
+    theirs = make_scheduler(1000, shift=shift)
+    theirs.save_pretrained(tmp_path)
+    own = read_schedule(tmp_path)
+    assert torch.equal(own.alphas_cumprod, theirs.alphas_cumprod)
+    x, eps = torch.randn(2, 4, 3, 5, 6, generator=torch.Generator().manual_seed(1))
+    for t in (0, 17, 300, 999):
+        assert torch.equal(noised(own, x, eps, t), theirs.add_noise(x, eps, torch.full((4,), t)))
 
 
 def test_power_one_is_the_formula_of_the_talk():

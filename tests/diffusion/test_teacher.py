@@ -8,7 +8,7 @@ import torch
 
 from pileupgen.diffusion.direction import Direction
 from pileupgen.diffusion.events import EventKeys, Events
-from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+from pileupgen.diffusion.for_diffusers import PileupTranslationPipeline
 from pileupgen.diffusion.settings import Settings
 from pileupgen.diffusion.teacher import new_student, require_distillable
 from pileupgen.errors import ConfigError

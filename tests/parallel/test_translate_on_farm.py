@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("distributed", reason="needs the extra 'cluster'")
 
 from pileupgen.diffusion import production
-from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+from pileupgen.diffusion.for_diffusers import PileupTranslationPipeline
 from pileupgen.diffusion.production import Blocks, Member, Production, produce
 from pileupgen.diffusion.schedule import make_scheduler
 from pileupgen.diffusion.settings import Settings

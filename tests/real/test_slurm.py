@@ -22,7 +22,7 @@ import yaml
 
 pytest.importorskip("dask_jobqueue", reason="needs the extra 'cluster'")
 
-from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+from pileupgen.diffusion.for_diffusers import PileupTranslationPipeline
 from pileupgen.diffusion.schedule import make_scheduler
 from pileupgen.models.calibration.calibration import CellCalibration
 from pileupgen.models.networks.autoencoder import Autoencoder

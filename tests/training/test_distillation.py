@@ -9,7 +9,7 @@ import torch
 
 from pileupgen.config import DistillConfig, TrainingConfig
 from pileupgen.diffusion.direction import Direction
-from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+from pileupgen.diffusion.for_diffusers import PileupTranslationPipeline
 from pileupgen.diffusion.schedule import make_scheduler
 from pileupgen.diffusion.settings import Settings
 from pileupgen.diffusion.teacher import new_student

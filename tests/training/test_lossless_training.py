@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pileupgen.config import parse_config
-from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+from pileupgen.diffusion.for_diffusers import PileupTranslationPipeline
 from pileupgen.diffusion.settings import Settings
 from pileupgen.models.networks.cell_patches import CellPatches
 from pileupgen.models.networks.transformer import TransformerDenoiser

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pileupgen.config import parse_config
-from pileupgen.diffusion.pipeline import PileupTranslationPipeline
+from pileupgen.diffusion.for_diffusers import PileupTranslationPipeline
 from pileupgen.errors import TrainingError
 from pileupgen.run import RunDirectory
 from pileupgen.samples.store import ImageStore

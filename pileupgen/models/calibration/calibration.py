@@ -19,8 +19,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -46,6 +44,7 @@ from pileupgen.models.calibration.tails import (
     no_lines,
 )
 from pileupgen.models.calibration.ties import Ties, find_ties
+from pileupgen.models.saved import ModelMixin, register_to_config
 from pileupgen.samples.weights import rows_by_weight
 
 _MIN_MASS = 1e-6
@@ -57,7 +56,7 @@ threshold, if its smallest hits show one.
 """
 
 
-class CellCalibration(ModelMixin, ConfigMixin):
+class CellCalibration(ModelMixin):
     """Quantile tables of both domains.
 
     Parameters
@@ -107,7 +106,6 @@ class CellCalibration(ModelMixin, ConfigMixin):
         table, takes any rank when encoded, and is null when decoded.
     """
 
-    config_name = "config.json"
     has_normal_scores = True
 
     @register_to_config

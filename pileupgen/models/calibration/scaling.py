@@ -10,18 +10,17 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
 from numpy.typing import NDArray
 from torch import Tensor
 
 from pileupgen.arrays import Floats, Ints
 from pileupgen.models.calibration.calibration import CellCalibration
 from pileupgen.models.calibration.limits import RAMP, SCORE_LIMIT
+from pileupgen.models.saved import ModelMixin, register_to_config
 from pileupgen.samples.weights import rows_by_weight
 
 
-class SignedLogScaling(ModelMixin, ConfigMixin):
+class SignedLogScaling(ModelMixin):
     """sign(E) ln(1 + |E| / E_0), standardised, and hit bits as numbers ±1.
 
     The bits are analog bits (Chen, Zhang & Hinton, 2208.04202, §2): a network treats them as real
@@ -47,7 +46,6 @@ class SignedLogScaling(ModelMixin, ConfigMixin):
         Smallest and largest score of training.
     """
 
-    config_name = "config.json"
     is_plain = False
     has_normal_scores = False
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import torch
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from pileupgen.models.correction.marginals import MarginalCorrection
 from pileupgen.models.field import StationaryField
+from pileupgen.models.saved import ModelMixin, register_to_config
 from pileupgen.parallel.threads import Map
 
 N_SWEEPS = 2
@@ -16,7 +15,7 @@ _CHUNK = 50
 """Events per matrix product, always: its last bits depend on how many there are."""
 
 
-class FieldCorrection(ModelMixin, ConfigMixin):
+class FieldCorrection(ModelMixin):
     """Gives normal scores the target's correlations and N(0, 1) marginals, by two maps in turn.
 
     A release that keeps the event leaves part of the source's correlations in it. What is left is
@@ -38,8 +37,6 @@ class FieldCorrection(ModelMixin, ConfigMixin):
     mean_from, mean_to : Tensor, shape (n_sweeps, L·n_eta)
         Means of the two fields.
     """
-
-    config_name = "config.json"
 
     @register_to_config
     def __init__(

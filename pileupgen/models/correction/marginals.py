@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
 from scipy.special import ndtr
 from torch import Tensor
+
+from pileupgen.models.saved import ModelMixin, register_to_config
 
 S_MAX = 3.7
 """Knots lie evenly in score between ∓ this."""
 
 
-class MarginalCorrection(ModelMixin, ConfigMixin):
+class MarginalCorrection(ModelMixin):
     """Map of scores of each layer and ring to N(0, 1), by quantiles of translated training events.
 
     A denoiser leaves the marginals a little off, and guidance more so; the map that corrects them
@@ -25,8 +25,6 @@ class MarginalCorrection(ModelMixin, ConfigMixin):
     knots : Tensor, shape (L, n_eta, K)
         Translated scores at the quantiles of even Gaussian scores between ∓ ``S_MAX``.
     """
-
-    config_name = "config.json"
 
     @register_to_config
     def __init__(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import torch
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -20,12 +18,13 @@ from pileupgen.models.networks.layers import (
     unpatchify,
     zero_,
 )
+from pileupgen.models.saved import ModelMixin, register_to_config
 
 _CONDITION = 64
 LOG_VARIANCE_RANGE = (-9.0, 3.0)
 
 
-class Autoencoder(ModelMixin, ConfigMixin):
+class Autoencoder(ModelMixin):
     """A U-Net-shaped encoder and decoder with space-to-channel shortcuts.
 
     The shortcuts (Chen et al., 2410.10733) carry each patch of cells straight into the
@@ -56,8 +55,6 @@ class Autoencoder(ModelMixin, ConfigMixin):
     ConfigError
         If the patch does not divide the image, or the heads not the width.
     """
-
-    config_name = "config.json"
 
     @register_to_config
     def __init__(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import torch
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor
 
 from pileupgen.models.networks.layers import patchify, require_patch, unpatchify
+from pileupgen.models.saved import ModelMixin, register_to_config
 
 
-class CellPatches(ModelMixin, ConfigMixin):
+class CellPatches(ModelMixin):
     """Scores to latents and back by space-to-channel alone: nothing is learned, nothing is lost.
 
     It replaces :class:`~pileupgen.models.networks.autoencoder.Autoencoder`. The denoiser then sees
@@ -35,8 +34,6 @@ class CellPatches(ModelMixin, ConfigMixin):
     image_shape : int64 Tensor, shape (3,)
         (L, n_eta, n_phi).
     """
-
-    config_name = "config.json"
 
     @register_to_config
     def __init__(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import torch
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -18,12 +16,13 @@ from pileupgen.models.networks.layers import (
     kernel_for,
     zero_,
 )
+from pileupgen.models.saved import ModelMixin, register_to_config
 
 MC, DATA, NULL = 0, 1, 2
 """Class labels: the two domains and the null label ∅ of classifier-free guidance."""
 
 
-class FieldDenoiser(ModelMixin, ConfigMixin):
+class FieldDenoiser(ModelMixin):
     """v_θ(x_t, t, y, μ, x̃_0), the velocity of self-conditioned, class-guided diffusion.
 
     Base of all denoisers: the closed form of a stationary Gaussian field plus the correction that a
@@ -31,7 +30,6 @@ class FieldDenoiser(ModelMixin, ConfigMixin):
     closed form.
     """
 
-    config_name = "config.json"
     field: StationaryField
     condition: ConditionEmbedding
 

@@ -6,8 +6,6 @@ import math
 from typing import Any
 
 import torch
-from diffusers.configuration_utils import register_to_config
-from diffusers.models.modeling_utils import ModelMixin  # noqa: F401 - a pipeline looks for it here
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
@@ -22,6 +20,10 @@ from pileupgen.models.networks.layers import (
     unwrapped,
     wrapped,
     zero_,
+)
+from pileupgen.models.saved import (
+    ModelMixin,  # noqa: F401 - diffusers looks for it here
+    register_to_config,
 )
 
 N_STRIP_CHANNELS = 8

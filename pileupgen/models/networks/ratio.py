@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import torch
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -17,9 +15,10 @@ from pileupgen.models.networks.layers import (
     zero_,
 )
 from pileupgen.models.networks.ratio_calibration import N_KNOTS, Lines
+from pileupgen.models.saved import ModelMixin, register_to_config
 
 
-class RatioClassifier(ModelMixin, ConfigMixin):
+class RatioClassifier(ModelMixin):
     """ln r(x_t, t) = ln p_data(x_t) / p_mc(x_t), the logit of a classifier of noised latents.
 
     L_DRE = −Σ p_c ln p̂_c(x_t, t) with s = p̂(data) gives r = s / (1 − s). The two Gaussian
@@ -40,8 +39,6 @@ class RatioClassifier(ModelMixin, ConfigMixin):
     knots, slope, offset : Tensor, shape (K,)
         Calibration of ln r, a line at each knot in t; the identity until :meth:`calibrate`.
     """
-
-    config_name = "config.json"
 
     @register_to_config
     def __init__(

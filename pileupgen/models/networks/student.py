@@ -5,20 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor
 from torch.nn import functional as F
 
 from pileupgen.models.field import RingModes
 from pileupgen.models.networks.layers import ConditionEmbedding, patchify, unpatchify
 from pileupgen.models.networks.local import LocalLayers
+from pileupgen.models.saved import ModelMixin, register_to_config
 
 RELEASE, END = 0, 1
 """What is known of an event in closed form: its latents at the release, and at the clean end."""
 
 
-class Student(ModelMixin, LocalLayers, ConfigMixin):
+class Student(ModelMixin, LocalLayers):
     """What a deterministic translation makes of an event's latents, in one evaluation.
 
     Without the teacher's network the translation is an affine map of the latents, and of the noise
@@ -44,8 +43,6 @@ class Student(ModelMixin, LocalLayers, ConfigMixin):
     offsets : Tensor, shape (2, C·H)
         What becomes of latents, and noise, that are zero.
     """
-
-    config_name = "config.json"
 
     @register_to_config
     def __init__(

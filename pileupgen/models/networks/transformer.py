@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import torch
-from diffusers.configuration_utils import register_to_config
-from diffusers.models.modeling_utils import ModelMixin  # noqa: F401 - a pipeline looks for it here
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -18,6 +16,10 @@ from pileupgen.models.networks.layers import (
     rotary_angles,
     rotate,
     zero_,
+)
+from pileupgen.models.saved import (
+    ModelMixin,  # noqa: F401 - diffusers looks for it here
+    register_to_config,
 )
 
 
