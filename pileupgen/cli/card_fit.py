@@ -30,8 +30,9 @@ def fit_card(
     """Fit the numbers of a response card to recorded towers.
 
     Energy sharing, thresholds, resolution, leakage and noise are changed until spectra of cells
-    and products of neighbours in simulated events are those of recorded ones. Begins with the card
-    --response. Generator and μ have to be right: what they do wrong, the fit puts on the detector.
+    and products of neighbours in simulated events agree with those in recorded ones. The fit
+    begins with the card --response. The generator and μ have to be right: the fit attributes their
+    errors to the detector.
 
     \b
     Examples:

@@ -35,8 +35,8 @@ def jetnet(
     """Turn top jets into W jets and back: switch the class label and denoise.
 
     Simulates jets of boosted tops and W bosons (or reads JetNet's own), preprocesses, trains,
-    translates top into W, validates, and draws the figure of the diffusion: the noise, the way out
-    of it, and the end. What is done already is not done again.
+    translates top into W, validates, and draws the figure of the diffusion: pure noise, the steps
+    in between, and the final jets. What is done already is not done again.
 
     \b
     Examples:

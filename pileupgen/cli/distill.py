@@ -57,10 +57,10 @@ def distill(
 ) -> None:
     """Train a student network that translates in one evaluation instead of many.
 
-    The student learns one way to translate: mode invert, or mode partial without a stochastic
-    sampler. 'pileupgen translate' takes it when asked for the same way, unless --exact is given.
-    Interrupted, the command continues when given again. How far the student is from its teacher,
-    the solver, is written beside it, to <run>/students.
+    The student is made for one setting of the translation, with mode invert, or mode partial
+    without a stochastic sampler. 'pileupgen translate' uses it for the same setting, unless --exact
+    is given. An interrupted command continues when it is given again. The distance of the student
+    from its teacher, the solver, is measured and written beside it, to <run>/students.
 
     \b
     Examples:

@@ -58,7 +58,7 @@ def overlay(
         bool,
         typer.Option(
             "--bias",
-            help="Where pileup is zero-suppressed: compute on simulated events what that costs.",
+            help="If the pileup is zero-suppressed, compute the bias on simulated events.",
         ),
     ] = False,
     farm: Any = None,

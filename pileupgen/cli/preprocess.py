@@ -38,7 +38,9 @@ def preprocess(
     farm: Any = None,
     skip_bad: Annotated[
         bool,
-        typer.Option("--skip-bad", help="Leave out what cannot be read of a file, and name it."),
+        typer.Option(
+            "--skip-bad", help="Skip the parts of files that cannot be read, and report them."
+        ),
     ] = False,
     match_mu: Annotated[
         Literal["reweight", "resample"] | None,

@@ -37,7 +37,7 @@ def simulate(
         typer.Option("--workers", min=1, help="Number of processes. (default: all cores)"),
     ] = None,
     hepmc: Annotated[
-        Path | None, typer.Option("--hepmc", help="Write the pool of interactions as HepMC 3, too.")
+        Path | None, typer.Option("--hepmc", help="Also write the pool of interactions as HepMC 3.")
     ] = None,
     rntuple: Annotated[
         bool, typer.Option("--rntuple", help="Write an RNTuple in place of a tree.")
@@ -46,7 +46,7 @@ def simulate(
         bool,
         typer.Option(
             "--check",
-            help="Make no sample: compare single interactions with what ATLAS and CMS measured.",
+            help="Make no sample; compare single interactions with measurements of ATLAS and CMS.",
         ),
     ] = False,
     table: Annotated[
@@ -56,7 +56,9 @@ def simulate(
             help="With --check: a measured table of your own, CSV or YODA text; may be repeated.",
         ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Make it even if it is current.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Make the sample even if it is up to date.")
+    ] = False,
     config: ConfigOption = None,
     run: RunOption = None,
     device: DeviceOption = None,  # noqa: ARG001 - every command takes it; generators need none

@@ -37,8 +37,8 @@ def translate(
         typer.Option(
             "--ensemble",
             metavar="RUN",
-            help="Another trained run, a member of an ensemble beside this one; may be repeated. "
-            "Members' configs differ in training.seed: the splits, from seed, stay the same.",
+            help="Another trained run that joins this one in an ensemble; may be repeated. The "
+            "configs should differ in training.seed only, which leaves the splits the same.",
         ),
     ] = None,
     split: Annotated[
@@ -85,11 +85,11 @@ def translate(
     """Translate MC events into data-like ones: noise to t_release, switch the class, denoise.
 
     Every event keeps the number of its source event, its weight and its seed; its result depends
-    on these and the model alone. Interrupted, it continues when given again.
-    Without any of the options on how to translate it takes what 'pileupgen scan' recommends for the
-    run, if that was run, else the config.
+    on these and the model alone. An interrupted command continues when it is given again.
+    Without options on how to translate, the recommendation of 'pileupgen scan' for the run is
+    taken if there is one, else the config.
     With --source and --target both data, or both mc, the translation is a control: nothing should
-    change, and 'pileupgen validate --control' shows what does.
+    change, and 'pileupgen validate --control' measures what does.
 
     \b
     Examples:

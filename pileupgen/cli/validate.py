@@ -36,8 +36,8 @@ def validate(
     truth: Annotated[
         Path | None,
         typer.Option(
-            help="Store of the same interactions in the data's detector, event by event with the "
-            "mc store; the translation is compared with it, too."
+            help="Store of the same interactions in the detector of the data, event by event as in "
+            "the mc store; the translation is compared with it as well."
         ),
     ] = None,
     control: Annotated[
@@ -60,7 +60,7 @@ def validate(
     given: Any = None,
     farm: Any = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Make no two-sample tests and no ladder.")
+        bool, typer.Option("--quick", help="Skip the two-sample tests and the ladder.")
     ] = False,
     fail_if: Annotated[
         list[str] | None,

@@ -21,19 +21,22 @@ class ComparisonSettings:
         3, "seeds of the two-sample test on observables", option="--test-seeds", ge=1
     )
     n_mu_bins: int = setting(
-        3, "bins in μ that the headline is repeated in; 1 is off", option="--mu-bins", ge=1
+        3,
+        "bins in μ for which the headline numbers are repeated; 1 is off",
+        option="--mu-bins",
+        ge=1,
     )
     cells: bool = setting(
-        False, "make the two-sample test on cells with a network, which takes minutes"
+        False, "run the two-sample test on cells, by a neural network; takes minutes"
     )
     jets: bool = setting(False, "compare pileup jets; needs fastjet, which the extra 'jets' brings")
     weighted: bool = setting(
         False,
-        "weigh translated events by their release weights, else as their source events",
+        "weight translated events by their release weights, not by those of their source events",
         option="--weighted/--unweighted",
     )
     ladder: bool = setting(
         False,
-        "compare with translations that lack the network, the class switch, guidance …, of the "
-        "same events, which takes minutes",
+        "also compare translations of the same events that lack one part each: the network, the "
+        "class switch, guidance …; takes minutes",
     )

@@ -151,7 +151,7 @@ class Settings:
     )
     """Tolerance of ``release_by`` where t_release is ``auto``, else of a per-event ``|ln r|``."""
     calibrate_after: bool = setting(
-        True, "correct what translated training events lack after the decode"
+        True, "correct what differs in translated training events, after decoding"
     )
     """Whether what translated training events lack is corrected after the decode."""
     correction: CorrectionKind = setting(
@@ -165,7 +165,7 @@ class Settings:
     to them."""
     n_correction_events: int = setting(
         600,
-        "training events the correction is fitted on",
+        "training events that the correction is fitted on",
         option="--correction-events",
         ge=10,
     )
@@ -203,8 +203,8 @@ class Settings:
     """Source events held in memory; changes no result."""
     micro_batch: int = setting(
         MICRO_BATCH,
-        "events that go through a network at once, on which an event's last bits depend: large on "
-        "a GPU, small where few events are wanted soon",
+        "events in one call of a network: large on a GPU, small for quick answers on few events; "
+        "the last bits of an event depend on it",
         ge=1,
     )
     """Events that go through a network at once, always: fewer are filled up, so that the kernels
@@ -212,8 +212,8 @@ class Settings:
     Another value gives other last bits; large ones fill GPUs, small ones answer sooner."""
     fresh_noise: float = setting(
         1.0,
-        "share of the noise variance at a partial release that is drawn; the rest is the event's "
-        "own, by inversion, which keeps the event",
+        "share of the noise variance at a partial release that is drawn at random; the rest comes "
+        "from the inversion of the event, which preserves more of it",
         ge=0,
         le=1,
         **_WAY,
@@ -232,7 +232,8 @@ class Settings:
     threshold; ``refuse`` all that lie outside; ``allow`` none."""
     exact: bool = setting(
         False,
-        "make every evaluation of the network, also where a student was distilled for the way",
+        "use the solver with all its evaluations, even if a student was distilled for these "
+        "settings",
         is_operational=True,
     )
     """Off, a student that was distilled for this way takes the place of the solver."""

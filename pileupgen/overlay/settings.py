@@ -27,17 +27,15 @@ class OverlaySettings:
     )
     interactions: bool = setting(
         False,
-        "take the library for single interactions: as many as the profile's μ says are added, each "
-        "turned in φ where its card calls the detector symmetric in φ",
+        "the library holds single interactions: as many as the μ profile gives are added to each "
+        "hard scatter, each rotated in φ if its card says that the detector is symmetric in φ",
         option="--interactions",
     )
-    max_reuse: int = setting(1, "how often a source event of pileup may be used", ge=1)
-    copies: int = setting(
-        1, "how often each hard scatter is used, each time with other pileup", ge=1
-    )
+    max_reuse: int = setting(1, "largest number of uses of a source event of pileup", ge=1)
+    copies: int = setting(1, "uses of each hard scatter, each time with other pileup", ge=1)
     mu_tolerance: float = setting(
         2.0,
-        "how far an event's μ may lie from the μ that was drawn, where nearer events are used up",
+        "largest distance of an event's μ from the μ that was drawn, once nearer ones are used up",
         ge=0.0,
     )
     weights: Weights = setting(

@@ -128,7 +128,7 @@ def preprocess(
         Give mc the μ profile of data: ``reweight`` by event weights, ``resample`` by leaving out
         events, which the training sees too.
     skip_bad : bool
-        Leave out what cannot be read of a file, and name it.
+        Skip the parts of files that cannot be read, and report them.
     force : bool
         Also where the inputs are unchanged.
     farm : Farm, optional

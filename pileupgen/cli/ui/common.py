@@ -44,9 +44,7 @@ AllowOption = Annotated[
         metavar="NAME",
     ),
 ]
-ForceOption = Annotated[
-    bool, typer.Option("--force", help="Do it even where the output is current.")
-]
+ForceOption = Annotated[bool, typer.Option("--force", help="Run even if the output is up to date.")]
 
 
 def show_plan(plan: Plan) -> None:

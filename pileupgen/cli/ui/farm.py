@@ -28,7 +28,7 @@ OPTIONS = (
         Literal["local", "dask"] | None,
         None,
         "--executor",
-        text="Where work is done: here or on a Dask farm, with the same results. "
+        text="Place of the work: this machine or a Dask farm, with the same results. "
         "(default: by the options below)",
         **_PANEL,
     ),
@@ -53,7 +53,7 @@ OPTIONS = (
         None,
         "--job",
         metavar="KEY=VALUE",
-        text="What a batch job gets, as dask-jobqueue calls it: cores, memory, walltime, queue, "
+        text="Setting of a batch job, by dask-jobqueue's name: cores, memory, walltime, queue, "
         "account, interface, job_extra_directives, scheduler_options={…}; may be repeated.",
         **_PANEL,
     ),

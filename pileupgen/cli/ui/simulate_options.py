@@ -64,7 +64,7 @@ OPTIONS = (
         "scatters (pythia8): dijet, ttbar, zee or zmumu; of jets (pythia8): top or w. "
         "(default: inelastic)",
     ),
-    _option(float, "--pt-min", text="Least p_T of dijet's partons in GeV. (default: 30)"),
+    _option(float, "--pt-min", text="Minimum p_T of the partons of dijet in GeV. (default: 30)"),
     _option(float, "--sqrt-s", text="Centre-of-mass energy of pp in GeV. (default: 13600)"),
     _option(
         int,
