@@ -20,8 +20,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from benchmarks.baselines.contract import Output
-from benchmarks.quality import Judge, Quality
+from pileupgen.compare.quality import MethodOutput, Quality, QualityJudge
 from pileupgen.files import write_whole
 from pileupgen.resources import resource_folder
 from pileupgen.samples.store import ImageStore
@@ -46,21 +45,21 @@ def main() -> None:
     given = options.parse_args()
     fresh = draw(given.run, given.events, given.out)
     mc, data = (ImageStore(fresh / f"{domain}.h5") for domain in SEEDS)
-    judge = Judge.of(mc, data, None, n_seeds=3, seed=1)
+    judge = QualityJudge.of(mc, data, None, n_seeds=3, seed=1)
     own = ImageStore(given.run / "data" / "data.h5")
     rows = {
         "fresh data, other events": judge.reference_quality(),
         "the run's own test events of data": judge.quality(
-            Output(energy=own.read(own.indices("test", len(judge.source))).energy)
+            MethodOutput(energy=own.read(own.indices("test", len(judge.source))).energy)
         ),
-        "fresh mc, untranslated": judge.quality(Output(energy=judge.source_images.energy)),
+        "fresh mc, untranslated": judge.quality(MethodOutput(energy=judge.source_images.energy)),
     }
     for number, (name, way) in enumerate(WAYS.items()):
         path = given.out / f"translated_{number}.h5"
         pileupgen("translate", "--run", given.run, "--input", fresh / "mc.h5", *way, "-o", path)
         store = ImageStore(path)
         wanted = np.isin(store.columns["source_event"], judge.source_images.event_id)
-        rows[name] = judge.quality(Output(energy=store.read(np.flatnonzero(wanted)).energy))
+        rows[name] = judge.quality(MethodOutput(energy=store.read(np.flatnonzero(wanted)).energy))
     print(table(rows))
     found = {name: quality.to_dict() for name, quality in rows.items()}
     write_whole(given.out / "fresh_pool.json", json.dumps(found, indent=2, ensure_ascii=False))

@@ -25,8 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.baselines.contract import Output
-from benchmarks.quality import Judge
+from pileupgen.compare.quality import MethodOutput, QualityJudge
 from pileupgen.diffusion.settings import MICRO_BATCH
 from pileupgen.samples.store import ImageStore, create_store
 
@@ -75,7 +74,7 @@ def main() -> None:
     if given.before is not None:
         rows.insert(0, Row("before", given.before_run, given.before.absolute()))
     mc, data = (ImageStore(given.run / "data" / f"{domain}.h5") for domain in ("mc", "data"))
-    judge = Judge.of(mc, data, None, 1, 1)
+    judge = QualityJudge.of(mc, data, None, 1, 1)
     record: dict[str, Any] = {"load_before": os.getloadavg(), "rows": []}
     with tempfile.TemporaryDirectory() as folder:
         few, many = Path(folder) / "few.h5", Path(folder) / "many.h5"
@@ -97,7 +96,9 @@ def main() -> None:
                 if repeat == 0:
                     judged = {
                         row.name: judge.quality(
-                            Output(energy=ImageStore(Path(folder) / f"{row.name}.h5").read().energy)
+                            MethodOutput(
+                                energy=ImageStore(Path(folder) / f"{row.name}.h5").read().energy
+                            )
                         )
                         for row in rows
                     }

@@ -23,11 +23,17 @@ from pileupgen.files import write_whole
 from pileupgen.run import RunDirectory, fingerprint, versions
 
 if TYPE_CHECKING:
-    from benchmarks.quality import Judge
+    from pileupgen.compare.quality import QualityJudge
     from pileupgen.samples.store import ImageStore
 
 REFERENCE = "reference"
-PRELOADED = ["torch", "diffusers", "sklearn.ensemble", "benchmarks.quality", "benchmarks.cost"]
+PRELOADED = [
+    "torch",
+    "diffusers",
+    "sklearn.ensemble",
+    "pileupgen.compare.quality",
+    "benchmarks.cost",
+]
 
 
 @dataclass(frozen=True)
@@ -99,7 +105,7 @@ def chosen_rows(text: str | None) -> list[str]:
     return [name for name in known if name in found]
 
 
-def measure_row(plan: Plan, name: str, judge: Judge) -> dict[str, Any]:
+def measure_row(plan: Plan, name: str, judge: QualityJudge) -> dict[str, Any]:
     """Fit a method, judge its output, time it; in the process it is called in."""
     import torch
 
@@ -176,7 +182,7 @@ def run_table(
     folder = plan.run / "benchmark"
     identity = _identity(plan)
     measured = []
-    judges: dict[int | None, Judge] = {}
+    judges: dict[int | None, QualityJudge] = {}
     for name in rows:
         path = folder / "rows" / f"{fingerprint([identity, name])}.json"
         kept = path.is_file()
@@ -241,14 +247,14 @@ def _is_slow(name: str) -> bool:
     return name != REFERENCE and make_baseline(name).is_slow
 
 
-def _judge(plan: Plan, n_events: int | None) -> Judge:
-    from benchmarks.quality import Judge
+def _judge(plan: Plan, n_events: int | None) -> QualityJudge:
+    from pileupgen.compare.quality import QualityJudge
 
     mc, data = _stores(RunDirectory(plan.run))
-    return Judge.of(mc, data, n_events, plan.n_seeds, plan.seed)
+    return QualityJudge.of(mc, data, n_events, plan.n_seeds, plan.seed)
 
 
-def _in_own_process(plan: Plan, name: str, judge: Judge) -> dict[str, Any]:
+def _in_own_process(plan: Plan, name: str, judge: QualityJudge) -> dict[str, Any]:
     """A fresh process for each row, so that its peak of memory is its own."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
@@ -271,7 +277,7 @@ def _in_own_process(plan: Plan, name: str, judge: Judge) -> dict[str, Any]:
     return dict(result)
 
 
-def _work(plan: Plan, name: str, judge: Judge, sender: Any) -> None:
+def _work(plan: Plan, name: str, judge: QualityJudge, sender: Any) -> None:
     try:
         sender.send(measure_row(plan, name, judge))
     except PileupgenError as error:

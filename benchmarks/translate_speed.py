@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.parts import Parts
-from benchmarks.quality import Judge
+from pileupgen.compare.quality import MethodOutput, QualityJudge
 from pileupgen.diffusion.direction import Direction
 from pileupgen.diffusion.events import EventKeys, Events
 from pileupgen.diffusion.for_diffusers import PileupTranslationPipeline
@@ -62,7 +62,7 @@ def main() -> None:
     run = RunDirectory(given.run)
     mc, data = (ImageStore(run.images(domain)) for domain in ("mc", "data"))
     pipeline = PileupTranslationPipeline.from_pretrained(run.model)
-    judge = Judge.of(mc, data, given.events, 1, given.seed)
+    judge = QualityJudge.of(mc, data, given.events, 1, given.seed)
     rows = mc.indices("test", given.events)
     training = mc.read(mc.indices("train", given.correction_events))
     real = data.read(data.indices("train", 4 * given.correction_events))
@@ -110,13 +110,12 @@ def show(
     name: str,
     rate: float,
     extra: dict[str, Any] | None,
-    judge: Judge,
+    judge: QualityJudge,
     energy: NDArray[np.float32],
 ) -> None:
     """Print a row and keep it."""
-    from benchmarks.baselines.contract import Output
 
-    quality = judge.quality(Output(energy=energy)).to_dict()
+    quality = judge.quality(MethodOutput(energy=energy)).to_dict()
     row = {"name": name, "events_per_s": rate, **(extra or {}), "quality": quality}
     record["rows"].append(row)
     notes = ", ".join(f"{key} {_short(value)}" for key, value in (extra or {}).items())

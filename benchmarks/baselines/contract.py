@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pileupgen.calo.geometry import Grid
+from pileupgen.compare.quality import MethodOutput
 from pileupgen.measure.features import observables_of
 from pileupgen.run import RunDirectory
 from pileupgen.samples.store import Images
@@ -46,25 +47,6 @@ class Problem:
         return self.mc.grid
 
 
-@dataclass(frozen=True)
-class Output:
-    """What became of N source events: images or observables, weights, or images with weights.
-
-    Attributes
-    ----------
-    energy : float32 array, shape (N, L, n_eta, n_phi), optional
-        Translated images in GeV.
-    observables : float64 array, shape (N, k), optional
-        Translated observables, where a method makes no images.
-    weight : float64 array, shape (N,), optional
-        Weights by which the events count, where a method gives them some.
-    """
-
-    energy: NDArray[np.float32] | None = None
-    observables: Floats | None = None
-    weight: Floats | None = None
-
-
 class Baseline(Protocol):
     """One way to make mc look like data."""
 
@@ -76,7 +58,7 @@ class Baseline(Protocol):
     def fit(self, problem: Problem) -> None:
         """Learn from training events."""
 
-    def translate(self, images: Images) -> Output:
+    def translate(self, images: Images) -> MethodOutput:
         """Translate source events."""
 
     @property
@@ -88,7 +70,7 @@ class Baseline(Protocol):
 class Corrected(Protocol):
     """A baseline whose images have passed a residual correction, and can be had without it."""
 
-    def translate_plain(self, images: Images) -> Output:
+    def translate_plain(self, images: Images) -> MethodOutput:
         """Translate source events without the correction after the decode."""
 
 

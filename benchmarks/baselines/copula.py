@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from benchmarks.baselines.contract import Output, Problem
+from benchmarks.baselines.contract import Problem
 from benchmarks.baselines.morphing import encode, fitted_calibration
+from pileupgen.compare.quality import MethodOutput
 from pileupgen.models.correction.marginals import MarginalCorrection
 from pileupgen.models.field import StationaryField
 from pileupgen.models.networks.denoiser import DATA, MC
@@ -37,13 +38,15 @@ class GaussianCopula:
         self.correction = MarginalCorrection(grid.n_layers, grid.n_eta, grid.is_eta_symmetric)
         self.correction.fit(self._mapped(mc))
 
-    def translate(self, images: Images) -> Output:
+    def translate(self, images: Images) -> MethodOutput:
         mapped, mu = self._moved(images)
-        return Output(energy=self.calibration.decode(self.correction(mapped), DATA, mu).numpy())
+        return MethodOutput(
+            energy=self.calibration.decode(self.correction(mapped), DATA, mu).numpy()
+        )
 
-    def translate_plain(self, images: Images) -> Output:
+    def translate_plain(self, images: Images) -> MethodOutput:
         mapped, mu = self._moved(images)
-        return Output(energy=self.calibration.decode(mapped, DATA, mu).numpy())
+        return MethodOutput(energy=self.calibration.decode(mapped, DATA, mu).numpy())
 
     def _moved(self, images: Images) -> tuple[Tensor, Tensor]:
         scores, mu = encode(self.calibration, images, MC, self.seed)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 from torch import Tensor
 
-from benchmarks.baselines.contract import Floats, Output, Problem, measured
+from benchmarks.baselines.contract import Floats, Problem, measured
+from pileupgen.compare.quality import MethodOutput
 from pileupgen.samples.store import Images
 
 BATCH, HELD_OUT = 256, 0.1
@@ -68,11 +69,11 @@ class FlowMorphing:
         self.flow.eval()
 
     @torch.no_grad()
-    def translate(self, images: Images) -> Output:
+    def translate(self, images: Images) -> MethodOutput:
         features = torch.from_numpy(self.scale(measured(images))).float()
         base = self.flow(_context(images.mu, 0)).transform(features)
         moved = self.flow(_context(images.mu, 1)).transform.inv(base)
-        return Output(observables=self.scale.back(moved.double().numpy()))
+        return MethodOutput(observables=self.scale.back(moved.double().numpy()))
 
     @property
     def n_parameters(self) -> int:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from benchmarks.baselines.contract import Output, Problem
+from benchmarks.baselines.contract import Problem
+from pileupgen.compare.quality import MethodOutput
 from pileupgen.models.calibration.calibration import CellCalibration
 from pileupgen.models.codec import EventNoise
 from pileupgen.models.networks.denoiser import DATA, MC
@@ -21,8 +22,8 @@ class Identity:
     def fit(self, problem: Problem) -> None:
         """There is nothing to learn."""
 
-    def translate(self, images: Images) -> Output:
-        return Output(energy=images.energy)
+    def translate(self, images: Images) -> MethodOutput:
+        return MethodOutput(energy=images.energy)
 
 
 class Morphing:
@@ -44,9 +45,9 @@ class Morphing:
         self.seed = problem.seed
         self.calibration = fitted_calibration(problem, self.chained)
 
-    def translate(self, images: Images) -> Output:
+    def translate(self, images: Images) -> MethodOutput:
         scores, mu = encode(self.calibration, images, MC, self.seed)
-        return Output(energy=self.calibration.decode(scores, DATA, mu).numpy())
+        return MethodOutput(energy=self.calibration.decode(scores, DATA, mu).numpy())
 
     @property
     def n_parameters(self) -> int:

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from benchmarks.baselines.contract import Output, Problem
+from benchmarks.baselines.contract import Problem
+from pileupgen.compare.quality import MethodOutput
 from pileupgen.config import Config, load_config
 from pileupgen.diffusion.direction import Direction
 from pileupgen.diffusion.for_diffusers import PileupTranslationPipeline
@@ -58,13 +59,13 @@ class Ours:
     def _prepare(self, problem: Problem) -> None:
         """Nothing is to be done before the correction is learned."""
 
-    def translate(self, images: Images) -> Output:
+    def translate(self, images: Images) -> MethodOutput:
         return self._translated(images, self.correction)
 
-    def translate_plain(self, images: Images) -> Output:
+    def translate_plain(self, images: Images) -> MethodOutput:
         return self._translated(images, None)
 
-    def _translated(self, images: Images, correction: Correction | None) -> Output:
+    def _translated(self, images: Images, correction: Correction | None) -> MethodOutput:
         translation = self.pipeline(
             images.energy,
             images.mu,
@@ -73,7 +74,7 @@ class Ours:
             replace(self.settings, micro_batch=min(self.settings.micro_batch, len(images))),
             correction,
         )
-        return Output(energy=translation.energy)
+        return MethodOutput(energy=translation.energy)
 
     @property
     def n_parameters(self) -> int:

@@ -10,7 +10,8 @@ from diffusers import DDPMScheduler, UNet2DModel
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.baselines.contract import Output, Problem
+from benchmarks.baselines.contract import Problem
+from pileupgen.compare.quality import MethodOutput
 from pileupgen.samples.store import Images
 
 T_RELEASE, GUIDANCE = 300, 2.0
@@ -71,7 +72,7 @@ class PixelDiffusion:
         self.network.eval()
 
     @torch.no_grad()
-    def translate(self, images: Images) -> Output:
+    def translate(self, images: Images) -> MethodOutput:
         rng = torch.Generator().manual_seed(self.seed)
         clean = self._padded((self._logs(images.energy) - self.mean) / self.width)
         noise = torch.randn(clean.shape, generator=rng)
@@ -86,7 +87,7 @@ class PixelDiffusion:
         height, width = images.grid.shape[1:]
         logs = x.cpu()[:, :, :height, :width] * self.width + self.mean
         energy = torch.expm1(logs.clamp_max(12.0))
-        return Output(energy=torch.where(energy < self.threshold, 0.0, energy).numpy())
+        return MethodOutput(energy=torch.where(energy < self.threshold, 0.0, energy).numpy())
 
     @property
     def n_parameters(self) -> int:

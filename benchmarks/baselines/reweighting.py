@@ -7,8 +7,9 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
-from benchmarks.baselines.contract import Floats, Output, Problem, measured
+from benchmarks.baselines.contract import Floats, Problem, measured
 from benchmarks.baselines.morphing import Identity, Morphing
+from pileupgen.compare.quality import MethodOutput
 from pileupgen.samples.store import Images
 
 LIMIT = 10.0
@@ -48,11 +49,11 @@ class Reweighting:
         self.trees = _trees(problem.seed).fit(features, label)
         self.prior = float(np.log(len(data) / len(mc)))
 
-    def translate(self, images: Images) -> Output:
+    def translate(self, images: Images) -> MethodOutput:
         images = self._before(images)
         odds: Floats = self.trees.decision_function(measured(images))
         log_ratio = self.line.decision_function(odds[:, None]) - self.prior
-        return Output(energy=images.energy, weight=np.exp(np.clip(log_ratio, -LIMIT, LIMIT)))
+        return MethodOutput(energy=images.energy, weight=np.exp(np.clip(log_ratio, -LIMIT, LIMIT)))
 
     def _before(self, images: Images) -> Images:
         return Images(self.before.translate(images).energy, images.grid, images.columns)

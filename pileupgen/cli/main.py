@@ -14,6 +14,7 @@ import typer
 
 from pileupgen import __version__
 from pileupgen.cli import cards, config, demo
+from pileupgen.cli.benchmark import benchmark
 from pileupgen.cli.compare import compare
 from pileupgen.cli.distill import distill
 from pileupgen.cli.export import export
@@ -88,6 +89,7 @@ for _command in (
     compare,
     overlay,
     export,
+    benchmark,
 ):
     app.command(help=_flowing(_command))(_interruptible(_command))
 

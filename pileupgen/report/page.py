@@ -133,35 +133,32 @@ def render_report(comparison: Comparison, pictures: Mapping[str, bytes]) -> str:
     UnreadableInputError
         If a picture is no PNG.
     """
-    environment = Environment(
-        loader=PackageLoader("pileupgen", "report"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    environment.filters["w1"] = label_with_w1
     judgement = judge_comparison(comparison)
     terms = {term.name: term for term in glossary(comparison.kind)}
-    style = (files("pileupgen.report") / "page.css").read_text(encoding="utf-8")
-    return environment.get_template("page.html.j2").render(
-        title=f"Validation: {comparison.source.label} translated to {comparison.target.label}",
-        subtitle=_subtitle(comparison),
-        style=Markup(style),
-        terms=[terms[name] for name in FIRST_TERMS],
-        judgement=judgement,
-        sides=(
-            ("good", "What agrees", judgement.for_it),
-            ("bad", "What differs", judgement.against_it),
-            ("caution", "What to know before relying on it", judgement.cautions),
-        ),
-        numbers=[make(comparison) for make in NUMBER_TABLES],
-        source=source_table(comparison),
-        measurements=measurement_tables(comparison),
-        observables=observables_table(comparison),
-        figures=[_picture(name, data) for name, data in pictures.items()],
-        glossary=list(terms.values()),
-        origin=[settings_table(comparison), inputs_table(comparison)],
+    return (
+        environment()
+        .get_template("page.html.j2")
+        .render(
+            title=f"Validation: {comparison.source.label} translated to {comparison.target.label}",
+            subtitle=_subtitle(comparison),
+            style=page_style(),
+            terms=[terms[name] for name in FIRST_TERMS],
+            judgement=judgement,
+            sides=(
+                ("good", "What agrees", judgement.for_it),
+                ("bad", "What differs", judgement.against_it),
+                ("caution", "What to know before relying on it", judgement.cautions),
+            ),
+            numbers=[make(comparison) for make in NUMBER_TABLES],
+            source=source_table(comparison),
+            measurements=measurement_tables(comparison),
+            observables=observables_table(comparison),
+            figures=[
+                picture_of(name, data, caption(Path(name).stem)) for name, data in pictures.items()
+            ],
+            glossary=list(terms.values()),
+            origin=[settings_table(comparison), inputs_table(comparison)],
+        )
     )
 
 
@@ -179,13 +176,37 @@ def _subtitle(comparison: Comparison) -> str:
     return " · ".join(parts)
 
 
-def _picture(name: str, data: bytes) -> Picture:
-    """Describe a figure; its size is in the PNG's first chunk."""
+def environment() -> Environment:
+    """Templates of the report's pages."""
+    made = Environment(
+        loader=PackageLoader("pileupgen", "report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    made.filters["w1"] = label_with_w1
+    return made
+
+
+def page_style() -> Markup:
+    """Style sheet of all pages, to be put into them."""
+    return Markup((files("pileupgen.report") / "page.css").read_text(encoding="utf-8"))
+
+
+def picture_of(name: str, data: bytes, words: Caption) -> Picture:
+    """Describe a figure; its size is in the PNG's first chunk.
+
+    Raises
+    ------
+    UnreadableInputError
+        If it is no PNG.
+    """
     if len(data) < 24 or not data.startswith(PNG_SIGNATURE):
         raise UnreadableInputError(f"Figure {name} is no PNG.", "Run 'pileupgen validate' again.")
     width, height = struct.unpack(">II", data[16:24])
     return Picture(
-        words=caption(Path(name).stem),
+        words=words,
         width=int(width),
         height=int(height),
         kind="wide" if width > WIDE * height else "tall",

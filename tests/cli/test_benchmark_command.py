@@ -14,12 +14,12 @@ import torch
 
 from benchmarks import table
 from benchmarks.baselines import BASELINES, make_baseline
-from benchmarks.baselines.contract import Corrected, Output, Problem
+from benchmarks.baselines.contract import Corrected, Problem
 from benchmarks.baselines.ours import as_configured, training_seconds
 from benchmarks.cost import Rate, rates
-from benchmarks.quality import Judge
 from benchmarks.table import known_rows
 from benchmarks.table_text import markdown
+from pileupgen.compare.quality import MethodOutput, QualityJudge
 from pileupgen.config import load_config
 from pileupgen.errors import ConfigError, MissingInputError
 from pileupgen.run import RunDirectory
@@ -27,10 +27,10 @@ from pileupgen.samples.store import Images, ImageStore
 
 
 @pytest.fixture(scope="module")
-def judge(tiny_run: Path) -> Judge:
+def judge(tiny_run: Path) -> QualityJudge:
     run = RunDirectory(tiny_run)
     stores = ImageStore(run.images("mc")), ImageStore(run.images("data"))
-    return Judge.of(*stores, None, 1, 1)
+    return QualityJudge.of(*stores, None, 1, 1)
 
 
 @pytest.fixture(scope="module")
@@ -130,9 +130,9 @@ def test_what_was_timed_before_stands_for_what_would_take_too_long(judge):
     sizes: list[int] = []
 
     class Slow:
-        def translate(self, images: Images) -> Output:
+        def translate(self, images: Images) -> MethodOutput:
             sizes.append(len(images))
-            return Output(energy=images.energy)
+            return MethodOutput(energy=images.energy)
 
     n_threads = os.cpu_count() or 1
     known = Rate(100, n_threads, 2.0, 1)

@@ -1,82 +1,83 @@
-"""How near a method's output is to data: the same measures as `pileupgen validate`."""
+"""How near a method's output is to data, in few numbers, the same for methods of any kind."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.baselines.contract import Output
+from pileupgen.compare.cell_classifier import cell_test
 from pileupgen.compare.distance_table import DistanceTable
 from pileupgen.compare.records import TwoSampleTest
 from pileupgen.compare.resampling import Draws, Samples
 from pileupgen.compare.source_correlation import block_source_correlation, cell_source_correlation
 from pileupgen.compare.two_sample import feature_test
+from pileupgen.fields import PlainRecord
 from pileupgen.measure.bootstrap import Estimate
 from pileupgen.measure.sample import Sample, measure_sample
 from pileupgen.samples.store import Images, ImageStore
 
 Energies = NDArray[np.float32]
+Floats = NDArray[np.float64]
 N_BOOTSTRAP = 100
 MAX_REFERENCES = 3
 
 
 @dataclass(frozen=True)
-class Quality:
-    """One row's numbers; what a method's output does not tell is None.
+class MethodOutput:
+    """What became of N source events: images or observables, weights, or images with weights."""
 
-    Attributes
-    ----------
-    w1, shift_removed : Estimate
-        Mean W1/σ over the observables, and the fraction of the shift removed.
-    auc, auc_error : float
-        Two-sample test on observables, and the larger of statistical error and spread over seeds.
-    block, cell : Estimate or None
-        SourceCorrelation to the source event.
-    n_events : int
-    """
-
-    w1: Estimate
-    shift_removed: Estimate
-    auc: float
-    auc_error: float
-    block: Estimate | None
-    cell: Estimate | None
-    n_events: int
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+    energy: Energies | None = None
+    """Images in GeV. Shape (N, L, n_eta, n_phi)."""
+    observables: Floats | None = None
+    """Where a method makes no images. Shape (N, k)."""
+    weight: Floats | None = None
+    """Weights by which the events count, where a method gives them some. Shape (N,)."""
 
 
 @dataclass(frozen=True)
-class Judge:
-    """Held-out events, measured once.
+class Quality(PlainRecord):
+    """One row's numbers; what a method's output does not tell is None."""
 
-    Attributes
-    ----------
-    source_images : Images
-        Test events of mc, that every method translates.
-    target, source : Sample
-        Test events of data and of mc.
-    reference : tuple of Sample
-        Disjoint samples of other data events.
-    n_seeds : int
-        Of the two-sample test.
-    """
+    w1: Estimate
+    """Mean W1/σ over the observables."""
+    shift_removed: Estimate
+    """Fraction of the shift removed."""
+    auc: float
+    """Two-sample test on observables."""
+    auc_error: float
+    """The larger of its statistical error and its spread over seeds."""
+    block: Estimate | None
+    cell: Estimate | None
+    """Source correlation of blocks and of cells."""
+    n_events: int
+    cell_auc: float | None = None
+    cell_auc_error: float | None = None
+    """Two-sample test on cells, where it was asked for."""
+
+
+@dataclass(frozen=True)
+class QualityJudge:
+    """Held-out events, measured once."""
 
     source_images: Images
+    """Test events of mc, that every method translates."""
+    target_images: Images
+    """Test events of data."""
     target: Sample
     source: Sample
+    """Both, measured."""
     reference: tuple[Sample, ...]
+    """Disjoint samples of other data events."""
     n_seeds: int
+    """Of the two-sample test."""
     seed: int
 
     @classmethod
     def of(
         cls, mc: ImageStore, data: ImageStore, n_events: int | None, n_seeds: int, seed: int
-    ) -> Judge:
+    ) -> QualityJudge:
         """Measure test events of both domains and the reference."""
         source = mc.read(mc.indices("test", n_events))
         others = np.random.default_rng([seed, 5]).permutation(
@@ -84,9 +85,11 @@ class Judge:
         )
         n = min(len(source), len(others))
         n_references = max(1, min(MAX_REFERENCES, len(others) // n))
+        target = data.read(data.indices("test", n_events))
         return cls(
             source,
-            measure_sample("target", "data", data.batches(data.indices("test", n_events)), mc.grid),
+            target,
+            measure_sample("target", "data", [target], mc.grid),
             measure_sample("source", "mc", [source], mc.grid),
             tuple(
                 measure_sample(
@@ -110,8 +113,21 @@ class Judge:
             table.mean("reference"), closed, auc, error, None, None, len(self.reference[0])
         )
 
-    def quality(self, output: Output) -> Quality:
-        """Measure a method's output of the source events."""
+    def quality(
+        self, output: MethodOutput, *, has_source: bool = True, on_cells: bool = False
+    ) -> Quality:
+        """Measure a method's output.
+
+        Parameters
+        ----------
+        output : MethodOutput
+            As many events as there are source events.
+        has_source : bool
+            Whether they are the translated source events, in their order; else they were made from
+            noise, and are correlated with none.
+        on_cells : bool
+            Whether the two-sample test on cells is made, too.
+        """
         images, sample = self.source_images, self.source
         if output.energy is not None:
             images = Images(output.energy, images.grid, images.columns)
@@ -125,7 +141,7 @@ class Judge:
         table, draws = self._compared(sample)
         auc, error = self._auc(sample)
         block = cell = None
-        if output.observables is None:
+        if output.observables is None and has_source:
             counts = draws.rows["translated"][0]
             block = block_source_correlation(self.source.blocks, sample.blocks, counts)
             pairs = [(self.source_images.energy, images.energy)]
@@ -139,7 +155,19 @@ class Judge:
             block,
             cell,
             len(sample),
+            *(self._cell_auc(images, sample.weight) if on_cells else (None, None)),
         )
+
+    def _cell_auc(self, images: Images, weight: Floats) -> tuple[float, float]:
+        test = cell_test(
+            self.target_images.energy,
+            images.energy,
+            images.grid,
+            self.target.weight,
+            weight,
+            seed=self.seed,
+        )
+        return test.auc, max(test.error, test.spread)
 
     def gap_difference(self, one: Energies, other: Energies) -> Estimate:
         """Shift removed by one less that by another, over the same resampled events."""
@@ -172,7 +200,7 @@ class Judge:
 
 
 def _closed(table: DistanceTable) -> np.ndarray:
-    """fraction of the shift removed by the translated sample: as it is, then resampled."""
+    """Fraction of the shift removed by the translated sample: as it is, then resampled."""
     source, translated, reference = (
         np.mean([d for key, d in table.distances[row].items() if key not in table.constant], axis=0)
         for row in ("source", "translated", "reference")

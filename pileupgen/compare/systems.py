@@ -1,0 +1,111 @@
+"""Generators and translators beside each other: one row each, and what stands beside them all."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from io import StringIO
+
+from pileupgen.compare.quality import Quality
+from pileupgen.fields import PlainRecord
+
+N_ERRORS = 2.0
+"""Errors by which an AUC must be higher than another to be called worse."""
+
+
+@dataclass(frozen=True)
+class SystemRow(PlainRecord):
+    """A system, judged in one of its uses."""
+
+    name: str
+    family: str
+    what: str
+    """In a few words."""
+    citation: str
+    use: str
+    """``generate``: events from noise at the source events' conditions; ``translate``: those events
+    themselves."""
+    quality: Quality
+    n_parameters: int
+    n_evaluations: int
+    """Passes through a network that an event takes, one after another."""
+    training_seconds: float
+    """CPU time of the training steps."""
+    training_steps: int
+    event_ms: float
+    """CPU time of one event, in ms, in the batches that the system makes."""
+    nats: float | None = None
+    nats_error: float | None = None
+    """ln p of a target event above that of independent cells, nats a cell, and its error."""
+    nats_are_exact: bool | None = None
+    """False where it is a lower bound."""
+
+    @property
+    def label(self) -> str:
+        """Name and use."""
+        return f"{self.name}, translating" if self.use == "translate" else self.name
+
+
+@dataclass(frozen=True)
+class SystemTable(PlainRecord):
+    """What a benchmark found."""
+
+    task: str
+    minutes: float
+    """Budget of each training."""
+    n_train: int
+    """Training events of the target."""
+    reference: Quality
+    source: Quality
+    """Other target events, and source events as they are, against the target."""
+    rows: tuple[SystemRow, ...]
+    yardstick: str
+    """Name of the row of independent cells."""
+
+    def is_worse_than_yardstick(self, row: SystemRow) -> bool | None:
+        """Whether the AUC on cells, and on observables, is above that of independent cells.
+
+        Either must be above by more than ``N_ERRORS`` errors, and the other not below by as much;
+        None where the yardstick was not measured.
+        """
+        yard = next((one.quality for one in self.rows if one.name == self.yardstick), None)
+        if yard is None:
+            return None
+        pulls = [
+            (mine - its) / max((error**2 + its_error**2) ** 0.5, 1e-9)
+            for (mine, error), (its, its_error) in zip(
+                _tests(row.quality), _tests(yard), strict=False
+            )
+        ]
+        return any(p > N_ERRORS for p in pulls) and not any(p < -N_ERRORS for p in pulls)
+
+    def to_csv(self) -> str:
+        """Write one line a row, with the ends of the intervals."""
+        lines = []
+        for row in self.rows:
+            values = row.to_dict()
+            quality = values.pop("quality")
+            for key, value in quality.items():
+                if isinstance(value, dict):
+                    values |= {
+                        key: value["value"],
+                        f"{key}_low": value["low"],
+                        f"{key}_high": value["high"],
+                    }
+                else:
+                    values[key] = value
+            lines.append(values)
+        columns = list(dict.fromkeys(key for line in lines for key in line))
+        text = StringIO()
+        writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
+        return text.getvalue()
+
+
+def _tests(found: Quality) -> list[tuple[float, float]]:
+    """AUC and error of the two-sample tests that were made."""
+    tests = [(found.auc, found.auc_error)]
+    if found.cell_auc is not None and found.cell_auc_error is not None:
+        tests.append((found.cell_auc, found.cell_auc_error))
+    return tests

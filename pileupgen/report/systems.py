@@ -1,0 +1,155 @@
+"""The page of a benchmark of generators and translators."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from pileupgen.compare.quality import Quality
+from pileupgen.compare.systems import SystemRow, SystemTable
+from pileupgen.files import write_whole
+from pileupgen.report.captions import Caption
+from pileupgen.report.figures.style import write_figure
+from pileupgen.report.figures.systems import systems_figure
+from pileupgen.report.page import environment, page_style, picture_of
+from pileupgen.report.tables import Table
+from pileupgen.report.text import NONE, estimate_text
+
+NAME = "systems"
+"""Of the files that are written, without suffix."""
+QUALITY_COLUMNS = (
+    "system",
+    "W1/σ",
+    "shift removed",
+    "AUC, observables",
+    "AUC, cells",
+    "source correlation, blocks",
+    "nats a cell",
+)
+COST_COLUMNS = (
+    "system",
+    "parameters",
+    "evaluations",
+    "training, CPU s",
+    "steps",
+    "an event, CPU ms",
+    "follows",
+)
+
+
+def quality_lines(table: SystemTable) -> list[list[str]]:
+    """Rows of the table of quality: the reference, the source, every system."""
+    lines = [
+        ["reference", *_quality(table.reference), NONE],
+        ["source", *_quality(table.source), NONE],
+    ]
+    return lines + [[row.label, *_quality(row.quality), _nats(row)] for row in table.rows]
+
+
+def cost_lines(table: SystemTable) -> list[list[str]]:
+    """Rows of the table of cost, one a system."""
+    return [
+        [
+            row.label,
+            f"{row.n_parameters:,}",
+            f"{row.n_evaluations:,}",
+            f"{row.training_seconds:.0f}",
+            f"{row.training_steps:,}",
+            f"{row.event_ms:.3g}",
+            row.citation,
+        ]
+        for row in table.rows
+    ]
+
+
+def notes_of(table: SystemTable) -> list[str]:
+    """What has to be known to read the tables, and which systems do worse than the yardstick."""
+    notes = [
+        f"Systems learn from {table.n_train:,} events of the target with "
+        f"{table.minutes:g} minutes of CPU time each. All work on Gaussian scores of cells given "
+        "ring, layer and μ, and their output is brought to the target's marginals in the same way.",
+        "Nats a cell: ln p of held-out target events above that of independent cells; "
+        "≥ where it is a lower bound. Null cells stand at a random rank.",
+        "What is translated is correlated with its source event; what is made from noise is not.",
+    ]
+    known = [(row, table.is_worse_than_yardstick(row)) for row in table.rows]
+    worse = [row.label for row, is_worse in known if is_worse]
+    if worse:
+        notes.append(
+            f"Farther from the target by AUC than {table.yardstick}, independent cells: "
+            f"{', '.join(worse)}."
+        )
+    elif all(is_worse is False for _, is_worse in known):
+        notes.append(f"No system is farther from the target by AUC than {table.yardstick}.")
+    return notes
+
+
+def write_systems(table: SystemTable, folder: Path) -> list[Path]:
+    """Write numbers, table, figure and page.
+
+    Returns
+    -------
+    list of Path
+        ``systems.json``, ``systems.csv``, the figure's files, ``systems.html``.
+
+    Raises
+    ------
+    OutputError
+        If a file cannot be written.
+    """
+    write_whole(folder / f"{NAME}.json", json.dumps(table.to_dict(), indent=2, ensure_ascii=False))
+    write_whole(folder / f"{NAME}.csv", table.to_csv())
+    drawn = write_figure(systems_figure(table), folder, NAME)
+    write_whole(folder / f"{NAME}.html", _page(table, folder, drawn))
+    return [folder / f"{NAME}.json", folder / f"{NAME}.csv", *drawn, folder / f"{NAME}.html"]
+
+
+def _page(table: SystemTable, folder: Path, drawn: Sequence[Path]) -> str:
+    words = Caption(
+        title="Quality against cost",
+        see="Mean W1/σ and AUC against the CPU time of an event. Filled: made from noise; open: "
+        "translated. The band is the reference; lower is better.",
+        alt="W1/σ and AUC of every system against the time that an event takes",
+    )
+    png = next(path for path in drawn if path.suffix == ".png")
+    reference = table.reference
+    return (
+        environment()
+        .get_template("systems.html.j2")
+        .render(
+            title=f"Generators and translators: {table.task}",
+            subtitle=f"{reference.n_events:,} held-out events of each domain",
+            style=page_style(),
+            tables=[
+                Table(
+                    "Nearness to the target. ± is half the 68 % interval.",
+                    QUALITY_COLUMNS,
+                    quality_lines(table),
+                ),
+                Table("What it takes.", COST_COLUMNS, cost_lines(table)),
+            ],
+            figures=[picture_of(png.name, (folder / png.name).read_bytes(), words)],
+            notes=notes_of(table),
+        )
+    )
+
+
+def _quality(found: Quality) -> list[str]:
+    cells = NONE
+    if found.cell_auc is not None:
+        cells = f"{found.cell_auc:.3f} ± {found.cell_auc_error:.3f}"
+    return [
+        estimate_text(found.w1),
+        estimate_text(found.shift_removed),
+        f"{found.auc:.3f} ± {found.auc_error:.3f}",
+        cells,
+        estimate_text(found.block),
+    ]
+
+
+def _nats(row: SystemRow) -> str:
+    if row.nats is None:
+        return NONE
+    bound = "" if row.nats_are_exact else "≥ "
+    return f"{bound}{row.nats:.4f} ± {row.nats_error:.4f}"

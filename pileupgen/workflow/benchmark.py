@@ -1,0 +1,256 @@
+"""Systems of the collection trained, used and judged on one run's events."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pileupgen.compare.systems import SystemRow, SystemTable
+from pileupgen.errors import ConfigError, StoreError, did_you_mean
+from pileupgen.files import write_whole
+from pileupgen.run import fingerprint
+from pileupgen.zoo.registry import YARDSTICK, Entry
+
+if TYPE_CHECKING:
+    from pileupgen.compare.quality import QualityJudge
+    from pileupgen.workflow.run import Run
+    from pileupgen.zoo.contract import ZooSample
+    from pileupgen.zoo.image_system import ImageSystem
+
+TASKS = ("pileup",)
+FOLDER = "systems"
+"""In the run directory."""
+N_LIKELIHOOD = 200
+"""Target events whose likelihood is taken, at most."""
+
+
+@dataclass(frozen=True)
+class BenchmarkPlan:
+    """What is measured, beside the run and the systems."""
+
+    task: str = "pileup"
+    minutes: float = 2.0
+    """CPU time of each training."""
+    n_events: int | None = 500
+    """Held-out events of each domain."""
+    n_seeds: int = 3
+    """Of the two-sample test on observables."""
+    on_cells: bool = True
+    """Whether the two-sample test on cells is made."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise ConfigError(
+                f"There is no task '{self.task}'.", did_you_mean(self.task, list(TASKS))
+            )
+        if not self.minutes > 0:
+            raise ConfigError(f"A budget of {self.minutes:g} minutes.", "Give more than 0.")
+
+
+def benchmark_systems(
+    run: Run, entries: Sequence[Entry], plan: BenchmarkPlan
+) -> tuple[SystemTable, list[Path]]:
+    """Train systems, let them make or translate held-out events, and judge them.
+
+    Trainings and judged rows are kept under their fingerprints: what is there already is not done
+    again, and an interrupted training goes on. Writes ``systems.json``, ``systems.csv``, a figure
+    and a page.
+
+    Parameters
+    ----------
+    run : Run
+        Preprocessed.
+    entries : sequence of Entry
+    plan : BenchmarkPlan
+
+    Raises
+    ------
+    MissingInputError
+        If the run has no images.
+    TrainingError
+        If a training cannot go on.
+    """
+    from pileupgen.report.systems import write_systems
+
+    rows: list[SystemRow] = []
+    work = _Work(run, plan)
+    with run.listener.progress("benchmark   ", len(entries), "systems") as advance:
+        for entry in entries:
+            advance(0, f"{entry.name} …")
+            rows += work.rows_of(entry)
+            advance(1, entry.name)
+    table = SystemTable(
+        task=plan.task,
+        minutes=plan.minutes,
+        n_train=work.n_train,
+        reference=work.kept_quality("reference"),
+        source=work.kept_quality("source"),
+        rows=tuple(rows),
+        yardstick=YARDSTICK,
+    )
+    return table, write_systems(table, work.folder)
+
+
+class _Work:
+    """Samples and judge, made when they are first needed."""
+
+    def __init__(self, run: Run, plan: BenchmarkPlan) -> None:
+        self.plan, self.folder = plan, run.directory.path / FOLDER
+        self._stores = {domain: run.store(domain) for domain in ("mc", "data")}
+        for store in self._stores.values():
+            run.listener.read(store.path, f"{len(store)} events")
+        self._identity = [plan.seed, [store.provenance for store in self._stores.values()]]
+        self._sample: ZooSample | None = None
+        self._made_judge: QualityJudge | None = None
+
+    @property
+    def n_train(self) -> int:
+        return len(self._stores["data"].indices("train"))
+
+    @property
+    def sample(self) -> ZooSample:
+        from pileupgen.zoo.contract import ZooSample
+
+        if self._sample is None:
+            mc, data = (store.read(store.indices("train")) for store in self._stores.values())
+            self._sample = ZooSample(data, mc)
+        return self._sample
+
+    @property
+    def judge(self) -> QualityJudge:
+        from pileupgen.compare.quality import QualityJudge
+
+        if self._made_judge is None:
+            plan, stores = self.plan, self._stores
+            self._made_judge = QualityJudge.of(
+                stores["mc"], stores["data"], plan.n_events, plan.n_seeds, plan.seed
+            )
+        return self._made_judge
+
+    def rows_of(self, entry: Entry) -> list[SystemRow]:
+        """The rows of a system, measured or as they were kept."""
+        path = self._row_path([entry.training, dict(entry.options)])
+        found = _read(path, lambda values: [SystemRow.from_dict(row) for row in values])
+        if found is None:
+            found = self._measured(entry, self._fitted(entry))
+            write_whole(path, _json([row.to_dict() for row in found]))
+        return [_renamed(row, entry) for row in found]
+
+    def kept_quality(self, name: str) -> Any:
+        """Quality of the reference or of the source, measured or as it was kept."""
+        from pileupgen.compare.quality import MethodOutput, Quality
+
+        path = self._row_path(name)
+        found = _read(path, Quality.from_dict)
+        if found is None:
+            judge = self.judge
+            found = (
+                judge.reference_quality()
+                if name == "reference"
+                else judge.quality(
+                    MethodOutput(judge.source_images.energy), on_cells=self.plan.on_cells
+                )
+            )
+            write_whole(path, _json(found.to_dict()))
+        return found
+
+    def _row_path(self, what: Any) -> Path:
+        plan = self.plan
+        judged = [plan.n_events, plan.n_seeds, plan.on_cells, plan.minutes]
+        return self.folder / "rows" / f"{fingerprint([self._identity, judged, what])}.json"
+
+    def _fitted(self, entry: Entry) -> ImageSystem:
+        """The system as it was trained before, or trained now."""
+        from pileupgen.zoo.contract import Budget, EventConditions
+
+        key = fingerprint([self._identity, self.plan.minutes, entry.training])
+        folder, state = self.folder / "models" / key, self.folder / f"training-{key}.safetensors"
+        system = entry.make()
+        conditions = EventConditions.of_pileup(self.sample.target)
+        if folder.is_dir():
+            with suppress(StoreError):
+                system.load(folder)
+                if system.options != dict(entry.options):
+                    system.options = dict(entry.options)
+                    system.renew(self.sample, conditions)
+                return system
+        budget = Budget(60 * self.plan.minutes, state=state)
+        system.fit(self.sample, conditions, budget, self.plan.seed)
+        system.save(folder)
+        state.unlink(missing_ok=True)
+        return system
+
+    def _measured(self, entry: Entry, system: ImageSystem) -> list[SystemRow]:
+        from pileupgen.compare.quality import MethodOutput
+        from pileupgen.zoo.contract import EventConditions, HasLikelihood
+        from pileupgen.zoo.image_system import rows_of
+
+        judge, seed = self.judge, self.plan.seed
+        images = judge.source_images
+        uses: dict[str, Callable[[], Any]] = {
+            "generate": lambda: system.generate(EventConditions.of_pileup(images), seed)
+        }
+        if system.can_translate:
+            uses["translate"] = lambda: system.translate(images, images.mu, seed)
+        nats = error = exact = None
+        if isinstance(system, HasLikelihood):
+            target = judge.target_images
+            n = min(N_LIKELIHOOD, len(target))
+            few = rows_of(target, np.arange(n))
+            each = system.nats_gained(few, few.mu, seed)
+            nats, error = float(each.mean()), float(each.std() / np.sqrt(n))
+            exact = system.is_exact
+        found = []
+        for use, make in uses.items():
+            begun = time.process_time()
+            energy = make()
+            event_ms = 1000 * (time.process_time() - begun) / len(images)
+            quality = judge.quality(
+                MethodOutput(energy),
+                has_source=use == "translate",
+                on_cells=self.plan.on_cells,
+            )
+            found.append(
+                SystemRow(
+                    name=entry.name,
+                    family=entry.family,
+                    what=entry.what,
+                    citation=system.citation,
+                    use=use,
+                    quality=quality,
+                    n_parameters=system.n_parameters,
+                    n_evaluations=system.n_evaluations,
+                    training_seconds=system.training_seconds,
+                    training_steps=system.trained.steps,
+                    event_ms=event_ms,
+                    nats=nats,
+                    nats_error=error,
+                    nats_are_exact=exact,
+                )
+            )
+        return found
+
+
+def _renamed(row: SystemRow, entry: Entry) -> SystemRow:
+    """A kept row with today's words."""
+    return replace(row, name=entry.name, family=entry.family, what=entry.what)
+
+
+def _read(path: Path, parse: Callable[[Any], Any]) -> Any:
+    """What a kept file holds; None where there is none, or another version wrote it."""
+    try:
+        return parse(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _json(values: Any) -> str:
+    return json.dumps(values, indent=2, ensure_ascii=False)

@@ -1,0 +1,135 @@
+"""What every system of the collection is given, and what it gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pileupgen.calo.geometry import Grid
+from pileupgen.samples.store import Images
+
+Energies = NDArray[np.float32]
+DEFAULT_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class EventConditions:
+    """What is known of N events before their images are made."""
+
+    values: NDArray[np.float32]
+    """One column a condition; NaN where it is not known. Shape (N, k)."""
+    event_id: NDArray[np.int64]
+    """With the seed it fixes the random numbers of an event. Shape (N,)."""
+    names: tuple[str, ...] = ("mu",)
+    """Of the columns. Length k."""
+
+    def __len__(self) -> int:
+        return len(self.event_id)
+
+    @classmethod
+    def of_pileup(cls, images: Images) -> EventConditions:
+        """Take μ, the one condition of a pileup image."""
+        return cls(images.mu[:, None], images.event_id)
+
+    def taken(self, rows: NDArray[np.int64]) -> EventConditions:
+        """Some of the events."""
+        return EventConditions(self.values[rows], self.event_id[rows], self.names)
+
+
+@dataclass(frozen=True)
+class ZooSample:
+    """Training events."""
+
+    target: Images
+    """What generated events should look like: data."""
+    source: Images | None = None
+    """What translations start from: mc. None where there is nothing to translate."""
+
+    @property
+    def grid(self) -> Grid:
+        """Of the images of both."""
+        return self.target.grid
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long a system may train.
+
+    The time is CPU time of all threads, so that what a system learns does not depend on what else
+    the machine does. Two trainings with a limit in seconds may differ by a few steps; with a limit
+    in steps they are the same.
+    """
+
+    seconds: float = DEFAULT_SECONDS
+    """CPU seconds of the training steps. Reading, calibration and the fit of the marginals that
+    follows come on top."""
+    max_steps: int | None = None
+    """Steps, at most."""
+    state: Path | None = None
+    """File in which an interrupted training is kept and from which it goes on."""
+
+
+@runtime_checkable
+class System(Protocol):
+    """A generator or translator of calorimeter images.
+
+    All random numbers of an event follow from the seed and its number: what becomes of it does not
+    depend on the other events, bit for bit.
+    """
+
+    citation: str
+    """The paper that it follows."""
+    can_translate: bool
+    """Whether :meth:`translate` is there."""
+
+    @property
+    def n_parameters(self) -> int:
+        """Trained numbers of the networks; those of calibration and marginals not counted."""
+
+    @property
+    def n_evaluations(self) -> int:
+        """Passes through a network that an event takes, one after another."""
+
+    @property
+    def training_seconds(self) -> float:
+        """CPU time of the training steps."""
+
+    def fit(
+        self, sample: ZooSample, conditions: EventConditions, budget: Budget, seed: int
+    ) -> None:
+        """Learn from training events; ``conditions`` are those of the target's."""
+
+    def generate(self, conditions: EventConditions, seed: int) -> Energies:
+        """Make events from noise: energies in GeV, (N, L, n_eta, n_phi)."""
+
+    def translate(self, images: Images, mu: NDArray[np.float32], seed: int) -> Energies:
+        """Make source events look like the target's: energies in GeV, (N, L, n_eta, n_phi).
+
+        Raises
+        ------
+        RunError
+            If it only generates.
+        """
+
+    def save(self, folder: Path) -> None:
+        """Write it as a folder, whole or not at all."""
+
+    def load(self, folder: Path) -> None:
+        """Read what :meth:`save` wrote."""
+
+
+@runtime_checkable
+class HasLikelihood(Protocol):
+    """A system that knows the density of an image."""
+
+    is_exact: bool
+    """False where what it gives is a lower bound."""
+
+    def nats_gained(
+        self, images: Images, mu: NDArray[np.float32], seed: int
+    ) -> NDArray[np.float64]:
+        """Ln p of each target image above that of independent cells, nats a cell, (N,)."""

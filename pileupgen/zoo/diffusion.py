@@ -1,0 +1,161 @@
+"""Diffusion and flow matching on images, with the project's own denoiser.
+
+The network is :class:`~pileupgen.models.networks.local.LocalDenoiser`: the closed form of the
+stationary Gaussian field and small convolutions that correct it.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pileupgen.diffusion.schedule import cosine_betas
+from pileupgen.errors import ConfigError
+from pileupgen.models.codec import EventNoise
+from pileupgen.models.networks.layers import standardise_conditions
+from pileupgen.models.networks.local import LocalDenoiser
+from pileupgen.zoo.contract import Budget, ZooSample
+from pileupgen.zoo.fitting import Step, Trained, train
+from pileupgen.zoo.image_system import TARGET, ImageSystem
+from pileupgen.zoo.scores import Views
+
+T = 1000
+EVENTS_A_STEP = 16
+SHIFT = 2.25
+"""Of the cosine schedule, as the demo has it."""
+
+
+class Ddpm(ImageSystem):
+    """Denoising diffusion (Ho et al. 2006.11239) with v-prediction.
+
+    Options: ``schedule``, ``"cosine"`` (Nichol & Dhariwal 2102.09672) or ``"linear"`` (from 1e-4 to
+    0.02); ``sampler``, ``"ddpm"`` (ancestral) or ``"ddim"`` (Song et al. 2010.02502, η = 0);
+    ``steps``.
+    """
+
+    citation = "Ho, Jain & Abbeel 2006.11239; DDIM, Song, Meng & Ermon 2010.02502"
+    network: LocalDenoiser
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        schedule = options.get("schedule", "cosine")
+        if schedule not in ("cosine", "linear"):
+            raise ConfigError(f"There is no schedule '{schedule}'.", "Known: cosine, linear.")
+
+    @property
+    def n_evaluations(self) -> int:
+        """One a step."""
+        return int(self.options.get("steps", 50))
+
+    def make_network(self) -> LocalDenoiser:
+        """The local denoiser; its field is fitted in :meth:`train`."""
+        grid = self.grid
+        return LocalDenoiser(
+            grid.n_layers, grid.n_eta, grid.n_phi, n_blocks=4, mirror=grid.is_eta_symmetric
+        )
+
+    def train(self, sample: ZooSample, budget: Budget, seed: int) -> Trained:
+        """Fit the field, then the correction to it."""
+        images, network = sample.target, self.network
+        scores = self.space.encode(images, images.mu, TARGET, seed)
+        symmetric = self.grid.is_eta_symmetric
+        network.field.fit([scores, scores], mirror_eta=symmetric, has_pooled=False)
+        mu = torch.from_numpy(images.mu)
+        standardise_conditions(network, mu)
+        views = Views(self.grid, mu[:, None], images.weight)
+        # Times are spread evenly over a batch, for a loss of less variance.
+        places = torch.arange(EVENTS_A_STEP) / EVENTS_A_STEP
+
+        def loss(step: Step) -> Tensor:
+            z, of_events = views.draw((scores,), EVENTS_A_STEP, step.rng)
+            eps = torch.randn(z.shape, generator=step.rng)
+            u = (torch.rand(1, generator=step.rng) + places) % 1
+            return self.loss(z, eps, u, of_events[:, 0])
+
+        return train(network, [network], [loss], budget, seed, rates=[4e-3])
+
+    def loss(self, z: Tensor, eps: Tensor, u: Tensor, mu: Tensor) -> Tensor:
+        """Mean squared error of the velocity; u, (N,), are places in [0, 1) along the way."""
+        t = (u * T).long().clamp_max(T - 1)
+        alpha, sigma = self._alpha_sigma()
+        a, s = alpha[t][:, None, None, None], sigma[t][:, None, None, None]
+        found = self._velocity(a * z + s * eps, t, mu, alpha[t], sigma[t])
+        return (found - (a * eps - s * z)).square().mean()
+
+    def _alpha_sigma(self) -> tuple[Tensor, Tensor]:
+        """√ᾱ_t and √(1 − ᾱ_t), (T,)."""
+        if self.options.get("schedule", "cosine") == "linear":
+            betas = torch.linspace(1e-4, 0.02, T, dtype=torch.float64)
+        else:
+            betas = torch.tensor(cosine_betas(T, shift=SHIFT), dtype=torch.float64)
+        bar = torch.cumprod(1 - betas, 0)
+        return bar.sqrt().float(), (1 - bar).sqrt().float()
+
+    def _velocity(self, x: Tensor, t: Tensor, mu: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        label = torch.full((len(x),), TARGET)
+        return self.network(x, t, label, mu, torch.zeros_like(x), alpha, sigma)
+
+    def draw(self, conditions: Tensor, mu: Tensor, noise: EventNoise) -> Tensor:  # noqa: ARG002
+        """Denoise from t = T − 1 in even steps."""
+        alpha, sigma = self._alpha_sigma()
+        times = torch.linspace(T - 1, 0, self.n_evaluations + 1).round().long()
+        x = noise.normal(self.grid.shape)
+        is_ancestral = self.options.get("sampler", "ddim") == "ddpm"
+        for now, then in pairwise(times.tolist()):
+            own = torch.full((len(x),), now)
+            v = self._velocity(x, own, mu, alpha[own], sigma[own])
+            z, eps = alpha[now] * x - sigma[now] * v, sigma[now] * x + alpha[now] * v
+            if then == 0:
+                return z
+            fresh = 0.0
+            if is_ancestral:
+                # Eq. 16 of 2010.02502 with η = 1.
+                ratio = alpha[now] / alpha[then]
+                fresh = float(sigma[then] / sigma[now] * (1 - ratio.square()).clamp_min(0).sqrt())
+            left = math.sqrt(max(float(sigma[then]) ** 2 - fresh**2, 0.0))
+            x = alpha[then] * z + left * eps
+            if fresh:
+                x = x + fresh * noise.normal(self.grid.shape)
+        return x
+
+
+class FlowMatching(Ddpm):
+    """Conditional flow matching along straight lines (Lipman et al. 2210.02747; Liu 2209.03003).
+
+    x_s = (1 − s) z + s ε, ds from 1 to 0, by the midpoint rule; option ``steps``, evaluations. The
+    denoiser sees x_s / √((1 − s)² + s²), which has the form α z + σ ε, and the velocity ε − z
+    follows from its own.
+    """
+
+    citation = "Lipman et al. 2210.02747; Liu, Gong & Liu 2209.03003"
+
+    def loss(self, z: Tensor, eps: Tensor, u: Tensor, mu: Tensor) -> Tensor:
+        """Mean squared error of ε − z along the straight line, relative to its scale."""
+        s = (0.01 + 0.98 * u)[:, None, None, None]
+        return (self._flow((1 - s) * z + s * eps, s, mu) - (eps - z)).square().mean()
+
+    def _flow(self, x: Tensor, s: Tensor, mu: Tensor) -> Tensor:
+        norm = ((1 - s).square() + s.square()).sqrt()
+        alpha, sigma = ((1 - s) / norm).flatten(), (s / norm).flatten()
+        t = (s.flatten() * (T - 1)).round().long()
+        scaled = x / norm
+        v = self._velocity(scaled, t, mu, alpha, sigma)
+        a, b = alpha[:, None, None, None], sigma[:, None, None, None]
+        found: Tensor = (b * scaled + a * v) - (a * scaled - b * v)
+        return found
+
+    def draw(self, conditions: Tensor, mu: Tensor, noise: EventNoise) -> Tensor:  # noqa: ARG002
+        """Solve dx/ds = ε − z from s = 0.99 to 0.01, then take the denoised image."""
+        x = noise.normal(self.grid.shape)
+        n = max(self.n_evaluations // 2, 1)
+        ends = torch.linspace(0.99, 0.01, n + 1)
+        for now, then in pairwise(ends):
+            half = (then - now) / 2
+            whole = torch.full((len(x), 1, 1, 1), 1.0)
+            middle = x + half * self._flow(x, now * whole, mu)
+            x = x + 2 * half * self._flow(middle, (now + half) * whole, mu)
+        return x - 0.01 * self._flow(x, torch.full((len(x), 1, 1, 1), 0.01), mu)

@@ -1,0 +1,56 @@
+"""Layers that generators of images share: residual convolutions, φ wrapped around, conditioned."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pileupgen.models.networks.layers import PeriodicConv2d, zero_
+
+
+class CellTrunk(nn.Module):
+    """Residual convolutions on cells, with what the event has in common, and where a ring is.
+
+    Parameters
+    ----------
+    n_in, n_out : int
+        Channels.
+    n_conditions : int
+        Numbers of the conditions.
+    n_eta : int
+        Rings.
+    width, n_blocks : int
+    """
+
+    def __init__(
+        self, n_in: int, n_out: int, n_conditions: int, n_eta: int, width: int, n_blocks: int
+    ) -> None:
+        super().__init__()
+        self.first = PeriodicConv2d(n_in, width)
+        self.ring = nn.Parameter(torch.zeros(width, n_eta, 1))
+        self.event = nn.Linear(2 * n_in + n_conditions, width)
+        self.blocks = nn.ModuleList(PeriodicConv2d(width, width) for _ in range(n_blocks))
+        self.mixes = nn.ModuleList(nn.Conv2d(width, width, 1) for _ in range(n_blocks))
+        self.gains = nn.ModuleList(nn.Linear(width, 2 * width) for _ in range(n_blocks))
+        self.last = nn.Conv2d(width, n_out, 1)
+        for gain in self.gains:
+            zero_(gain)
+        zero_(self.last)
+
+    def forward(self, x: Tensor, conditions: Tensor) -> Tensor:
+        """(N, n_in, H, W) and (N, n_conditions) to (N, n_out, H, W); 0 at first."""
+        # The mean over n cells, times √n, is of the order of one cell.
+        mean = x.mean(dim=(2, 3)) * (x.shape[2] * x.shape[3]) ** 0.5
+        spread = x.var(dim=(2, 3), correction=0)
+        event = F.silu(self.event(torch.cat([mean / 4, spread, conditions], dim=1)))
+        hidden = self.first(x) + self.ring + event[:, :, None, None]
+        for block, mix, gain in zip(self.blocks, self.mixes, self.gains, strict=True):
+            scale, shift = gain(event)[:, :, None, None].chunk(2, dim=1)
+            hidden = hidden + mix(F.silu(block(F.silu(hidden)) * (1 + scale) + shift))
+        return self.last(F.silu(hidden))
+
+
+def log_normal(x: Tensor) -> Tensor:
+    """Log density of independent N(0, 1) cells, summed over all but the first axis, (N,)."""
+    return -0.5 * (x.square() + 1.8378770664093453).flatten(1).sum(dim=1)

@@ -1,0 +1,140 @@
+"""Systems by name. Looking one up loads no other, and listing them loads none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from pileupgen.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from pileupgen.zoo.image_system import ImageSystem
+
+TRAINING_FREE = ("steps", "sampler")
+"""Options that change what is done with a network, not how it is trained."""
+YARDSTICK = "marginals"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A system that can be asked for."""
+
+    name: str
+    module: str
+    """In :mod:`pileupgen.zoo`."""
+    kind: str
+    """Class in it."""
+    family: str
+    what: str
+    """In a few words."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def make(self) -> ImageSystem:
+        """The system, not fitted yet.
+
+        Raises
+        ------
+        DependencyError
+            If it needs a package that is not installed.
+        """
+        found: ImageSystem = getattr(import_module(f"pileupgen.zoo.{self.module}"), self.kind)(
+            **self.options
+        )
+        return found
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """What its training depends on: entries of which this is the same share one training."""
+        options = {k: v for k, v in self.options.items() if k not in TRAINING_FREE}
+        return {"kind": self.kind, "options": options}
+
+
+SYSTEMS = {
+    entry.name: entry
+    for entry in (
+        Entry(YARDSTICK, "marginals", "Marginals", "yardstick", "independent cells"),
+        Entry(
+            "autoregressive",
+            "autoregressive",
+            "Autoregressive",
+            "autoregressive",
+            "Knothe–Rosenblatt map through all cells, in 18 groups",
+        ),
+        Entry("pixelcnn", "pixelcnn", "PixelCnn", "autoregressive", "gated PixelCNN"),
+        Entry("flow", "flows", "Flow", "flow", "affine couplings"),
+        Entry(
+            "spline-flow",
+            "flows",
+            "Flow",
+            "flow",
+            "rational-quadratic couplings",
+            {"spline": True},
+        ),
+        Entry("cvae", "vae", "Cvae", "variational", "conditional VAE"),
+        Entry(
+            "ddpm",
+            "diffusion",
+            "Ddpm",
+            "diffusion",
+            "DDPM, cosine schedule, 100 steps",
+            {"schedule": "cosine", "sampler": "ddpm", "steps": 100},
+        ),
+        Entry(
+            "ddim",
+            "diffusion",
+            "Ddpm",
+            "diffusion",
+            "the same network, DDIM, 25 steps",
+            {"schedule": "cosine", "sampler": "ddim", "steps": 25},
+        ),
+        Entry(
+            "ddpm-linear",
+            "diffusion",
+            "Ddpm",
+            "diffusion",
+            "linear schedule, DDIM, 25 steps",
+            {"schedule": "linear", "sampler": "ddim", "steps": 25},
+        ),
+        Entry(
+            "flow-matching",
+            "diffusion",
+            "FlowMatching",
+            "flow matching",
+            "straight lines, midpoint rule, 20 evaluations",
+            {"steps": 20},
+        ),
+    )
+}
+"""In the order of tables."""
+
+
+def find_system(name: str) -> Entry:
+    """The entry of a name.
+
+    Raises
+    ------
+    ConfigError
+        If there is none.
+    """
+    if name not in SYSTEMS:
+        raise ConfigError(f"There is no system '{name}'.", did_you_mean(name, list(SYSTEMS)))
+    return SYSTEMS[name]
+
+
+def chosen_systems(text: str) -> list[Entry]:
+    """Entries of a list with commas, or of ``all``; each name once, in the order of tables.
+
+    Raises
+    ------
+    ConfigError
+        If a name is unknown.
+    """
+    names = [part.strip() for part in text.split(",") if part.strip()]
+    if names == ["all"]:
+        return list(SYSTEMS.values())
+    if not names:
+        raise ConfigError("No system is named.", f"Known: all, {', '.join(SYSTEMS)}.")
+    wanted = {find_system(name).name for name in names}
+    return [entry for entry in SYSTEMS.values() if entry.name in wanted]

@@ -1,0 +1,196 @@
+"""The space that all image systems of the collection learn in: Gaussian scores of cells.
+
+Each cell's energy becomes Φ⁻¹ of its rank given ring, layer and μ, and back, so that marginals are
+N(0, 1) and what is left to learn is what cells do together. Layers are not chained: what they have
+in common is for the systems to learn.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pileupgen.calo.geometry import Grid
+from pileupgen.models.calibration.calibration import CellCalibration
+from pileupgen.models.calibration.null_probability import null_probability
+from pileupgen.models.codec import EventNoise
+from pileupgen.samples.store import Images
+from pileupgen.zoo.contract import EventConditions, ZooSample
+
+SOURCE, TARGET = 0, 1
+"""Domains, as the calibration numbers them."""
+_BATCH = 100
+_NULL_STREAM = 7
+_CLEAR = 1e-6
+"""Margin by which a hit's rank stays above that of the null cells."""
+
+
+class ScoreSpace:
+    """Energies to scores and back, for source and target.
+
+    Parameters
+    ----------
+    grid : Grid
+    """
+
+    def __init__(self, grid: Grid) -> None:
+        self.grid = grid
+        self.calibration: CellCalibration = CellCalibration(
+            grid.n_layers,
+            grid.n_eta,
+            grid.n_phi,
+            n_layer_bins=1,
+            is_eta_symmetric=grid.is_eta_symmetric,
+        )
+
+    def fit(self, sample: ZooSample) -> None:
+        """Take the quantiles of the training events."""
+        both = [sample.source or sample.target, sample.target]
+        self.calibration.fit(
+            [images.energy for images in both],
+            [images.mu for images in both],
+            [images.weight for images in both],
+        )
+
+    @property
+    def has_nulls(self) -> bool:
+        """Whether null cells come first in rank, so that a hit's own score is defined."""
+        return bool(self.calibration.is_plain)
+
+    def is_alive(self, domain: int) -> Tensor:
+        """Whether a cell ever has energy, (L, n_eta, n_phi)."""
+        alive: Tensor = self.calibration.is_alive[domain]
+        return alive
+
+    def encode(self, images: Images, mu: NDArray[np.float32], domain: int, seed: int) -> Tensor:
+        """Energies of events to scores (N, L, n_eta, n_phi), null cells at a random rank."""
+        parts = []
+        for begin in range(0, len(images), _BATCH):
+            rows = slice(begin, begin + _BATCH)
+            energy = torch.from_numpy(np.ascontiguousarray(images.energy[rows]))
+            uniform = EventNoise(seed, images.event_id[rows], _NULL_STREAM).uniform(self.grid.shape)
+            of_events = torch.from_numpy(mu[rows])
+            parts.append(self.calibration.encode(energy, domain, of_events, uniform))
+        return torch.cat(parts)
+
+    def decode(self, scores: Tensor, mu: NDArray[np.float32], domain: int) -> NDArray[np.float32]:
+        """Scores to energies in GeV, (N, L, n_eta, n_phi)."""
+        parts = [
+            self.calibration.decode(part, domain, of_events)
+            for part, of_events in zip(
+                torch.split(scores, _BATCH), torch.split(torch.from_numpy(mu), _BATCH), strict=True
+            )
+        ]
+        return np.asarray(torch.cat(parts).numpy())
+
+    def null_mass(self, mu: Tensor, domain: int) -> Tensor:
+        """Probability of a null cell at a place, (N, L, n_eta, 1), float64; 0 without nulls."""
+        if not self.has_nulls:
+            return torch.zeros(len(mu), self.grid.n_layers, self.grid.n_eta, 1).double()
+        return null_probability(self.calibration, domain, mu)[..., None]
+
+
+def split_scores(scores: Tensor, null_mass: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Scores to what a cell is: whether it is a hit, and the normal score among its kind.
+
+    Parameters
+    ----------
+    scores : Tensor, shape (N, L, n_eta, n_phi)
+    null_mass : float64 Tensor, shape (N, L, n_eta, 1)
+
+    Returns
+    -------
+    hit : bool Tensor, shape (N, L, n_eta, n_phi)
+    z : float64 Tensor, shape (N, L, n_eta, n_phi)
+        N(0, 1) among hits; 0 for null cells.
+    rank : float64 Tensor, shape (N, L, n_eta, n_phi)
+        Of null cells within their mass, in (0, 1).
+    """
+    exact = scores.double()
+    above = torch.special.ndtr(-exact)
+    share = above / (1 - null_mass)
+    hit = share < 1
+    z = -torch.special.ndtri(share.clamp(1e-60, 1 - 1e-12))
+    rank = (torch.special.ndtr(exact) / null_mass.clamp_min(1e-12)).clamp(1e-9, 1 - 1e-9)
+    return hit, torch.where(hit, z, 0.0), rank
+
+
+def joined_scores(hit: Tensor, z: Tensor, rank: Tensor, null_mass: Tensor) -> Tensor:
+    """Inverse of :func:`split_scores`, float32; a hit stays one in single precision."""
+    of_null = torch.special.ndtri((null_mass * rank).clamp(1e-60, 1 - 1e-12))
+    above = ((1 - null_mass) * torch.special.ndtr(-z)).clamp(1e-60, 1 - 1e-12)
+    edge = torch.special.ndtri(null_mass.clamp(1e-60, 1 - 1e-12))
+    of_hit = torch.maximum(-torch.special.ndtri(above), edge + _CLEAR * (1 + edge.abs()))
+    return torch.where(hit, of_hit, torch.minimum(of_null, edge)).float()
+
+
+class ConditionInput(nn.Module):
+    """Conditions as a network sees them: of mean 0 and variance 1, and whether they are known.
+
+    Attributes
+    ----------
+    centre, spread : Tensor, shape (k,)
+        Of the training events.
+    low, high : Tensor, shape (k,)
+        Range of the training; beyond it an event enters as its end.
+    """
+
+    def __init__(self, n_conditions: int) -> None:
+        super().__init__()
+        self.centre: Tensor
+        self.spread: Tensor
+        self.low: Tensor
+        self.high: Tensor
+        for name, value in (("centre", 0.0), ("spread", 1.0), ("low", -1e30), ("high", 1e30)):
+            self.register_buffer(name, torch.full((n_conditions,), value))
+
+    @property
+    def width(self) -> int:
+        """Numbers that come out: 2 k."""
+        return 2 * len(self.centre)
+
+    @torch.no_grad()
+    def standardise(self, conditions: EventConditions) -> None:
+        """Take the distribution of the training events' conditions."""
+        for column, values in enumerate(conditions.values.T.astype(np.float64)):
+            known = values[np.isfinite(values)]
+            if not len(known):
+                continue
+            self.centre[column] = float(known.mean())
+            self.spread[column] = float(known.std()) or 1.0
+            self.low[column], self.high[column] = float(known.min()), float(known.max())
+
+    def forward(self, values: Tensor) -> Tensor:
+        """(N, k) to (N, 2 k)."""
+        known = torch.isfinite(values)
+        inside = torch.minimum(torch.maximum(values, self.low), self.high)
+        scaled = torch.where(known, (inside - self.centre) / self.spread, 0.0)
+        return torch.cat([scaled, known.to(scaled)], dim=1)
+
+
+class Views:
+    """Batches of training events: any event, turned in φ and mirrored where the detector allows.
+
+    Parameters
+    ----------
+    arrays : Tensors, shape (N, C, n_eta, n_phi)
+        Of the same events.
+    """
+
+    def __init__(self, grid: Grid, conditions: Tensor, weight: NDArray[np.float64]) -> None:
+        self._grid, self._conditions = grid, conditions
+        self._weight = torch.from_numpy(np.maximum(weight, 0.0) + 0.0)
+
+    def draw(self, arrays: tuple[Tensor, ...], n: int, rng: torch.Generator) -> list[Tensor]:
+        """Draw n events in proportion to their weights: the arrays and, last, the conditions."""
+        rows = torch.multinomial(self._weight, n, replacement=True, generator=rng)
+        turn = 0
+        if self._grid.is_periodic and self._grid.ring_n_phi is None:
+            turn = int(torch.randint(self._grid.n_phi, (1,), generator=rng))
+        flips = torch.rand(2, generator=rng) < 0.5
+        axes = [3] if flips[0] else []
+        axes += [2] if flips[1] and self._grid.is_eta_symmetric else []
+        found = [values[rows].roll(turn, 3).flip(axes) for values in arrays]
+        return [*found, self._conditions[rows]]

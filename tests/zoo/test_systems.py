@@ -1,0 +1,108 @@
+"""What every system of the collection has to keep, on made events."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pileupgen.errors import ConfigError, RunError, StoreError
+from pileupgen.zoo.contract import Budget, EventConditions, HasLikelihood, System, ZooSample
+from pileupgen.zoo.registry import SYSTEMS, YARDSTICK, chosen_systems, find_system
+from tests.toys import SMALL_GRID, Toy
+
+FEW = 6
+
+
+@pytest.fixture(scope="module")
+def sample(toy: Toy) -> ZooSample:
+    target = toy.energies(120, 1, grid=SMALL_GRID, leak=0.3)
+    source = toy.energies(120, 2, grid=SMALL_GRID)
+    return ZooSample(*(toy.images(energy, SMALL_GRID) for energy in (target, source)))
+
+
+@pytest.fixture(scope="module")
+def conditions(sample: ZooSample) -> EventConditions:
+    return EventConditions.of_pileup(sample.target)
+
+
+@pytest.fixture(scope="module", params=list(SYSTEMS))
+def system(request, sample, conditions):
+    """After two steps: laws hold whether much was learned or nothing."""
+    found = SYSTEMS[request.param].make()
+    if "steps" in found.options:
+        found.options = {**found.options, "steps": 4}
+    found.batch = 60 if request.param == "pixelcnn" else 8
+    found.fit(sample, conditions, Budget(60.0, max_steps=2), 1)
+    return found
+
+
+def test_it_has_what_the_interface_asks_for(system):
+    assert isinstance(system, System)
+    assert system.citation
+    assert system.n_parameters >= 0
+    assert system.n_evaluations >= 0
+
+
+def test_an_event_depends_on_its_number_and_seed_alone(system, conditions):
+    """Bit for bit, whatever it is made together with."""
+    many = system.generate(conditions.taken(np.arange(11)), seed=5)
+    assert many.shape == (11, *SMALL_GRID.shape)
+    assert many.dtype == np.float32
+    assert np.isfinite(many).all()
+    few = system.generate(conditions.taken(np.array([9, 3])), seed=5)
+    np.testing.assert_array_equal(few, many[[9, 3]])
+    other = system.generate(conditions.taken(np.array([9])), seed=6)
+    assert (other[0] != many[9]).mean() > 0.1
+
+
+def test_what_is_saved_makes_the_same_events(system, conditions, tmp_path: Path):
+    system.save(tmp_path / "system")
+    again = type(system)()
+    again.load(tmp_path / "system")
+    again.batch = system.batch
+    assert again.n_parameters == system.n_parameters
+    assert again.n_evaluations == system.n_evaluations
+    few = conditions.taken(np.arange(FEW))
+    np.testing.assert_array_equal(again.generate(few, 2), system.generate(few, 2))
+
+
+def test_marginals_are_those_of_the_target(system, sample, conditions):
+    """They are learned on the output, so that hardly trained networks have them, too."""
+    made = system.generate(conditions, seed=3)
+    hits, expected = made > 0, sample.target.energy > 0
+    assert hits.mean() == pytest.approx(expected.mean(), abs=0.02)
+    found, wanted = np.log(made[hits]), np.log(sample.target.energy[expected])
+    assert np.median(found) == pytest.approx(np.median(wanted), abs=0.05)
+
+
+def test_only_some_translate(system, sample):
+    few = sample.source
+    if system.can_translate:
+        assert system.translate(few, few.mu, 1).shape == few.energy.shape
+    else:
+        with pytest.raises(RunError, match="only generates"):
+            system.translate(few, few.mu, 1)
+
+
+def test_independent_cells_are_the_likelihood_that_others_are_measured_from(system, sample):
+    """After two steps hardly anything is gained or lost."""
+    if isinstance(system, HasLikelihood):
+        gained = system.nats_gained(sample.target, sample.target.mu, 1)
+        assert gained.shape == (len(sample.target),)
+        assert abs(gained.mean()) < 0.1
+
+
+def test_a_folder_of_something_else_is_no_system(tmp_path: Path):
+    with pytest.raises(StoreError, match="no such system"):
+        SYSTEMS[YARDSTICK].make().load(tmp_path)
+
+
+def test_names_are_found_or_the_like_is_offered():
+    assert [entry.name for entry in chosen_systems("all")] == list(SYSTEMS)
+    assert [entry.name for entry in chosen_systems("flow, marginals,flow")] == [YARDSTICK, "flow"]
+    with pytest.raises(ConfigError, match="pixelcn"):
+        find_system("pixelcn")
+    with pytest.raises(ConfigError, match="No system"):
+        chosen_systems(" ,")
