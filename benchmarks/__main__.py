@@ -46,9 +46,10 @@ def benchmark(
     """Compare a trained run with the baselines: quality and cost in one table.
 
     Nothing at all, quantile morphing, the Gaussian-copula map by itself and as mode transport,
-    reweighting, a normalizing flow, diffusion on pixels (judged on 100 events, for which it takes
-    ten minutes), and the run's own networks in three modes, as configured and by a student of that,
-    on the same held-out events. Each row is measured once and kept. It needs the extra 'baselines'.
+    reweighting, a normalizing flow, the autoregressive map, diffusion on pixels (judged on 100
+    events, for which it takes ten minutes), and the run's own networks in three modes, as
+    configured and by a student of that, on the same held-out events. Each row is measured once and
+    kept. It needs the extra 'baselines'.
 
     \b
     Examples:

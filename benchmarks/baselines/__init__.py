@@ -48,6 +48,12 @@ def _flow() -> Baseline:
     return FlowMorphing()
 
 
+def _autoregressive() -> Baseline:
+    from benchmarks.baselines.systems import Translator
+
+    return Translator("autoregressive")
+
+
 def _pixels() -> Baseline:
     from benchmarks.baselines.pixels import PixelDiffusion
 
@@ -81,6 +87,7 @@ BASELINES: dict[str, Callable[[], Baseline]] = {
     "reweighting (CARL)": lambda: _carl(calibrated=False),
     "reweighting (CARL) after calibration": lambda: _carl(calibrated=True),
     "normalizing flow": _flow,
+    "autoregressive map": _autoregressive,
     "pixel diffusion": _pixels,
     "transport": lambda: _ours("transport", 0, 0.0, 1),
     "generate": lambda: _ours("generate", 999, 0.0, 15),

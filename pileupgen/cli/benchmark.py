@@ -48,14 +48,15 @@ def benchmark(
       pileupgen benchmark --methods marginals,autoregressive,flow --minutes 1
       pileupgen benchmark --run runs/delphes_nonlocal
     """
-    from pileupgen.workflow.benchmark import BenchmarkPlan, benchmark_systems
-    from pileupgen.workflow.run import choose_run
     from pileupgen.zoo.registry import SYSTEMS, chosen_systems
 
     if show:
         for entry in SYSTEMS.values():
             terminal.tell(entry.name, f"{entry.family}: {entry.what}")
         return
+    from pileupgen.workflow.benchmark import BenchmarkPlan, benchmark_systems
+    from pileupgen.workflow.run import choose_run
+
     chosen = chosen_systems(methods)
     opened = choose_run(config, run, seed, terminal)
     plan = BenchmarkPlan(

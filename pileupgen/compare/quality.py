@@ -71,7 +71,7 @@ class QualityJudge:
     reference: tuple[Sample, ...]
     """Disjoint samples of other data events."""
     n_seeds: int
-    """Of the two-sample test."""
+    """Seeds of the two-sample test."""
     seed: int
 
     @classmethod
@@ -104,6 +104,15 @@ class QualityJudge:
             seed,
         )
 
+    @property
+    def wanted(self) -> Images:
+        """Target events that generated ones are made alike, as many as there are source events."""
+        rows = np.resize(np.arange(len(self.target_images)), len(self.source_images))
+        images = self.target_images
+        columns = {name: values[rows] for name, values in images.columns.items()}
+        columns["event_id"] = np.arange(len(rows), dtype=np.int64)
+        return Images(images.energy[rows], images.grid, columns)
+
     def reference_quality(self) -> Quality:
         """What two samples of data differ by."""
         table, _ = self._compared(self.source)
@@ -124,11 +133,13 @@ class QualityJudge:
             As many events as there are source events.
         has_source : bool
             Whether they are the translated source events, in their order; else they were made from
-            noise, and are correlated with none.
+            noise at the conditions of the events of :attr:`wanted`, and are correlated with none.
         on_cells : bool
             Whether the two-sample test on cells is made, too.
         """
         images, sample = self.source_images, self.source
+        if not has_source:
+            images = self.wanted
         if output.energy is not None:
             images = Images(output.energy, images.grid, images.columns)
             sample = measure_sample("translated", "translated", [images], images.grid)

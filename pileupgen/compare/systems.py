@@ -23,8 +23,8 @@ class SystemRow(PlainRecord):
     """In a few words."""
     citation: str
     use: str
-    """``generate``: events from noise at the source events' conditions; ``translate``: those events
-    themselves."""
+    """``generate``: events from noise at conditions of target events; ``translate``: source events
+    made alike."""
     quality: Quality
     n_parameters: int
     n_evaluations: int

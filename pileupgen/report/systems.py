@@ -17,7 +17,7 @@ from pileupgen.report.tables import Table
 from pileupgen.report.text import NONE, estimate_text
 
 NAME = "systems"
-"""Of the files that are written, without suffix."""
+"""Name of the files that are written, without suffix."""
 QUALITY_COLUMNS = (
     "system",
     "W1/σ",

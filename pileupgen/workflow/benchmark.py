@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pileupgen.compare.systems import SystemRow, SystemTable
-from pileupgen.errors import ConfigError, StoreError, did_you_mean
+from pileupgen.errors import ConfigError, DependencyError, StoreError, did_you_mean
 from pileupgen.files import write_whole
 from pileupgen.run import fingerprint
 from pileupgen.zoo.registry import YARDSTICK, Entry
@@ -41,7 +41,7 @@ class BenchmarkPlan:
     n_events: int | None = 500
     """Held-out events of each domain."""
     n_seeds: int = 3
-    """Of the two-sample test on observables."""
+    """Seeds of the two-sample test on observables."""
     on_cells: bool = True
     """Whether the two-sample test on cells is made."""
     seed: int = 0
@@ -75,17 +75,24 @@ def benchmark_systems(
     ------
     MissingInputError
         If the run has no images.
+    DependencyError
+        If the only system needs a package that is not installed; of several, it is left out.
     TrainingError
         If a training cannot go on.
     """
     from pileupgen.report.systems import write_systems
 
     rows: list[SystemRow] = []
-    work = _Work(run, plan)
+    work = _Benchmarking(run, plan)
     with run.listener.progress("benchmark   ", len(entries), "systems") as advance:
         for entry in entries:
             advance(0, f"{entry.name} …")
-            rows += work.rows_of(entry)
+            try:
+                rows += work.rows_of(entry)
+            except DependencyError as error:
+                if len(entries) == 1:
+                    raise
+                run.listener.warn(f"{entry.name} is left out. {error.message} {error.hint}")
             advance(1, entry.name)
     table = SystemTable(
         task=plan.task,
@@ -99,7 +106,7 @@ def benchmark_systems(
     return table, write_systems(table, work.folder)
 
 
-class _Work:
+class _Benchmarking:
     """Samples and judge, made when they are first needed."""
 
     def __init__(self, run: Run, plan: BenchmarkPlan) -> None:
@@ -196,7 +203,7 @@ class _Work:
         judge, seed = self.judge, self.plan.seed
         images = judge.source_images
         uses: dict[str, Callable[[], Any]] = {
-            "generate": lambda: system.generate(EventConditions.of_pileup(images), seed)
+            "generate": lambda: system.generate(EventConditions.of_pileup(judge.wanted), seed)
         }
         if system.can_translate:
             uses["translate"] = lambda: system.translate(images, images.mu, seed)

@@ -17,13 +17,13 @@ from pileupgen.models.codec import EventNoise
 from pileupgen.samples.store import Images
 from pileupgen.zoo.cells import cell_features, gained_of_cells, null_given, of_rank, rank_of
 from pileupgen.zoo.contract import Budget, ZooSample
-from pileupgen.zoo.fitting import Step, Trained, train
+from pileupgen.zoo.fitting import FitRecord, TrainingStep, train
 from pileupgen.zoo.image_system import SOURCE, TARGET, ImageSystem, padded_batches, rows_of
 from pileupgen.zoo.masked import CellOrder, MaskedCells
 from pileupgen.zoo.scores import joined_scores, split_scores
 
 EVENTS_A_STEP = 8
-"""Of each domain."""
+"""Events of each domain in a step."""
 GROUPS_A_STEP = 6
 _RATE = 4e-3
 _ENCODING_SEED = 31
@@ -55,7 +55,7 @@ class Autoregressive(ImageSystem):
             is_eta_symmetric=symmetric,
         )
 
-    def train(self, sample: ZooSample, budget: Budget, seed: int) -> Trained:
+    def train(self, sample: ZooSample, budget: Budget, seed: int) -> FitRecord:
         """Maximise the likelihood of both domains, some groups of some events at a time."""
         network, views, arrays, masses = self.network, {}, {}, {}
         domains = {TARGET: sample.target}
@@ -69,7 +69,7 @@ class Autoregressive(ImageSystem):
             arrays[domain] = scores, alive, masses[domain].float().expand_as(scores)
             views[domain] = self.views(images)
 
-        def loss(step: Step) -> Tensor:
+        def loss(step: TrainingStep) -> Tensor:
             parts = []
             for domain in domains:
                 drawn = views[domain].draw(arrays[domain], EVENTS_A_STEP, step.rng)

@@ -23,9 +23,9 @@ class EventConditions:
     values: NDArray[np.float32]
     """One column a condition; NaN where it is not known. Shape (N, k)."""
     event_id: NDArray[np.int64]
-    """With the seed it fixes the random numbers of an event. Shape (N,)."""
+    """Fixes, with the seed, the random numbers of an event. Shape (N,)."""
     names: tuple[str, ...] = ("mu",)
-    """Of the columns. Length k."""
+    """Names of the columns. Length k."""
 
     def __len__(self) -> int:
         return len(self.event_id)
@@ -51,7 +51,7 @@ class ZooSample:
 
     @property
     def grid(self) -> Grid:
-        """Of the images of both."""
+        """Grid of the images of both."""
         return self.target.grid
 
 

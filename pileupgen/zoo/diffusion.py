@@ -19,14 +19,14 @@ from pileupgen.models.codec import EventNoise
 from pileupgen.models.networks.layers import standardise_conditions
 from pileupgen.models.networks.local import LocalDenoiser
 from pileupgen.zoo.contract import Budget, ZooSample
-from pileupgen.zoo.fitting import Step, Trained, train
+from pileupgen.zoo.fitting import FitRecord, TrainingStep, train
 from pileupgen.zoo.image_system import TARGET, ImageSystem
 from pileupgen.zoo.scores import Views
 
 T = 1000
 EVENTS_A_STEP = 16
 SHIFT = 2.25
-"""Of the cosine schedule, as the demo has it."""
+"""Shift of the cosine schedule, as the demo has it."""
 
 
 class Ddpm(ImageSystem):
@@ -58,7 +58,7 @@ class Ddpm(ImageSystem):
             grid.n_layers, grid.n_eta, grid.n_phi, n_blocks=4, mirror=grid.is_eta_symmetric
         )
 
-    def train(self, sample: ZooSample, budget: Budget, seed: int) -> Trained:
+    def train(self, sample: ZooSample, budget: Budget, seed: int) -> FitRecord:
         """Fit the field, then the correction to it."""
         images, network = sample.target, self.network
         scores = self.space.encode(images, images.mu, TARGET, seed)
@@ -70,7 +70,7 @@ class Ddpm(ImageSystem):
         # Times are spread evenly over a batch, for a loss of less variance.
         places = torch.arange(EVENTS_A_STEP) / EVENTS_A_STEP
 
-        def loss(step: Step) -> Tensor:
+        def loss(step: TrainingStep) -> Tensor:
             z, of_events = views.draw((scores,), EVENTS_A_STEP, step.rng)
             eps = torch.randn(z.shape, generator=step.rng)
             u = (torch.rand(1, generator=step.rng) + places) % 1

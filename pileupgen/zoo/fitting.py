@@ -28,42 +28,37 @@ EMA_DECAY = 0.998
 
 
 @dataclass(frozen=True)
-class Step:
+class TrainingStep:
     """One step of a training."""
 
     number: int
     progress: float
     """Fraction of the budget that is used up."""
     rng: torch.Generator
-    """Of this step; a function of the seed and the number alone."""
-
-
-TakeStep = Callable[[Step], dict[str, Tensor]]
-"""Computes the loss of each optimiser's parameters, by the optimiser's name, in its order: a
-dictionary with one loss a call of :func:`take_turns`."""
+    """Random numbers of this step: a function of the seed and the number alone."""
 
 
 @dataclass(frozen=True)
-class Trained:
+class FitRecord:
     """How a training went."""
 
     steps: int
     seconds: float
     """CPU time."""
     losses: tuple[float, ...]
-    """Of the first part, smoothed, at up to 100 steps."""
+    """Loss of the first part, smoothed, at up to 100 steps."""
 
 
 def train(
     network: nn.Module,
     parts: Sequence[nn.Module],
-    losses: Sequence[Callable[[Step], Tensor]],
+    losses: Sequence[Callable[[TrainingStep], Tensor]],
     budget: Budget,
     seed: int,
     *,
     rates: Sequence[float],
     momentum: float = 0.9,
-) -> Trained:
+) -> FitRecord:
     """Train the parts of a network in turns; at the end it has the average of its weights.
 
     AdamW with a learning rate that rises and falls like a cosine over the budget. The weights are
@@ -109,7 +104,7 @@ def train(
         if progress >= 1 or used >= budget.seconds:
             break
         rng = torch.Generator().manual_seed((seed * 1_000_003 + steps) & 0x7FFF_FFFF_FFFF_FFFF)
-        step = Step(steps, progress, rng)
+        step = TrainingStep(steps, progress, rng)
         for index, (part, loss) in enumerate(zip(parts, losses, strict=True)):
             found = loss(step)
             value = float(found.detach())
@@ -134,12 +129,12 @@ def train(
             curve.append(running)
         if budget.state is not None and used - before - saved > SAVE_EVERY:
             saved = used - before
-            state.save(budget.state, Trained(steps, used, tuple(curve)))
+            state.save(budget.state, FitRecord(steps, used, tuple(curve)))
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             parameter.copy_(average[name])
     network.eval()
-    return Trained(steps, before + time.process_time() - begun, tuple(curve))
+    return FitRecord(steps, before + time.process_time() - begun, tuple(curve))
 
 
 def _shape(progress: float) -> float:
@@ -158,7 +153,7 @@ class _State:
     optimisers: Sequence[torch.optim.Optimizer]
     average: dict[str, Tensor]
 
-    def save(self, path: Path, done: Trained) -> None:
+    def save(self, path: Path, done: FitRecord) -> None:
         tensors = {f"network.{name}": v for name, v in self.network.state_dict().items()}
         tensors |= {f"average.{name}": v for name, v in self.average.items()}
         for key, (of, name) in self._moments().items():
@@ -169,9 +164,9 @@ class _State:
             held = {key: value.contiguous() for key, value in tensors.items()}
             save_file(held, part, {"done": json.dumps(head)})
 
-    def load(self, path: Path | None) -> Trained:
+    def load(self, path: Path | None) -> FitRecord:
         """Take the state of a file; what cannot be read, or is of another network, begins anew."""
-        nothing = Trained(0, 0.0, ())
+        nothing = FitRecord(0, 0.0, ())
         if path is None or not path.is_file():
             return nothing
         try:
@@ -195,7 +190,7 @@ class _State:
                     for key, value in tensors.items()
                     if key.startswith(start)
                 }
-        return Trained(int(head["steps"]), float(head["seconds"]), tuple(head["losses"]))
+        return FitRecord(int(head["steps"]), float(head["seconds"]), tuple(head["losses"]))
 
     def _moments(self) -> dict[str, tuple[dict[str, Tensor], str]]:
         return {

@@ -19,7 +19,7 @@ from pileupgen.errors import DependencyError
 from pileupgen.models.codec import EventNoise
 from pileupgen.samples.store import Images
 from pileupgen.zoo.contract import Budget, ZooSample
-from pileupgen.zoo.fitting import Step, Trained, train
+from pileupgen.zoo.fitting import FitRecord, TrainingStep, train
 from pileupgen.zoo.image_system import TARGET, ImageSystem, padded_batches, rows_of
 from pileupgen.zoo.layers import CellTrunk, log_normal
 
@@ -131,14 +131,14 @@ class Flow(ImageSystem):
         n = self.options.get("n_couplings", 4 if spline else 8)
         return CouplingFlow(self.grid.shape, self.conditions.width, is_spline=spline, n_couplings=n)
 
-    def train(self, sample: ZooSample, budget: Budget, seed: int) -> Trained:
+    def train(self, sample: ZooSample, budget: Budget, seed: int) -> FitRecord:
         """Maximise the likelihood of the target's scores."""
         images = sample.target
         scores = self.space.encode(images, images.mu, TARGET, seed)
         views = self.views(images)
         n_cells = scores[0].numel()
 
-        def loss(step: Step) -> Tensor:
+        def loss(step: TrainingStep) -> Tensor:
             x, conditions = views.draw((scores,), EVENTS_A_STEP, step.rng)
             z, gained = self.network(x, conditions)
             return -(log_normal(z) + gained - log_normal(x)).mean() / n_cells

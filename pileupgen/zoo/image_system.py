@@ -21,7 +21,7 @@ from pileupgen.models.codec import EventNoise
 from pileupgen.models.correction.marginals import MarginalCorrection
 from pileupgen.samples.store import Images
 from pileupgen.zoo.contract import Budget, Energies, EventConditions, ZooSample
-from pileupgen.zoo.fitting import Trained
+from pileupgen.zoo.fitting import FitRecord
 from pileupgen.zoo.scores import SOURCE, TARGET, ConditionInput, ScoreSpace, Views
 
 Way = Literal["generate", "translate"]
@@ -44,7 +44,7 @@ class ImageSystem(ABC):
     space : ScoreSpace
     network : nn.Module
     conditions : ConditionInput
-    trained : Trained
+    trained : FitRecord
     renewal : dict of MarginalCorrection
         By what is done: ``generate`` or ``translate``.
     """
@@ -57,7 +57,7 @@ class ImageSystem(ABC):
 
     def __init__(self, **options: Any) -> None:
         self.options = options
-        self.trained = Trained(0, 0.0, ())
+        self.trained = FitRecord(0, 0.0, ())
         self.renewal: dict[str, MarginalCorrection] = {}
 
     # -- what a system has to say ---------------------------------------------------------------
@@ -67,7 +67,7 @@ class ImageSystem(ABC):
         """Its networks, for the grid and the conditions that are set."""
 
     @abstractmethod
-    def train(self, sample: ZooSample, budget: Budget, seed: int) -> Trained:
+    def train(self, sample: ZooSample, budget: Budget, seed: int) -> FitRecord:
         """Train them."""
 
     @abstractmethod
@@ -87,7 +87,7 @@ class ImageSystem(ABC):
 
     @property
     def n_parameters(self) -> int:
-        """Trained numbers of the networks."""
+        """FitRecord numbers of the networks."""
         return sum(parameter.numel() for parameter in self.network.parameters())
 
     @property
@@ -219,7 +219,7 @@ class ImageSystem(ABC):
                 module.load_state_dict(
                     {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
                 )
-            self.trained = Trained(head["steps"], head["seconds"], tuple(head["losses"]))
+            self.trained = FitRecord(head["steps"], head["seconds"], tuple(head["losses"]))
             self.renewal = {
                 way: MarginalCorrection.from_pretrained(folder / way) for way in head["renewal"]
             }

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from pileupgen.models.codec import EventNoise
 from pileupgen.zoo.contract import Budget, ZooSample
-from pileupgen.zoo.fitting import Trained
+from pileupgen.zoo.fitting import FitRecord
 from pileupgen.zoo.image_system import ImageSystem
 
 
@@ -29,9 +29,9 @@ class Marginals(ImageSystem):
         sample: ZooSample,  # noqa: ARG002
         budget: Budget,  # noqa: ARG002
         seed: int,  # noqa: ARG002
-    ) -> Trained:
+    ) -> FitRecord:
         """Nothing is left to learn once the quantiles are known."""
-        return Trained(0, 0.0, ())
+        return FitRecord(0, 0.0, ())
 
     def draw(self, conditions: Tensor, mu: Tensor, noise: EventNoise) -> Tensor:  # noqa: ARG002
         """Normal scores."""

@@ -11,7 +11,7 @@ from pileupgen.models.codec import EventNoise
 from pileupgen.samples.store import Images
 from pileupgen.zoo.cells import cell_features, gained_of_cells, null_given, of_rank
 from pileupgen.zoo.contract import Budget, ZooSample
-from pileupgen.zoo.fitting import Step, Trained, train
+from pileupgen.zoo.fitting import FitRecord, TrainingStep, train
 from pileupgen.zoo.gated import GatedStacks, RowCache
 from pileupgen.zoo.image_system import TARGET, ImageSystem, padded_batches, rows_of
 from pileupgen.zoo.scores import joined_scores, split_scores
@@ -40,7 +40,7 @@ class PixelCnn(ImageSystem):
         """Both stacks."""
         return GatedStacks(self.grid.shape, self.conditions.width)
 
-    def train(self, sample: ZooSample, budget: Budget, seed: int) -> Trained:
+    def train(self, sample: ZooSample, budget: Budget, seed: int) -> FitRecord:
         """Maximise the likelihood of the target."""
         images = sample.target
         mu = torch.from_numpy(images.mu)
@@ -49,7 +49,7 @@ class PixelCnn(ImageSystem):
         alive = self.space.is_alive(TARGET).float().expand_as(scores)
         views = self.views(images)
 
-        def loss(step: Step) -> Tensor:
+        def loss(step: TrainingStep) -> Tensor:
             arrays = scores, mass, alive
             x, null, live, conditions = views.draw(arrays, EVENTS_A_STEP, step.rng)
             gained, n = self._gained(x, null[..., :1].double(), live, conditions)

@@ -51,6 +51,7 @@ class Entry:
         return {"kind": self.kind, "options": options}
 
 
+_DIVERSE = {"diversity": 0.1}
 SYSTEMS = {
     entry.name: entry
     for entry in (
@@ -71,6 +72,24 @@ SYSTEMS = {
             "flow",
             "rational-quadratic couplings",
             {"spline": True},
+        ),
+        Entry("gan", "gan", "Gan", "adversarial", "conditional GAN"),
+        Entry("sdi-gan", "gan", "Gan", "adversarial", "with a diversity term", _DIVERSE),
+        Entry(
+            "sdi-gan-intensity",
+            "gan",
+            "Gan",
+            "adversarial",
+            "with diversity and intensity terms",
+            {**_DIVERSE, "intensity": 0.3},
+        ),
+        Entry(
+            "sdi-gan-regressor",
+            "gan",
+            "Gan",
+            "adversarial",
+            "with diversity and intensity terms and a regressor",
+            {**_DIVERSE, "intensity": 0.3, "regressor": 0.1},
         ),
         Entry("cvae", "vae", "Cvae", "variational", "conditional VAE"),
         Entry(

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from pileupgen.models.codec import EventNoise
 from pileupgen.samples.store import Images
 from pileupgen.zoo.contract import Budget, ZooSample
-from pileupgen.zoo.fitting import Step, Trained, train
+from pileupgen.zoo.fitting import FitRecord, TrainingStep, train
 from pileupgen.zoo.image_system import TARGET, ImageSystem, padded_batches, rows_of
 from pileupgen.zoo.layers import CellTrunk, log_normal
 
@@ -90,14 +90,14 @@ class Cvae(ImageSystem):
         """Encoder and decoder."""
         return ImageVae(self.grid.shape, self.conditions.width)
 
-    def train(self, sample: ZooSample, budget: Budget, seed: int) -> Trained:
+    def train(self, sample: ZooSample, budget: Budget, seed: int) -> FitRecord:
         """Maximise the lower bound of the likelihood."""
         images = sample.target
         scores = self.space.encode(images, images.mu, TARGET, seed)
         views = self.views(images)
         beta = float(self.options.get("beta", 1.0))
 
-        def loss(step: Step) -> Tensor:
+        def loss(step: TrainingStep) -> Tensor:
             x, conditions = views.draw((scores,), EVENTS_A_STEP, step.rng)
             normal = torch.randn(len(x), self.network.n_latents, generator=step.rng)
             # The latents are used before they are paid for, else they never come into use.

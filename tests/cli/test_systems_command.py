@@ -1,0 +1,130 @@
+"""`pileupgen benchmark`: systems trained and judged on a small run, kept, and shown."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pileupgen.compare.systems import SystemTable
+from pileupgen.errors import ConfigError, MissingInputError
+from tests.conftest import write_sample
+
+NAMES = "marginals,autoregressive,ddim"
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory, command) -> tuple[Path, str]:
+    run = tmp_path_factory.mktemp("systems") / "run"
+    for number, domain in enumerate(("mc", "data")):
+        write_sample(run / "data" / f"{domain}.h5", 400, number)
+    return run, command(*arguments(run))
+
+
+def arguments(run: Path, names: str = NAMES) -> list[str | Path]:
+    options = ["--methods", names, "--minutes", "0.01", "--events", "60", "--no-cells"]
+    return ["benchmark", "--run", run, *options]
+
+
+def table_of(run: Path) -> SystemTable:
+    text = (run / "systems" / "systems.json").read_text(encoding="utf-8")
+    return SystemTable.from_dict(json.loads(text))
+
+
+def test_each_use_of_each_system_has_a_row(judged):
+    table = table_of(judged[0])
+    uses = [(row.name, row.use) for row in table.rows]
+    assert uses == [
+        ("marginals", "generate"),
+        ("autoregressive", "generate"),
+        ("autoregressive", "translate"),
+        ("ddim", "generate"),
+    ]
+    rows = {row.label: row for row in table.rows}
+    assert rows["marginals"].n_parameters == 0
+    assert rows["marginals"].quality.block is None
+    assert rows["autoregressive, translating"].quality.block.value > 0.5
+    assert rows["autoregressive"].nats is not None
+    assert rows["ddim"].n_evaluations == 25
+    assert 0 < rows["ddim"].training_seconds < 5
+    assert table.reference.w1.value < table.source.w1.value
+
+
+def test_files_say_the_same(judged):
+    run, said = judged
+    folder = run / "systems"
+    with (folder / "systems.csv").open(encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    table = table_of(run)
+    assert [line["name"] for line in lines] == [row.name for row in table.rows]
+    assert float(lines[1]["w1"]) == pytest.approx(table.rows[1].quality.w1.value)
+    page = (folder / "systems.html").read_text(encoding="utf-8")
+    for row in table.rows:
+        assert row.label in page
+        assert f"{row.quality.auc:.3f}" in page
+    assert "data:image/png;base64" in page
+    assert "systems.html" in said
+
+
+def test_what_is_there_is_not_measured_again(judged, command, monkeypatch):
+    from pileupgen.zoo.image_system import ImageSystem
+
+    run, _ = judged
+    before = table_of(run)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(ImageSystem, "fit", refuse)
+    command(*arguments(run))
+    assert table_of(run) == before
+    # A trained network serves another way of drawing with it.
+    command(*arguments(run, "ddim,ddpm"))
+    rows = {row.name: row for row in table_of(run).rows}
+    assert rows["ddpm"].n_evaluations == 100
+    assert rows["ddpm"].training_steps == rows["ddim"].training_steps
+
+
+def test_a_row_of_another_version_is_measured_again(judged, command):
+    run, _ = judged
+    for path in (run / "systems" / "rows").glob("*.json"):
+        path.write_text('[{"name": "of another version"}]')
+    command(*arguments(run, "marginals"))
+    assert [row.name for row in table_of(run).rows] == ["marginals"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--task", "showers"], "no task 'showers'.*pileup"),
+        (["--methods", "autoregresive"], "autoregressive"),
+        (["--minutes", "0"], "more than 0"),
+        (["--minutes", "nan"], "more than 0"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_done(tmp_path, command, options, words):
+    import re
+
+    said = command("benchmark", "--run", tmp_path / "none", *options, error=ConfigError)
+    assert re.search(words, said)
+
+
+def test_a_run_without_images_is_named(tmp_path, command):
+    said = command("benchmark", "--run", tmp_path / "none", error=MissingInputError)
+    assert "preprocess" in said
+
+
+def test_systems_are_listed_without_loading_one():
+    code = (
+        "import sys\n"
+        "from pileupgen.cli.main import app\n"
+        "app(['benchmark', '--list'], standalone_mode=False)\n"
+        "assert not {'torch', 'diffusers', 'matplotlib'} & set(sys.modules), 'loaded'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "autoregressive" in done.stdout + done.stderr
