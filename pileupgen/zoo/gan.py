@@ -185,7 +185,8 @@ class _Diversity:
         edges = np.unique(np.quantile(mu[known], np.linspace(0, 1, N_BINS + 1)[1:-1]))
         number = np.searchsorted(edges, mu[known], side="right")
         logs = np.log1p(np.abs(energy[known]))
-        spread = [logs[number == i].std(axis=0).mean() for i in range(len(edges) + 1)]
+        chosen = [logs[number == i] for i in range(len(edges) + 1)]
+        spread = [part.std(axis=0).mean() if len(part) else np.nan for part in chosen]
         self._edges = torch.from_numpy(edges).float()
         self._values = torch.tensor(np.nan_to_num(np.array(spread) / np.nanmax(spread), nan=1.0))
 
