@@ -17,7 +17,7 @@ from pileupgen.overlay.library import Events
 from pileupgen.progress import Advance, silent
 from pileupgen.samples.mu_profile import MuProfile
 
-_NUMBER_STREAM, _TURN_STREAM = 14, 15
+_NUMBER_STREAM, _TURN_STREAM, _KEEP_STREAM = 14, 15, 16
 _READ_EVENTS = 512
 
 
@@ -52,7 +52,14 @@ class CrossingChoice:
 
 
 def choose_crossings(
-    pool: PileupPool, n: int, seed: int, profile: MuProfile, reuse: int, step: int, n_turns: int
+    pool: PileupPool,
+    n: int,
+    seed: int,
+    profile: MuProfile,
+    reuse: int,
+    step: int,
+    n_turns: int,
+    keep: float = 1.0,
 ) -> CrossingChoice:
     """Choose the interactions of n crossings; those of the first m do not depend on n.
 
@@ -69,6 +76,10 @@ def choose_crossings(
     step, n_turns : int
         Each interaction is turned by a random one of so many steps of so many cells in φ; one step
         turns none.
+    keep : float
+        Part of the interactions that stay, the others being left out at random. What stays with a
+        smaller part is some of what stays with a larger one; of Poisson numbers it is a Poisson
+        number with that part of the mean.
 
     Raises
     ------
@@ -89,7 +100,12 @@ def choose_crossings(
     total = int(offsets[-1])
     found = choose(pool, total, seed, None, Limits(reuse))
     turn = np.random.default_rng([seed, _TURN_STREAM]).integers(n_turns, size=total) * step
-    return CrossingChoice(offsets, found.row, turn, int(found.use.max(initial=-1)) + 1)
+    n_uses = int(found.use.max(initial=-1)) + 1
+    if keep == 1:
+        return CrossingChoice(offsets, found.row, turn, n_uses)
+    stays = np.random.default_rng([seed, _KEEP_STREAM]).random(total) < keep
+    offsets = np.concatenate([[0], np.cumsum(stays)])[offsets]
+    return CrossingChoice(offsets, found.row[stays], turn[stays], n_uses)
 
 
 @dataclass(frozen=True)

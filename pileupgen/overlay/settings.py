@@ -31,6 +31,12 @@ class OverlaySettings:
         "hard scatter, each rotated in φ if its card says that the detector is symmetric in φ",
         option="--interactions",
     )
+    keep: float = setting(
+        1.0,
+        "part of the interactions that stay, with --interactions: the others are left out at "
+        "random, which lowers μ; a smaller part keeps some of those that a larger one keeps",
+        metavar="PART",
+    )
     max_reuse: int = setting(1, "largest number of uses of a source event of pileup", ge=1)
     copies: int = setting(1, "uses of each hard scatter, each time with other pileup", ge=1)
     mu_tolerance: float = setting(
@@ -61,6 +67,13 @@ class OverlaySettings:
             if low is not None and not low <= value < math.inf:
                 raise ConfigError(f"{option_name(one)} is {value}, but has to be ≥ {low}.")
         _ = self.part, self.cuts
+        if not 0 < self.keep <= 1:
+            raise ConfigError(f"--keep is {self.keep:g}, but has to be above 0 and at most 1.")
+        if self.keep < 1 and not self.interactions:
+            raise ConfigError(
+                "--keep leaves out interactions of a library that has them one by one.",
+                "Give --interactions, or choose events of lower μ with --mu-profile.",
+            )
         if self.interactions and self.mu_profile == "library":
             raise ConfigError(
                 "--interactions needs the profile of how many there are.",

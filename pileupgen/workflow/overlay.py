@@ -178,7 +178,7 @@ def _prepare(request: OverlayRequest, settings: OverlaySettings, listener: Liste
     pool, n = pool.part(*settings.part), len(rows) * settings.copies
     chosen: Choice | CrossingChoice
     if settings.interactions:
-        chosen = _crossings(pileup, pool, n, request.seed, profile, limits)
+        chosen = _crossings(pileup, pool, n, request.seed, profile, limits, settings.keep)
     else:
         chosen = choose(pool, n, request.seed, profile, limits)
     states = tuple(FileState.of(events.path) for events in (signal, pileup))
@@ -213,6 +213,7 @@ def _crossings(
     seed: int,
     profile: MuProfile | None,
     limits: Limits,
+    keep: float,
 ) -> CrossingChoice:
     """Choose the interactions of n crossings."""
     if profile is None:
@@ -228,7 +229,7 @@ def _crossings(
     is_alike = bool(detector.get("phi_symmetric")) and grid.is_periodic and grid.is_phi_uniform
     step = int(grid.layer_widths.max())
     n_turns = grid.n_phi // step if is_alike else 1
-    return choose_crossings(pool, n, seed, profile, limits.reuse, step, n_turns)
+    return choose_crossings(pool, n, seed, profile, limits.reuse, step, n_turns, keep)
 
 
 def _signal_rows(signal: Events, request: OverlayRequest) -> Any:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,10 @@ def make_pool(n: int) -> PileupPool:
     return PileupPool(np.arange(n), np.ones(n), np.arange(n), np.ones(n))
 
 
-def choose(n: int, seed: int = 1, reuse: int = 5, library: int = 200) -> CrossingChoice:
-    return choose_crossings(make_pool(library), n, seed, PROFILE, reuse, 1, GRID.n_phi)
+def choose(
+    n: int, seed: int = 1, reuse: int = 5, library: int = 200, keep: float = 1.0
+) -> CrossingChoice:
+    return choose_crossings(make_pool(library), n, seed, PROFILE, reuse, 1, GRID.n_phi, keep)
 
 
 def test_numbers_of_interactions_have_the_profile_and_all_are_used_alike() -> None:
@@ -48,6 +51,28 @@ def test_the_first_crossings_do_not_depend_on_how_many_follow() -> None:
     some = whole.part(np.arange(10, 30))
     assert len(some) == 20
     np.testing.assert_array_equal(some.row, whole.row[whole.offsets[10] : whole.offsets[30]])
+
+
+def test_lower_mu_is_higher_mu_with_interactions_left_out() -> None:
+    ladder = [choose(800, library=4000, keep=keep) for keep in (1.0, 0.75, 0.25)]
+    for keep, found in zip((1.0, 0.75, 0.25), ladder, strict=True):
+        # A Poisson number thinned out is a Poisson number: mean and variance are the same.
+        mean = 6 * keep
+        assert found.number.mean() == pytest.approx(mean, abs=4 * np.sqrt(mean / 800))
+        assert found.number.var() == pytest.approx(mean, rel=4 * np.sqrt(2 / 800) + 0.02)
+        assert found.n_uses == ladder[0].n_uses
+    for higher, lower in pairwise(ladder):
+        for event in range(50):
+            kept, before = (
+                {
+                    (row, turn)
+                    for row, turn in zip(part.row.tolist(), part.turn.tolist(), strict=True)
+                }
+                for part in (one.part(np.array([event])) for one in (lower, higher))
+            )
+            assert kept <= before
+    first = choose(20, library=4000, keep=0.25)
+    np.testing.assert_array_equal(first.row, ladder[2].row[: first.offsets[-1]])
 
 
 def test_a_library_that_is_too_small() -> None:
@@ -95,6 +120,20 @@ def test_hard_scatters_with_crossings(tmp_path: Path, monkeypatch: pytest.Monkey
     with Farm(2) as farm:
         run(tmp_path, "two.h5", farm, max_reuse=10)
     assert (tmp_path / "two.h5").read_bytes() == (tmp_path / "out.h5").read_bytes()
+
+
+def test_the_ladder_leaves_cells_as_they_are_or_lowers_them(tmp_path: Path) -> None:
+    write_events(tmp_path / "signal.h5", 40, 1)
+    write_events(tmp_path / "single.h5", 300, 2, mu=1.0, provenance=SYMMETRIC)
+    high = run(tmp_path, "high.h5", max_reuse=3)
+    low = run(tmp_path, "low.h5", max_reuse=3, keep=0.4)
+    removed = high.read().energy - low.read().energy
+    assert removed.min() > -1e-4
+    mu = [store.columns["mu"] for store in (high, low)]
+    assert np.all(mu[1] <= mu[0])
+    assert mu[1].sum() / mu[0].sum() == pytest.approx(0.4, abs=0.13)
+    assert not removed[mu[0] == mu[1]].any()
+    assert removed.sum(axis=(1, 2, 3))[mu[0] > mu[1]].min() > 0
 
 
 def test_single_interactions_with_weights_have_no_sum(tmp_path: Path) -> None:

@@ -373,6 +373,9 @@ def test_a_sample_is_not_overwritten(samples: Path, tmp_path: Path) -> None:
         {"zero_suppression": "-1"},
         {"pileup_part": "3/2"},
         {"pileup_part": "half"},
+        {"keep": 0.5},
+        {"keep": 0.0, "interactions": True, "mu_profile": "poisson:6"},
+        {"keep": float("nan"), "interactions": True, "mu_profile": "poisson:6"},
     ],
 )
 def test_settings_out_of_range(settings: dict[str, Any]) -> None:
