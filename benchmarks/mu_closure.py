@@ -86,7 +86,7 @@ def table_row(
     source: Images, translated: Images, data: Images, low: int, high: int
 ) -> dict[str, Any]:
     """Means of source and translated events over data's in a bin of μ, and the latter's error."""
-    found = [_means(images, low, high) for images in (source, translated, data)]
+    found = [means(_inside(images, low, high)) for images in (source, translated, data)]
     (before, _), (after, error), (target, target_error) = found
     ratio = after / target
     spread = ratio * np.hypot(error / after, target_error / target)
@@ -99,14 +99,25 @@ def table_row(
     }
 
 
-def _means(images: Images, low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
-    """Means of :data:`NAMES` and their standard errors."""
-    inside = (images.mu >= low) & (images.mu < high)
-    et = images.energy[inside] * images.grid.transverse_shares[:, None]
+def _inside(images: Images, low: int, high: int) -> Images:
+    """Events of a bin of μ."""
+    rows = np.flatnonzero((images.mu >= low) & (images.mu < high))
+    columns = {name: values[rows] for name, values in images.columns.items()}
+    return Images(images.energy[rows], images.grid, columns)
+
+
+def values(images: Images) -> np.ndarray:
+    """Numbers of each event in the order of :data:`NAMES`, shape (N, 5)."""
+    et = images.energy * images.grid.transverse_shares[:, None]
     layers = et.sum(axis=(2, 3))
-    occupancy = (images.energy[inside] != 0).mean(axis=(2, 3))
-    values = np.concatenate([layers.sum(axis=1, keepdims=True), layers, occupancy], axis=1)
-    return values.mean(axis=0), values.std(axis=0) / len(values) ** 0.5
+    occupancy = (images.energy != 0).mean(axis=(2, 3))
+    return np.concatenate([layers.sum(axis=1, keepdims=True), layers, occupancy], axis=1)
+
+
+def means(images: Images) -> tuple[np.ndarray, np.ndarray]:
+    """Means of :data:`NAMES` and their standard errors."""
+    found = values(images)
+    return found.mean(axis=0), found.std(axis=0) / len(found) ** 0.5
 
 
 if __name__ == "__main__":

@@ -67,15 +67,20 @@ def main() -> None:
 
 def barrel(card: DataCard, path: Path) -> Numbers:
     """Numbers of each event in |η| < 1.653 in the order of ``NAMES``, shape (n, 4)."""
-    grid = get_grid("cms_barrel")
-    imager = Imager(grid)
-    images = np.concatenate([imager.draw(towers)[0] for towers in card.open([path]).chunks()])
-    least = np.array([THRESHOLDS[layer] for layer in grid.layers])[:, None, None]
-    images = np.where(images >= least, images, 0.0)
+    grid, images = get_grid("cms_barrel"), draw_barrel(card, path)
     occupancy = 100 * np.mean(images > 0, axis=(2, 3))
     towers = np.count_nonzero(images.any(axis=1), axis=(1, 2))
     sum_et = images.sum(axis=(1, 3), dtype=np.float64) @ grid.transverse_shares
     return np.column_stack([towers, occupancy, sum_et])
+
+
+def draw_barrel(card: DataCard, path: Path) -> NDArray[np.float32]:
+    """Images in |η| < 1.653 above the thresholds, GeV, shape (n, 2, n_eta, n_phi)."""
+    grid = get_grid("cms_barrel")
+    imager = Imager(grid)
+    images = np.concatenate([imager.draw(towers)[0] for towers in card.open([path]).chunks()])
+    least = np.array([THRESHOLDS[layer] for layer in grid.layers])[:, None, None]
+    return np.where(images >= least, images, np.float32(0.0))
 
 
 def vertices(path: Path) -> NDArray[np.int64]:

@@ -217,7 +217,9 @@ class Statistics:
                     f"a fit needs {100 * N_BINS}.",
                     "Read more events.",
                 )
-            inner = np.quantile(hit, np.linspace(0, 1, N_BINS + 1))[:-1]
+            # Hits below the smallest recorded one are in the first bin: a bin of their own would be
+            # empty in nearly all events, and one such hit would outweigh all other numbers.
+            inner = np.quantile(hit, np.linspace(0, 1, N_BINS + 1))[1:-1]
             self._edges.append(np.unique([0.0, *inner, np.inf]))
             self._cuts.append(float(np.quantile(hit, 0.98)))
             self.least.append(np.quantile(hit, [1e-4, 1e-3]))

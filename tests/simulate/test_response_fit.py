@@ -13,6 +13,7 @@ from pileupgen.simulate.response import ResponseCard, load_response
 from pileupgen.simulate.response_fit import (
     PARAMETERS,
     CellDeposits,
+    Statistics,
     fit_response,
     recorded_cells,
 )
@@ -76,6 +77,18 @@ def test_planted_numbers_come_back_within_their_errors(card: ResponseCard) -> No
     assert em + had == pytest.approx(fit.numbers["hadrons, part measured"].value)
     assert em == pytest.approx(0.15, abs=0.02)
     assert fit.card.em.energy_min == fit.numbers["em threshold / GeV"].value
+
+
+def test_no_number_of_an_event_is_always_the_same(card: ResponseCard) -> None:
+    recorded = deposits(card, 2, 60).measured(card, 99)
+    statistics = Statistics(TowerGrid(card.ring_edges(), card.ring_n_phi()), 1.2, recorded)
+    found = statistics(recorded)
+    # One hit in a bin that is empty otherwise would outweigh all else in χ².
+    assert found.std(axis=0).min() > 0.01
+    low = recorded.copy()
+    event, cell = (int(found[0]) for found in np.nonzero(recorded[:, 0] == 0))
+    low[event, 0, cell] = 0.1
+    assert (statistics(low) - found)[event, 0] == 1
 
 
 def test_deposits_are_the_overlay_s_and_random_numbers_common(card: ResponseCard) -> None:
