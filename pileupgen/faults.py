@@ -34,8 +34,6 @@ def parse_model(
     ----------
     model : type
         A pydantic model that forbids unknown keys.
-    values : object
-        What a YAML file held; must be a mapping.
     where : str
         Begins every message: a file, a card's key, a command.
     section : str

@@ -95,11 +95,6 @@ class RunDirectory:
         logs/                    loss curves
         translated/<name>.h5     translated stores
         validation/              metrics.json, report.html and figures
-
-    Parameters
-    ----------
-    path : Path
-        The folder; made when first written to.
     """
 
     def __init__(self, path: Path) -> None:

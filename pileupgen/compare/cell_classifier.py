@@ -37,8 +37,6 @@ class CellClassifier(nn.Module):
 
     Parameters
     ----------
-    is_periodic : bool
-        Whether φ closes to a ring.
     width : int
         Channels of the first convolution; the second has twice as many.
     """
@@ -97,8 +95,6 @@ def cell_test(
         Repeats with other folds and initial weights, and the first seed.
     max_epochs : int
         Passes over the training events, at most; how fast they go changes no result.
-    advance : callable
-        Called with 1 after each seed.
     """
     inputs = _inputs(np.concatenate([x, y]), grid)
     is_second, weight = labels_and_weights(len(x), len(y), wx, wy)

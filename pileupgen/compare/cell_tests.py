@@ -37,8 +37,6 @@ def cell_tests(
         Measured, for their weights.
     controls : sequence of ControlSample
         Each is tested as the row that it takes the place of.
-    advance : callable
-        Called with 1 after each test.
     """
     from pileupgen.compare.cell_classifier import cell_test
 

@@ -69,18 +69,10 @@ def compare(
         Two-sample tests on cells by row, where they were made.
     release_weight : float64 array, shape (len(samples.translated),), optional
         Weights whose effective size is reported; the translated sample's if not given.
-    n_bootstrap : int
-        Resamplings that intervals are made from.
     n_seeds : int
         Seeds of the two-sample test on observables; 0 leaves it and the physics distances out.
     n_mu_bins : int
         Bins in μ that the headline is repeated in.
-    seed : int
-        Seed of resampling and of folds.
-    weighted : bool
-        Recorded: whether the translated sample carries its release weights.
-    controls : sequence of ControlSample
-        Translations that stay in one domain.
     executor : Executor, optional
         Where samples are compared; the numbers do not depend on it.
     advance : callable

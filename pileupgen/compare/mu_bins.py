@@ -55,8 +55,6 @@ def compare_in_mu(
         Place of each translated event's source event in the source sample.
     n_bins : int
         Wanted bins; fewer if there are not ``MIN_EVENTS`` target events for each.
-    n_bootstrap, seed : int
-        Resamplings for the intervals, and their seed.
 
     Returns
     -------

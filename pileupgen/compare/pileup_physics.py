@@ -34,11 +34,6 @@ def pileup_quantities(samples: Samples, draws: Draws) -> tuple[Quantity, ...]:
         Standard deviation of a component of the missing E_T, and this over √⟨ΣE_T⟩.
     ``occupancy_tail_<layer>``
         Fraction of events with more hits than 95 % of the target's have.
-
-    Parameters
-    ----------
-    draws : Draws
-        Weights and resampled counts; intervals come from them.
     """
     roles = {
         "target": (samples.target, draws.target),
@@ -84,8 +79,6 @@ def measured(
         Weights of its events, resampled but for the first column.
     target : Sample
         Whose occupancies define the tails.
-    has_mu : bool
-        Whether to look at the growth with μ.
     """
     values = sample.observables
     rho, area = values["rho"], acceptance_area(sample.grid)

@@ -43,8 +43,6 @@ def reconstruction_test(
     original, reconstructed : float32 arrays, shape (N, L, n_eta, n_phi)
         GeV, event by event the same.
     event_id : int64 array, shape (N,)
-    seed : int
-        Seed of folds, swaps and bootstrap.
     """
     signed = bool((original < 0).any() or (reconstructed < 0).any())
     observables = ObservableSet(grid, with_negatives=signed)
@@ -75,8 +73,6 @@ def paired_auc(
     ----------
     x, y : float64 arrays, shape (N, k)
         Observables; rows belong together.
-    rng : numpy.random.Generator
-        Draws the folds, and the bootstrap over pairs.
     n_draws : int
         Bootstrap samples; 0 leaves the interval out.
     """

@@ -70,16 +70,10 @@ def make_row(
         What tables call it.
     distances : mapping of float64 arrays, shape (1 + B,)
         W1/σ by observable: as it is first, then resampled.
-    constant : tuple of str
-        Observables that do not vary in the target.
     shift_removed : Estimate
         Fraction of the shift removed.
     tests : RowTests or None
         Comparisons of the row as a whole, where they were made.
-    cells : TwoSampleTest or None
-        Two-sample test on cells, where it was made.
-    correlation : SourceCorrelation or None
-        Correlation with the source events, where there are such.
     """
     means = mean_distances(distances, constant)
     powers = separations(target, parts)
@@ -118,8 +112,6 @@ def compare_rows(
         The samples that each row is the mean over.
     n_seeds, seed : int
         Seeds of the two-sample test for all samples of a row together, and the first.
-    n_bootstrap : int
-        Resamplings for the intervals of the physics distances.
     executor : Executor
         Where it is done; the numbers do not depend on it.
     tick : callable

@@ -77,8 +77,6 @@ def select_events(
     ----------
     target, source, translated : ImageStore
         Real events, simulated events, simulated events after translation.
-    seed : int
-        Chooses the events of the reference.
 
     Raises
     ------

@@ -42,8 +42,6 @@ def feature_test(
         Weights ≥ 0; each sample is scaled to the same sum.
     seed : int
         First seed.
-    advance : callable
-        Called with 1 after each seed.
     """
     features = quantile_codes(np.concatenate([x, y]), MAX_BINS)
     is_second, weight = labels_and_weights(len(x), len(y), wx, wy)
@@ -199,8 +197,6 @@ def cross_fitted_test(
         Repeats and the first seed.
     n_folds : int
         Parts of the events; each is judged by a classifier trained on the others.
-    advance : callable
-        Called with 1 after each seed.
     """
     aucs, jsds = [], []
     for number in range(n_seeds):

@@ -150,10 +150,6 @@ def produce(
 
     Parameters
     ----------
-    provenance : mapping
-        Provenance of the store; ``weights`` is added.
-    advance : callable
-        Called with the number of translations just made.
     executor : Executor, optional
         Where blocks are translated, each a task; the store does not depend on it.
 

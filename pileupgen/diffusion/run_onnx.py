@@ -58,8 +58,6 @@ class ExportedTranslation:
 
     Parameters
     ----------
-    folder : Path
-        With ``translation.json`` and the files it names.
     n_threads : int
         Threads of ONNX Runtime; 0 takes its default.
     """

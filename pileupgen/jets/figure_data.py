@@ -71,8 +71,6 @@ def compute(
         Preprocessed and trained on tables of jet variables.
     n_jets : int
         Held-out jets of each class, at most.
-    settings : Settings
-        How the class is switched, at an integer timestep.
     """
     from pileupgen.diffusion.pipeline import TranslationPipeline
     from pileupgen.samples.store import ImageStore

@@ -63,8 +63,6 @@ def estimate(
 
     Parameters
     ----------
-    value : float
-        Estimate from the events as they are.
     draws : float64 array, shape (B,)
         The same from resampled events; NaN draws are left out.
     lower, upper : float

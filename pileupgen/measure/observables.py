@@ -74,11 +74,6 @@ class ObservableSet:
 
     An observable that an event leaves undefined (the mean log-energy without hits, a correlation of
     constants) is 0.
-
-    Parameters
-    ----------
-    with_negatives : bool
-        Whether cells below 0 are counted by themselves.
     """
 
     def __init__(self, grid: Grid, *, with_negatives: bool = False) -> None:

@@ -68,8 +68,6 @@ def find_jets(
 
     Parameters
     ----------
-    name, label : str
-        Role in the comparison, and what figures call it.
     rho : float64 array, shape (N,)
         Each event's density in GeV per unit area.
 

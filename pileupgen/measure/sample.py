@@ -129,8 +129,6 @@ def measure_sample(
 
     Parameters
     ----------
-    name, label : str
-        Role in the comparison, and what figures call it.
     where : str
         What to call the sample in messages; ``label`` if empty.
 
@@ -163,8 +161,6 @@ def measure_store(
 
     Parameters
     ----------
-    name, label : str
-        Role in the comparison, and what figures call it.
     rows : int64 array, shape (N,)
         Which, ascending.
     weight : float64 array, shape (N,), optional

@@ -92,12 +92,8 @@ def choose(
     ----------
     n : int
         Events to be overlaid: hard scatters times copies, the copies of one next to each other.
-    seed : int
-        Seed of the targets and of the order.
     profile : MuProfile or None
         Target; None takes the library as it is, whether μ is known or not.
-    limits : Limits
-        How often events may be used.
 
     Raises
     ------

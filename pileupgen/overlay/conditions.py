@@ -62,8 +62,6 @@ class Conditions:
         ----------
         name : str
             What messages call it.
-        images : Images
-            Some of its events, see :func:`examined_rows`.
 
         Raises
         ------

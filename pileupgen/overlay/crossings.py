@@ -69,10 +69,6 @@ def choose_crossings(
         The library of single interactions; they are dealt like pileup of one stratum.
     seed : int
         Seed of their numbers of interactions, of the order and of the turns.
-    profile : MuProfile
-        Distribution of the number of interactions.
-    reuse : int
-        How often a source event may be used.
     step, n_turns : int
         Each interaction is turned by a random one of so many steps of so many cells in φ; one step
         turns none.

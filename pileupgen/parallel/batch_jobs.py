@@ -86,10 +86,6 @@ class BatchJobs:
     job : mapping
         Keyword arguments of dask_jobqueue's cluster. What is not here is taken from Dask's own
         configuration, else one core and 4 GB.
-    logs : Path, optional
-        Folder for what the jobs print.
-    tell : callable
-        Given a line whenever something happens that the user should know of.
 
     Raises
     ------
@@ -190,11 +186,6 @@ class BatchJobs:
 
     def check(self, workers: Iterable[str]) -> None:
         """Report what happened, and replace jobs that have left the queue.
-
-        Parameters
-        ----------
-        workers : iterable of str
-            Names of the workers that are there.
 
         Raises
         ------

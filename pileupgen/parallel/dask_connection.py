@@ -37,8 +37,6 @@ def connect(
         for.
     patience : float
         Seconds without any worker before giving up.
-    tell : callable
-        Given a line whenever something happens that the user should know of.
 
     Raises
     ------
@@ -81,10 +79,6 @@ def start_cluster(
         else one core and 4 GB.
     patience : float
         Seconds without any worker before giving up.
-    logs : Path, optional
-        Folder for what the jobs print.
-    tell : callable
-        Given a line whenever something happens that the user should know of.
 
     Raises
     ------

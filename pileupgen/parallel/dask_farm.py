@@ -56,8 +56,6 @@ class DaskFarm(Executor):
         Seconds without any worker before giving up.
     jobs : BatchJobs, optional
         Closed with the farm; jobs that end before it are submitted again.
-    tell : callable
-        Given a line whenever something happens that the user should know of.
 
     Raises
     ------

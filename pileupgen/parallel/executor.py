@@ -142,13 +142,7 @@ class Serial(_Here, Executor):
 
 
 class Processes(_Here, Executor):
-    """Several processes of this machine.
-
-    Parameters
-    ----------
-    preload : tuple of str
-        Modules that are loaded once for all of them.
-    """
+    """Several processes of this machine."""
 
     def __init__(self, n_workers: int, preload: tuple[str, ...] = ()) -> None:
         self._n_workers = n_workers

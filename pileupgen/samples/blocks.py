@@ -16,16 +16,12 @@ class StoreBlocks:
 
     Parameters
     ----------
-    target : Path
-        The store that is being made.
     made_from : str
         Fingerprint of everything that its content depends on; blocks of other jobs for the same
         target are deleted.
     rows : int64 array, shape (N,)
     step : int
         Rows of a block.
-    n_copies : int
-        Events that are made of each row.
     """
 
     def __init__(

@@ -61,8 +61,6 @@ def check_card(
     ----------
     files : sequence of Path
         The card's files, or the file of a generated sample.
-    grid : Grid
-        What the events are drawn on.
 
     Raises
     ------

@@ -105,14 +105,10 @@ def ingest(
         Train, validation and test.
     seed : int
         Seed of the split; where the reader says which events belong together, they lie in one.
-    max_events : int or None
-        Largest number of events to read.
     executor : Executor, optional
         Where towers are read and drawn; the store does not depend on it.
     skip_bad : bool
         Leave out what cannot be read of a file, say so in the provenance, and go on.
-    allow : collection of str
-        Names of checks whose findings are no errors.
 
     Raises
     ------

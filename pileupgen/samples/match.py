@@ -130,14 +130,10 @@ def match_mu(path: Path, target: Path, mode: Mode, seed: int) -> MatchSummary:
     ----------
     path : Path
         The store; takes its name again when it is whole.
-    target : Path
-        The store whose profile it takes.
     mode : str
         ``"reweight"`` keeps all events and writes their weights; ``"resample"`` keeps an event
         with a probability in proportion to the ratio of the profiles, each at most once; it keeps
         the weight that it had. Events of which μ is not known get weight 0, or are left out.
-    seed : int
-        Seed of the choice of events.
 
     Raises
     ------

@@ -55,8 +55,6 @@ def export_overlay(
         Which of them.
     path : Path
         The library to write; takes its name when it is whole, its counters at zero.
-    seed : int
-        Seed of the order in which events are dealt.
 
     Raises
     ------

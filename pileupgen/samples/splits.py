@@ -25,8 +25,6 @@ def assign_splits(
         Position of the first event in its sample and number of events.
     fractions : three floats
         Train, validation and test fractions; they sum to 1.
-    seed : int
-        Chooses the permutation within each block.
 
     Returns
     -------
@@ -56,8 +54,6 @@ def assign_group_splits(
         Number of each event's group.
     fractions : three floats
         Train, validation and test fractions of the events; they sum to 1.
-    seed : int
-        Chooses the order of groups of one size.
 
     Returns
     -------

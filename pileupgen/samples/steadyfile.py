@@ -21,11 +21,6 @@ from pileupgen.files import written_whole
 class SteadyFile(io.RawIOBase):
     """A new file, for writing and reading back.
 
-    Parameters
-    ----------
-    path : Path
-        The file; emptied if it is there.
-
     Attributes
     ----------
     error : OSError or None

@@ -82,8 +82,6 @@ class Stream:
     ----------
     zero_suppression : float
         GeV; cells with less |energy| in a layer become 0. At 0 nothing is touched.
-    max_events : int or None
-        Largest number of events to read.
     executor : Executor
         Where towers are read and drawn. The images do not depend on it.
     skip_bad : bool

@@ -188,8 +188,6 @@ def start_pythia(
     ----------
     process : str
         What error messages call it.
-    switches : mapping
-        Settings of the process, by Pythia's names.
     tune : int, str or None
         ``Tune:pp``, or a name of ``TUNES``; None leaves Pythia's default.
     sqrt_s : float
@@ -237,8 +235,6 @@ class Pythia8:
     ----------
     process, tune, sqrt_s
         As for :func:`make_generator`; ``tune`` None leaves Pythia's default.
-    changes : mapping, optional
-        Settings that differ from the tune's, by Pythia's names.
 
     Raises
     ------

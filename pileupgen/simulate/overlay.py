@@ -102,8 +102,6 @@ class Overlay:
     ----------
     pool : Interactions or None
         The spec's minimum-bias pool; None without pileup.
-    hard : Interactions, optional
-        The spec's hard scatters, one an event.
     """
 
     def __init__(

@@ -43,8 +43,6 @@ def read_particles(
     ----------
     paths : sequence of Path
         HepMC 3 or 2 files as text, gzip-compressed or not, or Delphes' ``.pileup`` files.
-    n_max : int, optional
-        Largest number of interactions to read.
 
     Raises
     ------
@@ -83,8 +81,6 @@ def write_hepmc(path: Path, pool: Interactions, sqrt_s: float, advance: Advance 
     ----------
     path : Path
         The file, compressed if its name ends in ``.gz``; takes its name when it is whole.
-    sqrt_s : float
-        Energy of the proton pair in GeV.
 
     Raises
     ------
@@ -196,13 +192,7 @@ def _final(event: Any, hepmc: Any) -> Floats:
 
 
 class _Watched:
-    """A HepMC file, unpacked, that counts the events in what has been read of it.
-
-    Parameters
-    ----------
-    path : Path
-        Text, or text compressed by gzip.
-    """
+    """A HepMC file, unpacked, that counts the events in what has been read of it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -52,8 +52,6 @@ class Paths:
             Particles.
         z : float32 array, shape (m,)
             Their vertices on the beam line, m.
-        field : Field3D
-            The cylinder they were made for.
 
         Returns
         -------

@@ -335,11 +335,6 @@ def find_response(name: str, folder: Path | None = None) -> str:
 def load_response(name: str) -> ResponseCard:
     """Read and check a response card.
 
-    Parameters
-    ----------
-    name : str
-        A shipped card's name, or a path.
-
     Raises
     ------
     CardError

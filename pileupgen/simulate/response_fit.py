@@ -102,8 +102,6 @@ class CellDeposits:
         How many interactions an event has, and the seed.
     card : ResponseCard
         Field, towers, beam spot, and energy fractions of all but generic hadrons.
-    advance : callable
-        Called with the number of events just done.
 
     Attributes
     ----------
@@ -266,8 +264,6 @@ def fit_response(
         Interactions as many as the recorded events have.
     recorded : float64 array, shape (n_events, 2, n_cells)
         See :func:`recorded_cells`.
-    fixed : sequence of str
-        Parameters that keep the card's value.
     n_steps : int
         Steps at most.
 

@@ -16,8 +16,6 @@ class Ahead(Generic[Made]):
 
     Parameters
     ----------
-    make : callable
-        What is wanted of a step.
     steps : int
         There is nothing to be made from this one on.
     """

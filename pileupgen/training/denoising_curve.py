@@ -61,8 +61,6 @@ def denoising_curve(
 
     Parameters
     ----------
-    held_out : ScoreSample
-        Events that no training has seen.
     training_latents : two Tensors, shape (N, C, H, W)
         mc and data; the trivial predictor's means and variances.
     """

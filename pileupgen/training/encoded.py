@@ -114,10 +114,6 @@ def encoded_events(
         mc and data.
     samples : two ScoreSamples
         Training and validation; returned as they are where nothing is cached.
-    codec : Codec
-        Fitted and trained, on the accelerator's device.
-    augmentation : Augmentation
-        Augmentation of the stages to come.
 
     Raises
     ------

@@ -70,8 +70,6 @@ def cached_latents(
         On the accelerator's device; applied in float32, as translation does.
     n_draws : int
         Latents per event, null cells ranked again in each.
-    mirror : bool
-        Whether each draw is there mirrored in η, too.
     advance : callable
         Told the events encoded, by this process and the others alike.
 

@@ -88,11 +88,6 @@ def train_stage(
     (seed, step) alone, so a continued run equals an uninterrupted one and the order of events does
     not depend on the number of processes.
 
-    Parameters
-    ----------
-    advance : callable
-        Told the steps done and the losses.
-
     Raises
     ------
     TrainingError

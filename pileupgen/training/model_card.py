@@ -42,8 +42,6 @@ def model_card(
         Resolved config as plain values.
     stores : two ImageStores
         mc and data.
-    histories : mapping
-        Rows of each network's loss log.
     reconstruction : sequence of mappings
         Two-sample tests of the codec, by domain, where they were made.
     denoising : mapping

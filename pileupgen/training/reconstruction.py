@@ -37,8 +37,6 @@ def judge_reconstruction(
         mc and data.
     judge : callable
         The two-sample test.
-    is_sampled : bool
-        Whether scores are drawn from the decoder's density.
 
     Raises
     ------

@@ -58,11 +58,6 @@ def against_measurements(
     interactions in a calorimeter cannot. But where the E_T density of the generator is too low by
     some factor, so is its pileup; whether the target is higher by that factor, and whether the
     translated events are, is seen in the same bins of |η|.
-
-    Parameters
-    ----------
-    source, target, translated : Sample
-        Measured samples on one grid of calorimeter images.
     """
     published = tuple(
         PublishedTable(title=table.head.title, source=table.head.source, found=table.note)

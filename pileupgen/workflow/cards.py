@@ -89,11 +89,6 @@ def check_files(
 ) -> CardCheck | None:
     """Check the files of a card and read its first events.
 
-    Parameters
-    ----------
-    allow : sequence of str
-        Checks whose findings are no errors.
-
     Returns
     -------
     CardCheck or None

@@ -42,10 +42,6 @@ def ready_member(
         Run of the pipeline; its training events fit the calibration.
     direction : Direction, optional
         mc to data, if not given.
-    listener : Listener
-        Shown the progress of the fit.
-    student : KnownStudent, optional
-        Translates in the place of the pipeline's solver.
     """
     if student is not None:
         pipeline = pipeline.taught(student.load(str(pipeline.denoiser.device)))

@@ -224,13 +224,7 @@ def plan_translate(run: Run, request: Request, given: Mapping[str, Any]) -> Plan
 def _estimate(
     run: Run, records: str, n_units: float, units_of: Callable[[Record], float]
 ) -> Duration:
-    """Estimate by the latest rate that this run recorded, else one beside it.
-
-    Parameters
-    ----------
-    units_of : callable
-        Units that a record's seconds were for.
-    """
+    """Estimate by the latest rate that this run recorded, else one beside it."""
     for directory in _neighbours(run):
         for record in _records(directory, records):
             with suppress(KeyError, TypeError, ValueError, ZeroDivisionError):

@@ -25,11 +25,6 @@ def event_path(
 ) -> EventPath | None:
     """Follow the displayed event as it was translated.
 
-    Parameters
-    ----------
-    listener : Listener
-        Warned where the store is of another model.
-
     Returns
     -------
     EventPath or None

@@ -155,8 +155,6 @@ def simulate_to(
     ----------
     output : Path, optional
         The file; named after ``name``, the jets' process or ``simulated`` if not given.
-    force : bool
-        Also where the file is current.
     workers : int, optional
         Processes; all cores if not given.
     container : str

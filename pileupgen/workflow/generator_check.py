@@ -134,8 +134,6 @@ def check_to(
     folder : Path
         For a JSON file an energy and a figure (PNG and PDF) a table. The JSON goes to the user's
         cache too, where later samples find it.
-    force : bool
-        Also where the cache holds this very check.
     workers : int, optional
         Processes; all cores if not given.
 

@@ -65,10 +65,6 @@ def write_start(
 
     Parameters
     ----------
-    folder : Path
-        Made if it is not there.
-    name : str
-        Name of the config and of its run directory.
     generate : bool
         Whether the cards ask for small samples to be generated, or name files.
 

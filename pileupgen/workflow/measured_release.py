@@ -43,8 +43,6 @@ def measured_release(
         Measurements are kept in its folder scan/points.
     settings : Settings
         With ``t_release`` "auto".
-    listener : Listener
-        Told what is chosen and why.
     """
     tolerance = settings.tolerance
     lowest = MIN_SOURCE_CORRELATION if tolerance is None else tolerance

@@ -82,14 +82,10 @@ def measure_overlay(
 
     Parameters
     ----------
-    signal : str
-        Card or image store of the hard scatters.
     stores : dict
         ``target``, ``source`` and ``translated`` of a validation.
     output : Path
         What the validation writes; stores drawn from cards are kept beside its folder.
-    weighted : bool
-        Whether translated events are weighted by their release.
     n_bootstrap, seed : int
         Draws of the bootstrap, and seed of all random choices.
 

@@ -92,8 +92,6 @@ def fit_card(
     recorded, source : str
         Data cards by name or path: of the recorded sample, and of a generated one whose generator,
         tune and μ are taken.
-    fixed : sequence of str
-        Parameters that keep the card's value.
 
     Raises
     ------

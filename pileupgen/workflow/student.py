@@ -134,13 +134,7 @@ def student_for(
 def student_of_store(
     directory: RunDirectory, provenance: Mapping[str, Any], listener: Listener = SILENT
 ) -> KnownStudent | None:
-    """Find the student of a run that translated a store; None where the solver did.
-
-    Parameters
-    ----------
-    listener : Listener
-        Warned where the student is not there any more.
-    """
+    """Find the student of a run that translated a store; None where the solver did."""
     identity = (provenance.get("students") or [None])[0]
     if identity is None:
         return None

@@ -42,8 +42,6 @@ def validation_figures(
 
     Parameters
     ----------
-    curve : ReleaseScan, optional
-        Adds the figure of the release time.
     t_release : int, optional
         Where the translated events were released.
     path : EventPath, optional

@@ -18,13 +18,7 @@ OFFSETS = {"reference": 0.0, "source": 0.13, "translated": -0.13}
 
 
 def distance_figure(comparison: Comparison, records: Sequence[Observable]) -> Figure:
-    """Draw W1/σ of every observable and their mean: reference, source and translated.
-
-    Parameters
-    ----------
-    comparison : Comparison
-        What to draw; bars are its intervals.
-    """
+    """Draw W1/σ of every observable and their mean: reference, source and translated."""
     drawn = [one.w1.value for row in comparison.rows.values() for one in row.observables.values()]
     heights = np.append(np.arange(len(records), 0, -1) + 1.0, 0.3)
     with style():

@@ -54,11 +54,6 @@ def require_known(allow: Collection[str]) -> None:
 def judge(findings: Sequence[Finding], allow: Collection[str] = ()) -> list[Finding]:
     """Refuse what cannot be physics, unless it is allowed.
 
-    Parameters
-    ----------
-    allow : collection of str
-        Names of checks that are no errors.
-
     Returns
     -------
     list of Finding

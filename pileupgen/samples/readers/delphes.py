@@ -58,8 +58,6 @@ class DelphesReader(FileReader[RootTree]):
     ----------
     files : sequence of Path
         ROOT files, read in this order.
-    options : DelphesOptions
-        Names of the tree and its branches.
     gev : float
         What one unit of the file's energies is in GeV.
     """

@@ -44,10 +44,6 @@ def unreadable(path: InputFile, wanted: str, said: str, what: str = "") -> Unrea
     ----------
     wanted : str
         ``ROOT``, ``HDF5``, ``Parquet`` or ``a zip``.
-    said : str
-        What the library that reads it says.
-    what : str
-        Part of the file that was being read.
 
     Returns
     -------

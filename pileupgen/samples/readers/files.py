@@ -64,8 +64,6 @@ class FileReader(ABC, Generic[F]):
     ----------
     files : sequence of Path
         Read in this order.
-    layers : tuple of str
-        Layer names of the towers it yields.
     gev : float
         What one unit of the file's energies is in GeV.
     """
@@ -292,8 +290,6 @@ def require_sane_energies(
     ----------
     energy : float32 array, shape (n_towers,)
         GeV.
-    name : str
-        Name of the branch or dataset.
     offsets : int64 array, shape (n + 1,)
         Event i owns towers ``offsets[i]:offsets[i + 1]``.
 

@@ -245,8 +245,6 @@ class ShowerReader(FileReader[H5File]):
     ----------
     files : sequence of Path
         HDF5 files, read in this order.
-    options : CaloChallengeOptions
-        Name and axes of the array.
     mu : MuSource
         Where the number that showers are conditioned on comes from: another dataset with one
         number an event, or a constant.
