@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,7 +41,6 @@ class Distilled:
 
 def distill(
     run: Run,
-    given: Mapping[str, Any],
     *,
     pairs: int | None = None,
     training_steps: int | None = None,
@@ -50,6 +48,7 @@ def distill(
     seed: int | None = None,
     device: str | None = None,
     force: bool = False,
+    **given: Any,
 ) -> Distilled:
     """Distil a student for a way to translate, unless it is there.
 
@@ -59,8 +58,6 @@ def distill(
     ----------
     run : Run
         Trained.
-    given : mapping
-        Settings of the way in place of the config's; None values are not given.
     pairs, training_steps : int, optional
         In place of the config's ``distill.pairs`` and ``distill.steps``.
     n_events : int
@@ -69,7 +66,9 @@ def distill(
         The config's if not given.
     device : str, optional
     force : bool
-        Anew, also where the student is current.
+        Whether to train again although the student is current.
+    **given
+        Fields of :class:`~pileupgen.diffusion.settings.Settings` in place of the config's.
 
     Raises
     ------

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pileupgen.workflow.distill import Distilled
     from pileupgen.workflow.estimate import Plan
     from pileupgen.workflow.export import Exported, Format
-    from pileupgen.workflow.preprocess import MuMatching, Preprocessed, Show
+    from pileupgen.workflow.preprocess import Preprocessed
     from pileupgen.workflow.scan import Scanned
     from pileupgen.workflow.train import Trained
     from pileupgen.workflow.translate import Split, Translated
@@ -187,24 +187,14 @@ class Run:
         move(pipeline, chosen)
         return pipeline
 
-    def preprocess(
-        self,
-        *,
-        match_mu: MuMatching | None = None,
-        skip_bad: bool = False,
-        force: bool = False,
-        farm: Farm | None = None,
-        show: Show | None = None,
-    ) -> Preprocessed:
+    def preprocess(self, **options: Any) -> Preprocessed:
         """Turn the towers of the config's two samples into image stores.
 
-        See :func:`pileupgen.workflow.preprocess.preprocess`.
+        See :func:`pileupgen.workflow.preprocess.preprocess` for the options.
         """
         from pileupgen.workflow.preprocess import preprocess
 
-        return preprocess(
-            self, match_mu=match_mu, skip_bad=skip_bad, force=force, farm=farm, show=show
-        )
+        return preprocess(self, **options)
 
     def train(self, *, device: str | None = None, force: bool = False) -> Trained:
         """Train calibration, autoencoder, latent denoiser and density-ratio classifier.
@@ -215,33 +205,14 @@ class Run:
 
         return train(self, device=device, force=force)
 
-    def distill(
-        self,
-        *,
-        pairs: int | None = None,
-        training_steps: int | None = None,
-        n_events: int = 300,
-        seed: int | None = None,
-        device: str | None = None,
-        force: bool = False,
-        **settings: Any,
-    ) -> Distilled:
-        """Distil a student that translates in one evaluation; ``settings`` tell for which way.
+    def distill(self, **options: Any) -> Distilled:
+        """Distil a student that translates in one evaluation.
 
-        See :func:`pileupgen.workflow.distill.distill`.
+        See :func:`pileupgen.workflow.distill.distill` for the options.
         """
         from pileupgen.workflow.distill import distill
 
-        return distill(
-            self,
-            settings,
-            pairs=pairs,
-            training_steps=training_steps,
-            n_events=n_events,
-            seed=seed,
-            device=device,
-            force=force,
-        )
+        return distill(self, **options)
 
     def scan(self, **options: Any) -> Scanned:
         """Measure ways to translate on validation events and recommend one.
@@ -347,19 +318,14 @@ class Run:
 
         return validate(self, **options)
 
-    def export(
-        self,
-        kind: Format = "root",
-        *,
-        store: Path | None = None,
-        output: Path | None = None,
-        split: str = "all",
-        max_events: int | None = None,
-    ) -> Exported:
-        """Write a store for other software; see :func:`pileupgen.workflow.export.export`."""
+    def export(self, kind: Format = "root", **options: Any) -> Exported:
+        """Write a store for other software.
+
+        See :func:`pileupgen.workflow.export.export` for the options.
+        """
         from pileupgen.workflow.export import export
 
-        return export(self, kind, store=store, output=output, split=split, max_events=max_events)
+        return export(self, kind, **options)
 
     def export_onnx(self, folder: Path, *, store: Path | None = None) -> OnnxAgreement:
         """Write the translation that made a store, for ONNX Runtime.
