@@ -30,7 +30,7 @@ folder = Path(tempfile.mkdtemp())
 for domain in ("mc", "data"):
     card = yaml.safe_load(find_file(f"demo_{domain}", "data_cards").read_text())
     card["name"] = f"small_{domain}"
-    card["generate"] |= {"n_events": 200, "pool_size": 300}
+    card["generate"] |= {"n_events": 200, "pool_size": 300, "separate_pools": None}
     (folder / f"small_{domain}.yaml").write_text(yaml.safe_dump(card))
     print(card["name"], "·", card["what"])
 

@@ -1,13 +1,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import awkward as ak
 import numpy as np
 import pytest
 import uproot
+import yaml
 
+from pileupgen.calo.presets import get_grid
 from pileupgen.errors import GeneratorError, OutputError
+from pileupgen.samples.cards import load_card
+from pileupgen.samples.delphes_file import Container
+from pileupgen.samples.ingest import ingest
+from pileupgen.samples.store import ImageStore
 from pileupgen.simulate import pool as pool_module
 from pileupgen.simulate.pool import pool_path
 from pileupgen.simulate.produce import default_cache, is_current, make_sample, n_units
@@ -121,3 +128,32 @@ def test_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delenv("PILEUPGEN_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "there")
     assert default_cache() == Path("there/pileupgen")
+
+
+@pytest.mark.parametrize("container", ["ttree", "rntuple"])
+def test_splits_of_a_sample_with_separate_pools_have_no_interaction_in_common(
+    tmp_path: Path, card_values: dict[str, Any], container: Container
+) -> None:
+    shares = ((0.5, 2.0), (0.25, 2.0), (0.25, 1.0))
+    spec = SPEC.model_copy(update={"n_events": 16, "separate_pools": shares})
+    cache = tmp_path / "cache"
+    made = make_sample(spec, tmp_path / "s.root", cache=cache, workers=1, container=container)
+    assert made.pools == ()
+    assert not cache.exists()
+    values = card_values | {"files": ["s.root"], "checksum": {}, "mu": 8}
+    (tmp_path / "card.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    card = load_card(tmp_path / "card.yaml")
+    ingest(
+        card.open(card.input_files()),
+        get_grid("atlas"),
+        tmp_path / "s.h5",
+        domain="mc",
+        card=card,
+        inputs=[],
+        fractions=(0.5, 0.25, 0.25),
+    )
+    columns = ImageStore(tmp_path / "s.h5").columns
+    assert np.bincount(columns["split"]).tolist() == [8, 4, 4]
+    pairs = set(zip(columns["group"].tolist(), columns["split"].tolist(), strict=True))
+    assert len(pairs) == 3
+    assert (0, 0) in pairs
