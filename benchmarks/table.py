@@ -126,9 +126,9 @@ def measure_row(plan: Plan, name: str, judge: QualityJudge) -> dict[str, Any]:
     begin, used = time.perf_counter(), time.process_time()
     baseline.fit(Problem(mc_train, data_train, run, plan.device, plan.seconds, plan.seed))
     fit = {"wall": time.perf_counter() - begin, "cpu": time.process_time() - used}
-    begin = time.perf_counter()
+    begin, used = time.perf_counter(), time.process_time()
     output = baseline.translate(judge.source_images)
-    seconds = time.perf_counter() - begin
+    seconds, cpu = time.perf_counter() - begin, time.process_time() - used
     n = len(judge.source_images)
     known = Rate(n, torch.get_num_threads(), n / seconds, 1)
     plain = None
@@ -141,6 +141,7 @@ def measure_row(plan: Plan, name: str, judge: QualityJudge) -> dict[str, Any]:
         "rates": [
             rate.to_dict() for rate in rates(baseline, judge.source_images, plan.limit, known)
         ],
+        "cpu_ms_per_event": 1e3 * cpu / n,
         "fit_seconds": fit,
         "trained_before": getattr(baseline, "trained_before", None),
         "peak_memory_gb": peak_memory(),
@@ -176,7 +177,8 @@ def run_table(
     PileupgenError
         If a row's process dies.
     """
-    from benchmarks.table_text import markdown, table_figure
+    from benchmarks.quality_against_speed import table_figure
+    from benchmarks.table_text import markdown
     from pileupgen.report.figures import write_figure
 
     folder = plan.run / "benchmark"
@@ -230,9 +232,9 @@ def _plain(plan: Plan) -> dict[str, Any]:
 
 
 def _identity(plan: Plan) -> list[Any]:
-    """What a row's numbers depend on, the machine's mood apart."""
+    """What a row's numbers depend on, the machine's mood apart, and what it tells."""
     run = RunDirectory(plan.run)
-    return [_plain(plan), run.details("train")["made_from"]]
+    return [_plain(plan), run.details("train")["made_from"], "cpu_ms_per_event"]
 
 
 def _stores(run: RunDirectory) -> tuple[ImageStore, ImageStore]:

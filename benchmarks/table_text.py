@@ -1,15 +1,8 @@
-"""The table as Markdown and as a figure."""
+"""The table as Markdown."""
 
 from __future__ import annotations
 
 from typing import Any
-
-from matplotlib.figure import Figure
-
-from pileupgen.report.figures.style import new_figure, style
-
-MARKERS = "osD^v<>P*X"
-"""Colours come again after seven methods."""
 
 
 def markdown(record: dict[str, Any]) -> str:
@@ -48,10 +41,10 @@ def _cost(rows: list[dict[str, Any]]) -> str:
     columns = [(rate["batch"], rate["threads"]) for rate in rows[0]["rates"]]
     names = [f"{batch:,} · {threads}" for batch, threads in columns]
     lines = [
-        "| method | parameters | evaluations | fit s | memory GB | "
+        "| method | parameters | evaluations | fit s | memory GB | CPU ms an event | "
         + " | ".join(f"events/s, {name}" for name in names)
         + " |",
-        "|---" * (5 + len(names)) + "|",
+        "|---" * (6 + len(names)) + "|",
     ]
     for row in rows:
         fit = f"{row['fit_seconds']['wall']:.0f}"
@@ -67,6 +60,7 @@ def _cost(rows: list[dict[str, Any]]) -> str:
             str(row["n_evaluations"]),
             fit,
             f"{row['peak_memory_gb']:.2f}",
+            f"{row['cpu_ms_per_event']:.3g}",
         ]
         lines.append("| " + " | ".join([*cells, *speeds]) + " |")
     return "\n".join(lines) + "\n"
@@ -78,39 +72,3 @@ def _estimate(value: dict[str, float] | None) -> str:
     if value["low"] == value["high"]:
         return f"{value['value']:.3f}"
     return f"{value['value']:.3f} ± {0.5 * (value['high'] - value['low']):.3f}"
-
-
-def table_figure(rows: list[dict[str, Any]]) -> Figure:
-    """Quality against speed, with the reference as a band."""
-    timed = [(row, speed) for row in rows if "rates" in row and (speed := _speed(row))]
-    with style():
-        figure = new_figure(9.0, 5.0)
-        axes = figure.subplots()
-        for number, (row, speed) in enumerate(timed):
-            w1 = row["quality"]["w1"]
-            if not row["n_parameters"]:
-                axes.axhline(w1["value"], color="0.4", linestyle=":", label=row["name"])
-                continue
-            error = [[w1["value"] - w1["low"]], [w1["high"] - w1["value"]]]
-            look = {"fmt": MARKERS[number % len(MARKERS)], "color": f"C{number}", "markersize": 6}
-            axes.errorbar(speed, w1["value"], error, label=row["name"], **look)
-        for row in rows:
-            if "rates" not in row:
-                w1 = row["quality"]["w1"]
-                axes.axhspan(w1["low"], w1["high"], color="0.85", label="reference", zorder=0)
-        axes.set_xscale("log")
-        axes.set_yscale("log")
-        axes.margins(0.08)
-        axes.set_xlabel("events/s, largest batch, all threads")
-        axes.set_ylabel("mean W1/σ")
-        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
-    return figure
-
-
-def _speed(row: dict[str, Any]) -> float | None:
-    """Events per second at the largest batch that was timed, with the most threads."""
-    rates = [rate for rate in row["rates"] if rate["events_per_s"] is not None]
-    if not rates:
-        return None
-    most = max(rates, key=lambda rate: (rate["threads"], rate["batch"]))
-    return float(most["events_per_s"])

@@ -17,6 +17,7 @@ from benchmarks.baselines import BASELINES, make_baseline
 from benchmarks.baselines.contract import Corrected, Problem
 from benchmarks.baselines.ours import as_configured, training_seconds
 from benchmarks.cost import Rate, rates
+from benchmarks.quality_against_speed import DELPHES_RATE, table_figure
 from benchmarks.table import known_rows
 from benchmarks.table_text import markdown
 from pileupgen.compare.quality import MethodOutput, QualityJudge
@@ -178,6 +179,38 @@ def test_a_row_is_measured_once(tiny_run, benchmark, monkeypatch):
     assert "| identity |" in first
     assert "| identity |" in again
     assert {rate["batch"] for rate in record["rows"][0]["rates"]} == {1, 100, 1000}
+
+
+def test_the_figure_shows_each_method_at_its_rate_of_one_core_beside_delphes():
+    quality = {"w1": {"value": 0.2, "low": 0.1, "high": 0.4}, "auc": 0.6, "auc_error": 0.05}
+    rows = [
+        {"name": "reference", "quality": quality},
+        {"name": "identity", "quality": quality, "rates": [], "n_parameters": 0},
+        *(
+            {
+                "name": name,
+                "quality": quality,
+                "rates": [],
+                "n_parameters": 5,
+                "n_evaluations": n,
+                "cpu_ms_per_event": ms,
+            }
+            for name, n, ms in (("translate, as configured", 24, 20.0), ("a student", 1, 2.0))
+        ),
+    ]
+    for axes in table_figure(rows).axes:
+        marks = {
+            found.get_label(): float(found.lines[0].get_xdata()[0]) for found in axes.containers
+        }
+        assert marks == {
+            "translate, as configured (24 evaluations)": 50.0,
+            "a student (1 evaluation)": 500.0,
+        }
+        lines = {line.get_label(): line.get_xdata()[0] for line in axes.get_lines()}
+        assert lines["Delphes with pileup, about"] == DELPHES_RATE
+    auc = table_figure(rows).axes[1].containers[0].lines
+    assert auc[0].get_ydata()[0] == 0.6
+    np.testing.assert_allclose(auc[2][0].get_segments()[0][:, 1], [0.55, 0.65])
 
 
 def test_the_time_of_our_training_is_the_record_s_or_unknown(tmp_path):
