@@ -90,7 +90,7 @@ def export_translation(
             "settings": settings.to_dict(),
             **_procedure(pipeline, settings, events.keys),
             "graphs": _write_graphs(pipeline, settings, aside),
-            "calibration": write_calibration(pipeline, aside),
+            "calibration": write_calibration(pipeline.decoder(correction, DATA), aside),
             "correction": write_correction(correction, aside),
         }
         text = json.dumps(plan, indent=1, ensure_ascii=False)
@@ -321,9 +321,10 @@ def _check(
         limits, n_layers = pipeline.calibration.score_limits, pipeline.calibration.n_layers
         kept = None if settings.mode == "generate" else encoded
         corrected = kept_beyond(kept, corrected, limits, n_layers)
-    energy = pipeline.calibration.decode(corrected, DATA, mu).numpy()
+    decoder = pipeline.decoder(correction, DATA)
+    energy = decoder.decode(corrected, DATA, mu).numpy()
     if settings.mode != "generate":
-        own = pipeline.calibration.decode(encoded, DATA, mu).numpy()
+        own = decoder.decode(encoded, DATA, mu).numpy()
         energy = np.where(encoded.numpy() > SCORE_LIMIT, own, energy)
     np.savez(
         folder / "check.npz",

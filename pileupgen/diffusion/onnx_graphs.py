@@ -198,9 +198,8 @@ def _write_graph(
         )
 
 
-def write_calibration(pipeline: TranslationPipeline, folder: Path) -> dict[str, Any]:
-    """Write the quantile tables; tells how to read them."""
-    calibration: Any = pipeline.calibration
+def write_calibration(calibration: Any, folder: Path) -> dict[str, Any]:
+    """Write the quantile tables, those of data as they decode; tells how to read them."""
     names = (
         "log_energy",
         "null_mass",

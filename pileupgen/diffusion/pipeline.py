@@ -22,6 +22,7 @@ from pileupgen.diffusion.schedule import Schedule, read_schedule
 from pileupgen.diffusion.settings import MICRO_BATCH, Settings
 from pileupgen.diffusion.translate import Translator
 from pileupgen.errors import ConfigError, RunError, first_line
+from pileupgen.models.calibration.calibration import CellCalibration
 from pileupgen.models.calibration.limits import kept_beyond
 from pileupgen.models.calibration.scaling import CellSpace
 from pileupgen.models.codec import Codec, EventNoise
@@ -39,6 +40,13 @@ from pileupgen.progress import Advance, silent
 from pileupgen.samples.store import Images
 
 Correction = FieldCorrection | MarginalCorrection
+
+
+def last_marginals(correction: Correction) -> MarginalCorrection:
+    """The correction of marginals that comes last, which knows the hits of the result."""
+    return correction.marginals[-1] if isinstance(correction, FieldCorrection) else correction
+
+
 """Calibrations after the decode."""
 
 INDEX = "model_index.json"
@@ -204,7 +212,20 @@ class TranslationPipeline:
                 correction.fit(scores, self.real_scores(real, label, seed, over), over)
         if isinstance(correction, MarginalCorrection):
             correction.fit(scores)
+        self._fit_hits(correction, scores, torch.from_numpy(mu), label)
         return correction
+
+    def _fit_hits(self, correction: Correction, scores: Tensor, mu: Tensor, label: int) -> None:
+        """Correct the spectrum of hits too, where they alone have ranks that mean something."""
+        if isinstance(self.calibration, CellCalibration) and self.calibration.is_plain:
+            corrected = correction(scores)
+            last_marginals(correction).fit_hits(corrected, mu, self.calibration, label)
+
+    def decoder(self, correction: Correction | None, domain: int) -> CellSpace:
+        """Calibration that decodes translated scores to energies of a domain."""
+        if correction is None or not isinstance(self.calibration, CellCalibration):
+            return self.calibration
+        return last_marginals(correction).decoder(self.calibration, domain)
 
     def real_scores(self, images: Images, label: int, seed: int, over: Map = map) -> Tensor:
         """Scores (N, L, n_eta, n_phi) of recorded or simulated events in their own domain."""
@@ -286,12 +307,13 @@ class TranslationPipeline:
         corrected = part.scores if correction is None else correction(part.scores)
         limits, n_layers = self.calibration.score_limits, self.calibration.n_layers
         kept = kept_beyond(part.source, corrected, limits, n_layers)
-        decoded = self.calibration.decode(kept, part.tables, part.mu).numpy()
-        decoded = self._calibrated_beyond(part, decoded)
+        decoder = self.decoder(correction, part.tables)
+        decoded = decoder.decode(kept, part.tables, part.mu).numpy()
+        decoded = self._calibrated_beyond(part, decoded, decoder)
         return np.where(self.geometry.is_dead, np.float32(0.0), decoded)
 
     def _calibrated_beyond(
-        self, part: TranslatedPart, energy: NDArray[np.float32]
+        self, part: TranslatedPart, energy: NDArray[np.float32], decoder: CellSpace
     ) -> NDArray[np.float32]:
         """Energies (n, L, n_eta, n_phi), cells that came from above the limit only calibrated.
 
@@ -305,7 +327,7 @@ class TranslationPipeline:
         rows = above.flatten(1).any(dim=1)
         if not bool(rows.any()):
             return energy
-        own = self.calibration.decode(part.source[rows], part.tables, part.mu[rows])
+        own = decoder.decode(part.source[rows], part.tables, part.mu[rows])
         out = energy.copy()
         out[rows.numpy()] = np.where(above[rows].numpy(), own.numpy(), energy[rows.numpy()])
         return out

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from pileupgen.diffusion.settings import Settings
     from pileupgen.workflow.student import KnownStudent
 
+_WHAT = "marginals by scores and hits"
+"""What a correction is made of: those of other versions are fitted anew."""
 REAL_PER_CORRECTION_EVENT = 4
 """Real training events read for each translated one: they need no network."""
 
@@ -52,7 +54,8 @@ def ready_member(
     # Neither weights nor further draws enter the scores that the correction is fitted on.
     others = ("log_weight_limit", "n_draws")
     relevant = {key: v for key, v in settings.provenance().items() if key not in others}
-    folder = directory.path / "correction" / fingerprint([relevant, seed, model, way.to_dict()])
+    identity = fingerprint([relevant, seed, model, way.to_dict(), _WHAT])
+    folder = directory.path / "correction" / identity
     kind = FieldCorrection if settings.corrects_correlations else MarginalCorrection
     if (folder / "config.json").is_file():
         return Member(pipeline, settings, kind.from_pretrained(folder))

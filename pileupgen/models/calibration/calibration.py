@@ -429,6 +429,20 @@ class CellCalibration(ModelMixin):
             energy[:, layer] = value.float()
         return energy
 
+    @torch.no_grad()
+    def hit_ranks(self, scores: Tensor, domain: int, mu: Tensor) -> Tensor:
+        """Ranks of scores among the hits of their table, in (0, 1); −1 for null cells.
+
+        Parameters and shape as those of :meth:`decode`.
+        """
+        found = torch.empty_like(scores, dtype=torch.float32)
+        condition: Tensor | None = None
+        for layer in reversed(range(self.n_layers)):
+            ranks = self._ranks(domain, layer, mu, condition, scores[:, layer].shape)
+            condition = ranks.decode(scores[:, layer].double())[1]
+            found[:, layer] = condition.float()
+        return found
+
     def _ranks(
         self, domain: int, layer: int, mu: Tensor, condition: Tensor | None, shape: torch.Size
     ) -> CellRanks:
