@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any
@@ -74,11 +75,16 @@ def hash_stream(file: IO[bytes]) -> str:
 
 def versions(*packages: str) -> dict[str, str]:
     """Installed versions of pileupgen and the named packages."""
-    found = {"pileupgen": __version__}
-    for package in packages:
-        with suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
+    found = {package: _version(package) for package in packages}
+    known = {package: number for package, number in found.items() if number is not None}
+    return {"pileupgen": __version__, **known}
+
+
+@cache
+def _version(package: str) -> str | None:
+    with suppress(PackageNotFoundError):
+        return version(package)
+    return None
 
 
 class RunDirectory:

@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 from pileupgen.arrays import Floats, Ints
 from pileupgen.calo.geometry import Grid
 from pileupgen.calo.overlap import overlaps
-from pileupgen.calo.rowtable import RowTable
-from pileupgen.calo.towers import Towers
+from pileupgen.calo.rowtable import RowMemo
+from pileupgen.calo.towers import Towers, four_edges
 from pileupgen.errors import GeometryError
 
 _SHARED = -1
-_LEARN_AT_ONCE = 1 << 14
 _TOWERS_AT_ONCE = 1 << 17
 
 
@@ -64,7 +63,8 @@ class Imager:
         self.n_shared = 0
         self._n_cells = grid.n_eta * grid.n_phi
         self._dead = [np.flatnonzero(dead) for dead in grid.is_dead]
-        self._forget(np.dtype(np.float32))
+        self._kind: tuple[np.dtype[Any], int] = (np.dtype(np.float32), 4)
+        self._memo = RowMemo()
 
     def draw(self, towers: Towers) -> tuple[NDArray[np.float32], Floats]:
         """Draw towers; the same as :func:`towers_to_images`, faster from the second call on."""
@@ -102,8 +102,9 @@ class Imager:
         else:
             bins += place
         for layer, column in enumerate(columns):
-            energy = towers.energy[:, column].astype(np.float64)
+            energy: NDArray[Any] = towers.energy[:, column]
             if len(owner):
+                energy = energy.astype(np.float64)
                 pieces = energy[owner] * share
                 energy[shared] = 0.0
                 energy = np.concatenate([energy, pieces])
@@ -124,46 +125,24 @@ class Imager:
             )
         return [layers.index(layer) for layer in self.grid.layers]
 
-    def _forget(self, dtype: np.dtype[Any]) -> None:
-        self._dtype = dtype
-        self._table = RowTable()
-        self._place = np.empty(0, dtype=np.int64)
-        self._is_useful = True
-
-    def _places(self, towers: Towers) -> Ints:
+    def _places(self, towers: Towers) -> NDArray[np.int64]:
         """Flat cell of each tower; ``n_cells``: outside, ``_SHARED``: in several cells."""
         edges = towers.edges
-        if edges.dtype != self._dtype:
-            self._forget(edges.dtype)
-        if not self._is_useful:
-            return self._locate(edges, towers)
-        number = self._table.find(edges)
-        unknown = np.flatnonzero(number < 0)
-        while len(unknown) and not self._table.is_full:
-            head = unknown[:_LEARN_AT_ONCE]
-            places = self._locate(edges[head], towers, head)
-            kept = self._table.add(edges[head])
-            if not len(kept):
-                break
-            self._place = np.concatenate([self._place, places[kept]])
-            number[unknown] = self._table.find(edges[unknown])
-            unknown = unknown[number[unknown] < 0]
-        place = self._place[number] if len(self._place) else number
-        if len(unknown):
-            place[unknown] = self._locate(edges[unknown], towers, unknown)
-            # Towers that never come again (smeared centres) are not worth looking up.
-            self._is_useful = not (self._table.is_full and 2 * len(unknown) > len(edges))
-        return place
+        kind = (edges.dtype, edges.shape[1])
+        if kind != self._kind:
+            self._kind, self._memo = kind, RowMemo()
+        return self._memo.of(edges, lambda rows: self._locate(towers, rows))
 
-    def _locate(self, edges: NDArray[Any], towers: Towers, index: Ints | None = None) -> Ints:
+    def _locate(self, towers: Towers, rows: NDArray[np.int64] | slice) -> NDArray[np.int64]:
+        edges = towers.edges[rows]
         if not np.all(np.isfinite(edges)):
             bad = int(np.flatnonzero(~np.isfinite(edges).all(axis=1))[0])
-            row = bad if index is None else int(index[bad])
+            row = bad if isinstance(rows, slice) else int(rows[bad])
             event = int(np.searchsorted(towers.offsets, row, side="right")) - 1
             raise GeometryError(
                 f"Event {int(towers.event_id[event])} has a tower with edges {edges[bad].tolist()}."
             )
-        cell, tower, share = overlaps(edges, self.grid)
+        cell, tower, share = overlaps(four_edges(edges), self.grid)
         place = np.full(len(edges), self._n_cells, dtype=np.int64)
         place[tower] = _SHARED
         whole = np.abs(share - 1.0) < 1e-9
@@ -172,7 +151,7 @@ class Imager:
 
     def _shares(self, edges: NDArray[Any]) -> tuple[Ints, Ints, Floats]:
         """Pairs ``(tower, cell, share)``; what lies outside is a cell of its own."""
-        cell, tower, share = overlaps(edges, self.grid)
+        cell, tower, share = overlaps(four_edges(edges), self.grid)
         rest = 1.0 - np.bincount(tower, weights=share, minlength=len(edges))
         leaks = np.flatnonzero(rest > 1e-9)
         return (
@@ -219,14 +198,19 @@ def images_to_towers(
         raise GeometryError(f"Images of shape {images.shape[1:]} on a grid of {grid.shape}.")
     n_events = len(images)
     parts = [_towers_of(images, grid, layers) for layers in _alike(grid)]
-    event, edges, energy = (np.concatenate(column) for column in zip(*parts, strict=True))
-    order = np.argsort(event, kind="stable")
+    event, edges, energy = (
+        column[0] if len(column) == 1 else np.concatenate(column)
+        for column in zip(*parts, strict=True)
+    )
+    if len(parts) > 1:
+        order = np.argsort(event, kind="stable")
+        event, edges, energy = event[order], edges[order], energy[order]
     offsets = np.zeros(n_events + 1, dtype=np.int64)
     np.cumsum(np.bincount(event, minlength=n_events), out=offsets[1:])
     return Towers(
         offsets=offsets,
-        edges=edges[order],
-        energy=energy[order],
+        edges=edges,
+        energy=energy,
         layers=grid.layers,
         mu=np.full(n_events, np.nan, dtype=np.float32) if mu is None else mu,
         event_id=np.arange(n_events, dtype=np.int64) if event_id is None else event_id,
@@ -254,20 +238,29 @@ def _towers_of(
         inside = cells[:, :, : has[-1] + 1].astype(np.float64)
         cells = np.add.reduceat(inside, first, axis=2).astype(np.float32)
     cells = _gather(cells, width[first])
-    event, i_ring, i_phi = np.nonzero(np.any(cells != 0, axis=1))
+    shape = (len(cells), len(layers), len(first) * grid.n_phi)
+    cells = cells.reshape(shape)
+    has_energy = cells[:, 0] != 0
+    for layer in range(1, len(layers)):
+        has_energy |= cells[:, layer] != 0
+    event, cell = np.divmod(np.flatnonzero(has_energy), shape[2])
+    i_ring, i_phi = np.divmod(np.arange(shape[2]), grid.n_phi)
     eta_edges, phi_edges = np.asarray(grid.eta_edges, dtype=np.float64), grid.phi_edges
+    beyond = np.minimum(i_phi + width[first[i_ring]], grid.n_phi)
     edges = np.stack(
         [
             eta_edges[first[i_ring]],
             eta_edges[last[i_ring]],
             phi_edges[i_phi],
-            phi_edges[i_phi + width[first[i_ring]]],
+            phi_edges[beyond],
         ],
         axis=1,
     )
-    energy = np.zeros((len(event), grid.n_layers), dtype=np.float32)
-    energy[:, layers] = cells[event, :, i_ring, i_phi]
-    return event, edges, energy
+    energy = np.zeros((grid.n_layers, len(event)), dtype=np.float32).T
+    place = event * (shape[1] * shape[2]) + cell
+    for position, layer in enumerate(layers):
+        energy[:, layer] = cells.reshape(-1).take(place + position * shape[2])
+    return event, edges.take(cell, axis=0), energy
 
 
 def _gather(images: NDArray[np.float32], width: Ints) -> NDArray[np.float32]:

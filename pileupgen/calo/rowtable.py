@@ -1,7 +1,8 @@
-"""A fast dictionary from rows of numbers to consecutive integers."""
+"""A fast dictionary from rows of numbers to consecutive integers, and to what is made of them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from pileupgen.arrays import Ints
 
 _TABLE_BITS = 20
+_LEARN_AT_ONCE = 1 << 14
 _MULTIPLIERS = np.random.default_rng(2311).integers(0, 2**63, (3, 4), dtype=np.uint64) * 2 + 1
 
 
@@ -47,8 +49,8 @@ class RowTable:
 
         Parameters
         ----------
-        rows : float32 or float64 array, shape (n, 4)
-            The same dtype in every call.
+        rows : float32 or float64 array, shape (n, 4) or (n, 2)
+            The same dtype and the same number of columns in every call.
 
         Returns
         -------
@@ -69,7 +71,7 @@ class RowTable:
 
         Parameters
         ----------
-        rows : float32 or float64 array, shape (n, 4)
+        rows : float32 or float64 array, shape (n, 4) or (n, 2)
             May hold a row more than once.
 
         Returns
@@ -99,12 +101,67 @@ class RowTable:
         )
         return positions
 
-    def _find_in(self, level: int, words: NDArray[np.uint64]) -> Ints:
-        found = self._tables[level][_address(words, level)].astype(np.int64) - 1
-        same = found >= 0
-        for column, known in enumerate(self._known):
-            same &= known[found] == words[:, column]
-        return np.where(same, found, -1)
+    def _find_in(self, level: int, words: NDArray[np.uint64]) -> NDArray[np.int64]:
+        found = self._tables[level].take(_address(words, level)).astype(np.int64)
+        found -= 1
+        if not self._n:
+            return found
+        # Where a place is free, −1, it is compared with the last row; it stays −1 either way.
+        parts = [known[found] == words[:, i] for i, known in enumerate(self._known)]
+        same = parts[0] if len(parts) == 1 else np.logical_and.reduce(parts)
+        return found if same.all() else np.where(same, found, -1)
+
+
+class RowMemo:
+    """Numbers that are computed once for each distinct row, as long as rows come again."""
+
+    def __init__(self) -> None:
+        self.table = RowTable()
+        self._values: NDArray[Any] | None = None
+        self._is_useful = True
+
+    def of(
+        self,
+        rows: NDArray[np.floating[Any]],
+        compute: Callable[[NDArray[np.int64] | slice], NDArray[Any]],
+    ) -> NDArray[Any]:
+        """Give each row its numbers.
+
+        Parameters
+        ----------
+        rows : float32 or float64 array, shape (n, k)
+            As for :meth:`RowTable.find`.
+        compute : callable
+            Computes the numbers of rows by their positions; always the same of equal rows.
+
+        Returns
+        -------
+        array, shape (n, …)
+            What ``compute`` would give for all rows.
+        """
+        if not self._is_useful or not len(rows):
+            return compute(slice(None))
+        number = self.table.find(rows)
+        unknown = np.flatnonzero(number < 0) if number.min() < 0 else number[:0]
+        while len(unknown) and not self.table.is_full:
+            head = unknown[:_LEARN_AT_ONCE]
+            values = compute(head)
+            kept = self.table.add(rows[head])
+            if self._values is None:
+                self._values = values[:0]
+            if not len(kept):
+                break
+            self._values = np.concatenate([self._values, values[kept]])
+            number[unknown] = self.table.find(rows[unknown])
+            unknown = unknown[number[unknown] < 0]
+        if self._values is None or not len(self._values):
+            return compute(slice(None))
+        found = self._values.take(number, axis=0, mode="wrap")
+        if len(unknown):
+            found[unknown] = compute(unknown)
+            # Rows that never come again (smeared centres) are not worth looking up.
+            self._is_useful = not (self.table.is_full and 2 * len(unknown) > len(rows))
+        return found
 
 
 def _words(rows: NDArray[np.floating[Any]]) -> NDArray[np.uint64]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,8 @@ class Towers:
     """Event i owns towers ``offsets[i]:offsets[i + 1]``. Shape (N + 1,)."""
     edges: Floats | NDArray[np.float32]
     """``eta_min, eta_max, phi_min, phi_max`` of each tower, φ in rad and in any convention. A tower
-    that is only known by its centre has zero width. Shape (n_towers, 4)."""
+    that is only known by its centre has zero width. Shape (n_towers, 4); or (n_towers, 2), η and φ,
+    where all are known by their centres."""
     energy: NDArray[np.float32]
     """Energy per layer in GeV, in the order of ``layers``. Shape (n_towers, L)."""
     layers: tuple[str, ...]
@@ -65,7 +67,14 @@ class Towers:
             factor=None if self.factor is None else self.factor[low:high],
         )
 
-    def event_index(self) -> Ints:
+    def centres(self) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:
+        """η and φ in rad of the towers' middles, shape (n_towers,) each."""
+        if self.edges.shape[1] == 2:
+            return self.edges[:, 0], self.edges[:, 1]
+        eta, phi = (0.5 * (self.edges[:, side] + self.edges[:, side + 1]) for side in (0, 2))
+        return eta, phi
+
+    def event_index(self) -> NDArray[np.int64]:
         """Event number (0 … N−1 within this record) of each tower, shape ``(n_towers,)``."""
         return np.repeat(np.arange(self.n_events, dtype=np.int64), np.diff(self.offsets))
 
@@ -78,3 +87,10 @@ class Towers:
                 index, weights=self.energy[:, layer].astype(np.float64), minlength=self.n_events
             )
         return sums
+
+
+def four_edges(
+    edges: NDArray[np.float32] | NDArray[np.float64],
+) -> NDArray[np.float32] | NDArray[np.float64]:
+    """Edges of towers, shape (n, 4), of which some may only be known by their centres, (n, 2)."""
+    return edges[:, [0, 0, 1, 1]] if edges.shape[1] == 2 else edges

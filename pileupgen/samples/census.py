@@ -10,14 +10,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pileupgen.arrays import Flags, Floats, Ints
+from pileupgen.arrays import Floats, Ints
+from pileupgen.calo.geometry import TWO_PI
 from pileupgen.calo.towers import Towers
 from pileupgen.fields import PlainRecord
 
 _PROBE = 1 << 14
-"""Towers of a layer and chunk in which values are looked for that come again and again."""
+_LOOKED_FOR = 1 << 16
+"""Towers with energy of a layer and chunk in which values are looked for that come again and
+again, and towers among which these are."""
 _KEPT = 2
 """Most frequent values that are kept."""
+_MIX = np.uint64(0x9E3779B97F4A7C15)
 _LOOKED_AT = 4096
 """Towers of a chunk that are looked at to tell whether an event has its towers twice."""
 
@@ -33,7 +37,8 @@ class TowerCensus:
     eta: tuple[float, float] = (np.inf, -np.inf)
     """Lowest and highest centre; (inf, −inf) where there is no tower."""
     phi_span: float = 0.0
-    """Largest difference of two φ in one event, in rad."""
+    """Largest difference of two φ in one event, in rad; where that of a chunk of events is no more
+    than a turn, of that chunk."""
     is_phi_whole: bool = True
     is_eta_whole: bool = True
     """Whether every φ, and every η, is a whole number."""
@@ -72,31 +77,36 @@ class TowerCensus:
         # Column by column: along an axis of two numbers numpy is several times slower.
         has_energy = np.logical_or.reduce([energy != 0 for energy in towers.energy.T])
         if has_energy.any():
-            edges = towers.edges if has_energy.all() else towers.edges[has_energy]
-            eta, phi = (0.5 * (edges[:, side] + edges[:, side + 1]) for side in (0, 2))
+            eta, phi = (_of_those(has_energy, centre) for centre in towers.centres())
             census.eta = (float(eta.min()), float(eta.max()))
             census.phi = (float(phi.min()), float(phi.max()))
             census.is_phi_whole = _are_whole(phi)
             census.is_eta_whole = _are_whole(eta)
             census.n_looked_at, census.n_twice = _count_twice(towers, has_energy)
-            census.phi_span = _span(phi, towers.event_index()[has_energy])
-        for energy, number in zip(towers.energy.T, _as_in_the_file(towers).T, strict=True):
-            hits = number[energy != 0]
-            low, high = (float(hits.min()), float(hits.max())) if len(hits) else (0.0, 0.0)
-            census.lowest.append((low, int(np.count_nonzero(hits == low))))
-            census.highest.append((high, int(np.count_nonzero(hits == high))))
-            probe = hits[:_PROBE]
+            census.phi_span = census.phi[1] - census.phi[0]
+            if census.phi_span > TWO_PI:
+                census.phi_span = _span(phi, towers.event_index()[has_energy])
+        numbers = _as_in_the_file(towers)
+        for energy, number in zip(towers.energy.T, numbers.T, strict=True):
+            low, high = _extremes(number)
+            census.lowest.append(low)
+            census.highest.append(high)
+            probe = number[:_LOOKED_FOR]
+            probe = probe[probe != 0][:_PROBE]
             values, counts = np.unique(probe, return_counts=True)
-            first = np.argsort(-counts, kind="stable")[:_KEPT]
-            often = list(zip(values[first].tolist(), counts[first].tolist(), strict=True))
+            often = _frequent(values, counts)
             census.frequent.append(often)
             others = len(probe) - (often[0][1] if often else 0)
             census.distinct.append((len(values) - 1) / others if others else 1.0)
-            census.size.append(float(np.abs(hits).sum(dtype=np.float64)))
-            total = float(energy.sum(dtype=np.float64))
-            below = -float(energy[energy < 0].sum(dtype=np.float64)) if low < 0 else 0.0
+            total, below = float(energy.sum(dtype=np.float64)), 0.0
+            if low[0] < 0:
+                below = -float(np.minimum(energy, 0).sum(dtype=np.float64))
             census.negative.append(below)
             census.absolute.append(total + 2 * below)
+            is_energy = numbers is towers.energy
+            census.size.append(
+                census.absolute[-1] if is_energy else float(np.abs(number).sum(dtype=np.float64))
+            )
         return census
 
     def add(self, later: TowerCensus) -> None:
@@ -165,13 +175,59 @@ def _most_frequent(counted: Iterable[Extreme]) -> list[Extreme]:
     return total.most_common(_KEPT)
 
 
-def _count_twice(towers: Towers, has_energy: Flags) -> tuple[int, int]:
+def _of_those(chosen: NDArray[np.bool_], values: NDArray[Any]) -> NDArray[Any]:
+    """Values of those chosen, one after another in memory."""
+    return np.ascontiguousarray(values) if chosen.all() else values[chosen]
+
+
+def _extremes(numbers: NDArray[np.float32]) -> tuple[Extreme, Extreme]:
+    """Lowest and highest number that is not zero, and how many are exactly these."""
+    if not len(numbers):
+        return (0.0, 0), (0.0, 0)
+    low, high = numbers.min(), numbers.max()
+    if low == 0:
+        low = _least_above_zero(numbers)
+    elif high == 0:
+        high = -_least_above_zero(-numbers)
+    return tuple(  # type: ignore[return-value]
+        (float(end), int(np.count_nonzero(numbers == end)) if end else 0) for end in (low, high)
+    )
+
+
+def _least_above_zero(numbers: NDArray[np.float32]) -> np.float32:
+    """Least of numbers none of which is below zero, but for the zeros; 0 where there are but zeros.
+
+    Among positive floats the order is that of their bits; those of 0, less one, are the greatest.
+    """
+    # One number is kept an array, which wraps around without a warning.
+    bits = (numbers.view(np.uint32) - np.uint32(1)).min(keepdims=True) + np.uint32(1)
+    return np.maximum(bits.view(np.float32)[0], np.float32(0))
+
+
+def _frequent(values: NDArray[Any], counts: NDArray[np.int64]) -> list[Extreme]:
+    """The most frequent values, the lowest of equally frequent ones first."""
+    often = []
+    for _ in range(min(_KEPT, len(values))):
+        first = int(counts.argmax())
+        often.append((float(values[first]), int(counts[first])))
+        counts[first] = 0
+    return often
+
+
+def _count_twice(towers: Towers, has_energy: NDArray[np.bool_]) -> tuple[int, int]:
     """Towers with energy of the first events, and those that repeat another one of their event."""
     last = max(int(np.searchsorted(towers.offsets, _LOOKED_AT, side="right")) - 1, 1)
     n = int(towers.offsets[last])
-    rows = np.column_stack([towers.event_index()[:n], towers.edges[:n], towers.energy[:n]])
-    rows = rows[has_energy[:n]]
-    return len(rows), len(rows) - len(np.unique(rows, axis=0))
+    event = np.repeat(np.arange(last), np.diff(towers.offsets[: last + 1]))
+    columns = [event, *towers.edges[:n].T, *towers.energy[:n].T]
+    key = np.zeros(n, dtype=np.uint64)
+    for column in columns:
+        # Rows that differ have the same 64 bits once in 10¹² chunks; −0.0 is 0.
+        key ^= (column.astype(np.float64) + 0.0).view(np.uint64)
+        key *= _MIX
+        key ^= key >> np.uint64(32)
+    key = key[has_energy[:n]]
+    return len(key), len(key) - len(np.unique(key))
 
 
 def _extreme(first: Extreme, second: Extreme, *, low: bool) -> Extreme:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -89,10 +90,12 @@ def check_card(
         if n_found == 0:
             raise UnreadableInputError(f"{path} holds no events.", "Its tree is empty.")
         advance()
+    with closing(card.open(list(files))) as reader:
+        n_in_files = reader.estimate_events()
     energy = np.concatenate(images)
     total = float(energy.sum(dtype=np.float64) + outside.sum())
     return CardCheck(
-        n_events=card.open(list(files)).estimate_events(),
+        n_events=n_in_files,
         grid=grid,
         images=energy,
         mu=np.concatenate(mu),

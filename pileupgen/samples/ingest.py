@@ -132,13 +132,15 @@ def ingest(
         "settings": settings,
         "versions": versions("numpy", "uproot", "awkward", "h5py", "hdf5plugin"),
     }
+    # Before the rest: the stream begins with the file that this opens.
+    unread_weights = _unread_weights(reader)
     stream = Stream(reader, grid, zero_suppression, max_events, executor or Serial(), skip_bad)
     tally = _Tally(grid)
     # Of each event what tells which are alike, should there be weights below 0.
     alike: list[NDArray[np.float32]] = []
     splits: list[NDArray[np.uint8]] = []
     groups: list[NDArray[np.int64]] = []
-    with create_store(path, grid, domain, provenance) as writer:
+    with closing(reader), create_store(path, grid, domain, provenance) as writer:
         for drawn in stream:
             n = len(drawn.images)
             tally.add(drawn)
@@ -181,7 +183,7 @@ def ingest(
             ]
             writer.replace_provenance({**provenance, "skipped": skipped})
         skipped_names = tuple(item.path.name for item in stream.skipped)
-        summary = tally.summary(skipped_names, _unread_weights(reader))
+        summary = tally.summary(skipped_names, unread_weights)
         # Before the store takes its name: what is refused leaves none behind.
         judge(check_sample(summary, card, grid, f"{domain} (card '{card.name}')"), allow)
         if groups:
@@ -207,15 +209,15 @@ def examine(reader: Reader, grid: Grid, max_events: int) -> IngestSummary:
     GeometryError
         If the towers do not have the grid's layers.
     """
-    tally = _Tally(grid)
+    tally, unread_weights = _Tally(grid), _unread_weights(reader)
     for drawn in Stream(reader, grid, 0.0, max_events):
         tally.add(drawn)
-    return tally.summary((), _unread_weights(reader))
+    return tally.summary((), unread_weights)
 
 
 def _unread_weights(reader: Reader) -> tuple[str, ...]:
-    """What looks like weights in the first file; nothing where that was skipped as unreadable."""
-    with closing(reader), suppress(InputError):
+    """What looks like weights in the first file; nothing where that cannot be read."""
+    with suppress(InputError):
         return reader.unread_weights()
     return ()
 

@@ -258,6 +258,27 @@ def _spans(ascending: Ints) -> Iterator[tuple[int, int]]:
             begin = min(end, last)
 
 
+def _whole_chunks(
+    arrays: list[NDArray[np.float32]],
+) -> tuple[list[NDArray[np.float32]], NDArray[np.float32]]:
+    """Arrays of consecutive events as pieces of whole chunks, and the events that are left over.
+
+    Only the events of a chunk that is in two arrays are copied.
+    """
+    pieces, rest = [], np.empty(0, dtype=np.float32)
+    for array in arrays:
+        missing = -len(rest) % CHUNK_EVENTS
+        if len(rest):
+            rest = np.concatenate([rest, array[:missing]])
+            if len(rest) < CHUNK_EVENTS:
+                continue
+            pieces.append(rest)
+        n = len(array) - (len(array) - missing) % CHUNK_EVENTS
+        pieces.append(array[missing:n])
+        rest = array[n:]
+    return pieces, rest
+
+
 class StoreWriter:
     """Appends images to a store that is being written; made by :func:`create_store`."""
 
@@ -318,17 +339,22 @@ class StoreWriter:
             self._flush_columns()
 
     def _flush(self, *, whole_chunks: bool) -> None:
-        if not self._buffer:
-            return
-        energy = self._buffer[0] if len(self._buffer) == 1 else np.concatenate(self._buffer)
-        n = len(energy) - len(energy) % CHUNK_EVENTS if whole_chunks else len(energy)
-        images = self._file["images"]
+        images, end = self._file["images"], self._buffered
+        pieces, rest = _whole_chunks(self._buffer)
+        if whole_chunks:
+            end -= len(rest)
+            # A copy: a view would keep all the events that it is a part of.
+            self._buffer, self._buffered = [rest.copy()] if len(rest) else [], len(rest)
+        else:
+            pieces.append(rest)
+            self._buffer, self._buffered = [], 0
         begin = images.shape[0]
-        images.resize(begin + n, axis=0)
-        images[begin:] = energy[:n]
+        images.resize(begin + end, axis=0)
+        for piece in pieces:
+            if len(piece):
+                images[begin : begin + len(piece)] = piece
+                begin += len(piece)
         self._sink.check()
-        self._buffer = [energy[n:]] if n < len(energy) else []
-        self._buffered = len(energy) - n
 
     def _flush_columns(self) -> None:
         # A few bytes an event: written more often, opening them would cost as much as the images.

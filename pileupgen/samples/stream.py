@@ -192,8 +192,12 @@ class _Drawer:
             if self._zero_suppression > 0:
                 _keep_where(images, np.abs(images) >= self._limits)
                 rings, hits = _rings(images), count_hits(images)
-            weight = np.ones(len(images)) if towers.weight is None else towers.weight
-            filled = np.count_nonzero(images, axis=(2, 3))
+            layer_energy = rings.sum(axis=2)
+            if towers.weight is None:
+                weight, filled = np.ones(len(images)), hits.sum(axis=(1, 2)).astype(np.float64)
+            else:
+                weight = towers.weight
+                filled = weight @ np.count_nonzero(images, axis=(2, 3))
             yield Drawn(
                 images=images,
                 mu=towers.mu,
@@ -201,9 +205,9 @@ class _Drawer:
                 weight=weight,
                 outside=weight @ outside,
                 before=weight @ before.sum(axis=2),
-                energy=weight @ rings.sum(axis=2),
-                layer_energy=rings.sum(axis=2),
-                filled=weight @ filled,
+                energy=weight @ layer_energy,
+                layer_energy=layer_energy,
+                filled=filled,
                 signature=(before * self._mix).sum(axis=(1, 2)),
                 census=TowerCensus.of(towers),
                 n_before=n_before,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,7 +107,8 @@ def _domain_steps(
         source = SampleFiles(card, [path], spec.fingerprint())
     else:
         source = SampleFiles(card, card.input_files(), "")
-        n_events = min(card.open(source.files).estimate_events(), settings.max_events or 1 << 62)
+        with closing(card.open(source.files)) as reader:
+            n_events = min(reader.estimate_events(), settings.max_events or 1 << 62)
     if run.directory.is_current(
         f"preprocess_{domain}",
         fingerprint(domain_inputs(run, card, source, grid, zero_suppression)),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from pileupgen.calo import imaging
+from pileupgen.calo import imaging, rowtable
 from pileupgen.calo.geometry import Grid
 from pileupgen.calo.imaging import Imager, images_to_towers, towers_to_images
 from pileupgen.calo.presets import get_grid
@@ -161,7 +161,7 @@ def test_layers_are_taken_by_name() -> None:
 
 def test_an_imager_remembers_without_changing_anything(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(imaging, "_TOWERS_AT_ONCE", 64)
-    monkeypatch.setattr(imaging, "_LEARN_AT_ONCE", 16)
+    monkeypatch.setattr(rowtable, "_LEARN_AT_ONCE", 16)
     imager = Imager(ATLAS)
     rng = np.random.default_rng(6)
     for dtype in (np.float32, np.float32, np.float64):
@@ -177,13 +177,13 @@ def test_an_imager_remembers_without_changing_anything(monkeypatch: pytest.Monke
 
 def test_towers_that_never_come_again_are_drawn_all_the_same() -> None:
     imager = Imager(ATLAS)
-    imager._table.max_rows = 100
+    imager._memo.table.max_rows = 100
     rng = np.random.default_rng(7)
     for _ in range(4):
         towers = make_towers(rng, [300, 300], dtype=np.float32)
         images, _ = imager.draw(towers)
         assert np.array_equal(images, towers_to_images(towers, ATLAS)[0])
-    assert len(imager._table) == 100
+    assert len(imager._memo.table) == 100
 
 
 def test_no_events_make_no_images() -> None:

@@ -4,19 +4,22 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from pileupgen.calo.rowtable import RowTable
+from pileupgen.calo.rowtable import RowMemo, RowTable
 
 
 @settings(deadline=None)
 @given(
-    st.lists(st.tuples(*[st.integers(-3, 3)] * 4), max_size=60),
+    st.sampled_from([2, 4]).flatmap(
+        lambda k: st.lists(st.tuples(*[st.integers(-3, 3)] * k), min_size=1, max_size=60)
+    ),
     st.sampled_from([np.float32, np.float64]),
 )
 def test_equal_rows_have_equal_numbers_and_unequal_rows_do_not(
     rows: list[tuple[int, ...]], dtype: type
 ) -> None:
-    values = np.array(rows, dtype=dtype).reshape(-1, 4)
+    values = np.array(rows, dtype=dtype)
     table = RowTable()
     assert np.all(table.find(values) == -1)
     kept = table.add(values)
@@ -55,3 +58,26 @@ def test_signs_do_not_cancel(dtype: type) -> None:
         [(a, b, c, d) for a in (1, -1) for b in (2, -2) for c in (3, -3) for d in (4, -4)]
     )
     assert len(RowTable().add(rows.astype(dtype))) == 16
+
+
+@pytest.mark.parametrize("max_rows", [1 << 18, 40])
+@pytest.mark.parametrize("n_distinct", [30, 5000])
+def test_a_memo_gives_what_is_computed_of_every_row(max_rows: int, n_distinct: int) -> None:
+    rng = np.random.default_rng(4)
+    distinct = rng.random((n_distinct, 2)).astype(np.float32)
+    memo, computed = RowMemo(), []
+    memo.table.max_rows = max_rows
+
+    def compute(rows: NDArray[np.float32]) -> NDArray[np.float64]:
+        computed.append(len(rows))
+        return np.stack([rows.sum(axis=1), rows[:, 0]], axis=1).astype(np.float64)
+
+    for n in (200, 0, 700, 300):
+        rows = distinct[rng.integers(n_distinct, size=n)]
+        found = memo.of(rows, lambda index, rows=rows: compute(rows[index]))
+        np.testing.assert_array_equal(found, compute(rows))
+        computed.pop()
+    if n_distinct < max_rows:
+        # Each place once, and the first rows before it is known which of them are alike.
+        assert sum(computed) <= 200 + n_distinct or n_distinct > 1000
+    assert len(memo.table) <= max_rows

@@ -257,7 +257,7 @@ def test_positions_of_cells_that_say_their_row(tmp_path: Path) -> None:
     options = {"tree": "events", "eta": "eta", "phi": "phi", "layers": {"em": "e"}}
     towers = read(tmp_path / "f.root", "root", options | {"positions": places})
     np.testing.assert_array_equal(towers.edges[:, 0], eta[rows])
-    np.testing.assert_array_equal(towers.edges[:, 2], phi[rows])
+    np.testing.assert_array_equal(towers.edges[:, 1], phi[rows])
     np.testing.assert_array_equal(towers.energy[:, 0], energy)
     write_tree(tmp_path / "f.root", columns | {"row": jagged(counts, rows + 20)}, "events")
     with pytest.raises(UnreadableInputError, match="'row' is not the row of a cell among the 30"):
@@ -473,7 +473,7 @@ ENCODINGS = st.lists(st.tuples(st.integers(1, 12), st.booleans()), min_size=1, m
 def test_parts_of_cell_identifiers_come_back(
     parts: list[tuple[int, bool]], data: st.DataObject
 ) -> None:
-    from pileupgen.samples.readers.cells import _bits_of
+    from pileupgen.samples.readers.layer_numbers import _bits_of
 
     encoding = ",".join(
         f"part{i}:{-width if signed else width}" for i, (width, signed) in enumerate(parts)

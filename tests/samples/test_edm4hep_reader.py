@@ -108,7 +108,7 @@ def test_hits_of_two_collections(
     np.testing.assert_allclose(
         np.sort(towers.edges[em, 0]), np.sort(np.arctanh(z / np.sqrt(x**2 + y**2 + z**2)))
     )
-    np.testing.assert_allclose(np.sort(towers.edges[em, 2]), np.sort(np.arctan2(y, x)))
+    np.testing.assert_allclose(np.sort(towers.edges[em, 1]), np.sort(np.arctan2(y, x)))
 
 
 def test_what_a_cell_identifier_is_has_to_be_known(tmp_path: Path) -> None:

@@ -349,3 +349,20 @@ def test_nothing_that_is_exported_may_be_null(tmp_path: Path) -> None:
         file.writestr("a", "b")
     with pytest.raises(MissingFieldError, match="no array 'images'"):
         read(tmp_path / "x.zip", {}, kind="npz")
+
+
+def test_an_archive_is_closed_once_it_is_refused(tmp_path: Path) -> None:
+    images = np.ones((20, 4, 8, 2), dtype=np.float32)
+    images[13, 2, 3, 1] = np.nan
+    np.savez_compressed(tmp_path / "f.npz", cells=images)
+    options = {"energy": "cells", "layers": ["em", "had"], "eta_range": [-1, 1]}
+    kind = FORMATS["npz"]
+    reader = kind.open(
+        [tmp_path / "f.npz"], kind.options(**options), MuSource.parse("unknown"), 1.0
+    )
+    assert reader.n_events(0) == 20
+    archive = reader._file(0)._zip
+    assert archive.fp is not None
+    with pytest.raises(UnreadableInputError, match="event 13: cells = nan"):
+        list(reader.read(Span(0, 0, 20, 0)))
+    assert archive.fp is None

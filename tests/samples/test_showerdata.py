@@ -68,7 +68,7 @@ def test_points_lie_in_rings_around_the_axis(
         towers.edges[:, 0], np.hypot(kept[:, 0] - 10, kept[:, 1]) / 4, rtol=1e-5
     )
     np.testing.assert_allclose(
-        towers.edges[:, 2], np.arctan2(kept[:, 1], kept[:, 0] - 10), rtol=1e-5
+        towers.edges[:, 1], np.arctan2(kept[:, 1], kept[:, 0] - 10), rtol=1e-5
     )
     np.testing.assert_array_equal(towers.energy.sum(axis=1), kept[:, 3])
     np.testing.assert_array_equal(towers.energy.argmax(axis=1), np.round(kept[:, 2] / 5))

@@ -198,13 +198,20 @@ class FileReader(ABC, Generic[F]):
         raise fault or UnreadableInputError("The sample has no files.")
 
     def read(self, span: Span) -> Iterator[Towers]:
-        """Yield the towers of a span, in chunks.
+        """Yield the towers of a span, in chunks; a file that is refused is closed.
 
         Raises
         ------
         InputError
             If the file cannot be used; names the file.
         """
+        try:
+            yield from self._towers(span)
+        except InputError:
+            self.close()
+            raise
+
+    def _towers(self, span: Span) -> Iterator[Towers]:
         file, step = self._file(span.file), self.step(span.file)
         starts = range(span.begin, span.end, step)
         pieces = [(begin, min(begin + step, span.end)) for begin in starts]

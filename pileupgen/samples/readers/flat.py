@@ -119,11 +119,18 @@ class Column(ABC):
                 last = first
             self._held.append(self.read_at(first, last))
             self._end = last
-        flat = Flat.join(self._held)
-        wanted = flat.entries(begin - self._begin, end - self._begin)
-        self._held = [flat.entries(end - self._begin, self._end - self._begin)]
-        self._begin = end
-        return wanted
+        wanted, rest, at = [], [], self._begin
+        for flat in self._held:
+            low, high = max(begin - at, 0), min(end - at, len(flat))
+            if low < high:
+                wanted.append(flat.entries(low, high))
+            if high < len(flat):
+                rest.append(flat.entries(max(high, 0), len(flat)))
+            at += len(flat)
+        # An empty part still has the type of the others.
+        empty = self._held[-1].entries(0, 0)
+        self._held, self._begin = rest or [empty], end
+        return Flat.join(wanted or [empty])
 
     def ends_early(self, entry: int) -> UnreadableInputError:
         """The column has fewer entries than its file."""
@@ -137,7 +144,8 @@ class Column(ABC):
         return UnreadableInputError(
             f"{self.path}: {self.word} '{self.name}' holds {kind}, which is neither one number nor "
             "a list of numbers an event.",
-            f"Name a {self.word} with plain numbers, or lists of them, nested at most twice.",
+            f"Name {'an' if self.word == 'array' else 'a'} {self.word} with plain numbers, or "
+            "lists of them, nested at most twice.",
         )
 
 
@@ -177,6 +185,9 @@ def flat_of(array: Any, column: Column) -> Flat:
     """
     import awkward as ak
 
+    listed = _lists_of_numbers(array.layout)
+    if listed is not None:
+        return listed
     kind, counts, inner = str(array.type.content), None, None
     try:
         if array.ndim > 1:
@@ -193,7 +204,23 @@ def flat_of(array: Any, column: Column) -> Flat:
     return Flat(values, counts, inner)
 
 
-def _lengths(array: Any) -> Ints:
+def _lists_of_numbers(layout: Any) -> Flat | None:
+    """Take plain lists of plain numbers apart, without a search for what else it might be."""
+    import awkward as ak
+
+    if not isinstance(layout, ak.contents.ListOffsetArray) or layout.parameters:
+        return None
+    content = layout.content
+    if not isinstance(content, ak.contents.NumpyArray) or content.parameters:
+        return None
+    offsets, values = np.asarray(layout.offsets.data), np.asarray(content.data)
+    if values.ndim != 1 or values.dtype.kind not in "fiub":
+        return None
+    counts = np.diff(offsets).astype(np.int64, copy=False)
+    return Flat(values[int(offsets[0]) : int(offsets[-1])], counts)
+
+
+def _lengths(array: Any) -> NDArray[np.int64]:
     import awkward as ak
 
     lengths: Ints = ak.to_numpy(ak.num(array), allow_missing=False).astype(np.int64, copy=False)

@@ -24,7 +24,8 @@ from pileupgen.errors import (
 )
 from pileupgen.faults import StrictModel
 from pileupgen.samples.readers.base import Format, MuSource
-from pileupgen.samples.readers.cells import CellsReader, ImageAxes
+from pileupgen.samples.readers.cell_images import ImageAxes
+from pileupgen.samples.readers.cells import CellsReader
 from pileupgen.samples.readers.collection import CollectionOptions, Positions
 from pileupgen.samples.readers.columns import event_names, event_numbers, open_mu, read_mu
 from pileupgen.samples.readers.file_kind import reading, unreadable
