@@ -15,7 +15,7 @@ from pydantic import ConfigDict, Field, model_validator
 from pileupgen.compare.settings import ComparisonSettings
 from pileupgen.diffusion.settings import Settings as TranslateSettings
 from pileupgen.errors import ConfigError
-from pileupgen.faults import StrictModel, parse_model
+from pileupgen.faults import StrictModel, parse_model, read_yaml
 
 FEATURES = "features"
 """Geometry of feature tables."""
@@ -335,7 +335,7 @@ def read_config(path: Path) -> Any:
             f"No config at {path}.", "Give --config a YAML file, see configs/demo.yaml."
         )
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = read_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not YAML: {error}.") from error
     return {} if values is None else values

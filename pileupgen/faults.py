@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar, get_args, get_type_hints
 
+import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pileupgen.errors import CardError, ConfigError, did_you_mean
@@ -16,6 +17,35 @@ class StrictModel(BaseModel):
     """Content of a file: immutable; unknown keys and infinite numbers are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """Reads YAML in which no key of a mapping is named twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            name = key.value if isinstance(key, yaml.ScalarNode) else None
+            if name is not None and name in seen:
+                raise yaml.constructor.ConstructorError(
+                    None,
+                    None,
+                    f"'{name}' is there twice; one of them would be lost",
+                    key.start_mark,
+                )
+            seen.add(name)
+        return super().construct_mapping(node, deep=deep)
+
+
+def read_yaml(text: str) -> Any:
+    """Read YAML as plain values.
+
+    Raises
+    ------
+    yaml.YAMLError
+        If it is not YAML, or a mapping has a key twice, of which YAML readers keep the last.
+    """
+    return yaml.load(text, _UniqueKeys)
 
 
 def parse_model(

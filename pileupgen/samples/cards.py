@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field, PrivateAttr, field_validator, model_valid
 from pileupgen.calo.geometry import Grid
 from pileupgen.calo.presets import PRESETS
 from pileupgen.errors import CardError, ConfigError, MissingInputError, did_you_mean
-from pileupgen.faults import StrictModel, parse_model
+from pileupgen.faults import StrictModel, parse_model, read_yaml
 from pileupgen.samples.readers import FORMATS, InputFile, MuSource, Reader
 from pileupgen.samples.readers.base import GEV, EventColumn
 from pileupgen.samples.readers.collection import Collection
@@ -275,7 +275,7 @@ def load_card(path: Path) -> DataCard:
     if not path.is_file():
         raise MissingInputError(f"No data card at {path}.", "See data_cards/ for examples.")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = read_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise CardError(f"{path} is not YAML: {error}.") from error
     if not isinstance(values, dict):

@@ -56,6 +56,7 @@ def _check_energies(card: DataCard, where: str) -> Iterator[Finding]:
             + (", with format root." if card.format == "delphes" else "."),
         )
     twice = sorted({name for name in whole if whole.count(name) > 1})
+    twice = twice or _sorted_twice(card)
     if twice:
         yield Finding(
             "layers_alike",
@@ -63,3 +64,16 @@ def _check_energies(card: DataCard, where: str) -> Iterator[Finding]:
             "counts again",
             "Name another branch for each.",
         )
+
+
+def _sorted_twice(card: DataCard) -> list[str]:
+    """Columns with energy of which several collections take cells of the same layer number."""
+    seen, twice = set[tuple[str, str, int]](), list[str]()
+    for part in card.collections():
+        rule = part.layer_index
+        numbers = [number for values in part.layer_values or () for number in values]
+        keys = {(part.energies[0], repr(rule), number) for number in numbers}
+        if keys & seen:
+            twice.append(part.energies[0])
+        seen |= keys
+    return twice

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -61,8 +61,9 @@ def check_energies(
     if census.n_empty == summary.n_events:
         yield Finding(
             "empty_events",
-            f"{where}: none of its {summary.n_events:,} events has energy in the grid",
-            "Correct the card's branches and unit, or the geometry.",
+            f"{where}: none of its {summary.n_events:,} events has energy in the grid"
+            + _all_left_out(census.towers.left_out),
+            "Correct the card's branches, layers and unit, or the geometry.",
             is_error=True,
         )
         return
@@ -189,3 +190,13 @@ def check_silent_cells(summary: IngestSummary, where: str) -> Iterator[Finding]:
             "Where data's are dead, translation leaves them empty; dead_regions in the geometry "
             "takes them out in both domains.",
         )
+
+
+def _all_left_out(left_out: Mapping[str, float]) -> str:
+    """Name the cells that the card leaves out, those with the most energy first."""
+    names = sorted((name for name in left_out if left_out[name] > 0), key=lambda n: -left_out[n])
+    if not names:
+        return ""
+    return f"; the card leaves out all of its cells: {', '.join(names[:3])}" + ", …" * (
+        len(names) > 3
+    )

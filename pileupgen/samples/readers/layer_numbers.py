@@ -65,13 +65,25 @@ class LayerNumbers:
                 )
             return columns[INNER]
         if rule.column is not None:
-            return columns[rule.column]
+            return self._whole(columns[rule.column], rule.column)
         if self._bits is not None:
             return _bits_of(columns[_layer_column(rule)], *self._bits)
         depth = self._depth(str(rule.bins_of), columns)
         edges = np.asarray(rule.edges)
         number = np.searchsorted(edges, depth, side="right") - 1
         return np.where(number == len(edges) - 1, -1, number)
+
+    def _whole(self, numbers: NDArray[Any], column: str) -> NDArray[Any]:
+        if numbers.dtype.kind == "f":
+            odd = np.flatnonzero(numbers != np.round(numbers))
+            if len(odd):
+                raise CardError(
+                    f"{self._source}: {self._source.word} '{column}' is the layer by the card, and "
+                    f"holds {numbers[odd[0]]:g}, which is no whole number.",
+                    "Name the column with the layers' numbers in layer_index; depths become "
+                    "layers by {bins_of: …, edges: […]}.",
+                )
+        return numbers
 
     def _depth(self, name: str, columns: Columns) -> NDArray[Any]:
         if name not in DEPTHS:
