@@ -170,7 +170,7 @@ def ingest(
             raise UnreadableInputError(
                 f"Card '{card.name}' holds no events "
                 f"({', '.join(item['name'] for item in inputs)}).{why}",
-                "None of its files can be read." if why else "Its trees are empty.",
+                "None of its files can be read." if why else "Its files have no entries.",
             )
         if stream.skipped:
             skipped = [
