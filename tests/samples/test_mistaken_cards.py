@@ -12,7 +12,7 @@ import pyarrow.parquet as parquet
 import pytest
 from numpy.typing import NDArray
 
-from pileupgen.calo.geometry import get_grid
+from pileupgen.calo.presets import get_grid
 from pileupgen.config import read_config
 from pileupgen.errors import CardError, ConfigError, ImplausibleInputError
 from pileupgen.samples.cards import DataCard, load_card
