@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pileupgen.compare.overlay_effects import OverlaidSample, overlay_effects
+from pileupgen.compare.overlay_effects import JET_EDGES, OverlaidSample, overlay_effects
 from pileupgen.compare.records import OverlayEffects
-from pileupgen.measure.hard_objects import HardObjects, OverlaidObjects
+from pileupgen.measure.hard_objects import ISOLATED, HardObjects, OverlaidObjects
 from pileupgen.report.overlay import overlay_cells, overlay_words
 
 N = 800
@@ -56,6 +56,33 @@ def test_planted_numbers_come_back() -> None:
         if one.family == "pileup jets":
             assert one.values["data"].value == pytest.approx(1.5, abs=0.2)
     assert values["isolation", "width"].values["mc"].value == pytest.approx(3.0, abs=0.3)
+
+
+def test_a_number_is_of_its_own_bin_and_less_what_is_there_without_pileup() -> None:
+    hard = replace(hard_objects(), lepton_isolation=np.full(N, 1.5))
+    place = np.searchsorted(JET_EDGES, hard.jet_pt, side="right") - 1
+    ratio = 0.5 + 0.1 * place
+    ratio[::4] = np.nan
+    busy = np.arange(N) % 2 == 1
+    objects = OverlaidObjects(
+        hard.jet_pt * ratio,
+        np.where(busy, 3.0, 1.0),
+        np.where(busy, 40.0, 10.0)[:, None] * np.ones(2),
+        np.where(busy, 2000.0, 1000.0),
+        np.full(N, 4.5),
+    )
+    one = OverlaidSample(objects, np.where(busy, 80.0, 20.0), np.ones(N))
+    found = overlay_effects(hard, {"data": one, "mc": one, "translated": one}, 20, 1).numbers
+    values = {(number.family, number.name): number.values["data"].value for number in found}
+    response = [v for (_, name), v in values.items() if name.startswith("response")]
+    assert response == pytest.approx([0.5 + 0.1 * number for number in range(len(response))])
+    assert values["jets", "found again"] == pytest.approx(0.75)
+    assert {v for (family, _), v in values.items() if family == "pileup jets"} == {1.0, 3.0}
+    met = [v for (family, _), v in values.items() if family == "E_T^miss"]
+    assert sorted(set(met)) == pytest.approx([10.0, 40.0])
+    assert values["isolation", "mean in the cone less ρA"] == pytest.approx(3.0)
+    isolated = next(v for (_, name), v in values.items() if name.startswith("isolated"))
+    assert isolated == float(ISOLATED * 40.0 > 4.5)
 
 
 def test_samples_of_one_kind_differ_by_a_unit_gaussian() -> None:
