@@ -42,6 +42,8 @@ from pileupgen.workflow.generated import spec_of_card
 
 IMAGES = "atlas_barrel"
 """Geometry preset of the images that distances are taken on."""
+POOR_FIT = 4.0
+"""χ² over the numbers that it is summed over, from which on a fit is warned of."""
 UNLIKE_THE_FIT = 7
 """Seed of the detector's random numbers in samples that the fit is judged on."""
 
@@ -140,6 +142,11 @@ def fit_card(
     values = fit.card.model_dump(mode="json")
     write_whole(output, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
     listener.wrote(output, "response card")
+    if fit.chi2 > POOR_FIT * fit.n_statistics:
+        listener.warn(
+            f"χ² is {fit.chi2:,.0f} for {fit.n_statistics} numbers: the fitted numbers of the card "
+            "cannot describe these events, and neither they nor their errors mean much"
+        )
     return CardFit(fit, distances, output)
 
 

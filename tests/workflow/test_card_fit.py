@@ -50,7 +50,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_planted_number_explains_the_shift(folder: Path) -> None:
+def test_a_planted_number_explains_the_shift(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     sample = {**SAMPLE, "n_events": 400, "seed": 2, "response": "planted.yaml"}
     simulate_to(parse_spec(sample, "test", folder), folder / "recorded.root", workers=1)
     found = fit_card(
@@ -75,6 +77,19 @@ def test_a_planted_number_explains_the_shift(folder: Path) -> None:
     assert f"{number.value:.4f} ± {number.error:.4f}" in shown.get()
     assert "not determined" in shown.get()
     assert f"{found.explained:.2f} of it is explained" in shown.get()
+    assert "cannot describe these events" not in caplog.text
+    # What was planted is held, and what is fitted cannot stand for it.
+    poor = fit_card(
+        "rec",
+        "mc",
+        "mine.yaml",
+        folder / "poor.yaml",
+        n_recorded=400,
+        n_simulated=170,
+        fixed=[name for name in PARAMETERS if name != "had constant term"],
+    )
+    assert poor.fit.chi2 > 4 * poor.fit.n_statistics
+    assert "cannot describe these events" in caplog.text
 
 
 def test_source_has_to_be_generated_pileup(folder: Path) -> None:
