@@ -21,12 +21,12 @@ NAMES = "marginals,autoregressive,ddim"
 def judged(tmp_path_factory, command) -> tuple[Path, str]:
     run = tmp_path_factory.mktemp("systems") / "run"
     for number, domain in enumerate(("mc", "data")):
-        write_sample(run / "data" / f"{domain}.h5", 400, number)
+        write_sample(run / "data" / f"{domain}.h5", 240, number)
     return run, command(*arguments(run))
 
 
 def arguments(run: Path, names: str = NAMES) -> list[str | Path]:
-    options = ["--methods", names, "--minutes", "0.01", "--events", "60", "--no-cells"]
+    options = ["--methods", names, "--minutes", "0.01", "--events", "45", "--no-cells"]
     return ["benchmark", "--run", run, *options]
 
 
