@@ -89,7 +89,7 @@ def test_without_corners_directions_stand_for_towers(
     path = write(tmp_path / "f.ig", event(tower(0.5, 1.0, 3, 4, corners=False), corners=False))
     with caplog.at_level(logging.WARNING, "pileupgen"):
         (part,) = read(path)
-    np.testing.assert_allclose(part.edges, [[0.5, 0.5, 1.0, 1.0]])
+    np.testing.assert_allclose(part.edges, [[0.5, 1.0]])
     assert "no corners" in caplog.text
 
 
