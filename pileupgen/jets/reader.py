@@ -96,7 +96,8 @@ class JetNetReader(FileReader[H5File]):
         return float(_FLOATS_PER_PARTICLE * file.data.shape[1])
 
     def _event_numbers(self, file: H5File, name: str) -> EventNumbers | None:
-        if not file.has(name):
+        n = file.n_entries
+        if not file.has(name) or file.find(name).shape not in ((n,), (n, 1)):
             return None
         data = file.find(name)
         return lambda begin, end: np.asarray(file.read(data, begin, end)).reshape(end - begin)

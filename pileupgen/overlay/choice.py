@@ -19,8 +19,6 @@ from pileupgen.arrays import Floats, Ints
 from pileupgen.errors import StoreError
 from pileupgen.samples.mu_profile import MuProfile, strata
 
-Floats = Floats
-
 UNCOVERED = 0.01
 """Probability of the profile that may lie where the library has no events."""
 _TARGET_STREAM, _ORDER_STREAM, _PART_STREAM = 11, 12, 13

@@ -46,7 +46,8 @@ def assign_group_splits(
 ) -> NDArray[np.uint8]:
     """Assign splits so that events of one group lie in one split.
 
-    From the largest group to the smallest each goes where most events are missing.
+    From the largest group to the smallest each goes where most events are missing; the last ones
+    go to splits that have none yet.
 
     Parameters
     ----------
@@ -62,24 +63,28 @@ def assign_group_splits(
     Raises
     ------
     InputError
-        If a split is left without a group.
+        If there are fewer groups than splits.
 
     >>> assign_group_splits(np.array([7, 7, 7, 5, 8, 8]), (0.5, 0.2, 0.3), 0).tolist()
     [0, 0, 0, 1, 2, 2]
     """
     numbers, of, sizes = np.unique(group, return_inverse=True, return_counts=True)
+    n_left = len(numbers)
+    if n_left < len(SPLITS):
+        raise InputError(
+            f"{n_left} group{'s' * (n_left > 1)} of events of {sizes.max()} at most leave no event "
+            f"for {' and '.join(SPLITS[n_left:])}.",
+            "Events of one group lie in one split: read more events, or name a branch with more "
+            "groups under group in the card, or 'none'.",
+        )
     missing = np.array(fractions) * len(group)
+    has_none = np.ones(len(SPLITS), dtype=bool)
     split = np.zeros(len(numbers), dtype=np.uint8)
     shuffled = np.random.default_rng(seed).permutation(len(numbers))
     for place in shuffled[np.argsort(-sizes[shuffled], kind="stable")]:
-        split[place] = np.argmax(missing)
+        is_closed = ~has_none & (n_left == has_none.sum())
+        split[place] = np.argmax(np.where(is_closed, -np.inf, missing))
         missing[split[place]] -= sizes[place]
-    empty = [name for number, name in enumerate(SPLITS) if number not in split]
-    if empty:
-        raise InputError(
-            f"{len(numbers)} group{'s' * (len(numbers) > 1)} of events of {sizes.max()} at most "
-            f"leave no event for {' and '.join(empty)}.",
-            "Events of one group lie in one split: name a branch with more groups under group in "
-            "the card, or 'none'.",
-        )
+        has_none[split[place]] = False
+        n_left -= 1
     return split[of]

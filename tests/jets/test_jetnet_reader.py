@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_jet_variables import make_jets
 
-from pileupgen.errors import CardError, InputError, UnreadableInputError
+from pileupgen.errors import CardError, InputError, MissingFieldError, UnreadableInputError
 from pileupgen.jets.jetnet_file import create_jetnet_file
 from pileupgen.jets.reader import DEFAULT_VARIABLES
 from pileupgen.jets.variables import jet_variables
@@ -64,6 +64,21 @@ def test_features_are_chosen_by_the_card(tmp_path: Path) -> None:
     (towers,) = found.open(found.input_files()).chunks()
     np.testing.assert_allclose(towers.energy[:, 0], 150)
     np.testing.assert_allclose(towers.energy[:, 1], make_jets(3).particles[:, 1, 2], rtol=1e-6)
+
+
+def test_groups_and_weights_are_one_number_a_jet(tmp_path: Path) -> None:
+    write(tmp_path / "a.hdf5", 4)
+    with h5py.File(tmp_path / "a.hdf5", "a") as file:
+        file["run"], file["few"] = np.array([[7], [7], [8], [9]]), np.array([1, 2])
+    found = load_card(card(tmp_path, "group: run"))
+    (towers,) = found.open(found.input_files()).chunks()
+    assert towers.group is not None
+    assert towers.group.tolist() == [7, 7, 8, 9]
+    for name in ("particle_features", "few"):
+        for heading in ("group", "weight"):
+            found = load_card(card(tmp_path, f"{heading}: {name}"))
+            with pytest.raises(MissingFieldError, match=f"no '{name}'"):
+                list(found.open(found.input_files()).chunks())
 
 
 @pytest.mark.parametrize(

@@ -264,6 +264,33 @@ def test_positions_of_cells_that_say_their_row(tmp_path: Path) -> None:
         read(tmp_path / "f.root", "root", options | {"positions": places})
 
 
+@pytest.mark.parametrize("kind", ["hdf5", "npz"])
+def test_corners_in_another_file(tmp_path: Path, kind: str) -> None:
+    rng = np.random.default_rng(4)
+    at = ETA[rng.integers(len(ETA), size=6)], PHI[rng.integers(len(PHI), size=6)]
+    sides = [(-0.01, -0.01), (0.01, -0.01), (0.01, 0.01)]
+    corners = {
+        f"corner_{number}": np.stack(
+            [np.cos(at[1] + phi), np.sin(at[1] + phi), np.sinh(at[0] + eta)], axis=1
+        )
+        for number, (eta, phi) in enumerate(sides)
+    }
+    energy = rng.random((3, 6)).astype(np.float32)
+    for name, arrays in (("f", {"e": energy}), ("g", corners)):
+        if kind == "npz":
+            np.savez(tmp_path / f"{name}.npz", **arrays)
+            continue
+        with h5py.File(tmp_path / f"{name}.hdf5", "w") as file:
+            for dataset, values in arrays.items():
+                file[dataset] = values
+    options = {"corners": list(corners), "positions": {"file": str(tmp_path / f"g.{kind}")}}
+    towers = read(tmp_path / f"f.{kind}", kind, options | {"layers": {"em": "e"}})
+    images, _ = towers_to_images(towers, GRID_EM)
+    cells = {"counts": np.full(3, 6), "e": energy.ravel()}
+    cells |= {"eta": np.tile(at[0], 3), "phi": np.tile(at[1], 3)}
+    np.testing.assert_allclose(images[:, 0], drawn(cells), rtol=1e-6)
+
+
 def test_samplings_of_cells_whose_positions_are_kept_once(tmp_path: Path) -> None:
     """Numbers without energy are dropped; each of the others keeps its place in its inner list."""
     rng = np.random.default_rng(8)
@@ -489,6 +516,62 @@ def test_parts_of_cell_identifiers_come_back(
         stored = np.array([identifier], dtype=np.uint64).astype(dtype)
         for i, value in enumerate(values):
             assert _bits_of(stored, *find_bits(encoding, f"part{i}")).tolist() == [value]
+
+
+def test_every_number_that_is_left_out_is_named_by_itself(tmp_path: Path) -> None:
+    # Six digits, as numbers are mostly written, are the same of the first two.
+    numbers = np.array([1234567, 0, 1234568, 1234567, 7])
+    cells = {"eta": np.zeros(5), "phi": np.zeros(5), "e": np.array([1.0, 2.0, 4.0, -8.0, 16.0])}
+    options = {
+        "tree": "events",
+        "eta": "eta",
+        "phi": "phi",
+        "energy": "e",
+        "layer_index": "number",
+        "layers": {"em": [0]},
+    }
+    for dtype in (np.int32, np.float64):
+        columns = {**cells, "number": numbers.astype(dtype)}
+        lists_of = {name: jagged(np.array([5]), values) for name, values in columns.items()}
+        write_tree(tmp_path / "f.root", lists_of, "events")
+        towers = read(tmp_path / "f.root", "root", options)
+        assert towers.energy.tolist() == [[2.0]]
+        assert towers.left_out == {"number 7": 16.0, "number 1234567": 9.0, "number 1234568": 4.0}
+
+
+def test_identifiers_are_whole_numbers(tmp_path: Path) -> None:
+    columns = {
+        "eta": np.zeros(2),
+        "phi": np.zeros(2),
+        "e": np.ones(2),
+        "id": np.array([2.0**60, 3]),
+    }
+    lists_of = {name: jagged(np.array([2]), values) for name, values in columns.items()}
+    write_tree(tmp_path / "f.root", lists_of, "events")
+    options = {
+        "tree": "events",
+        "eta": "eta",
+        "phi": "phi",
+        "energy": "e",
+        "layer_index": {"cell_id": "id", "field": "layer", "encoding": "system:5,layer:8"},
+        "layers": {"em": [0]},
+    }
+    with pytest.raises(CardError, match="branch 'id' has the cells' identifiers by the card, and "):
+        read(tmp_path / "f.root", "root", options)
+
+
+@pytest.mark.parametrize("single", ["x", "y", "z"])
+def test_places_are_as_exact_as_the_best_column(tmp_path: Path, single: str) -> None:
+    rng = np.random.default_rng(9)
+    columns = {name: rng.uniform(1000, 2000, 20) for name in "xyz"}
+    columns[single] = columns[single].astype(np.float32)
+    lists_of = {name: jagged(np.array([20]), values) for name, values in columns.items()}
+    write_tree(tmp_path / "f.root", lists_of | {"e": jagged(np.array([20]), np.ones(20))}, "events")
+    options = {"tree": "events", "x": "x", "y": "y", "z": "z", "layers": {"em": "e"}}
+    edges = read(tmp_path / "f.root", "root", options).edges
+    x, y, z = (columns[name].astype(np.float64) for name in "xyz")
+    np.testing.assert_allclose(edges[:, 0], np.arcsinh(z / np.hypot(x, y)), rtol=1e-13)
+    np.testing.assert_allclose(edges[:, 1], np.arctan2(y, x), rtol=1e-13)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from pileupgen.errors import (
 )
 from pileupgen.samples.cards import load_card
 from pileupgen.samples.readers import FORMATS, MuSource, Span
+from pileupgen.samples.readers.base import EventColumn
 from pileupgen.samples.readers.feature_files import ColumnPlace
 from pileupgen.samples.readers.features import FeatureOptions, FeatureReader
 
@@ -152,6 +154,23 @@ def test_any_span_reads_the_same_numbers(file_and_features, table):
         assert found[0].event_id[0] == 100 + begin
         assert np.all(found[0].mu == 3.0)
     reader.close()
+
+
+def test_groups_are_those_of_all_events(file_and_features, table):
+    path, features = file_and_features
+    reader = pickle.loads(pickle.dumps(reader_of(path, features, mu=3.0)))
+    for column, expected in (("mu", np.arange(N_EVENTS)), (features["n"], table[:, 3])):
+        reader.group_by(EventColumn.parse(column, ()))
+        found = np.concatenate([towers.group for towers in reader.chunks()])
+        assert np.array_equal(found, expected)
+        for begin, end in ((1300, 2500), (699, 1402)):
+            parts = list(reader.read(Span(0, begin, end, 0)))
+            assert np.array_equal(np.concatenate([part.group for part in parts]), found[begin:end])
+    assert pickle.loads(pickle.dumps(reader)).n_events(0) == N_EVENTS
+    reader.close()
+    reader.group_by(EventColumn.parse("nowhere", ()))
+    with pytest.raises(MissingFieldError, match="no 'nowhere', which by the card tells"):
+        list(reader.chunks())
 
 
 @pytest.mark.parametrize(

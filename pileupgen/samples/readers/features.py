@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -97,6 +97,18 @@ class FeatureReader(FileReader[FeatureFile]):
             )
         super().__init__(files, tuple(options.features), mu, gev)
         self._options = options
+        self._beside: tuple[str, FeatureFile] | None = None
+
+    def close(self) -> None:
+        """Close the file that is open, and what is read beside its features."""
+        if self._beside is not None:
+            self._beside[1].close()
+            self._beside = None
+        super().close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave open files behind: another process opens its own."""
+        return {**super().__getstate__(), "_beside": None}
 
     def _open(self, path: InputFile) -> FeatureFile:
         places = [ColumnPlace.parse(feature.column) for feature in self._options.features.values()]
@@ -141,18 +153,27 @@ class FeatureReader(FileReader[FeatureFile]):
             yield towers
 
     def _event_numbers(self, file: FeatureFile, name: str) -> EventNumbers | None:
-        if any(place.name == name for place in file.places):
-            return None
-        # What is no column of numbers is none of weights either.
+        # What is no column of numbers is none of weights or groups either.
         with suppress(PileupgenError):
-            place = ColumnPlace.parse(name)
-            with closing(open_feature_file(file.path, [place], self._options.tree)) as other:
-                values = other.read(0, min(other.n_entries, MAX_CHUNK_EVENTS))[0]
-            return lambda begin, end: values[begin:end]
+            other = self._open_beside(file.path, name)
+            other.read(0, min(other.n_entries, MAX_CHUNK_EVENTS))
+            if other.n_entries == file.n_entries:
+                return lambda begin, end: other.read(begin, end)[0]
         return None
 
+    def _open_beside(self, path: InputFile, name: str) -> FeatureFile:
+        """Open a column beside the features, in place of the one before."""
+        if self._beside is None or (self._beside[0], self._beside[1].path) != (name, path):
+            if self._beside is not None:
+                self._beside[1].close()
+                self._beside = None
+            places = [ColumnPlace.parse(name)]
+            self._beside = name, open_feature_file(path, places, self._options.tree)
+        return self._beside[1]
+
     def _event_names(self, file: FeatureFile) -> list[str]:
-        return file.names()
+        read = {place.name for place in file.places}
+        return [name for name in file.names() if name not in read]
 
     def _has_weights(self, file: FeatureFile) -> bool:
         return file.n_columns > len(self.layers) + (self._mu.branch is not None)

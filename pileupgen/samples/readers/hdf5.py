@@ -36,6 +36,7 @@ from pileupgen.samples.readers.files import (
     require_sane_energies,
 )
 from pileupgen.samples.readers.flat import Column, Flat
+from pileupgen.samples.readers.places import place_columns
 from pileupgen.samples.readers.remote import (
     BLOCKS,
     InputFile,
@@ -236,7 +237,7 @@ class Hdf5Reader(CellsReader[H5File]):
         if positions.file is None:
             return file
         collection = next(part for part in self._parts.values() if part.positions == positions)
-        return H5File(Path(positions.file), str(collection.eta or collection.x))
+        return H5File(Path(positions.file), place_columns(collection)[0])
 
 
 class ShowerReader(FileReader[H5File]):

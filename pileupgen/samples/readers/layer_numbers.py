@@ -67,7 +67,8 @@ class LayerNumbers:
         if rule.column is not None:
             return self._whole(columns[rule.column], rule.column)
         if self._bits is not None:
-            return _bits_of(columns[_layer_column(rule)], *self._bits)
+            column = _layer_column(rule)
+            return _bits_of(self._identifiers(columns[column], column), *self._bits)
         depth = self._depth(str(rule.bins_of), columns)
         edges = np.asarray(rule.edges)
         number = np.searchsorted(edges, depth, side="right") - 1
@@ -83,6 +84,16 @@ class LayerNumbers:
                     "Name the column with the layers' numbers in layer_index; depths become "
                     "layers by {bins_of: …, edges: […]}.",
                 )
+        return numbers
+
+    def _identifiers(self, numbers: NDArray[Any], column: str) -> NDArray[Any]:
+        if numbers.dtype.kind not in "iu":
+            raise CardError(
+                f"{self._source}: {self._source.word} '{column}' has the cells' identifiers by the "
+                f"card, and holds {numbers.dtype}, which has no room for their 64 bits.",
+                "Name the column with whole numbers under layer_index.cell_id, or write the file "
+                "again with identifiers as integers.",
+            )
         return numbers
 
     def _depth(self, name: str, columns: Columns) -> NDArray[Any]:
@@ -112,11 +123,14 @@ class LayerNumbers:
         for position, values in enumerate(self._collection.layer_values or ()):
             layer_of[np.isin(numbers, np.asarray(values))] = position
         kept = layer_of >= 0
-        size = np.abs(part.energy[:, 0], dtype=np.float64)
+        others, place = np.unique(numbers[~kept], return_inverse=True)
+        size = np.abs(part.energy[~kept, 0], dtype=np.float64)
+        sums = np.bincount(place, weights=size, minlength=len(others))
         what = self._collection.layer_index or "inner"
+        # All digits: numbers that are named alike would be one.
         left_out = {
-            f"{what} {value:g}": float(size[numbers == value].sum())
-            for value in np.unique(numbers[~kept])
+            f"{what} {value:.17g}" if isinstance(value, float) else f"{what} {value}": total
+            for value, total in zip(others.tolist(), sums.tolist(), strict=True)
         }
         one = part.energy[kept, 0]
         energy = np.zeros((len(one), len(self._collection.layer_names)), dtype=np.float32)

@@ -21,6 +21,7 @@ from pileupgen.samples.readers.cells import CellsReader
 from pileupgen.samples.readers.collection import CollectionOptions, Positions, has_places
 from pileupgen.samples.readers.file_kind import reading, unreadable
 from pileupgen.samples.readers.flat import Column, Flat
+from pileupgen.samples.readers.places import place_columns
 from pileupgen.samples.readers.remote import InputFile, for_library, missing_file
 
 _READ_BYTES = 1 << 20
@@ -229,7 +230,7 @@ class NpzReader(CellsReader[NpzFile]):
         if positions.file is None:
             return file
         collection = next(part for part in self._parts.values() if part.positions == positions)
-        return NpzFile(Path(positions.file), str(collection.eta or collection.x))
+        return NpzFile(Path(positions.file), place_columns(collection)[0])
 
 
 FORMAT = Format(NpzOptions, "unknown", NpzReader, weights=("weight",), ids=("event_id",))

@@ -63,7 +63,7 @@ class Places:
 
     def _of_points(self, x: NDArray[Any], y: NDArray[Any], z: NDArray[Any]) -> NDArray[np.float64]:
         """η and φ of points, shape (n, 2); each place of a detector is computed once."""
-        kind = native(x[:0]).dtype
+        kind = np.result_type(*(native(column[:0]) for column in (x, y, z)))
         if kind != self._kind:
             self._kind, self._memo = kind, RowMemo()
         # A fourth column of zeros: rows of whole words.
