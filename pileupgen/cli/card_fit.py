@@ -14,7 +14,7 @@ from pileupgen.cli.ui.fit_table import show_fit
 def fit_card(
     name: Annotated[str, typer.Argument(help="Card of the recorded sample.")],
     source: Annotated[
-        str, typer.Option("--source", help="Card of a generated sample: generator, tune and μ.")
+        str, typer.Option("--source", help="Card of a generated sample: generator, tune, √s, μ.")
     ] = "demo_mc",
     response: Annotated[
         str, typer.Option("--response", help="Response card to begin with: mc, data, or a path.")
@@ -31,12 +31,13 @@ def fit_card(
 
     Energy sharing, thresholds, resolution, leakage and noise are changed until spectra of cells
     and products of neighbours in simulated events agree with those in recorded ones. The fit
-    begins with the card --response. The generator and μ have to be right: the fit attributes their
-    errors to the detector.
+    begins with the card --response. The generator, √s and μ have to be right: the fit attributes
+    their errors to the detector.
 
     \b
     Examples:
-      pileupgen cards fit delphes_mild --source demo_data
+      pileupgen cards fit recorded.yaml --source demo_data
+      pileupgen cards fit delphes_mild --source a14_13tev.yaml
     """
     from pileupgen.workflow.response_fit import fit_card as fit
 

@@ -149,6 +149,15 @@ def pools_of(shares: Shares, n_events: int) -> NDArray[np.int64]:
 
 
 def pool_sizes(shares: Shares, counts: NDArray[np.int64]) -> tuple[int, ...]:
-    """Interactions of each pool that events of ``counts`` interactions need."""
-    drawn = np.bincount(pools_of(shares, len(counts)), weights=counts, minlength=len(shares))
-    return tuple(max(1, int(np.ceil(n / uses))) for n, (_, uses) in zip(drawn, shares, strict=True))
+    """Interactions of each pool that events of ``counts`` interactions need.
+
+    At least those of its largest event, so that few events do not hold interactions twice.
+    """
+    pool = pools_of(shares, len(counts))
+    drawn = np.bincount(pool, weights=counts, minlength=len(shares))
+    largest = np.ones(len(shares), dtype=np.int64)
+    np.maximum.at(largest, pool, counts)
+    return tuple(
+        max(int(most), int(np.ceil(n / uses)))
+        for most, n, (_, uses) in zip(largest, drawn, shares, strict=True)
+    )

@@ -99,7 +99,7 @@ def make_sample(
     """Make a sample and write it as a Delphes-like ROOT file.
 
     The towers depend on the spec alone: not on ``workers``, nor on what the cache holds. An event
-    does not depend on how many follow it.
+    does not depend on how many follow it, unless pools are separate.
 
     Parameters
     ----------

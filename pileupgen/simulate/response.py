@@ -17,7 +17,7 @@ import yaml
 from pydantic import Field, field_validator, model_validator
 
 from pileupgen.errors import CardError, did_you_mean
-from pileupgen.faults import StrictModel, parse_model
+from pileupgen.faults import StrictModel, parse_model, read_yaml
 from pileupgen.run import fingerprint
 
 LAYERS = ("em", "had")
@@ -338,12 +338,13 @@ def load_response(name: str) -> ResponseCard:
     Raises
     ------
     CardError
-        If there is none, it is not YAML, or a value does not fit; all faults are named.
+        If there is none, it is not YAML or has a key twice, or a value does not fit; all faults are
+        named.
     """
     found = find_response(name)
     path = RESPONSES / f"{found}.yaml" if found in response_names() else Path(found)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = read_yaml(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise CardError(f"Response card {path} cannot be read: {error}.") from error
     return parse_model(ResponseCard, values, f"response card {path}")

@@ -159,7 +159,11 @@ def recorded_cells(parts: Sequence[Towers], grid: TowerGrid) -> Floats:
     ------
     GeometryError
         If the towers have other layers than ``em`` and ``had``.
+    ImplausibleInputError
+        If there are no events.
     """
+    if not parts:
+        raise ImplausibleInputError("The recorded sample has no events.", "Name files with events.")
     found = []
     for towers in parts:
         if towers.layers != LAYERS:
@@ -167,8 +171,7 @@ def recorded_cells(parts: Sequence[Towers], grid: TowerGrid) -> Floats:
                 f"A response card has the layers {' and '.join(LAYERS)}, the sample has "
                 f"{', '.join(towers.layers)}."
             )
-        eta = towers.edges[:, :2].mean(axis=1)
-        phi = towers.edges[:, 2:].mean(axis=1)
+        eta, phi = towers.centres()
         cell = grid.locate(np.sinh(eta).astype(np.float32), phi.astype(np.float32))
         place = towers.event_index() * (grid.n_cells + 1) + cell
         size = towers.n_events * (grid.n_cells + 1)

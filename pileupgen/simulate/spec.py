@@ -225,7 +225,12 @@ class SampleSpec(StrictModel):
         if self.consecutive > 1 and self.is_hard:
             raise ValueError("consecutive: crossings in a row have no hard scatter each")
         if self.consecutive > 1 and self.separate_pools is not None:
-            raise ValueError("consecutive: crossings in a row have interactions in common")
+            raise ValueError(
+                "consecutive: crossings in a row have interactions in common, whatever pools they "
+                "are from; give pool_size in place of separate_pools"
+            )
+        if self.separate_pools is not None and not self.has_pileup:
+            raise ValueError("separate_pools: there is no pileup; give mu, or leave them out")
         if self.pt_min is not None and self.process != "dijet":
             raise ValueError(f"pt_min is a setting of dijet, not of {self.process}")
         return self
@@ -248,6 +253,11 @@ class SampleSpec(StrictModel):
         return self.process in HARD_PROCESSES or bool(self.hard_scatter)
 
     @property
+    def has_pileup(self) -> bool:
+        """Whether there is a pool of minimum-bias interactions."""
+        return not self.is_hard or self.mu > 0 or self.mu_profile is not None
+
+    @property
     def files(self) -> tuple[Path, ...]:
         """Files of particles that a pool is read from; none where it is generated."""
         return tuple(Path(name) for name in self.hard_scatter or self.minimum_bias)
@@ -267,7 +277,7 @@ class SampleSpec(StrictModel):
         if not self.is_hard:
             return {"pileup": self.model_copy(update=soft)}
         hard = self.model_copy(update={"pool_size": self.n_events, "minimum_bias": ()})
-        if self.mu == 0 and self.mu_profile is None:
+        if not self.has_pileup:
             return {"hard": hard}
         soft |= {"process": "inelastic", "pt_min": None, "hard_scatter": ()}
         return {"hard": hard, "pileup": self.model_copy(update=soft)}

@@ -166,12 +166,22 @@ def simulate_to(
     -------
     Path
         The file.
+
+    Raises
+    ------
+    ConfigError
+        If ``hepmc`` is asked of a sample without a pool of its own.
     """
     is_plain = isinstance(spec, SampleSpec) and not spec.is_hard
     default = "simulated" if is_plain else spec.process
     path = output or Path(f"{name or default}{suffix(spec)}")
     for written in (path, *([] if hepmc is None else [hepmc])):
         require_no_folder(written)
+    if hepmc is not None and (isinstance(spec, JetSpec) or spec.separate_pools is not None):
+        raise ConfigError(
+            "Only a sample with one pool of interactions has a pool for --hepmc.",
+            "Leave it out, or give --pool-size in place of a card's separate_pools.",
+        )
     listener.tell("make", describe(spec))
     if not force and hepmc is None and is_current(spec, path, container):
         listener.current("simulate", path)
@@ -203,10 +213,6 @@ def _write_pool(
     spec: Spec, path: Path, pools: Sequence[tuple[Path, bool]], listener: Listener
 ) -> None:
     """Write the pool that was used last, of hard scatters if there are any, as HepMC."""
-    if not pools:
-        raise ConfigError(
-            "Only a sample with one pool of interactions has a pool for --hepmc.", "Leave it out."
-        )
     pool = read_pool(pools[0][0])
     with listener.progress("write HepMC", len(pool), "interactions") as advance:
         write_hepmc(path, pool, spec.sqrt_s, advance)

@@ -215,7 +215,7 @@ def sample_spec(run: Run, card: DataCard) -> Spec:
     wanted = run.config.preprocess.max_events
     if wanted is None or wanted >= spec.n_events:
         return spec
-    # An event does not depend on how many follow it.
+    # An event does not depend on how many follow it; separate pools are made for so many.
     return spec.model_copy(update={"n_events": wanted})
 
 

@@ -93,12 +93,13 @@ def fit_card(
     ----------
     recorded, source : str
         Data cards by name or path: of the recorded sample, and of a generated one whose generator,
-        tune and μ are taken.
+        tune, √s and μ are taken.
 
     Raises
     ------
     CardError
-        If a card is malformed, or the source's is of no generated pileup.
+        If a card is malformed, the source's is of no generated pileup, the recorded sample's names
+        no files, or the response card has pulse shapes or periods.
     GeometryError
         If the recorded sample has other layers.
     ImplausibleInputError
@@ -107,7 +108,7 @@ def fit_card(
     require_no_folder(output)
     spec = spec_of_card(source, {"response": response})
     if isinstance(spec, SampleSpec):
-        spec = spec.model_copy(update={"separate_pools": None})
+        spec = spec.model_copy(update={"separate_pools": None, "consecutive": 1})
     if not isinstance(spec, SampleSpec) or spec.is_hard or spec.files:
         raise CardError(
             f"{source} is no card of pileup from a generator.",
@@ -120,8 +121,20 @@ def fit_card(
             "the fit does not simulate.",
             "Begin with a card without 'pulse', such as mc.",
         )
+    if begun.periods:
+        raise CardError(
+            f"Response card '{response}' has periods: the fit is of one set of conditions, and "
+            "would take those of the first for all.",
+            "Begin with a card without 'periods', and fit events of one period.",
+        )
     grid = TowerGrid(begun.ring_edges(), begun.ring_n_phi())
     card = load_named(recorded)
+    if card.generate is not None:
+        raise CardError(
+            f"Card '{card.name}' ({card.path}) asks for a sample to be generated; it names no "
+            "recorded files.",
+            "Name a card with 'files', such as of a file that 'pileupgen simulate' wrote.",
+        )
     listener.read(str(card.path))
     parts = list(card.open(card.input_files()).chunks(n_recorded))
     cells = recorded_cells(parts, grid)[:n_recorded]

@@ -9,7 +9,7 @@ import uproot
 from typer.testing import CliRunner, Result
 
 from pileupgen.cli.simulate import simulate
-from pileupgen.errors import CardError, OutputError, PileupgenError
+from pileupgen.errors import CardError, ConfigError, OutputError, PileupgenError
 from pileupgen.simulate.measured.table import TABLES
 
 SMALL = ["-g", "pythia6", "--pool-size", "40", "-n", "3", "--mu", "4", "--workers", "1"]
@@ -100,6 +100,16 @@ def test_a_folder_is_no_file_to_write(folder: Path) -> None:
     with pytest.raises(OutputError, match="is a folder"):
         run(*SMALL, "--hepmc", ".")
     assert not list(folder.glob("*.root"))
+
+
+def test_a_pool_to_write_has_to_be_one_before_events_are_made(folder: Path) -> None:
+    origin = "generate: {generator: pythia6, n_events: 3, mu: 4, separate_pools: [[1, 2]]}"
+    (folder / "tiny.yaml").write_text(CARD.format(origin=origin))
+    with pytest.raises(ConfigError, match="one pool of interactions has a pool for --hepmc"):
+        run("--card", "tiny", "--hepmc", "pool.hepmc")
+    with pytest.raises(ConfigError, match="one pool of interactions has a pool for --hepmc"):
+        run("--process", "top", "--hepmc", "pool.hepmc")
+    assert [path.name for path in folder.iterdir()] == ["tiny.yaml"]
 
 
 def test_check_compares_with_measurements_and_is_remembered(folder: Path) -> None:

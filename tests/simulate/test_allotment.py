@@ -66,6 +66,15 @@ def test_files_with_too_few_interactions_shrink_all_pools() -> None:
         Allotment.of(SHARES, counts, seed=1, n_interactions=2)
 
 
+@pytest.mark.parametrize("n", [1, 4, 9])
+def test_few_events_do_not_hold_an_interaction_twice(n: int) -> None:
+    counts = np.random.default_rng(n).poisson(60, n)
+    found = Allotment.of(SHARES, counts, seed=4, n_interactions=sum(pool_sizes(SHARES, counts)))
+    first = {int(number): int(np.flatnonzero(found.pool == number)[0]) for number in found.pool}
+    for event in first.values():
+        assert len(set(found.of_event(event, counts[event]).tolist())) == counts[event]
+
+
 def test_crossings_before_and_after_are_from_the_events_own_pool(mc_card: ResponseCard) -> None:
     spec = SampleSpec(mu=20, n_events=20, separate_pools=SHARES, seed=2)
     pool = make_interactions(spec.pools()["pileup"].pool_size, 3, seed=1)
@@ -84,7 +93,8 @@ def test_crossings_before_and_after_are_from_the_events_own_pool(mc_card: Respon
     [
         ({"separate_pools": [[0.5, 1], [0.4, 1]]}, "positive and sum to 1"),
         ({"separate_pools": [[0.5, 0.5], [0.5, 1]]}, "at least once"),
-        ({"separate_pools": [[1, 1]], "consecutive": 4}, "crossings in a row have inter"),
+        ({"separate_pools": [[1, 1]], "consecutive": 4}, "give pool_size in place of sep"),
+        ({"separate_pools": [[1, 1]], "process": "dijet"}, "there is no pileup"),
         ({"separate_pools": [[1, 2]], "pool_size": 50}, "pool_size or separate_pools, not both"),
     ],
 )

@@ -69,6 +69,13 @@ def test_missing_card_names_the_near_one() -> None:
         load_response("dat")
 
 
+def test_a_key_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text((RESPONSES / "mc.yaml").read_text() + "\nsigned: true\nsigned: false\n")
+    with pytest.raises(CardError, match="'signed' is there twice"):
+        load_response(str(path))
+
+
 @pytest.mark.parametrize("text", ["a: [1", "- 1\n- 2\n", ""])
 def test_what_is_no_card_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "bad.yaml"

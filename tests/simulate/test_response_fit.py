@@ -128,6 +128,11 @@ def test_towers_go_to_the_cell_of_their_centre(card: ResponseCard) -> None:
     assert found[2, :, 5].tolist() == [0, 4]
     assert found[2, :, 800].tolist() == [5, 6]
     assert found.sum() == 2 * 21, "a tower outside the card's acceptance is left out"
+    middles = np.stack([edges[:, :2].mean(axis=1), edges[:, 2:].mean(axis=1)], axis=1)
+    points = Towers(**{**vars(parts), "edges": middles})
+    np.testing.assert_array_equal(recorded_cells([points], grid), found[:3])
+    with pytest.raises(ImplausibleInputError, match="has no events"):
+        recorded_cells([], grid)
     other = Towers(**{**vars(parts), "layers": ("a", "b")})
     with pytest.raises(GeometryError, match="has the layers em and had, the sample has a, b"):
         recorded_cells([other], grid)

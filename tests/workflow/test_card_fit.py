@@ -105,3 +105,16 @@ def test_source_has_to_be_generated_pileup(folder: Path) -> None:
 def test_cells_that_see_other_crossings_are_not_fitted(folder: Path) -> None:
     with pytest.raises(CardError, match="has pulse shapes"):
         fit_card("rec", "mc", "out_of_time", folder / "fitted.yaml", n_recorded=20)
+
+
+def test_conditions_that_change_are_not_fitted(folder: Path) -> None:
+    values = yaml.safe_load((RESPONSES / "mc.yaml").read_text())
+    values["periods"] = [{"name": "A"}, {"name": "B", "part": 2}]
+    (folder / "periods.yaml").write_text(yaml.safe_dump(values))
+    with pytest.raises(CardError, match="has periods: the fit is of one set of conditions"):
+        fit_card("rec", "mc", "periods.yaml", folder / "fitted.yaml", n_recorded=20)
+
+
+def test_what_is_fitted_to_is_in_files(folder: Path) -> None:
+    with pytest.raises(CardError, match=r"'mc' .* names no recorded files"):
+        fit_card("mc", "mc", "mine.yaml", folder / "fitted.yaml", n_recorded=20)
