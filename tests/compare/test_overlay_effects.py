@@ -5,7 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pileupgen.compare.overlay_effects import JET_EDGES, OverlaidSample, overlay_effects
+from pileupgen.compare.overlay_effects import (
+    JET_EDGES,
+    MIN_OBJECTS,
+    OverlaidSample,
+    overlay_effects,
+)
 from pileupgen.compare.records import OverlayEffects
 from pileupgen.measure.hard_objects import ISOLATED, HardObjects, OverlaidObjects
 from pileupgen.report.overlay import overlay_cells, overlay_words
@@ -69,7 +74,7 @@ def test_a_number_is_of_its_own_bin_and_less_what_is_there_without_pileup() -> N
         np.where(busy, 3.0, 1.0),
         np.where(busy, 40.0, 10.0)[:, None] * np.ones(2),
         np.where(busy, 2000.0, 1000.0),
-        np.full(N, 4.5),
+        np.where(np.arange(N) % 4, 4.5, 3.5),
     )
     one = OverlaidSample(objects, np.where(busy, 80.0, 20.0), np.ones(N))
     found = overlay_effects(hard, {"data": one, "mc": one, "translated": one}, 20, 1).numbers
@@ -80,9 +85,9 @@ def test_a_number_is_of_its_own_bin_and_less_what_is_there_without_pileup() -> N
     assert {v for (family, _), v in values.items() if family == "pileup jets"} == {1.0, 3.0}
     met = [v for (family, _), v in values.items() if family == "E_T^miss"]
     assert sorted(set(met)) == pytest.approx([10.0, 40.0])
-    assert values["isolation", "mean in the cone less ρA"] == pytest.approx(3.0)
-    isolated = next(v for (_, name), v in values.items() if name.startswith("isolated"))
-    assert isolated == float(ISOLATED * 40.0 > 4.5)
+    assert values["isolation", "mean in the cone less ρA"] == pytest.approx(2.75)
+    assert 3.5 < ISOLATED * 40.0 < 4.5
+    assert values["isolation", f"isolated (below {ISOLATED:g} E_T)"] == pytest.approx(0.25)
 
 
 def test_samples_of_one_kind_differ_by_a_unit_gaussian() -> None:
@@ -108,14 +113,40 @@ def test_the_same_sample_differs_by_nothing() -> None:
 
 
 def test_weights_count() -> None:
-    one = sample(2)
-    weight = np.where(np.arange(N) % 2, 3.0, 0.0)
-    events = one.objects.n_pileup_jets
-    one = replace(one, mu=np.zeros(N))
-    samples = {"data": replace(one, weight=weight), "mc": one, "translated": one}
-    found = overlay_effects(hard_objects(), samples, 50, 1)
-    (jets,) = (number for number in found.numbers if number.family == "pileup jets")
-    assert jets.values["data"].value == pytest.approx(events[1::2].mean())
+    hard, counts = hard_objects(), np.arange(N) % 2 == 1
+    ratio = np.where(counts, 0.9, 0.5)[hard.jet_event]
+    ratio[hard.jet_event % 4 == 0] = np.nan
+    objects = OverlaidObjects(
+        hard.jet_pt * ratio,
+        np.where(counts, 3.0, 1.0),
+        np.where(counts, 40.0, 10.0)[:, None] * np.ones(2),
+        np.full(N, 1500.0),
+        np.where(counts, 2.0, 6.0),
+    )
+    one = OverlaidSample(objects, np.zeros(N), np.ones(N))
+    weighted = replace(one, weight=np.where(counts, 3.0, 0.0))
+    found = overlay_effects(hard, {"data": weighted, "mc": one, "translated": one}, 20, 1).numbers
+    expected = {"response": 0.9, "resolution": 0.0, "found again": 1.0, "per event": 3.0}
+    expected |= {"mean in the cone less ρA": 2.0, "width": 0.0, "isolated (below": 1.0}
+    for number in found:
+        name = next(name for name in expected if number.name.startswith(name))
+        value = 40.0 if number.family == "E_T^miss" else expected[name]
+        assert number.values["data"].value == pytest.approx(value)
+    unweighted = {number.name: number.values["mc"].value for number in found}
+    assert unweighted["found again"] == pytest.approx(0.75)
+    assert unweighted["width"] == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(("n", "is_there"), [(MIN_OBJECTS - 1, False), (MIN_OBJECTS, True)])
+def test_few_objects_give_no_number(n: int, is_there: bool) -> None:
+    hard = replace(hard_objects(), jet_pt=np.where(np.arange(2 * N) < n, 80.0, 25.0))
+    first = sample(2)
+    one = replace(first, objects=replace(first.objects, jet_pt=0.9 * hard.jet_pt))
+    found = overlay_effects(hard, {"data": one, "mc": one, "translated": one}, 5, 1).numbers
+    names = {number.name for number in found if number.family == "jets"}
+    assert ("response, p_T > 70 GeV" in names) == is_there
+    assert "response, p_T 20 … 30 GeV" in names
+    assert "response, p_T 30 … 45 GeV" not in names
 
 
 def test_words_tell_where_translation_helps_and_where_not() -> None:
