@@ -209,10 +209,10 @@ class RunDirectory:
 
     def is_current(self, stage: str, made_from: str, outputs: Sequence[Path]) -> bool:
         """Whether a stage was finished from these inputs and its outputs are there."""
-        with suppress(OSError, ValueError):
-            record = json.loads(self._record(stage).read_text())
-            return record["made_from"] == made_from and all(path.exists() for path in outputs)
-        return False
+        record = self._recorded(stage)
+        if record is None or record["made_from"] != made_from:
+            return False
+        return all(path.exists() for path in outputs)
 
     def finish(self, stage: str, made_from: str, details: Mapping[str, Any]) -> None:
         """Record that a stage is done."""
@@ -225,16 +225,23 @@ class RunDirectory:
         Raises
         ------
         RunError
-            If the stage has not been run.
+            If the stage has not been run, or its record is damaged.
         """
-        try:
-            record = json.loads(self._record(stage).read_text())
-        except (OSError, ValueError) as error:
+        record = self._recorded(stage)
+        if record is None:
             raise RunError(
                 f"{self.path} has no finished '{stage}'.",
                 f"Run 'pileupgen {stage.split('_')[0]} --run {self.path}' first, or correct --run.",
-            ) from error
-        return dict(record)
+            )
+        return record
+
+    def _recorded(self, stage: str) -> dict[str, Any] | None:
+        """Read a stage's record, if there is a whole one."""
+        with suppress(OSError, ValueError):
+            record = json.loads(self._record(stage).read_text())
+            if isinstance(record, dict) and "made_from" in record:
+                return record
+        return None
 
     def _record(self, stage: str) -> Path:
         return self.path / "stages" / f"{stage}.json"

@@ -85,6 +85,17 @@ def test_a_stage_is_current_only_for_the_same_inputs_and_existing_outputs(tmp_pa
         run.details("translate")
 
 
+@pytest.mark.parametrize("text", ["", "[1]", "{}", "null", '{"made_from"'])
+def test_a_damaged_record_is_of_no_finished_stage(tmp_path, text):
+    run = RunDirectory(tmp_path)
+    run.finish("train", "a", {"n": 1})
+    assert run.details("train") == {"made_from": "a", "n": 1}
+    (tmp_path / "stages" / "train.json").write_text(text)
+    assert not run.is_current("train", "a", [])
+    with pytest.raises(RunError, match="no finished 'train'"):
+        run.details("train")
+
+
 def test_no_shipped_file_names_an_absolute_path():
     for folder in (resource_folder("configs"), resource_folder("data_cards")):
         for path in Path(folder).glob("*.yaml"):

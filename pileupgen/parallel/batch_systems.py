@@ -42,6 +42,7 @@ class BatchSystem:
                 self.query,
                 capture_output=True,
                 text=True,
+                errors="replace",
                 timeout=COMMAND_SECONDS,
                 start_new_session=True,
                 check=True,
@@ -66,6 +67,8 @@ _SLURM_OVER = frozenset(
         "REVOKED",
     )
 )
+_STATUS = 2
+"""Place of the status in a line of condor_q."""
 _CONDOR_STATES = {"1": "pending", "2": "running", "5": "held", "6": "running", "7": "suspended"}
 
 
@@ -80,7 +83,7 @@ def parse_squeue(text: str) -> dict[str, QueuedJob]:
     for line in text.splitlines():
         number, _, rest = line.strip().partition("|")
         state, _, reason = rest.partition("|")
-        if number and state not in _SLURM_OVER:
+        if number and state and state not in _SLURM_OVER:
             why = "" if state == "RUNNING" or reason in ("None", "(null)") else reason
             jobs[number] = QueuedJob(state.lower(), why)
     return jobs
@@ -95,10 +98,11 @@ def parse_condor_q(text: str) -> dict[str, QueuedJob]:
     """
     jobs = {}
     for line in text.splitlines():
-        cluster, process, status, *reason = line.split(maxsplit=3) or [""] * 3
-        if status in _CONDOR_STATES:
-            why = "" if not reason or reason[0] == "undefined" else reason[0]
-            jobs[f"{cluster}.{process}"] = QueuedJob(_CONDOR_STATES[status], why)
+        fields = line.split(maxsplit=3)
+        if len(fields) > _STATUS and fields[_STATUS] in _CONDOR_STATES:
+            why = "".join(fields[_STATUS + 1 :])
+            known = QueuedJob(_CONDOR_STATES[fields[_STATUS]], "" if why == "undefined" else why)
+            jobs[f"{fields[0]}.{fields[1]}"] = known
     return jobs
 
 

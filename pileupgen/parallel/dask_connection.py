@@ -46,7 +46,8 @@ def connect(
         If Dask is not installed.
     """
     distributed = load("distributed")
-    address = scheduler if ":" in scheduler else _read_scheduler_file(Path(scheduler))
+    is_address = "://" in scheduler or (":" in scheduler and "/" not in scheduler)
+    address = scheduler if is_address else _read_scheduler_file(Path(scheduler))
     try:
         client = distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:

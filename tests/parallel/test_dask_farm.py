@@ -125,7 +125,7 @@ def test_the_file_that_a_scheduler_writes_is_enough(
     with pytest.raises(
         FarmError, match=r"No Dask scheduler has written .*absent\.json within 0\.5"
     ):
-        connect(str(farm.folder / "absent.json"))
+        connect(str(farm.folder / "11:45" / "absent.json"))
 
 
 def check_large_things(executor: DaskFarm, monkeypatch: pytest.MonkeyPatch) -> None:
