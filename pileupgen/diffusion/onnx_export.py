@@ -32,7 +32,7 @@ from pileupgen.models.calibration.limits import MARGIN, RAMP, SCORE_LIMIT, kept_
 from pileupgen.models.networks.denoiser import DATA, MC, NULL
 from pileupgen.run import versions
 
-FORMAT, FORMAT_VERSION = "pileupgen-onnx", 4
+FORMAT, FORMAT_VERSION = "pileupgen-onnx", 5
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,9 @@ def export_translation(
             "settings": settings.to_dict(),
             **_procedure(pipeline, settings, events.keys),
             "graphs": _write_graphs(pipeline, settings, aside),
-            "calibration": write_calibration(pipeline.decoder(correction, DATA), aside),
+            "calibration": write_calibration(
+                pipeline.calibration, pipeline.decoder(correction, DATA), aside
+            ),
             "correction": write_correction(correction, aside),
         }
         text = json.dumps(plan, indent=1, ensure_ascii=False)
@@ -207,8 +209,9 @@ _ORDER = [
     "scores by the knots, per layer and ring; see transport and correct.",
     "Unless mode is calibrate: scores of cells whose encoded score lay beyond limits.visible are "
     "replaced by it; see kept_beyond.",
-    "calibration.decode: scores to energies in GeV with the tables of decode.domain; cells whose "
-    "encoded score lay above limits.visible take what the encoded scores are decoded to.",
+    "calibration.decode: scores to energies in GeV with the tables of decode.domain, "
+    "corrected_log_energy, where there is one, in the place of log_energy; cells whose encoded "
+    "score lay above limits.visible take what the encoded scores are decoded to with log_energy.",
     "The event's weight is exp(ln r), ln r clipped to -/+ log_weight_limit.",
 ]
 
@@ -324,7 +327,7 @@ def _check(
     decoder = pipeline.decoder(correction, DATA)
     energy = decoder.decode(corrected, DATA, mu).numpy()
     if settings.mode != "generate":
-        own = decoder.decode(encoded, DATA, mu).numpy()
+        own = pipeline.calibration.decode(encoded, DATA, mu).numpy()
         energy = np.where(encoded.numpy() > SCORE_LIMIT, own, energy)
     np.savez(
         folder / "check.npz",

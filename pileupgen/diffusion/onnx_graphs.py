@@ -198,8 +198,14 @@ def _write_graph(
         )
 
 
-def write_calibration(calibration: Any, folder: Path) -> dict[str, Any]:
-    """Write the quantile tables, those of data as they decode; tells how to read them."""
+def write_calibration(calibration: Any, decoder: Any, folder: Path) -> dict[str, Any]:
+    """Write the quantile tables; tells how to read them.
+
+    Parameters
+    ----------
+    decoder : CellCalibration
+        Decodes translated scores; the calibration itself where their hits are not corrected.
+    """
     names = (
         "log_energy",
         "null_mass",
@@ -214,10 +220,16 @@ def write_calibration(calibration: Any, folder: Path) -> dict[str, Any]:
         name: _write_table(getattr(calibration, name), folder, f"calibration.{name}")
         for name in names
     }
+    if decoder is not calibration:
+        corrected = decoder.log_energy[DATA]
+        tables["corrected_log_energy"] = _write_table(
+            corrected, folder, "calibration.corrected_log_energy"
+        )
     return {
         "tables": tables,
         "axes": {
             "log_energy": "domain, layer, ring table, μ bin, part of the layer before, knot",
+            "corrected_log_energy": "as log_energy, of decode.domain alone: of translated scores",
             "null_mass": "domain, layer, ring table, μ bin, part of the layer before",
             "is_alive": "domain, layer, eta, phi",
             "upper_lines, lower_lines": "layer, ring table, μ bin, part of the layer before; first "

@@ -40,15 +40,7 @@ from pileupgen.progress import Advance, silent
 from pileupgen.samples.store import Images
 
 Correction = FieldCorrection | MarginalCorrection
-
-
-def last_marginals(correction: Correction) -> MarginalCorrection:
-    """The correction of marginals that comes last, which knows the hits of the result."""
-    return correction.marginals[-1] if isinstance(correction, FieldCorrection) else correction
-
-
 """Calibrations after the decode."""
-
 INDEX = "model_index.json"
 _MODELS = "pileupgen.models."
 LOADING_ERRORS = (
@@ -62,6 +54,11 @@ LOADING_ERRORS = (
     SafetensorError,
 )
 """What a missing, incomplete or damaged model folder is noticed by."""
+
+
+def last_marginals(correction: Correction) -> MarginalCorrection:
+    """The correction of marginals that comes last, which knows the hits of the result."""
+    return correction.marginals[-1] if isinstance(correction, FieldCorrection) else correction
 
 
 class TranslationPipeline:
@@ -210,22 +207,38 @@ class TranslationPipeline:
                 advance(len(part.rows))
             if isinstance(correction, FieldCorrection) and real is not None:
                 correction.fit(scores, self.real_scores(real, label, seed, over), over)
-        if isinstance(correction, MarginalCorrection):
-            correction.fit(scores)
-        self._fit_hits(correction, scores, torch.from_numpy(mu), label)
+            elif isinstance(correction, MarginalCorrection):
+                correction.fit(scores)
+            self._fit_hits(correction, scores, torch.from_numpy(mu), label, over)
         return correction
 
-    def _fit_hits(self, correction: Correction, scores: Tensor, mu: Tensor, label: int) -> None:
+    def _fit_hits(
+        self, correction: Correction, scores: Tensor, mu: Tensor, label: int, over: Map
+    ) -> None:
         """Correct the spectrum of hits too, where they alone have ranks that mean something."""
-        if isinstance(self.calibration, CellCalibration) and self.calibration.is_plain:
-            corrected = correction(scores)
-            last_marginals(correction).fit_hits(corrected, mu, self.calibration, label)
+        calibration = self._calibration_of_hits
+        if calibration is None:
+            return
+
+        def ranks(begin: int) -> Tensor:
+            rows = slice(begin, begin + MICRO_BATCH)
+            return calibration.hit_ranks(correction(scores[rows]), label, mu[rows])
+
+        found = list(over(ranks, range(0, len(scores), MICRO_BATCH)))
+        last_marginals(correction).fit_hits(torch.cat(found))
+
+    @property
+    def _calibration_of_hits(self) -> CellCalibration | None:
+        """The calibration, where null cells are what lies below the hits; else None."""
+        own = self.calibration
+        return own if isinstance(own, CellCalibration) and own.is_plain else None
 
     def decoder(self, correction: Correction | None, domain: int) -> CellSpace:
         """Calibration that decodes translated scores to energies of a domain."""
-        if correction is None or not isinstance(self.calibration, CellCalibration):
+        calibration = self._calibration_of_hits
+        if correction is None or calibration is None:
             return self.calibration
-        return last_marginals(correction).decoder(self.calibration, domain)
+        return last_marginals(correction).decoder(calibration, domain)
 
     def real_scores(self, images: Images, label: int, seed: int, over: Map = map) -> Tensor:
         """Scores (N, L, n_eta, n_phi) of recorded or simulated events in their own domain."""
@@ -309,15 +322,16 @@ class TranslationPipeline:
         kept = kept_beyond(part.source, corrected, limits, n_layers)
         decoder = self.decoder(correction, part.tables)
         decoded = decoder.decode(kept, part.tables, part.mu).numpy()
-        decoded = self._calibrated_beyond(part, decoded, decoder)
+        decoded = self._calibrated_beyond(part, decoded)
         return np.where(self.geometry.is_dead, np.float32(0.0), decoded)
 
     def _calibrated_beyond(
-        self, part: TranslatedPart, energy: NDArray[np.float32], decoder: CellSpace
+        self, part: TranslatedPart, energy: NDArray[np.float32]
     ) -> NDArray[np.float32]:
         """Energies (n, L, n_eta, n_phi), cells that came from above the limit only calibrated.
 
-        Given the layer before as the networks left it, such a cell would change by their doing.
+        Given the layer before as the networks left it, or the corrected spectrum of hits, such a
+        cell would change by their doing.
         """
         if part.source is None:
             return energy
@@ -327,7 +341,7 @@ class TranslationPipeline:
         rows = above.flatten(1).any(dim=1)
         if not bool(rows.any()):
             return energy
-        own = decoder.decode(part.source[rows], part.tables, part.mu[rows])
+        own = self.calibration.decode(part.source[rows], part.tables, part.mu[rows])
         out = energy.copy()
         out[rows.numpy()] = np.where(above[rows].numpy(), own.numpy(), energy[rows.numpy()])
         return out

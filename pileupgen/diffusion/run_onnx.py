@@ -140,7 +140,7 @@ class ExportedTranslation:
         Cells whose encoded score lay above the limit are those of the encoded event, calibrated.
         """
         domain = self.plan["decode"]["domain"]
-        energy = self._calibration.decode(scores, domain, mu)
+        energy = self._calibration.decode(scores, domain, mu, is_translated=True)
         above = encoded > self.plan["limits"]["visible"][1]
         if self.plan["mode"] == "generate" or not above.any():
             return energy
@@ -217,6 +217,8 @@ class Calibration:
     def __init__(self, plan: dict[str, Any], folder: Path) -> None:
         tables = {name: read_table(entry, folder) for name, entry in plan["tables"].items()}
         self._log_energy = tables["log_energy"].astype(np.float64)
+        corrected = tables.get("corrected_log_energy")
+        self._corrected = None if corrected is None else corrected.astype(np.float64)
         self._null_mass = tables["null_mass"].astype(np.float64)
         self._null_rate = tables["null_rate"].astype(np.float64)
         self._mu_centres = tables["mu_centres"].astype(np.float64)
@@ -257,13 +259,22 @@ class Calibration:
             condition = np.where(value > 0, 1 - tail, -1.0)
         return scores
 
-    def decode(self, scores: Floats, domain: int, mu: Floats) -> Floats:
-        """Scores to energies in GeV, the deepest layer first."""
+    def decode(
+        self, scores: Floats, domain: int, mu: Floats, *, is_translated: bool = False
+    ) -> Floats:
+        """Scores to energies in GeV, the deepest layer first.
+
+        The hits of translated scores take their energies from the corrected tables, if there are
+        any.
+        """
+        tables = self._log_energy[domain]
+        if is_translated and self._corrected is not None:
+            tables = self._corrected
         energy = np.empty(scores.shape, dtype=np.float32)
         condition: Doubles | None = None
         for layer in reversed(range(scores.shape[1])):
             corners = self._corners(mu, condition, scores[:, layer].shape)
-            knots = self._log_energy[domain, layer].reshape(-1, self._log_energy.shape[-1])
+            knots = tables[layer].reshape(-1, tables.shape[-1])
             null = self._null(domain, layer, mu, condition, corners[0][0].shape)
             score = scores[:, layer].astype(np.float64)
             tail = ndtr(-score) / (1 - null)

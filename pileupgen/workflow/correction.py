@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pileupgen.diffusion.direction import Direction
+from pileupgen.diffusion.pipeline import LOADING_ERRORS
 from pileupgen.diffusion.production import Member
 from pileupgen.files import folder_written_whole
 from pileupgen.models.correction.correlations import FieldCorrection
@@ -57,7 +59,8 @@ def ready_member(
     identity = fingerprint([relevant, seed, model, way.to_dict(), _WHAT])
     folder = directory.path / "correction" / identity
     kind = FieldCorrection if settings.corrects_correlations else MarginalCorrection
-    if (folder / "config.json").is_file():
+    # One that is not there or damaged is fitted anew.
+    with suppress(*LOADING_ERRORS):
         return Member(pipeline, settings, kind.from_pretrained(folder))
     correction = _fit(directory, pipeline, settings, seed, way, listener)
     with folder_written_whole(folder) as aside:

@@ -122,6 +122,19 @@ def test_a_killed_job_goes_on_where_it_stood(plain, tiny_run, command, tmp_path,
     assert not list(tmp_path.glob(".plain.h5*"))
 
 
+def test_a_damaged_correction_is_fitted_anew(plain, tiny_run, command, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run, run, ignore=shutil.ignore_patterns("out"))
+    kept = list((run / "correction").glob("*/*.safetensors"))
+    assert kept
+    for file in kept:
+        file.write_bytes(file.read_bytes()[:100])
+    command("translate", "--run", run, *PLAIN, "-o", tmp_path / "again.h5")
+    rows = slice(0, 125)
+    found, expected = (ImageStore(path).read(rows) for path in (tmp_path / "again.h5", plain))
+    np.testing.assert_array_equal(found.energy, expected.energy)
+
+
 def test_blocks_of_another_request_are_not_taken(tiny_run, command, tmp_path):
     stale = tmp_path / ".a.h5.blocks-0123"
     stale.mkdir()

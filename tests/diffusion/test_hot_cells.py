@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pileupgen.diffusion.settings import Settings
+from pileupgen.models.correction.marginals import MarginalCorrection
 from tests.conftest import make_energies
 
 
@@ -36,3 +37,16 @@ def test_a_jet_of_two_tev_comes_out_as_calibrated_and_leaves_its_event_alone(pip
     # The network sees the jet at its limit: what is elsewhere keeps its scale.
     assert found[rest].sum() == pytest.approx(ordinary[rest].sum(), rel=0.1)
     assert found[rest].max() < 3 * ordinary[rest].max()
+
+
+def test_a_corrected_spectrum_of_hits_leaves_a_jet_as_calibrated(pipeline):
+    hard, mu = make_energies(6, 0, 9)
+    hard[:, 0, 3, 4] = 700
+    ids, settings = np.arange(6), Settings("partial", 300, 2.0, 4)
+    correction = MarginalCorrection(2, 8)
+    correction.hit_knots += 0.2
+    alone = pipeline(hard, mu, ids, 1, Settings("calibrate")).energy
+    plain = pipeline(hard, mu, ids, 1, settings).energy
+    found = pipeline(hard, mu, ids, 1, settings, correction).energy
+    np.testing.assert_allclose(found[:, 0, 3, 4], alone[:, 0, 3, 4], rtol=1e-5)
+    assert found.sum() - 700 * 6 < 0.97 * (plain.sum() - 700 * 6)

@@ -188,6 +188,23 @@ def test_onnx_runtime_and_torch_agree_on_every_cell(
 
 
 @pytest.mark.usefixtures("graphs_once")
+def test_scores_that_networks_shift_are_encoded_with_tables_as_they_are(
+    pipeline: PileupTranslationPipeline, events: Events, tmp_path: Path
+) -> None:
+    models = pipeline.calibration, pipeline.autoencoder, pipeline.denoiser, pipeline.ratio
+    uncalibrated = PileupTranslationPipeline(
+        *models, pipeline.scheduler, SMALL_GRID.to_dict(), calibrate_before=False
+    )
+    correction = MarginalCorrection(2, 8)
+    correction.hit_knots += 0.2
+    found = export_translation(
+        uncalibrated, PARTIAL, tmp_path / "out", events, correction=correction
+    )
+    assert_within_tolerances(found)
+    assert found.differing_cells < 1e-3
+
+
+@pytest.mark.usefixtures("graphs_once")
 def test_the_folder_runs_without_pileupgen(
     pipeline: PileupTranslationPipeline, events: Events, tmp_path: Path
 ) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from scipy.special import ndtr, ndtri
 from torch import Tensor
 
 from pileupgen.models.calibration.calibration import CellCalibration
 from pileupgen.models.correction.marginals import MarginalCorrection
+from pileupgen.models.saved import WEIGHTS
 
 SHAPE = (1, 4, 24)
 EDGE = 1.0
@@ -60,7 +64,7 @@ def test_a_feature_that_moves_with_mu_comes_back(calibration):
     correction = MarginalCorrection(*SHAPE[:2])
     scores, mu = emptied_edge(calibration, 3)
     correction.fit(scores)
-    correction.fit_hits(correction(scores), mu, calibration, 1)
+    correction.fit_hits(calibration.hit_ranks(correction(scores), 1, mu))
     fresh, mu = emptied_edge(calibration, 4)
     corrected = correction(fresh)
     expected = near_the_edge(torch.from_numpy(events(800, 5)[0]))
@@ -81,17 +85,40 @@ def test_unspoiled_hits_and_few_of_them_stay(calibration):
     uniform = torch.rand(energy.shape, generator=torch.Generator().manual_seed(6))
     scores = calibration.encode(energy, 1, mu, uniform)
     correction = MarginalCorrection(*SHAPE[:2])
-    few = slice(0, 20)
-    correction.fit_hits(scores[few], mu[few], calibration, 1)
+    ranks = calibration.hit_ranks(scores, 1, mu)
+    correction.fit_hits(ranks[:20])
     again = correction.decoder(calibration, 1)
+    assert correction.decoder(calibration, 1) is again
     torch.testing.assert_close(again.log_energy, calibration.log_energy)
-    correction.fit_hits(scores, mu, calibration, 1)
+    correction.fit_hits(ranks)
+    fitted = correction.decoder(calibration, 1)
+    assert float((fitted.log_energy - calibration.log_energy)[1].abs().max()) > 1e-3
     even = torch.linspace(-4, 4, correction.hit_knots.shape[-1])
     hits = float((energy > 0).sum()) / 2  # of a ring and its mirror
     shift = (correction.hit_knots - even)[..., even.abs() < 2]
     spread = np.sqrt(ndtr(2) * ndtr(-2) / hits) / (np.exp(-2) / np.sqrt(2 * np.pi))
     assert float(shift.abs().max()) < 5 * spread
     assert float(shift.abs().max()) > 0
+
+
+def test_a_file_without_ranks_of_hits_leaves_the_spectrum_as_it_is(calibration, tmp_path):
+    scores, mu = emptied_edge(calibration, 3)
+    correction = MarginalCorrection(*SHAPE[:2])
+    correction.fit(scores)
+    correction.fit_hits(calibration.hit_ranks(correction(scores), 1, mu))
+    correction.save_pretrained(tmp_path)
+    before = correction.decoder(calibration, 1).log_energy
+    again = MarginalCorrection.from_pretrained(tmp_path)
+    for one in (again, pickle.loads(pickle.dumps(correction))):
+        assert torch.equal(one.decoder(calibration, 1).log_energy, before)
+    file = tmp_path / WEIGHTS
+    tensors = load_file(file)
+    del tensors["hit_knots"]
+    save_file(tensors, file)
+    old = MarginalCorrection.from_pretrained(tmp_path)
+    assert torch.equal(old(scores), correction(scores))
+    tables = old.decoder(calibration, 1).log_energy
+    torch.testing.assert_close(tables, calibration.log_energy)
 
 
 def test_ranks_of_hits_are_uniform_and_null_cells_have_none(calibration):

@@ -16,8 +16,10 @@ from pileupgen.models.saved import ModelMixin, register_to_config
 S_MAX = 3.7
 """Knots lie evenly in score between ∓ this."""
 _FEWEST_HITS = 1000
+"""A ring with fewer hits keeps its spectrum."""
 _RESOLVED_HITS = 50
-"""A ring with fewer hits keeps its spectrum, and so does what lies above its highest so many."""
+"""Beyond so many of the highest and of the lowest hits, what is corrected goes over into nothing.
+"""
 
 
 class MarginalCorrection(ModelMixin):
@@ -31,7 +33,8 @@ class MarginalCorrection(ModelMixin):
     of hits, an edge left by a former threshold for example. Scores of all μ taken together do not
     show such a feature, so that N(0, 1) marginals do not restore it: in the shift ``nonlocal`` a
     quarter of the hadronic hits of 0.8 to 1 GeV was missing. Ranks among hits do show it.
-    :meth:`fit_hits` takes their quantiles, and :meth:`decoder` corrects by them.
+    :meth:`fit_hits` takes their quantiles, and :meth:`decoder` corrects by them. A file of a
+    version that knew none leaves the spectrum as it is.
 
     Attributes
     ----------
@@ -41,6 +44,8 @@ class MarginalCorrection(ModelMixin):
         Φ⁻¹ of the ranks of translated hits among the target's, at the quantiles of even Gaussian
         scores between ∓ ``S_MAX_HITS``.
     """
+
+    may_lack = frozenset({"hit_knots"})
 
     @register_to_config
     def __init__(
@@ -80,24 +85,20 @@ class MarginalCorrection(ModelMixin):
         return sorted({ring, n_eta - 1 - ring}) if self.is_eta_symmetric else [ring]
 
     @torch.no_grad()
-    def fit_hits(self, scores: Tensor, mu: Tensor, calibration: CellCalibration, to: int) -> None:
-        """Take the ranks of hits of translated training events, their marginals corrected.
+    def fit_hits(self, ranks: Tensor) -> None:
+        """Take the quantiles of the ranks of hits of translated training events.
 
         Parameters
         ----------
-        scores : Tensor, shape (N, L, n_eta, n_phi)
-        mu : Tensor, shape (N,)
-            Number of pileup interactions; NaN where it is not known.
-        calibration : CellCalibration
-            Without negative or tied values; see :attr:`CellCalibration.is_plain`.
-        to : int
-            Domain of the ranks: 0 mc, 1 data.
+        ranks : Tensor, shape (N, L, n_eta, n_phi)
+            From :meth:`CellCalibration.hit_ranks`, of scores with corrected marginals among the
+            target's hits; −1 for null cells.
         """
-        ranks = calibration.hit_ranks(scores, to, mu).numpy()
+        self._decoder = None
         even = np.linspace(-S_MAX_HITS, S_MAX_HITS, self.hit_knots.shape[-1])
         for layer in range(ranks.shape[1]):
             for ring in range(ranks.shape[2]):
-                of_ring = ranks[:, layer, self._rows(ring, ranks.shape[2])]
+                of_ring = ranks[:, layer, self._rows(ring, ranks.shape[2])].numpy()
                 hits = of_ring[of_ring >= 0]
                 if len(hits) < _FEWEST_HITS:
                     continue
@@ -115,6 +116,13 @@ class MarginalCorrection(ModelMixin):
 
         The rank of a hit is replaced by that which the target has at the same quantile. The layer
         next in the chain is decoded given the rank as it was.
+
+        Parameters
+        ----------
+        calibration : CellCalibration
+            Without negative or tied values; see :attr:`CellCalibration.is_plain`.
+        domain : int
+            0 mc, 1 data.
         """
         known = self._decoder
         if known is not None and known[0] is calibration and known[1] == domain:
