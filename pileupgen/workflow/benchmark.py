@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -13,9 +14,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pileupgen.compare.systems import SystemRow, SystemTable
-from pileupgen.errors import ConfigError, DependencyError, StoreError, did_you_mean
+from pileupgen.errors import (
+    ConfigError,
+    DependencyError,
+    StoreError,
+    TrainingError,
+    did_you_mean,
+)
 from pileupgen.files import write_whole
 from pileupgen.run import fingerprint
+from pileupgen.samples.weights import rows_by_weight
 from pileupgen.zoo.registry import YARDSTICK, Entry
 
 if TYPE_CHECKING:
@@ -27,6 +35,8 @@ if TYPE_CHECKING:
 TASKS = ("pileup",)
 FOLDER = "systems"
 """In the run directory."""
+_WHAT = "systems, weighted renewal"
+"""How systems are trained and judged: what other versions kept is done anew."""
 N_LIKELIHOOD = 200
 """Target events whose likelihood is taken, at most."""
 
@@ -51,8 +61,10 @@ class BenchmarkPlan:
             raise ConfigError(
                 f"There is no task '{self.task}'.", did_you_mean(self.task, list(TASKS))
             )
-        if not self.minutes > 0:
-            raise ConfigError(f"A budget of {self.minutes:g} minutes.", "Give more than 0.")
+        if not 0 < self.minutes < math.inf:
+            raise ConfigError(
+                f"A budget of {self.minutes:g} minutes.", "Give a number of more than 0."
+            )
 
 
 def benchmark_systems(
@@ -75,25 +87,30 @@ def benchmark_systems(
     ------
     MissingInputError
         If the run has no images.
+    TrainingError
+        If a sample has too few training or test events, or no system can be trained; of several,
+        one that cannot be is left out.
     DependencyError
         If the only system needs a package that is not installed; of several, it is left out.
-    TrainingError
-        If a training cannot go on.
     """
     from pileupgen.report.systems import write_systems
 
     rows: list[SystemRow] = []
+    failed: DependencyError | TrainingError | None = None
     work = _Benchmarking(run, plan)
     with run.listener.progress("benchmark   ", len(entries), "systems") as advance:
         for entry in entries:
             advance(0, f"{entry.name} …")
             try:
                 rows += work.rows_of(entry)
-            except DependencyError as error:
+            except (DependencyError, TrainingError) as error:
                 if len(entries) == 1:
                     raise
+                failed = error
                 run.listener.warn(f"{entry.name} is left out. {error.message} {error.hint}")
             advance(1, entry.name)
+    if failed is not None and not rows:
+        raise failed
     table = SystemTable(
         task=plan.task,
         minutes=plan.minutes,
@@ -110,11 +127,15 @@ class _Benchmarking:
     """Samples and judge, made when they are first needed."""
 
     def __init__(self, run: Run, plan: BenchmarkPlan) -> None:
+        from pileupgen.training.data import require_events
+
         self.plan, self.folder = plan, run.directory.path / FOLDER
         self._stores = {domain: run.store(domain) for domain in ("mc", "data")}
         for store in self._stores.values():
             run.listener.read(store.path, f"{len(store)} events")
-        self._identity = [plan.seed, [store.provenance for store in self._stores.values()]]
+            for split in ("train", "test"):
+                require_events(store, split)
+        self._identity = [_WHAT, plan.seed, [store.provenance for store in self._stores.values()]]
         self._sample: ZooSample | None = None
         self._made_judge: QualityJudge | None = None
 
@@ -147,6 +168,8 @@ class _Benchmarking:
         path = self._row_path([entry.training, dict(entry.options)])
         found = _read(path, lambda values: [SystemRow.from_dict(row) for row in values])
         if found is None:
+            # First what may be refused, then what takes long.
+            _ = self.judge
             found = self._measured(entry, self._fitted(entry))
             write_whole(path, _json([row.to_dict() for row in found]))
         return [_renamed(row, entry) for row in found]
@@ -211,7 +234,7 @@ class _Benchmarking:
         if isinstance(system, HasLikelihood):
             target = judge.target_images
             n = min(N_LIKELIHOOD, len(target))
-            few = rows_of(target, np.arange(n))
+            few = rows_of(target, rows_by_weight(target.weight, n))
             each = system.nats_gained(few, few.mu, seed)
             nats, error = float(each.mean()), float(each.std() / np.sqrt(n))
             exact = system.is_exact

@@ -34,8 +34,13 @@ class Autoregressive(ImageSystem):
 
     citation = "Knothe 1957; Rosenblatt 1952; MADE, Germain et al. 1502.03509"
     can_translate = True
-    is_exact = True
+    known_options = ("width",)
     network: MaskedCells
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether null cells are cells of their own kind, not scores of random ranks."""
+        return self.space.has_nulls or self.space.is_one_to_one
 
     @property
     def n_evaluations(self) -> int:
@@ -90,7 +95,7 @@ class Autoregressive(ImageSystem):
                 )
                 total = total - (gained * alive[at]).sum()
                 n = n + alive[at].sum()
-            return total / n
+            return total / n.clamp_min(1.0)
 
         return train(network, [network], [loss], budget, seed, rates=[_RATE])
 
@@ -157,7 +162,7 @@ class Autoregressive(ImageSystem):
         self, images: Images, mu: NDArray[np.float32], seed: int, domain: int = TARGET
     ) -> NDArray[np.float64]:
         """Ln p of each image above that of independent cells, nats a live cell, (N,)."""
-        found = []
+        found = [torch.empty(0)]
         for rows, n in padded_batches(len(images), self.batch):
             own = torch.from_numpy(mu[rows])
             scores = self.space.encode(rows_of(images, rows), mu[rows], domain, seed)
@@ -178,4 +183,4 @@ class Autoregressive(ImageSystem):
                 found, hit[at], z[at], mass[at[:3]], has_nulls=self.space.has_nulls
             )
             total += (gained * alive[at]).sum(dim=(1, 2))
-        return total / alive[0].sum()
+        return total / self.space.n_alive(domain)

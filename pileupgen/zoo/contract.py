@@ -101,10 +101,30 @@ class System(Protocol):
     def fit(
         self, sample: ZooSample, conditions: EventConditions, budget: Budget, seed: int
     ) -> None:
-        """Learn from training events; ``conditions`` are those of the target's."""
+        """Learn from training events; ``conditions`` are those of the target's.
+
+        Raises
+        ------
+        TrainingError
+            If there are no events, their energies are not finite, or their weights are negative,
+            not finite or all 0; or if a loss is not finite.
+        GeometryError
+            If source and target are on different grids.
+        ConfigError
+            If the conditions are not those of the target's events, or of a kind that the system
+            does not know.
+        """
 
     def generate(self, conditions: EventConditions, seed: int) -> Energies:
-        """Make events from noise: energies in GeV, (N, L, n_eta, n_phi)."""
+        """Make events from noise: energies in GeV, (N, L, n_eta, n_phi).
+
+        Raises
+        ------
+        RunError
+            If it is not fitted.
+        ConfigError
+            If the conditions are of another kind than those of the training.
+        """
 
     def translate(self, images: Images, mu: NDArray[np.float32], seed: int) -> Energies:
         """Make source events look like the target's: energies in GeV, (N, L, n_eta, n_phi).
@@ -112,7 +132,9 @@ class System(Protocol):
         Raises
         ------
         RunError
-            If it only generates.
+            If it only generates, is not fitted, or was fitted without source events.
+        GeometryError
+            If the events are on another grid than those of the training.
         """
 
     def save(self, folder: Path) -> None:
@@ -126,10 +148,11 @@ class System(Protocol):
 class HasLikelihood(Protocol):
     """A system that knows the density of an image."""
 
-    is_exact: bool
-    """False where what it gives is a lower bound."""
+    @property
+    def is_exact(self) -> bool:
+        """False where what it gives is a lower bound."""
 
     def nats_gained(
         self, images: Images, mu: NDArray[np.float32], seed: int
     ) -> NDArray[np.float64]:
-        """Ln p of each target image above that of independent cells, nats a cell, (N,)."""
+        """Ln p of each target image above that of independent cells, nats a live cell, (N,)."""

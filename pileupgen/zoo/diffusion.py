@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from pileupgen.errors import ConfigError
 from pileupgen.models.codec import EventNoise
 from pileupgen.models.networks.layers import standardise_conditions
 from pileupgen.models.networks.local import LocalDenoiser
+from pileupgen.samples.weights import rows_by_weight
 from pileupgen.zoo.contract import Budget, ZooSample
 from pileupgen.zoo.fitting import FitRecord, TrainingStep, train
 from pileupgen.zoo.image_system import TARGET, ImageSystem
@@ -34,22 +35,35 @@ class Ddpm(ImageSystem):
 
     Options: ``schedule``, ``"cosine"`` (Nichol & Dhariwal 2102.09672) or ``"linear"`` (from 1e-4 to
     0.02); ``sampler``, ``"ddpm"`` (ancestral) or ``"ddim"`` (Song et al. 2010.02502, η = 0);
-    ``steps``.
+    ``steps``, 50 if not given.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such schedule or sampler, or no step.
     """
 
     citation = "Ho, Jain & Abbeel 2006.11239; DDIM, Song, Meng & Ermon 2010.02502"
+    known_options: ClassVar[tuple[str, ...]] = ("schedule", "sampler", "steps")
     network: LocalDenoiser
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        schedule = options.get("schedule", "cosine")
-        if schedule not in ("cosine", "linear"):
-            raise ConfigError(f"There is no schedule '{schedule}'.", "Known: cosine, linear.")
+        for name, known in (("schedule", ("cosine", "linear")), ("sampler", ("ddpm", "ddim"))):
+            given = options.get(name, known[0])
+            if given not in known:
+                raise ConfigError(f"There is no {name} '{given}'.", f"Known: {', '.join(known)}.")
+        if self._n_steps < 1:
+            raise ConfigError(f"A sampler of {self._n_steps} steps.", "Give at least 1.")
+
+    @property
+    def _n_steps(self) -> int:
+        return int(self.options.get("steps", 50))
 
     @property
     def n_evaluations(self) -> int:
         """One a step."""
-        return int(self.options.get("steps", 50))
+        return self._n_steps
 
     def make_network(self) -> LocalDenoiser:
         """The local denoiser; its field is fitted in :meth:`train`."""
@@ -63,7 +77,8 @@ class Ddpm(ImageSystem):
         images, network = sample.target, self.network
         scores = self.space.encode(images, images.mu, TARGET, seed)
         symmetric = self.grid.is_eta_symmetric
-        network.field.fit([scores, scores], mirror_eta=symmetric, has_pooled=False)
+        by_weight = scores[torch.from_numpy(rows_by_weight(images.weight))]
+        network.field.fit([by_weight, by_weight], mirror_eta=symmetric, has_pooled=False)
         mu = torch.from_numpy(images.mu)
         standardise_conditions(network, mu)
         views = Views(self.grid, mu[:, None], images.weight)
@@ -126,12 +141,18 @@ class Ddpm(ImageSystem):
 class FlowMatching(Ddpm):
     """Conditional flow matching along straight lines (Lipman et al. 2210.02747; Liu 2209.03003).
 
-    x_s = (1 − s) z + s ε, ds from 1 to 0, by the midpoint rule; option ``steps``, evaluations. The
-    denoiser sees x_s / √((1 − s)² + s²), which has the form α z + σ ε, and the velocity ε − z
-    follows from its own.
+    x_s = (1 − s) z + s ε, from s = 1 to 0 by the midpoint rule; option ``steps``, of two
+    evaluations each. The denoiser sees x_s / √((1 − s)² + s²), which has the form α z + σ ε, and
+    the velocity ε − z follows from its own.
     """
 
     citation = "Lipman et al. 2210.02747; Liu, Gong & Liu 2209.03003"
+    known_options = ("steps",)
+
+    @property
+    def n_evaluations(self) -> int:
+        """Two a step, and one for the denoised image at the end."""
+        return 2 * self._n_steps + 1
 
     def loss(self, z: Tensor, eps: Tensor, u: Tensor, mu: Tensor) -> Tensor:
         """Mean squared error of ε − z along the straight line, relative to its scale."""
@@ -151,8 +172,7 @@ class FlowMatching(Ddpm):
     def draw(self, conditions: Tensor, mu: Tensor, noise: EventNoise) -> Tensor:  # noqa: ARG002
         """Solve dx/ds = ε − z from s = 0.99 to 0.01, then take the denoised image."""
         x = noise.normal(self.grid.shape)
-        n = max(self.n_evaluations // 2, 1)
-        ends = torch.linspace(0.99, 0.01, n + 1)
+        ends = torch.linspace(0.99, 0.01, self._n_steps + 1)
         for now, then in pairwise(ends):
             half = (then - now) / 2
             whole = torch.full((len(x), 1, 1, 1), 1.0)

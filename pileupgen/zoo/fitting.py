@@ -100,7 +100,7 @@ def train(
         used = before + time.process_time() - begun
         progress = used / max(budget.seconds, 1e-9)
         if budget.max_steps is not None:
-            progress = steps / max(budget.max_steps, 1)
+            progress = steps / budget.max_steps if budget.max_steps > 0 else 1.0
         if progress >= 1 or used >= budget.seconds:
             break
         rng = torch.Generator().manual_seed((seed * 1_000_003 + steps) & 0x7FFF_FFFF_FFFF_FFFF)
@@ -173,6 +173,8 @@ class _State:
             with safe_open(path, "pt") as file:
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
                 head = json.loads(file.metadata()["done"])
+            done = FitRecord(int(head["steps"]), float(head["seconds"]), tuple(head["losses"]))
+            average = {name: tensors[f"average.{name}"] for name in self.average}
         except (SafetensorError, OSError, KeyError, TypeError, ValueError):
             return nothing
         own = self.network.state_dict()
@@ -181,7 +183,7 @@ class _State:
             return nothing
         self.network.load_state_dict(kept)
         for name, value in self.average.items():
-            value.copy_(tensors[f"average.{name}"])
+            value.copy_(average[name])
         for number, optimiser in enumerate(self.optimisers):
             for index, parameter in enumerate(_parameters(optimiser)):
                 start = f"optimiser.{number}.{index}."
@@ -190,7 +192,7 @@ class _State:
                     for key, value in tensors.items()
                     if key.startswith(start)
                 }
-        return FitRecord(int(head["steps"]), float(head["seconds"]), tuple(head["losses"]))
+        return done
 
     def _moments(self) -> dict[str, tuple[dict[str, Tensor], str]]:
         return {

@@ -17,6 +17,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from pileupgen.models.codec import EventNoise
 from pileupgen.models.networks.layers import wrapped
+from pileupgen.samples.weights import rows_by_weight
 from pileupgen.zoo.contract import Budget, ZooSample
 from pileupgen.zoo.fitting import FitRecord, TrainingStep, train
 from pileupgen.zoo.image_system import TARGET, ImageSystem
@@ -77,9 +78,10 @@ class Critic(nn.Module):
 
 
 class Gan(ImageSystem):
-    """ImageGenerator, critic and, if wanted, a regressor of the conditions; see the module."""
+    """Generator, critic and, if wanted, a regressor of the conditions; see the module."""
 
     citation = "Goodfellow et al. 1406.2661; SDI-GAN, Dubiński et al. 2207.01561"
+    known_options = ("diversity", "intensity", "regressor")
     network: nn.ModuleDict
 
     @property
@@ -89,7 +91,7 @@ class Gan(ImageSystem):
 
     @property
     def n_parameters(self) -> int:
-        """FitRecord numbers of the generator, which makes events."""
+        """Trained numbers of the generator, which makes events."""
         return sum(value.numel() for value in self.network["generator"].parameters())
 
     def make_network(self) -> nn.ModuleDict:
@@ -107,10 +109,11 @@ class Gan(ImageSystem):
         return float(self.options.get(name, 0.0))
 
     def train(self, sample: ZooSample, budget: Budget, seed: int) -> FitRecord:
-        """ImageGenerator, critic and regressor in turns."""
+        """Train generator, critic and regressor in turns."""
         images, network = sample.target, self.network
         scores = self.space.encode(images, images.mu, TARGET, seed)
-        views, diversity = self.views(images), _Diversity(images.energy, images.mu)
+        rows = rows_by_weight(images.weight)
+        views, diversity = self.views(images), _Diversity(images.energy[rows], images.mu[rows])
         events: list[Tensor] = []
         make, judge = network["generator"], network["critic"]
 
@@ -187,8 +190,10 @@ class _Diversity:
         logs = np.log1p(np.abs(energy[known]))
         chosen = [logs[number == i] for i in range(len(edges) + 1)]
         spread = [part.std(axis=0).mean() if len(part) else np.nan for part in chosen]
-        self._edges = torch.from_numpy(edges).float()
-        self._values = torch.tensor(np.nan_to_num(np.array(spread) / np.nanmax(spread), nan=1.0))
+        largest = np.nanmax(spread)
+        if largest > 0:
+            self._edges = torch.from_numpy(edges).float()
+            self._values = torch.tensor(np.nan_to_num(np.array(spread) / largest, nan=1.0))
 
     def __call__(self, mu: Tensor) -> Tensor:
         number = torch.searchsorted(self._edges, mu.contiguous(), right=True)

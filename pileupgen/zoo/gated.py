@@ -45,7 +45,7 @@ class GatedLayer(nn.Module):
     def vertical_row(self, above: Tensor, conditions: Tensor) -> Tensor:
         """(N, C, rows, W), as many rows as the kernel has, to (N, width, 1, W), around in φ."""
         return self._gate(
-            self.vertical(wrapped(above, REACH)), self.condition(conditions).chunk(2, dim=1)[0]
+            self.vertical(_around(above)), self.condition(conditions).chunk(2, dim=1)[0]
         )
 
     def vertical_image(self, x: Tensor, conditions: Tensor) -> Tensor:
@@ -70,6 +70,14 @@ class GatedLayer(nn.Module):
     def _gate(self, hidden: Tensor, offset: Tensor) -> Tensor:
         signal, gate = (hidden + offset[:, :, None, None]).chunk(2, dim=1)
         return torch.tanh(signal) * torch.sigmoid(gate)
+
+
+def _around(x: Tensor) -> Tensor:
+    """(N, C, H, W) to (N, C, H, W + 2 ``REACH``), around in φ more than once if need be."""
+    n = x.shape[3]
+    if n >= REACH:
+        return wrapped(x, REACH)
+    return x[..., torch.arange(-REACH, n + REACH) % n]
 
 
 class _Head(nn.Module):

@@ -28,8 +28,12 @@ class PixelCnn(ImageSystem):
 
     citation = "van den Oord et al. 1606.05328; PixelCNN++, Salimans et al. 1701.05517"
     batch = 128
-    is_exact = True
     network: GatedStacks
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether null cells are cells of their own kind, not scores of random ranks."""
+        return self.space.has_nulls or self.space.is_one_to_one
 
     @property
     def n_evaluations(self) -> int:
@@ -53,7 +57,7 @@ class PixelCnn(ImageSystem):
             arrays = scores, mass, alive
             x, null, live, conditions = views.draw(arrays, EVENTS_A_STEP, step.rng)
             gained, n = self._gained(x, null[..., :1].double(), live, conditions)
-            return -gained.sum() / n
+            return -gained.sum() / n.clamp_min(1.0)
 
         return train(self.network, [self.network], [loss], budget, seed, rates=[4e-3])
 
@@ -110,12 +114,12 @@ class PixelCnn(ImageSystem):
         self, images: Images, mu: NDArray[np.float32], seed: int
     ) -> NDArray[np.float64]:
         """Ln p of each target image above that of independent cells, nats a live cell, (N,)."""
-        found = []
+        found, n_cells = [torch.empty(0)], self.space.n_alive(TARGET)
         for rows, n in padded_batches(len(images), 32):
             own = torch.from_numpy(mu[rows])
             scores = self.space.encode(rows_of(images, rows), mu[rows], TARGET, seed)
             alive = self.space.is_alive(TARGET).float().expand_as(scores)
             mass = self.space.null_mass(own, TARGET)
             gained, _ = self._gained(scores, mass, alive, self.conditions(own[:, None]))
-            found.append(gained[:n] / alive[0].sum())
+            found.append(gained[:n] / n_cells)
         return np.asarray(torch.cat(found).double().numpy())

@@ -7,6 +7,8 @@ in common is for the systems to learn.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -44,6 +46,7 @@ class ScoreSpace:
             n_layer_bins=1,
             is_eta_symmetric=grid.is_eta_symmetric,
         )
+        self.calibration.exclude(grid.is_dead)
 
     def fit(self, sample: ZooSample) -> None:
         """Take the quantiles of the training events."""
@@ -59,6 +62,22 @@ class ScoreSpace:
         """Whether null cells come first in rank, so that a hit's own score is defined."""
         return bool(self.calibration.is_plain)
 
+    @property
+    def is_one_to_one(self) -> bool:
+        """Whether a target event has one array of scores: no cell of it has a random rank."""
+        calibration = self.calibration
+        has_nulls = bool((calibration.null_mass[TARGET] > 0).any())
+        return not has_nulls and not calibration.n_ties and bool(self.is_alive(TARGET).all())
+
+    @property
+    def limits(self) -> Tensor:
+        """Lowest and highest score that networks are trusted with, (L, 2)."""
+        return self.calibration.score_limits
+
+    def n_alive(self, domain: int) -> int:
+        """How many cells ever have energy; 1 where none has."""
+        return max(int(self.is_alive(domain).sum()), 1)
+
     def is_alive(self, domain: int) -> Tensor:
         """Whether a cell ever has energy, (L, n_eta, n_phi)."""
         alive: Tensor = self.calibration.is_alive[domain]
@@ -66,7 +85,7 @@ class ScoreSpace:
 
     def encode(self, images: Images, mu: NDArray[np.float32], domain: int, seed: int) -> Tensor:
         """Energies of events to scores (N, L, n_eta, n_phi), null cells at a random rank."""
-        parts = []
+        parts = [torch.empty(0, *self.grid.shape)]
         for begin in range(0, len(images), _BATCH):
             rows = slice(begin, begin + _BATCH)
             energy = torch.from_numpy(np.ascontiguousarray(images.energy[rows]))
@@ -76,14 +95,14 @@ class ScoreSpace:
         return torch.cat(parts)
 
     def decode(self, scores: Tensor, mu: NDArray[np.float32], domain: int) -> NDArray[np.float32]:
-        """Scores to energies in GeV, (N, L, n_eta, n_phi)."""
-        parts = [
-            self.calibration.decode(part, domain, of_events)
-            for part, of_events in zip(
-                torch.split(scores, _BATCH), torch.split(torch.from_numpy(mu), _BATCH), strict=True
-            )
-        ]
-        return np.asarray(torch.cat(parts).numpy())
+        """Scores to energies in GeV, (N, L, n_eta, n_phi); 0 where the grid has dead cells."""
+        energy = np.zeros(scores.shape, dtype=np.float32)
+        of_events = torch.from_numpy(mu)
+        for begin in range(0, len(scores), _BATCH):
+            rows = slice(begin, begin + _BATCH)
+            found = self.calibration.decode(scores[rows], domain, of_events[rows])
+            energy[rows] = np.where(self.grid.is_dead, np.float32(0.0), found.numpy())
+        return energy
 
     def null_mass(self, mu: Tensor, domain: int) -> Tensor:
         """Probability of a null cell at a place, (N, L, n_eta, 1), float64; 0 without nulls."""
@@ -173,24 +192,45 @@ class ConditionInput(nn.Module):
 class Views:
     """Batches of training events: any event, turned in φ and mirrored where the detector allows.
 
+    Turns are by whole cells of the detector, and only where all φ are alike; so are mirrors in φ.
+
     Parameters
     ----------
-    arrays : Tensors, shape (N, C, n_eta, n_phi)
-        Of the same events.
+    grid : Grid
+    conditions : Tensor, shape (N, 2 k)
+        Of the events, as networks see them.
+    weight : float64 array, shape (N,)
+        Weights of the events; those below 0 count as 0.
     """
 
     def __init__(self, grid: Grid, conditions: Tensor, weight: NDArray[np.float64]) -> None:
         self._grid, self._conditions = grid, conditions
         self._weight = torch.from_numpy(np.maximum(weight, 0.0) + 0.0)
+        self._step = math.lcm(*np.unique(grid.layer_widths).tolist())
+        self._is_uniform = grid.is_phi_uniform
 
     def draw(self, arrays: tuple[Tensor, ...], n: int, rng: torch.Generator) -> list[Tensor]:
-        """Draw n events in proportion to their weights: the arrays and, last, the conditions."""
+        """Draw n events in proportion to their weights.
+
+        Parameters
+        ----------
+        arrays : tuple of Tensors, shape (N, C, n_eta, n_phi)
+            Of the same events.
+        n : int
+        rng : torch.Generator
+
+        Returns
+        -------
+        list of Tensor
+            The arrays, (n, C, n_eta, n_phi), and last the conditions, (n, 2 k).
+        """
         rows = torch.multinomial(self._weight, n, replacement=True, generator=rng)
         turn = 0
-        if self._grid.is_periodic and self._grid.ring_n_phi is None:
-            turn = int(torch.randint(self._grid.n_phi, (1,), generator=rng))
+        if self._grid.is_periodic and self._is_uniform:
+            n_turns = self._grid.n_phi // self._step
+            turn = self._step * int(torch.randint(n_turns, (1,), generator=rng))
         flips = torch.rand(2, generator=rng) < 0.5
-        axes = [3] if flips[0] else []
+        axes = [3] if flips[0] and self._is_uniform else []
         axes += [2] if flips[1] and self._grid.is_eta_symmetric else []
         found = [values[rows].roll(turn, 3).flip(axes) for values in arrays]
         return [*found, self._conditions[rows]]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -79,6 +81,7 @@ class Cvae(ImageSystem):
 
     citation = "Kingma & Welling 1312.6114; Sohn, Lee & Yan, NeurIPS 2015"
     is_exact = False
+    known_options = ("beta",)
     network: ImageVae
 
     @property
@@ -126,13 +129,14 @@ class Cvae(ImageSystem):
     def nats_gained(
         self, images: Images, mu: NDArray[np.float32], seed: int
     ) -> NDArray[np.float64]:
-        """Lower bound of ln p of each image above independent cells, nats a cell, (N,)."""
-        found = []
+        """Lower bound of ln p of each image above independent cells, nats a live cell, (N,)."""
+        found = [torch.empty(0)]
+        share = self.space.n_alive(TARGET) / math.prod(self.grid.shape)
         for rows, n in padded_batches(len(images), self.batch):
             x = self.space.encode(rows_of(images, rows), mu[rows], TARGET, seed)
             normal = EventNoise(seed, images.event_id[rows], stream=5).normal(
                 (self.network.n_latents,)
             )
             conditions = self.conditions(torch.from_numpy(mu[rows])[:, None])
-            found.append(self._bound(x, conditions, normal, 1.0)[:n])
+            found.append(self._bound(x, conditions, normal, 1.0)[:n] / share)
         return np.asarray(torch.cat(found).double().numpy())

@@ -6,15 +6,26 @@ import csv
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from pileupgen.compare import quality, two_sample
 from pileupgen.compare.systems import SystemTable
-from pileupgen.errors import ConfigError, MissingInputError
+from pileupgen.errors import ConfigError, MissingInputError, TrainingError
 from tests.conftest import write_sample
 
 NAMES = "marginals,autoregressive,ddim"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick_judge() -> Iterator[None]:
+    """Fewer trees and resamplings: what the judge finds is tested elsewhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(two_sample, "MAX_ITER", 5)
+        patch.setattr(quality, "N_BOOTSTRAP", 10)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +115,7 @@ def test_a_row_of_another_version_is_measured_again(judged, command):
         (["--methods", "autoregresive"], "autoregressive"),
         (["--minutes", "0"], "more than 0"),
         (["--minutes", "nan"], "more than 0"),
+        (["--minutes", "inf"], "more than 0"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_done(tmp_path, command, options, words):
@@ -111,6 +123,28 @@ def test_what_does_not_fit_is_refused_before_anything_is_done(tmp_path, command,
 
     said = command("benchmark", "--run", tmp_path / "none", *options, error=ConfigError)
     assert re.search(words, said)
+
+
+def test_a_system_that_cannot_be_trained_costs_the_others_nothing(judged, command, monkeypatch):
+    from pileupgen.zoo.gan import Gan
+
+    def fail(*_: object) -> None:
+        raise TrainingError("The loss is nan at step 3.", "")
+
+    monkeypatch.setattr(Gan, "train", fail)
+    run, _ = judged
+    said = command(*arguments(run, "gan,marginals"))
+    assert "gan is left out. The loss is nan" in said
+    assert [row.name for row in table_of(run).rows] == ["marginals"]
+    command(*arguments(run, "gan,sdi-gan"), error=TrainingError)
+
+
+def test_a_sample_too_small_is_refused_before_anything_is_trained(tmp_path, command):
+    for number, domain in enumerate(("mc", "data")):
+        write_sample(tmp_path / "run" / "data" / f"{domain}.h5", 9, number)
+    said = command(*arguments(tmp_path / "run", "marginals"), error=TrainingError)
+    assert "test events" in said
+    assert not (tmp_path / "run" / "systems").exists()
 
 
 def test_a_run_without_images_is_named(tmp_path, command):

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pileupgen.errors import TrainingError
@@ -68,6 +70,17 @@ def test_a_state_that_is_damaged_or_of_another_network_begins_anew(tmp_path: Pat
         rates=[0.1],
     )
     assert done.steps == STEPS
+
+
+def test_a_state_without_averages_begins_anew(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(fitting, "SAVE_EVERY", -1.0)
+    budget = Budget(60, max_steps=STEPS, state=tmp_path / "state.safetensors")
+    whole = fitted(budget)
+    with safe_open(budget.state, "pt") as file:
+        kept = {key: file.get_tensor(key) for key in file.keys() if "average" not in key}  # noqa: SIM118
+        head = file.metadata()
+    save_file(kept, budget.state, head)
+    assert torch.equal(fitted(budget).value, whole.value)
 
 
 def test_a_budget_in_seconds_ends_the_training():

@@ -7,11 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pileupgen.calo.geometry import Grid
 from pileupgen.errors import ConfigError, RunError, StoreError
 from pileupgen.zoo.contract import Budget, EventConditions, HasLikelihood, System, ZooSample
+from pileupgen.zoo.image_system import rows_of
 from pileupgen.zoo.registry import SYSTEMS, YARDSTICK, chosen_systems, find_system
-from tests.toys import SMALL_GRID, Toy
+from tests.toys import Toy
 
+TINY_GRID = Grid((-0.8, -0.4, 0.0, 0.4, 0.8), 6, name="tiny")
 FEW = 6
 ONE_OF_A_KIND = [
     name
@@ -23,9 +26,9 @@ ONE_OF_A_KIND = [
 
 @pytest.fixture(scope="module")
 def sample(toy: Toy) -> ZooSample:
-    target = toy.energies(120, 1, grid=SMALL_GRID, leak=0.3)
-    source = toy.energies(120, 2, grid=SMALL_GRID)
-    return ZooSample(*(toy.images(energy, SMALL_GRID) for energy in (target, source)))
+    target = toy.energies(120, 1, grid=TINY_GRID, leak=0.3)
+    source = toy.energies(120, 2, grid=TINY_GRID)
+    return ZooSample(*(toy.images(energy, TINY_GRID) for energy in (target, source)))
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +59,7 @@ def test_it_has_what_the_interface_asks_for(system):
 def test_an_event_depends_on_its_number_and_seed_alone(system, conditions):
     """Bit for bit, whatever it is made together with."""
     many = system.generate(conditions.taken(np.arange(11)), seed=5)
-    assert many.shape == (11, *SMALL_GRID.shape)
+    assert many.shape == (11, *TINY_GRID.shape)
     assert many.dtype == np.float32
     assert np.isfinite(many).all()
     few = system.generate(conditions.taken(np.array([9, 3])), seed=5)
@@ -65,7 +68,7 @@ def test_an_event_depends_on_its_number_and_seed_alone(system, conditions):
     assert (other[0] != many[9]).mean() > 0.1
 
 
-def test_what_is_saved_makes_the_same_events(system, conditions, tmp_path: Path):
+def test_what_is_saved_makes_the_same_events(system, sample, conditions, tmp_path: Path):
     system.save(tmp_path / "system")
     again = type(system)()
     again.load(tmp_path / "system")
@@ -74,6 +77,10 @@ def test_what_is_saved_makes_the_same_events(system, conditions, tmp_path: Path)
     assert again.n_evaluations == system.n_evaluations
     few = conditions.taken(np.arange(FEW))
     np.testing.assert_array_equal(again.generate(few, 2), system.generate(few, 2))
+    if system.can_translate:
+        events = rows_of(sample.source, np.arange(FEW))
+        expected = system.translate(events, events.mu, 2)
+        np.testing.assert_array_equal(again.translate(events, events.mu, 2), expected)
 
 
 def test_marginals_are_those_of_the_target(system, sample, conditions):
