@@ -32,7 +32,7 @@ def _quick_judge() -> Iterator[None]:
 def judged(tmp_path_factory, command) -> tuple[Path, str]:
     run = tmp_path_factory.mktemp("systems") / "run"
     for number, domain in enumerate(("mc", "data")):
-        write_sample(run / "data" / f"{domain}.h5", 240, number)
+        write_sample(run / "data" / f"{domain}.h5", 160, number)
     return run, command(*arguments(run))
 
 

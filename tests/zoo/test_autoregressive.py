@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pileupgen.calo.geometry import Grid
 from pileupgen.zoo.autoregressive import Autoregressive
 from pileupgen.zoo.cells import (
     N_FEATURES,
@@ -23,9 +24,10 @@ from pileupgen.zoo.contract import Budget, EventConditions, ZooSample
 from pileupgen.zoo.gated import REACH, GatedStacks, RowCache
 from pileupgen.zoo.masked import CellOrder, MaskedCells
 from pileupgen.zoo.scores import SOURCE, TARGET, joined_scores, split_scores
-from tests.toys import SMALL_GRID, Toy
+from tests.toys import Toy
 
 N_CONDITIONS = 2
+NARROW_GRID = Grid((-0.8, -0.4, 0.0, 0.4, 0.8), 9, name="narrow")
 
 
 def randomised(network: nn.Module, seed: int = 0, scale: float = 0.3) -> nn.Module:
@@ -157,8 +159,8 @@ def test_scores_of_hits_are_normal_among_hits():
 @pytest.fixture(scope="module")
 def translator(toy: Toy) -> SimpleNamespace:
     """Target whose cells leak into their neighbours along φ, source whose cells do not."""
-    target = toy.images(toy.energies(500, 1, grid=SMALL_GRID, leak=0.5), SMALL_GRID)
-    source = toy.images(toy.energies(500, 2, grid=SMALL_GRID, scale=1.6), SMALL_GRID)
+    target = toy.images(toy.energies(300, 1, grid=NARROW_GRID, leak=0.5), NARROW_GRID)
+    source = toy.images(toy.energies(300, 2, grid=NARROW_GRID, scale=1.6), NARROW_GRID)
     system = Autoregressive(width=24)
     system.fit(
         ZooSample(target, source), EventConditions.of_pileup(target), Budget(60, max_steps=160), 1
@@ -197,7 +199,7 @@ def neighbours(energy: np.ndarray) -> float:
 def test_it_learns_what_cells_do_together(translator, toy):
     """Held-out events: a likelihood above that of independent cells, and the correlation."""
     system = translator.system
-    fresh = toy.images(toy.energies(200, 11, grid=SMALL_GRID, leak=0.5), SMALL_GRID)
+    fresh = toy.images(toy.energies(150, 11, grid=NARROW_GRID, leak=0.5), NARROW_GRID)
     gained = system.nats_gained(fresh, fresh.mu, 1)
     assert gained.mean() > 5 * gained.std() / np.sqrt(len(gained)) > 0
     wanted, before = neighbours(fresh.energy), neighbours(translator.source.energy)

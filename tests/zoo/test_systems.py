@@ -44,7 +44,7 @@ def system(request, sample, conditions):
     found = SYSTEMS[request.param].make()
     if "steps" in found.options:
         found.options = {**found.options, "steps": 4}
-    found.batch = 60 if request.param == "pixelcnn" else 8
+    found.batch = 30 if request.param in ("pixelcnn", "autoregressive") else 8
     found.fit(sample, conditions, Budget(60.0, max_steps=2), 1)
     return found
 
