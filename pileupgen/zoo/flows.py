@@ -122,7 +122,7 @@ class Flow(ImageSystem):
 
     @property
     def is_exact(self) -> bool:
-        """Of scores it is; null cells and ties have random ranks, which gives a lower bound."""
+        """Whether no cell has a random rank: else, as with null cells, it is a lower bound."""
         return self.space.is_one_to_one
 
     @property
