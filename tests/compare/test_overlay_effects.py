@@ -54,6 +54,8 @@ def test_planted_numbers_come_back() -> None:
     assert abs(response.sigmas["translated"]) < 3
     resolution = values["jets", "resolution, p_T > 70 GeV"]
     assert resolution.values["data"].value == pytest.approx(0.2, abs=0.03)
+    # Of the response: of 0.8 it would be 0.16.
+    assert resolution.values["mc"].value == pytest.approx(0.2, abs=0.03)
     for one in effects.numbers:
         if one.family == "E_T^miss":
             assert one.values["data"].value == pytest.approx(30, abs=3)
