@@ -17,6 +17,7 @@ from pileupgen.compare.systems import SystemRow, SystemTable
 from pileupgen.errors import (
     ConfigError,
     DependencyError,
+    RunError,
     StoreError,
     TrainingError,
     did_you_mean,
@@ -37,6 +38,8 @@ FOLDER = "systems"
 """In the run directory."""
 _WHAT = "systems, weighted renewal"
 """How systems are trained and judged: what other versions kept is done anew."""
+FEWEST_JUDGED = 8
+"""Test events of either domain: two in each of the four folds of a two-sample test."""
 N_LIKELIHOOD = 200
 """Target events whose likelihood is taken, at most."""
 
@@ -88,8 +91,10 @@ def benchmark_systems(
     MissingInputError
         If the run has no images.
     TrainingError
-        If a sample has too few training or test events, or no system can be trained; of several,
-        one that cannot be is left out.
+        If a sample has too few training events, or no system can be trained; of several, one that
+        cannot be is left out.
+    RunError
+        If a sample has fewer than ``FEWEST_JUDGED`` test events.
     DependencyError
         If the only system needs a package that is not installed; of several, it is left out.
     """
@@ -133,8 +138,13 @@ class _Benchmarking:
         self._stores = {domain: run.store(domain) for domain in ("mc", "data")}
         for store in self._stores.values():
             run.listener.read(store.path, f"{len(store)} events")
-            for split in ("train", "test"):
-                require_events(store, split)
+            require_events(store, "train")
+            n = len(store.indices("test"))
+            if n < FEWEST_JUDGED:
+                raise RunError(
+                    f"{store.path} has {n} test events; a two-sample test needs {FEWEST_JUDGED}.",
+                    "Preprocess more events.",
+                )
         self._identity = [_WHAT, plan.seed, [store.provenance for store in self._stores.values()]]
         self._sample: ZooSample | None = None
         self._made_judge: QualityJudge | None = None

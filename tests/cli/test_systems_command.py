@@ -13,7 +13,7 @@ import pytest
 
 from pileupgen.compare import quality, two_sample
 from pileupgen.compare.systems import SystemTable
-from pileupgen.errors import ConfigError, MissingInputError, TrainingError
+from pileupgen.errors import ConfigError, MissingInputError, RunError, TrainingError
 from tests.conftest import write_sample
 
 NAMES = "marginals,autoregressive,ddim"
@@ -141,9 +141,9 @@ def test_a_system_that_cannot_be_trained_costs_the_others_nothing(judged, comman
 
 def test_a_sample_too_small_is_refused_before_anything_is_trained(tmp_path, command):
     for number, domain in enumerate(("mc", "data")):
-        write_sample(tmp_path / "run" / "data" / f"{domain}.h5", 9, number)
-    said = command(*arguments(tmp_path / "run", "marginals"), error=TrainingError)
-    assert "test events" in said
+        write_sample(tmp_path / "run" / "data" / f"{domain}.h5", 20, number)
+    said = command(*arguments(tmp_path / "run", "marginals"), error=RunError)
+    assert "5 test events" in said
     assert not (tmp_path / "run" / "systems").exists()
 
 
