@@ -180,6 +180,8 @@ def local_executor(n_workers: int, preload: tuple[str, ...] = ()) -> Executor:
     return Serial() if n_workers == 1 else Processes(n_workers, preload)
 
 
+LOOK_SECONDS = 1.0
+"""A process pool is looked after so often while nothing comes of it."""
 _START = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
 
@@ -216,9 +218,12 @@ class _Pool:
     def take(self, ordered: bool) -> Outcome:
         """The next outcome: of the first task, or of the first that is done."""
         while True:
-            future = next(iter(self._pending))
-            if not ordered:
-                future = next(iter(wait(self._pending, return_when=FIRST_COMPLETED).done))
+            wanted = [next(iter(self._pending))] if ordered else self._pending
+            done = wait(wanted, LOOK_SECONDS, FIRST_COMPLETED).done
+            if not done:
+                self._look()
+                continue
+            future = next(iter(done))
             try:
                 outcome = future.result()
             except BrokenProcessPool as error:
@@ -227,6 +232,13 @@ class _Pool:
                 del self._pending[future]
                 self._n_deaths = 0
                 return outcome
+
+    def _look(self) -> None:
+        """Let the executor see the death of a process that it had begun after it last looked."""
+        with self._executor._shutdown_lock:
+            wakeup = self._executor._executor_manager_thread_wakeup
+            if wakeup is not None:
+                wakeup.wakeup()
 
     def _replace(self, error: BaseException) -> None:
         """Restart unfinished tasks in order; the new pool may break while it is filled."""
@@ -238,7 +250,7 @@ class _Pool:
                     f"{self._n_deaths} times.",
                     "It may have run out of memory: use fewer --workers.",
                 ) from error
-            self._executor.shutdown(wait=True, cancel_futures=True)
+            self.close()
             self._executor = self._open()
             try:
                 self._pending = {
@@ -251,6 +263,10 @@ class _Pool:
                 return
 
     def close(self) -> None:
+        if self._executor._broken:
+            # One that began while the pool broke is not told to end, and would be waited for.
+            for process in list((self._executor._processes or {}).values()):
+                process.kill()
         self._executor.shutdown(wait=True, cancel_futures=True)
 
 

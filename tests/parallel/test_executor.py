@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -69,6 +70,13 @@ def test_a_task_that_kills_every_process_is_given_up() -> None:
         list(Processes(2).map(work.die, None, range(3)))
     assert "--workers" in caught.value.hint
     assert caught.value.exit_code == 11
+
+
+def test_a_process_that_does_not_end_with_its_pool_is_not_waited_for(tmp_path: Path) -> None:
+    began = time.monotonic()
+    with pytest.raises(FarmError, match="ended without a message"):
+        list(Processes(2).map(work.stay_or_die, tmp_path, range(2)))
+    assert time.monotonic() - began < 50
 
 
 def test_tasks_are_taken_as_workers_come_free() -> None:
