@@ -186,7 +186,12 @@ _START = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods()
 
 
 class _Pool:
-    """A process pool that is made again when a process of it dies."""
+    """A process pool that is made again when a process of it dies.
+
+    CPython's executor (3.11) starts processes as tasks come. It does not see the death of one that
+    it has started after it last looked, and when it breaks it may wait without end for one that it
+    has not told to end; hence :meth:`_look` and :meth:`close`, which use its private attributes.
+    """
 
     def __init__(self, n_workers: int, job: Job, preload: tuple[str, ...]) -> None:
         self._n_workers, self._job = n_workers, job

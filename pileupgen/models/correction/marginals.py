@@ -18,8 +18,7 @@ S_MAX = 3.7
 _FEWEST_HITS = 1000
 """A ring with fewer hits keeps its spectrum."""
 _RESOLVED_HITS = 50
-"""Beyond so many of the highest and of the lowest hits, what is corrected goes over into nothing.
-"""
+"""From the hit that so many lie above, or below, the correction falls to none at the end."""
 
 
 class MarginalCorrection(ModelMixin):
@@ -104,7 +103,7 @@ class MarginalCorrection(ModelMixin):
                     continue
                 shift = ndtri(np.clip(np.quantile(hits, ndtr(even)), 1e-9, 1 - 1e-9)) - even
                 inside = np.abs(even) < -ndtri(_RESOLVED_HITS / len(hits))
-                # Towards both ends the shift goes over into none.
+                # Few hits do not determine a shift: it falls to none at both ends.
                 at = np.concatenate([[-S_MAX_HITS], even[inside], [S_MAX_HITS]])
                 shift = np.interp(even, at, np.concatenate([[0.0], shift[inside], [0.0]]))
                 knots = np.maximum.accumulate(even + shift) + 1e-6 * np.arange(len(even))
@@ -163,8 +162,6 @@ class MarginalCorrection(ModelMixin):
 
 def _resolved(n: int) -> float:
     """Score up to which n events determine a quantile to a few events."""
-    from scipy.special import ndtri
-
     return float(-ndtri(min(0.2, 10 / n)))
 
 
