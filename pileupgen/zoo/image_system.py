@@ -99,7 +99,10 @@ class ImageSystem(ABC):
         """Scores (n, L, n_eta, n_phi) of one batch from noise; conditions (n, 2 k), μ (n,)."""
 
     def move(self, images: Images, mu: Tensor, seed: int) -> Tensor:
-        """Scores of one batch of translated source events."""
+        """Scores (n, L, n_eta, n_phi) of a batch of translated source events; μ has the shape (n,).
+
+        Called of systems alone for which :attr:`can_translate` holds.
+        """
         raise NotImplementedError
 
     @property
