@@ -112,6 +112,7 @@ def measure_row(plan: Plan, name: str, judge: QualityJudge) -> dict[str, Any]:
     from benchmarks.baselines import make_baseline
     from benchmarks.baselines.contract import Corrected, Problem
     from benchmarks.cost import Rate, peak_memory, rates
+    from pileupgen.zoo.contract import Symmetry
 
     if name == REFERENCE:
         return {
@@ -120,11 +121,13 @@ def measure_row(plan: Plan, name: str, judge: QualityJudge) -> dict[str, Any]:
             "load": os.getloadavg(),
         }
     run = RunDirectory(plan.run)
-    mc_train, data_train = (store.read(store.indices("train")) for store in _stores(run))
+    stores = _stores(run)
+    mc_train, data_train = (store.read(store.indices("train")) for store in stores)
     baseline = make_baseline(name)
     before = peak_memory()
     begin, used = time.perf_counter(), time.process_time()
-    baseline.fit(Problem(mc_train, data_train, run, plan.device, plan.seconds, plan.seed))
+    settings = plan.device, plan.seconds, plan.seed, Symmetry.of_stores(*stores)
+    baseline.fit(Problem(mc_train, data_train, run, *settings))
     fit = {"wall": time.perf_counter() - begin, "cpu": time.process_time() - used}
     begin, used = time.perf_counter(), time.process_time()
     output = baseline.translate(judge.source_images)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -13,6 +13,7 @@ from pileupgen.compare.quality import MethodOutput
 from pileupgen.measure.features import observables_of
 from pileupgen.run import RunDirectory
 from pileupgen.samples.store import Images
+from pileupgen.zoo.contract import Symmetry
 
 Floats = NDArray[np.float64]
 
@@ -32,6 +33,8 @@ class Problem:
     seconds : float
         Wall time that a baseline which could train for ever may train for.
     seed : int
+    symmetry : Symmetry
+        What the data cards of both domains allow.
     """
 
     mc: Images
@@ -40,6 +43,7 @@ class Problem:
     device: str
     seconds: float
     seed: int
+    symmetry: Symmetry = field(default_factory=Symmetry)
 
     @property
     def grid(self) -> Grid:

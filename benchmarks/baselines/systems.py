@@ -25,7 +25,7 @@ class Translator:
 
     def fit(self, problem: Problem) -> None:
         self.seed = problem.seed
-        sample = ZooSample(problem.data, problem.mc)
+        sample = ZooSample(problem.data, problem.mc, problem.symmetry)
         conditions = EventConditions.of_pileup(problem.data)
         self.system.fit(sample, conditions, Budget(problem.seconds), problem.seed)
         self.n_evaluations = self.system.n_evaluations

@@ -36,6 +36,7 @@ __all__ = [
     "StoreWriter",
     "assign_splits",
     "create_store",
+    "has_symmetry",
 ]
 
 SCHEMA = "pileupgen-images"
@@ -93,6 +94,19 @@ COLUMNS: dict[str, tuple[str, str, str]] = {
 def usable_weights(columns: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
     """Event weights ≥ 0 of a store's columns: what learning and testing take."""
     return columns["weight_positive"] if "weight_positive" in columns else columns["weight"]
+
+
+def has_symmetry(provenance: Mapping[str, Any], name: str) -> bool:
+    """Whether the card of a store's provenance says that the detector has a symmetry.
+
+    Parameters
+    ----------
+    provenance : mapping
+        Of a store; one without a card says no.
+    name : str
+        ``phi_symmetric`` or ``eta_symmetric``.
+    """
+    return bool(provenance.get("card", {}).get("detector", {}).get(name, False))
 
 
 @dataclass(frozen=True)

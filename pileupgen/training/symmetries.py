@@ -8,13 +8,15 @@ import numpy as np
 
 from pileupgen.calo.geometry import Grid
 from pileupgen.config import Config
-from pileupgen.samples.store import ImageStore
+from pileupgen.samples.store import ImageStore, has_symmetry
 from pileupgen.training.data import Augmentation
 
 
 def is_mirror(stores: tuple[ImageStore, ImageStore], grid: Grid) -> bool:
     """Whether η and −η are alike, as the grid has it and both samples' cards say."""
-    return grid.is_eta_symmetric and all(_allows(store, "eta_symmetric") for store in stores)
+    return grid.is_eta_symmetric and all(
+        has_symmetry(store.provenance, "eta_symmetric") for store in stores
+    )
 
 
 def augmentation_of(
@@ -24,7 +26,7 @@ def augmentation_of(
     is_ring = (
         grid.is_periodic
         and grid.is_phi_uniform
-        and all(_allows(store, "phi_symmetric") for store in stores)
+        and all(has_symmetry(store.provenance, "phi_symmetric") for store in stores)
     )
     step = _phi_step(config.autoencoder.patch[1], grid)
     return Augmentation(
@@ -37,8 +39,3 @@ def _phi_step(patch: int, grid: Grid) -> int:
     """Smallest roll in φ, in image cells, that keeps patches and the detector's cells whole."""
     step = math.lcm(patch, *np.unique(grid.layer_widths).tolist())
     return step if grid.n_phi % step == 0 else 0
-
-
-def _allows(store: ImageStore, symmetry: str) -> bool:
-    """Whether the sample's card says that the detector has a symmetry."""
-    return bool(store.provenance.get("card", {}).get("detector", {}).get(symmetry, False))

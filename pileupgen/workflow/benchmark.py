@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 TASKS = ("pileup",)
 FOLDER = "systems"
 """In the run directory."""
-_WHAT = "systems, weighted renewal"
+_WHAT = "systems, symmetries of the cards"
 """How systems are trained and judged: what other versions kept is done anew."""
 FEWEST_JUDGED = 8
 """Test events of either domain: two in each of the four folds of a two-sample test."""
@@ -158,8 +158,7 @@ class _Benchmarking:
         from pileupgen.zoo.contract import ZooSample
 
         if self._sample is None:
-            mc, data = (store.read(store.indices("train")) for store in self._stores.values())
-            self._sample = ZooSample(data, mc)
+            self._sample = ZooSample.of_stores(self._stores["data"], self._stores["mc"])
         return self._sample
 
     @property

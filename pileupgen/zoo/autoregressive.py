@@ -52,12 +52,11 @@ class Autoregressive(ImageSystem):
         grid = self.grid
         shape = grid.n_layers, grid.n_eta, grid.n_phi
         order = CellOrder(shape, is_periodic=grid.is_periodic)
-        symmetric = grid.is_eta_symmetric
         return MaskedCells(
             order,
             self.conditions.width,
             self.options.get("width", 48),
-            is_eta_symmetric=symmetric,
+            is_eta_symmetric=self.symmetry.eta,
         )
 
     def train(self, sample: ZooSample, budget: Budget, seed: int) -> FitRecord:

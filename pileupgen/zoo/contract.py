@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pileupgen.calo.geometry import Grid
-from pileupgen.samples.store import Images
+from pileupgen.samples.store import Images, ImageStore, has_symmetry
 
 Energies = NDArray[np.float32]
 DEFAULT_SECONDS = 120.0
@@ -41,6 +41,30 @@ class EventConditions:
 
 
 @dataclass(frozen=True)
+class Symmetry:
+    """In what places of a detector are alike; what is not said is not taken for granted."""
+
+    phi: bool = False
+    """All φ: events may be turned, and mirrored in φ."""
+    eta: bool = False
+    """η and −η: they share tables and weights, and events may be mirrored."""
+
+    @classmethod
+    def of_stores(cls, *stores: ImageStore) -> Symmetry:
+        """What the data cards of all of them allow."""
+        return cls(
+            *(
+                all(has_symmetry(store.provenance, name) for store in stores)
+                for name in ("phi_symmetric", "eta_symmetric")
+            )
+        )
+
+    def of(self, grid: Grid) -> Symmetry:
+        """What of it a grid has, too."""
+        return Symmetry(self.phi and grid.is_phi_uniform, self.eta and grid.is_eta_symmetric)
+
+
+@dataclass(frozen=True)
 class ZooSample:
     """Training events."""
 
@@ -48,6 +72,15 @@ class ZooSample:
     """What generated events should look like: data."""
     source: Images | None = None
     """What translations start from: mc. None where there is nothing to translate."""
+    symmetry: Symmetry = Symmetry()
+    """Symmetry of the detector; where the grid is not alike, that counts."""
+
+    @classmethod
+    def of_stores(cls, data: ImageStore, mc: ImageStore | None = None) -> ZooSample:
+        """Take the training events of stores, and the symmetries that all their cards allow."""
+        stores = [data] if mc is None else [data, mc]
+        images = [store.read(store.indices("train")) for store in stores]
+        return cls(images[0], None if mc is None else images[1], Symmetry.of_stores(*stores))
 
     @property
     def grid(self) -> Grid:

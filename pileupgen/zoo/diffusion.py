@@ -1,7 +1,8 @@
 """Diffusion and flow matching on images, with the project's own denoiser.
 
 The network is :class:`~pileupgen.models.networks.local.LocalDenoiser`: the closed form of the
-stationary Gaussian field and small convolutions that correct it.
+stationary Gaussian field and small convolutions that correct it. It goes around in φ; where φ is no
+full turn, a margin of independent cells keeps both ends apart.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ T = 1000
 EVENTS_A_STEP = 16
 SHIFT = 2.25
 """Shift of the cosine schedule, as the demo has it."""
+MARGIN = 8
+"""Columns of N(0, 1) that close a grid to a ring where φ is no full turn: more than convolutions
+see."""
 
 
 class Ddpm(ImageSystem):
@@ -67,26 +71,39 @@ class Ddpm(ImageSystem):
 
     def make_network(self) -> LocalDenoiser:
         """The local denoiser; its field is fitted in :meth:`train`."""
-        grid = self.grid
+        n_layers, n_eta, n_columns = self._shape
         return LocalDenoiser(
-            grid.n_layers, grid.n_eta, grid.n_phi, n_blocks=4, mirror=grid.is_eta_symmetric
+            n_layers, n_eta, n_columns, n_blocks=4, mirror=self.symmetry.phi and self.symmetry.eta
         )
+
+    @property
+    def _shape(self) -> tuple[int, int, int]:
+        """Shape of what the network sees: the grid's, with the margin if there is one."""
+        grid = self.grid
+        is_closed = grid.is_periodic or grid.n_phi == 1
+        return grid.n_layers, grid.n_eta, grid.n_phi + (0 if is_closed else MARGIN)
+
+    def _closed(self, z: Tensor, rng: torch.Generator) -> Tensor:
+        """Scores with their margin, drawn anew."""
+        n = self._shape[2] - z.shape[3]
+        return torch.cat([z, torch.randn((*z.shape[:3], n), generator=rng)], dim=3) if n else z
 
     def train(self, sample: ZooSample, budget: Budget, seed: int) -> FitRecord:
         """Fit the field, then the correction to it."""
         images, network = sample.target, self.network
         scores = self.space.encode(images, images.mu, TARGET, seed)
-        symmetric = self.grid.is_eta_symmetric
         by_weight = scores[torch.from_numpy(rows_by_weight(images.weight))]
-        network.field.fit([by_weight, by_weight], mirror_eta=symmetric, has_pooled=False)
+        by_weight = self._closed(by_weight, torch.Generator().manual_seed(seed))
+        network.field.fit([by_weight, by_weight], mirror_eta=self.symmetry.eta, has_pooled=False)
         mu = torch.from_numpy(images.mu)
         standardise_conditions(network, mu)
-        views = Views(self.grid, mu[:, None], images.weight)
+        views = Views(self.grid, self.symmetry, mu[:, None], images.weight)
         # Times are spread evenly over a batch, for a loss of less variance.
         places = torch.arange(EVENTS_A_STEP) / EVENTS_A_STEP
 
         def loss(step: TrainingStep) -> Tensor:
             z, of_events = views.draw((scores,), EVENTS_A_STEP, step.rng)
+            z = self._closed(z, step.rng)
             eps = torch.randn(z.shape, generator=step.rng)
             u = (torch.rand(1, generator=step.rng) + places) % 1
             return self.loss(z, eps, u, of_events[:, 0])
@@ -99,7 +116,11 @@ class Ddpm(ImageSystem):
         alpha, sigma = self._alpha_sigma()
         a, s = alpha[t][:, None, None, None], sigma[t][:, None, None, None]
         found = self._velocity(a * z + s * eps, t, mu, alpha[t], sigma[t])
-        return (found - (a * eps - s * z)).square().mean()
+        return self._of_grid(found - (a * eps - s * z)).square().mean()
+
+    def _of_grid(self, x: Tensor) -> Tensor:
+        """Leave the margin out."""
+        return x[..., : self.grid.n_phi]
 
     def _alpha_sigma(self) -> tuple[Tensor, Tensor]:
         """√ᾱ_t and √(1 − ᾱ_t), (T,)."""
@@ -118,14 +139,14 @@ class Ddpm(ImageSystem):
         """Denoise from t = T − 1 in even steps."""
         alpha, sigma = self._alpha_sigma()
         times = torch.linspace(T - 1, 0, self.n_evaluations + 1).round().long()
-        x = noise.normal(self.grid.shape)
+        x = noise.normal(self._shape)
         is_ancestral = self.options.get("sampler", "ddim") == "ddpm"
         for now, then in pairwise(times.tolist()):
             own = torch.full((len(x),), now)
             v = self._velocity(x, own, mu, alpha[own], sigma[own])
             z, eps = alpha[now] * x - sigma[now] * v, sigma[now] * x + alpha[now] * v
             if then == 0:
-                return z
+                return self._of_grid(z)
             fresh = 0.0
             if is_ancestral:
                 # Eq. 16 of 2010.02502 with η = 1.
@@ -134,8 +155,8 @@ class Ddpm(ImageSystem):
             left = math.sqrt(max(float(sigma[then]) ** 2 - fresh**2, 0.0))
             x = alpha[then] * z + left * eps
             if fresh:
-                x = x + fresh * noise.normal(self.grid.shape)
-        return x
+                x = x + fresh * noise.normal(self._shape)
+        return self._of_grid(x)
 
 
 class FlowMatching(Ddpm):
@@ -157,7 +178,8 @@ class FlowMatching(Ddpm):
     def loss(self, z: Tensor, eps: Tensor, u: Tensor, mu: Tensor) -> Tensor:
         """Mean squared error of ε − z along the straight line, relative to its scale."""
         s = (0.01 + 0.98 * u)[:, None, None, None]
-        return (self._flow((1 - s) * z + s * eps, s, mu) - (eps - z)).square().mean()
+        missed = self._flow((1 - s) * z + s * eps, s, mu) - (eps - z)
+        return self._of_grid(missed).square().mean()
 
     def _flow(self, x: Tensor, s: Tensor, mu: Tensor) -> Tensor:
         norm = ((1 - s).square() + s.square()).sqrt()
@@ -171,11 +193,12 @@ class FlowMatching(Ddpm):
 
     def draw(self, conditions: Tensor, mu: Tensor, noise: EventNoise) -> Tensor:  # noqa: ARG002
         """Solve dx/ds = ε − z from s = 0.99 to 0.01, then take the denoised image."""
-        x = noise.normal(self.grid.shape)
+        x = noise.normal(self._shape)
         ends = torch.linspace(0.99, 0.01, self._n_steps + 1)
         for now, then in pairwise(ends):
             half = (then - now) / 2
             whole = torch.full((len(x), 1, 1, 1), 1.0)
             middle = x + half * self._flow(x, now * whole, mu)
             x = x + 2 * half * self._flow(middle, (now + half) * whole, mu)
-        return x - 0.01 * self._flow(x, torch.full((len(x), 1, 1, 1), 0.01), mu)
+        whole = torch.full((len(x), 1, 1, 1), 1.0)
+        return self._of_grid(x - 0.01 * self._flow(x, 0.01 * whole, mu))

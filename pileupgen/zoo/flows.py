@@ -39,6 +39,8 @@ class CouplingFlow(nn.Module):
     n_conditions : int
     is_spline : bool
         Rational-quadratic splines, else affine maps.
+    is_ring : bool
+        Whether φ closes to a full turn.
     n_couplings, width : int
     """
 
@@ -48,6 +50,7 @@ class CouplingFlow(nn.Module):
         n_conditions: int,
         *,
         is_spline: bool,
+        is_ring: bool,
         n_couplings: int = 8,
         width: int = 24,
     ) -> None:
@@ -56,7 +59,15 @@ class CouplingFlow(nn.Module):
         n_layers, n_eta, n_phi = shape
         self.per_cell = 3 * N_BINS - 1 if is_spline else 2
         self.nets = nn.ModuleList(
-            CellTrunk(2 * n_layers, self.per_cell * n_layers, n_conditions, n_eta, width, 1)
+            CellTrunk(
+                2 * n_layers,
+                self.per_cell * n_layers,
+                n_conditions,
+                n_eta,
+                width,
+                1,
+                is_ring=is_ring,
+            )
             for _ in range(n_couplings)
         )
         place = torch.arange(n_eta)[:, None] + torch.arange(n_phi)[None]
@@ -134,7 +145,13 @@ class Flow(ImageSystem):
         """Couplings of the kind that the options name."""
         spline = bool(self.options.get("spline", False))
         n = self.options.get("n_couplings", 4 if spline else 8)
-        return CouplingFlow(self.grid.shape, self.conditions.width, is_spline=spline, n_couplings=n)
+        return CouplingFlow(
+            self.grid.shape,
+            self.conditions.width,
+            is_spline=spline,
+            is_ring=self.grid.is_periodic,
+            n_couplings=n,
+        )
 
     def train(self, sample: ZooSample, budget: Budget, seed: int) -> FitRecord:
         """Maximise the likelihood of the target's scores."""

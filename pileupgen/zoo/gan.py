@@ -16,12 +16,11 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 from pileupgen.models.codec import EventNoise
-from pileupgen.models.networks.layers import wrapped
 from pileupgen.samples.weights import rows_by_weight
 from pileupgen.zoo.contract import Budget, ZooSample
 from pileupgen.zoo.fitting import FitRecord, TrainingStep, train
 from pileupgen.zoo.image_system import TARGET, ImageSystem
-from pileupgen.zoo.layers import CellTrunk
+from pileupgen.zoo.layers import CellTrunk, continued
 
 EVENTS_A_STEP = 16
 N_EXTRA, N_EVENT = 1, 8
@@ -33,11 +32,13 @@ N_BINS = 6
 class ImageGenerator(nn.Module):
     """Noise image and noise of the event to scores, (N, L, n_eta, n_phi)."""
 
-    def __init__(self, shape: tuple[int, int, int], n_conditions: int, width: int = 20) -> None:
+    def __init__(
+        self, shape: tuple[int, int, int], n_conditions: int, width: int = 20, *, is_ring: bool
+    ) -> None:
         super().__init__()
-        self.n_layers = shape[0]
+        self.n_layers, n_known = shape[0], n_conditions + N_EVENT
         self.trunk = CellTrunk(
-            shape[0] + N_EXTRA, shape[0], n_conditions + N_EVENT, shape[1], width, 2
+            shape[0] + N_EXTRA, shape[0], n_known, shape[1], width, 2, is_ring=is_ring
         )
 
     def forward(self, noise: Tensor, event: Tensor, conditions: Tensor) -> Tensor:
@@ -52,8 +53,11 @@ class Critic(nn.Module):
     What cells do together is in products of them.
     """
 
-    def __init__(self, n_layers: int, n_conditions: int, n_out: int = 1, width: int = 16) -> None:
+    def __init__(
+        self, n_layers: int, n_conditions: int, n_out: int = 1, width: int = 16, *, is_ring: bool
+    ) -> None:
         super().__init__()
+        self.is_ring = is_ring
         self.first = spectral_norm(nn.Conv2d(n_layers, width, (3, 3), padding=(1, 0)))
         self.second = spectral_norm(nn.Conv2d(width, 2 * width, (3, 3), padding=(1, 0)))
         rows, columns = torch.triu_indices(width, width)
@@ -64,13 +68,14 @@ class Critic(nn.Module):
 
     def forward(self, x: Tensor, conditions: Tensor) -> Tensor:
         """(N, L, n_eta, n_phi) and (N, n_conditions) to (N, n_out)."""
-        seen = self.first(wrapped(x, 1))
+        seen = self.first(continued(x, 1, is_ring=self.is_ring))
         flat = seen.flatten(2)
         products = flat @ flat.transpose(1, 2) / flat.shape[2]
         hidden = F.leaky_relu(seen, 0.2)
         if min(hidden.shape[2:]) > 1:
             hidden = F.avg_pool2d(hidden, 2, ceil_mode=True)
-        hidden = F.leaky_relu(self.second(wrapped(hidden, 1)), 0.2).flatten(2)
+        hidden = self.second(continued(hidden, 1, is_ring=self.is_ring))
+        hidden = F.leaky_relu(hidden, 0.2).flatten(2)
         spread = hidden.var(dim=2, correction=0).add(1e-6).sqrt()
         parts = [hidden.mean(dim=2), spread, products[:, self._pairs[0], self._pairs[1]]]
         known = torch.cat([*parts, conditions], dim=1)
@@ -96,13 +101,13 @@ class Gan(ImageSystem):
 
     def make_network(self) -> nn.ModuleDict:
         """The networks that the options ask for."""
-        shape, n = self.grid.shape, self.conditions.width
+        shape, n, is_ring = self.grid.shape, self.conditions.width, self.grid.is_periodic
         parts: dict[str, nn.Module] = {
-            "generator": ImageGenerator(shape, n),
-            "critic": Critic(shape[0], n),
+            "generator": ImageGenerator(shape, n, is_ring=is_ring),
+            "critic": Critic(shape[0], n, is_ring=is_ring),
         }
         if self._weight("regressor"):
-            parts["regressor"] = Critic(shape[0], 0, n // 2)
+            parts["regressor"] = Critic(shape[0], 0, n // 2, is_ring=is_ring)
         return nn.ModuleDict(parts)
 
     def _weight(self, name: str) -> float:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pileupgen.models.networks.layers import wrapped
 from pileupgen.zoo.cells import N_FEATURES, PER_CELL, split_output, starting_bias
+from pileupgen.zoo.layers import continued
 
 REACH = 2
 """Rings above, and cells on either side, that one layer sees."""
@@ -28,13 +28,23 @@ class GatedLayer(nn.Module):
     n_conditions : int
     is_first : bool
         Whether a cell's own place is unseen.
+    is_ring : bool
+        Whether φ closes to a full turn.
     """
 
     def __init__(
-        self, n_vertical: int, n_horizontal: int, width: int, n_conditions: int, *, is_first: bool
+        self,
+        n_vertical: int,
+        n_horizontal: int,
+        width: int,
+        n_conditions: int,
+        *,
+        is_first: bool,
+        is_ring: bool,
     ) -> None:
         super().__init__()
         self.is_first, self.n_vertical, self.n_horizontal = is_first, n_vertical, n_horizontal
+        self.is_ring = is_ring
         rows = REACH if is_first else REACH + 1
         self.vertical = nn.Conv2d(n_vertical, 2 * width, (rows, 2 * REACH + 1))
         self.horizontal = nn.Conv2d(n_horizontal, 2 * width, (1, rows))
@@ -43,10 +53,9 @@ class GatedLayer(nn.Module):
         self.condition = nn.Linear(n_conditions, 4 * width)
 
     def vertical_row(self, above: Tensor, conditions: Tensor) -> Tensor:
-        """(N, C, rows, W), as many rows as the kernel has, to (N, width, 1, W), around in φ."""
-        return self._gate(
-            self.vertical(_around(above)), self.condition(conditions).chunk(2, dim=1)[0]
-        )
+        """(N, C, rows, W), as many rows as the kernel has, to (N, width, 1, W)."""
+        seen = continued(above, REACH, is_ring=self.is_ring)
+        return self._gate(self.vertical(seen), self.condition(conditions).chunk(2, dim=1)[0])
 
     def vertical_image(self, x: Tensor, conditions: Tensor) -> Tensor:
         """(N, C, H, W) to (N, width, H, W): all rows at once."""
@@ -72,14 +81,6 @@ class GatedLayer(nn.Module):
         return torch.tanh(signal) * torch.sigmoid(gate)
 
 
-def _around(x: Tensor) -> Tensor:
-    """(N, C, H, W) to (N, C, H, W + 2 ``REACH``), around in φ more than once if need be."""
-    n = x.shape[3]
-    if n >= REACH:
-        return wrapped(x, REACH)
-    return x[..., torch.arange(-REACH, n + REACH) % n]
-
-
 class _Head(nn.Module):
     """Two dense layers; at first a cell is what its marginal says."""
 
@@ -102,10 +103,18 @@ class GatedStacks(nn.Module):
     shape : (int, int, int)
         L, n_eta, n_phi.
     n_conditions, width, n_blocks : int
+    is_ring : bool
+        Whether φ closes to a full turn.
     """
 
     def __init__(
-        self, shape: tuple[int, int, int], n_conditions: int, width: int = 24, n_blocks: int = 5
+        self,
+        shape: tuple[int, int, int],
+        n_conditions: int,
+        width: int = 24,
+        n_blocks: int = 5,
+        *,
+        is_ring: bool,
     ) -> None:
         super().__init__()
         self.shape, n_in = shape, N_FEATURES * shape[0]
@@ -116,6 +125,7 @@ class GatedStacks(nn.Module):
                 width,
                 n_conditions,
                 is_first=index == 0,
+                is_ring=is_ring,
             )
             for index in range(n_blocks)
         )

@@ -30,7 +30,7 @@ from pileupgen.models.codec import EventNoise
 from pileupgen.models.correction.marginals import MarginalCorrection
 from pileupgen.samples.store import Images
 from pileupgen.samples.weights import rows_by_weight
-from pileupgen.zoo.contract import Budget, Energies, EventConditions, ZooSample
+from pileupgen.zoo.contract import Budget, Energies, EventConditions, Symmetry, ZooSample
 from pileupgen.zoo.fitting import FitRecord
 from pileupgen.zoo.scores import SOURCE, TARGET, ConditionInput, ScoreSpace, Views
 
@@ -55,6 +55,8 @@ class ImageSystem(ABC):
     Attributes
     ----------
     space : ScoreSpace
+    symmetry : Symmetry
+        What the training's cards and grid allow.
     network : nn.Module
     conditions : ConditionInput
     trained : FitRecord
@@ -127,7 +129,7 @@ class ImageSystem(ABC):
     ) -> None:
         """Learn from training events; see :class:`~pileupgen.zoo.contract.System`."""
         _require_usable(sample, conditions)
-        self._prepare(sample.grid, conditions.names)
+        self._prepare(sample.grid, conditions.names, sample.symmetry)
         self.space.fit(sample)
         self.conditions.standardise(conditions)
         with torch.random.fork_rng(devices=[]):
@@ -185,17 +187,15 @@ class ImageSystem(ABC):
     def views(self, images: Images) -> Views:
         """Batches of training events, which come with their conditions."""
         conditions = self.conditions(torch.from_numpy(images.mu)[:, None])
-        return Views(self.grid, conditions, images.weight)
+        return Views(self.grid, self.symmetry, conditions, images.weight)
 
-    def _prepare(self, grid: Grid, names: tuple[str, ...]) -> None:
-        self.grid, self.names = grid, names
-        self.space = ScoreSpace(grid)
+    def _prepare(self, grid: Grid, names: tuple[str, ...], symmetry: Symmetry) -> None:
+        self.grid, self.names, self.symmetry = grid, names, symmetry.of(grid)
+        self.space = ScoreSpace(grid, is_eta_symmetric=self.symmetry.eta)
         self.conditions = ConditionInput(len(names))
 
     def _learn_marginals(self, way: Way, scores: Tensor) -> None:
-        correction = MarginalCorrection(
-            self.grid.n_layers, self.grid.n_eta, self.grid.is_eta_symmetric
-        )
+        correction = MarginalCorrection(self.grid.n_layers, self.grid.n_eta, self.symmetry.eta)
         correction.fit(scores)
         self.renewal[way] = correction
 
@@ -231,6 +231,7 @@ class ImageSystem(ABC):
             "options": self.options,
             "names": self.names,
             "grid": self.grid.to_dict(),
+            "symmetry": [self.symmetry.phi, self.symmetry.eta],
             "steps": self.trained.steps,
             "seconds": self.trained.seconds,
             "losses": self.trained.losses,
@@ -271,7 +272,9 @@ class ImageSystem(ABC):
         if head["kind"] != cls.__name__:
             raise ValueError(f"it is a {head['kind']}, not a {cls.__name__}")
         found = cls(**head["options"])
-        found._prepare(Grid.from_dict(head["grid"]), tuple(head["names"]))
+        found._prepare(
+            Grid.from_dict(head["grid"]), tuple(head["names"]), Symmetry(*head["symmetry"])
+        )
         found.space.calibration = CellCalibration.from_pretrained(folder / "calibration")
         # Weights are drawn before they are loaded: that is not to change anybody's random numbers.
         with torch.random.fork_rng(devices=[]):

@@ -1,4 +1,4 @@
-"""Layers that generators of images share: residual convolutions, φ wrapped around, conditioned."""
+"""Layers that generators of images share: residual convolutions that are told conditions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,30 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pileupgen.models.networks.layers import PeriodicConv2d, zero_
+from pileupgen.models.networks.layers import PeriodicConv2d, wrapped, zero_
+
+
+def continued(x: Tensor, pad: int, *, is_ring: bool) -> Tensor:
+    """(N, C, H, W) to (N, C, H, W + 2 pad): around in φ, more than once if need be, or with zeros.
+
+    Parameters
+    ----------
+    x : Tensor
+    pad : int
+    is_ring : bool
+        Whether φ closes to a full turn.
+    """
+    if not is_ring:
+        return F.pad(x, (pad, pad))
+    n = x.shape[3]
+    return wrapped(x, pad) if n >= pad else x[..., torch.arange(-pad, n + pad) % n]
+
+
+class _OpenConv2d(nn.Conv2d):
+    """A 3 × 3 convolution that sees zeros beyond all edges."""
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__(n_in, n_out, 3, padding=1)
 
 
 class CellTrunk(nn.Module):
@@ -21,16 +44,27 @@ class CellTrunk(nn.Module):
     n_eta : int
         Rings.
     width, n_blocks : int
+    is_ring : bool
+        Whether φ closes to a full turn; else what lies beyond its ends is 0.
     """
 
     def __init__(
-        self, n_in: int, n_out: int, n_conditions: int, n_eta: int, width: int, n_blocks: int
+        self,
+        n_in: int,
+        n_out: int,
+        n_conditions: int,
+        n_eta: int,
+        width: int,
+        n_blocks: int,
+        *,
+        is_ring: bool,
     ) -> None:
         super().__init__()
-        self.first = PeriodicConv2d(n_in, width)
+        convolution = PeriodicConv2d if is_ring else _OpenConv2d
+        self.first = convolution(n_in, width)
         self.ring = nn.Parameter(torch.zeros(width, n_eta, 1))
         self.event = nn.Linear(2 * n_in + n_conditions, width)
-        self.blocks = nn.ModuleList(PeriodicConv2d(width, width) for _ in range(n_blocks))
+        self.blocks = nn.ModuleList(convolution(width, width) for _ in range(n_blocks))
         self.mixes = nn.ModuleList(nn.Conv2d(width, width, 1) for _ in range(n_blocks))
         self.gains = nn.ModuleList(nn.Linear(width, 2 * width) for _ in range(n_blocks))
         self.last = nn.Conv2d(width, n_out, 1)

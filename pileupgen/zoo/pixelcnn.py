@@ -23,7 +23,8 @@ class PixelCnn(ImageSystem):
     """Rings from one end in η to the other, cells along φ, layers from the deepest.
 
     A cell is a hit with some probability, and a hit's score is a mixture of normals. The vertical
-    stack goes around in φ; along its own ring a cell sees no further than to the ring's first cell.
+    stack goes around in φ where that is a full turn; along its own ring a cell sees no further than
+    to the ring's first cell.
     """
 
     citation = "van den Oord et al. 1606.05328; PixelCNN++, Salimans et al. 1701.05517"
@@ -42,7 +43,7 @@ class PixelCnn(ImageSystem):
 
     def make_network(self) -> GatedStacks:
         """Both stacks."""
-        return GatedStacks(self.grid.shape, self.conditions.width)
+        return GatedStacks(self.grid.shape, self.conditions.width, is_ring=self.grid.is_periodic)
 
     def train(self, sample: ZooSample, budget: Budget, seed: int) -> FitRecord:
         """Maximise the likelihood of the target."""

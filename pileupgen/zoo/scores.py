@@ -19,7 +19,7 @@ from pileupgen.models.calibration.calibration import CellCalibration
 from pileupgen.models.calibration.null_probability import null_probability
 from pileupgen.models.codec import EventNoise
 from pileupgen.samples.store import Images
-from pileupgen.zoo.contract import EventConditions, ZooSample
+from pileupgen.zoo.contract import EventConditions, Symmetry, ZooSample
 
 SOURCE, TARGET = 0, 1
 """Domains, as the calibration numbers them."""
@@ -35,16 +35,18 @@ class ScoreSpace:
     Parameters
     ----------
     grid : Grid
+    is_eta_symmetric : bool
+        Whether rings at η and −η share their quantiles.
     """
 
-    def __init__(self, grid: Grid) -> None:
+    def __init__(self, grid: Grid, *, is_eta_symmetric: bool) -> None:
         self.grid = grid
         self.calibration: CellCalibration = CellCalibration(
             grid.n_layers,
             grid.n_eta,
             grid.n_phi,
             n_layer_bins=1,
-            is_eta_symmetric=grid.is_eta_symmetric,
+            is_eta_symmetric=is_eta_symmetric,
         )
         self.calibration.exclude(grid.is_dead)
 
@@ -197,17 +199,21 @@ class Views:
     Parameters
     ----------
     grid : Grid
+    symmetry : Symmetry
+        Of the detector; where the grid is not alike, that counts.
     conditions : Tensor, shape (N, 2 k)
         Of the events, as networks see them.
     weight : float64 array, shape (N,)
         Weights of the events; those below 0 count as 0.
     """
 
-    def __init__(self, grid: Grid, conditions: Tensor, weight: NDArray[np.float64]) -> None:
+    def __init__(
+        self, grid: Grid, symmetry: Symmetry, conditions: Tensor, weight: NDArray[np.float64]
+    ) -> None:
         self._grid, self._conditions = grid, conditions
         self._weight = torch.from_numpy(np.maximum(weight, 0.0) + 0.0)
         self._step = math.lcm(*np.unique(grid.layer_widths).tolist())
-        self._is_uniform = grid.is_phi_uniform
+        self._symmetry = symmetry.of(grid)
 
     def draw(self, arrays: tuple[Tensor, ...], n: int, rng: torch.Generator) -> list[Tensor]:
         """Draw n events in proportion to their weights.
@@ -226,11 +232,11 @@ class Views:
         """
         rows = torch.multinomial(self._weight, n, replacement=True, generator=rng)
         turn = 0
-        if self._grid.is_periodic and self._is_uniform:
+        if self._grid.is_periodic and self._symmetry.phi:
             n_turns = self._grid.n_phi // self._step
             turn = self._step * int(torch.randint(n_turns, (1,), generator=rng))
         flips = torch.rand(2, generator=rng) < 0.5
-        axes = [3] if flips[0] and self._is_uniform else []
-        axes += [2] if flips[1] and self._grid.is_eta_symmetric else []
+        axes = [3] if flips[0] and self._symmetry.phi else []
+        axes += [2] if flips[1] and self._symmetry.eta else []
         found = [values[rows].roll(turn, 3).flip(axes) for values in arrays]
         return [*found, self._conditions[rows]]

@@ -35,16 +35,23 @@ class ImageVae(nn.Module):
         L, n_eta, n_phi.
     n_conditions : int
     width : int
+    is_ring : bool
+        Whether φ closes to a full turn.
     """
 
-    def __init__(self, shape: tuple[int, int, int], n_conditions: int, width: int = 24) -> None:
+    def __init__(
+        self, shape: tuple[int, int, int], n_conditions: int, width: int = 24, *, is_ring: bool
+    ) -> None:
         super().__init__()
         n_layers, n_eta, n_phi = shape
         self.shape = shape
         self.block = _block(n_eta), _block(n_phi)
         self.latent = n_eta // self.block[0], n_phi // self.block[1]
-        self.encoder = CellTrunk(n_layers, 2 * (N_LOCAL + N_EVENT), n_conditions, n_eta, width, 1)
-        self.decoder = CellTrunk(N_LOCAL, 2 * n_layers, n_conditions + N_EVENT, n_eta, width, 2)
+        n_latents, n_known = N_LOCAL + N_EVENT, n_conditions + N_EVENT
+        self.encoder = CellTrunk(
+            n_layers, 2 * n_latents, n_conditions, n_eta, width, 1, is_ring=is_ring
+        )
+        self.decoder = CellTrunk(N_LOCAL, 2 * n_layers, n_known, n_eta, width, 2, is_ring=is_ring)
 
     @property
     def n_latents(self) -> int:
@@ -91,7 +98,7 @@ class Cvae(ImageSystem):
 
     def make_network(self) -> ImageVae:
         """Encoder and decoder."""
-        return ImageVae(self.grid.shape, self.conditions.width)
+        return ImageVae(self.grid.shape, self.conditions.width, is_ring=self.grid.is_periodic)
 
     def train(self, sample: ZooSample, budget: Budget, seed: int) -> FitRecord:
         """Maximise the lower bound of the likelihood."""

@@ -20,13 +20,14 @@ from pileupgen.zoo.cells import (
     mixture_quantile,
     starting_bias,
 )
-from pileupgen.zoo.contract import Budget, EventConditions, ZooSample
+from pileupgen.zoo.contract import Budget, EventConditions, Symmetry, ZooSample
 from pileupgen.zoo.gated import REACH, GatedStacks, RowCache
 from pileupgen.zoo.masked import CellOrder, MaskedCells
 from pileupgen.zoo.scores import SOURCE, TARGET, joined_scores, split_scores
 from tests.toys import Toy
 
 N_CONDITIONS = 2
+ALIKE = Symmetry(phi=True, eta=True)
 NARROW_GRID = Grid((-0.8, -0.4, 0.0, 0.4, 0.8), 9, name="narrow")
 
 
@@ -163,7 +164,10 @@ def translator(toy: Toy) -> SimpleNamespace:
     source = toy.images(toy.energies(300, 2, grid=NARROW_GRID, scale=1.6), NARROW_GRID)
     system = Autoregressive(width=24)
     system.fit(
-        ZooSample(target, source), EventConditions.of_pileup(target), Budget(60, max_steps=160), 1
+        ZooSample(target, source, ALIKE),
+        EventConditions.of_pileup(target),
+        Budget(60, max_steps=160),
+        1,
     )
     return SimpleNamespace(system=system, target=target, source=source)
 
@@ -221,9 +225,14 @@ def test_a_translated_event_stays_its_source(translator):
 ROWS, COLUMNS = 7, 16
 
 
+def stacks_of(*, is_ring: bool) -> GatedStacks:
+    network = GatedStacks((2, ROWS, COLUMNS), N_CONDITIONS, 6, n_blocks=3, is_ring=is_ring)
+    return randomised(network, seed=5)
+
+
 @pytest.fixture(scope="module")
 def stacks() -> GatedStacks:
-    return randomised(GatedStacks((2, ROWS, COLUMNS), N_CONDITIONS, 6, n_blocks=3), seed=5)
+    return stacks_of(is_ring=True)
 
 
 def test_a_cell_sees_all_earlier_cells_near_it_and_no_other(stacks):

@@ -103,7 +103,7 @@ def test_a_flow_is_inverted_and_its_determinant_is_that_of_its_jacobian(is_splin
         pytest.importorskip("zuko")
     torch.manual_seed(0)
     shape = 2, 2, 4
-    flow = CouplingFlow(shape, 2, is_spline=is_spline, n_couplings=4, width=6).eval()
+    flow = CouplingFlow(shape, 2, is_spline=is_spline, is_ring=True, n_couplings=4, width=6).eval()
     with torch.no_grad():
         for parameter in flow.parameters():
             parameter.add_(0.15 * torch.randn(parameter.shape))

@@ -9,12 +9,20 @@ import pytest
 
 from pileupgen.calo.geometry import Grid
 from pileupgen.errors import ConfigError, RunError, StoreError
-from pileupgen.zoo.contract import Budget, EventConditions, HasLikelihood, System, ZooSample
+from pileupgen.zoo.contract import (
+    Budget,
+    EventConditions,
+    HasLikelihood,
+    Symmetry,
+    System,
+    ZooSample,
+)
 from pileupgen.zoo.image_system import rows_of
 from pileupgen.zoo.registry import SYSTEMS, YARDSTICK, chosen_systems, find_system
 from tests.toys import Toy
 
 TINY_GRID = Grid((-0.8, -0.4, 0.0, 0.4, 0.8), 6, name="tiny")
+ALIKE = Symmetry(phi=True, eta=True)
 FEW = 6
 ONE_OF_A_KIND = [
     name
@@ -28,7 +36,7 @@ ONE_OF_A_KIND = [
 def sample(toy: Toy) -> ZooSample:
     target = toy.energies(120, 1, grid=TINY_GRID, leak=0.3)
     source = toy.energies(120, 2, grid=TINY_GRID)
-    return ZooSample(*(toy.images(energy, TINY_GRID) for energy in (target, source)))
+    return ZooSample(*(toy.images(energy, TINY_GRID) for energy in (target, source)), ALIKE)
 
 
 @pytest.fixture(scope="module")

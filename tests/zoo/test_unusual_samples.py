@@ -23,7 +23,7 @@ from pileupgen.zoo.marginals import Marginals
 from pileupgen.zoo.registry import SYSTEMS, find_system
 from pileupgen.zoo.scores import Views
 from tests.toys import Toy
-from tests.zoo.test_systems import ONE_OF_A_KIND, TINY_GRID
+from tests.zoo.test_systems import ALIKE, ONE_OF_A_KIND, TINY_GRID
 
 ONE_STEP = Budget(60.0, max_steps=1)
 
@@ -36,7 +36,8 @@ def fitted(system: ImageSystem, sample: ZooSample) -> ImageSystem:
 
 
 def sample_of(toy: Toy, n: int = 30, grid: Grid = TINY_GRID, **columns) -> ZooSample:
-    return ZooSample(*(toy.images(toy.energies(n, i, grid=grid), grid, **columns) for i in (1, 2)))
+    images = (toy.images(toy.energies(n, i, grid=grid), grid, **columns) for i in (1, 2))
+    return ZooSample(*images, ALIKE)
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +127,7 @@ def test_a_cell_beyond_all_that_was_learned_keeps_its_place(translator, toy):
 
 
 def turned(grid: Grid, energy: np.ndarray) -> list[torch.Tensor]:
-    views = Views(grid, torch.zeros(len(energy), 2), np.ones(len(energy)))
+    views = Views(grid, ALIKE, torch.zeros(len(energy), 2), np.ones(len(energy)))
     images = torch.from_numpy(energy)
     return [views.draw((images,), 4, torch.Generator().manual_seed(seed))[0] for seed in range(20)]
 
