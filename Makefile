@@ -1,4 +1,4 @@
-# make demo   the main job: simulate, preprocess, train, translate, validate; and the recommended way beside
+# make demo   the main job: simulate, preprocess, train, translate, validate; and the recommended setting beside
 # make test   style, types, layers, documentation, tests
 # make docs   the documentation, in docs/_build/html
 # Both set up .venv first; all they need is Python 3.11 or newer.

@@ -1,12 +1,13 @@
 """Speed and quality of a student beside its teacher, and beside another version of pileupgen.
 
 python -m benchmarks.student_speed --run runs/demo [--events 4000] [--repeat 3]
-    [--before CHECKOUT --before-run RUN] [--way "--mode invert --t-release 300 --w 2.0 --steps 8"]
+    [--before CHECKOUT --before-run RUN]
+    [--setting "--mode invert --t-release 300 --w 2.0 --steps 8"]
 
-Each way has been distilled for the run by 'pileupgen distill' with the same options. Every row is
-the command `pileupgen translate` in a process of its own, store to store, on the same events; the
-rows take turns, so that what else the machine does hits them alike. The rate is that of the
-translation without start and correction; their CPU time, that of a call on one micro-batch, is
+A student has been distilled for each setting by 'pileupgen distill' with the same options. Every
+row is the command `pileupgen translate` in a process of its own, store to store, on the same
+events; the rows take turns, so that what else the machine does hits them alike. The rate is that of
+the translation without start and correction; their CPU time, that of a call on one micro-batch, is
 taken off too. The best of the repeats counts. Quality is that of the test events, in the same row.
 """
 
@@ -29,7 +30,7 @@ from pileupgen.compare.quality import MethodOutput, QualityJudge
 from pileupgen.diffusion.settings import MICRO_BATCH
 from pileupgen.samples.store import ImageStore, create_store
 
-WAYS = (
+SETTINGS = (
     "--t-release 300 --w 2.0",
     "--mode invert --t-release 300 --w 2.0 --steps 8",
 )
@@ -38,7 +39,7 @@ WAYS = (
 
 @dataclass(frozen=True)
 class Row:
-    """Who translates: a run by a version, and options beside those of the way."""
+    """Who translates: a run by a version, and options beside those of the setting."""
 
     name: str
     run: Path
@@ -67,7 +68,7 @@ def main() -> None:
     options.add_argument("--before-run", type=Path, help="its run of the same model and events")
     options.add_argument("--events", type=int, default=4000)
     options.add_argument("--repeat", type=int, default=3)
-    options.add_argument("--way", action="append", help="options of a way; may be repeated")
+    options.add_argument("--setting", action="append", help="options of one setting; repeatable")
     given = options.parse_args()
     here = Path(__file__).parents[1]
     rows = [Row("teacher", given.run, here, ("--exact",)), Row("student", given.run, here)]
@@ -80,17 +81,17 @@ def main() -> None:
         few, many = Path(folder) / "few.h5", Path(folder) / "many.h5"
         write_events(mc, few, MICRO_BATCH)
         n_events = write_events(mc, many, given.events)
-        for way in given.way or WAYS:
+        for setting in given.setting or SETTINGS:
             costs = {row.name: Cost() for row in rows}
             for repeat in range(given.repeat + 1):
                 for row in rows:
                     target = Path(folder) / f"{row.name}.h5"
                     if repeat == 0:
                         # Fits the correction, which is then kept, and makes what is judged.
-                        translate(row, way, mc.path, target, "test")
+                        translate(row, setting, mc.path, target, "test")
                         continue
-                    start, _, _ = translate(row, way, few, target)
-                    cpu, peak, rate = translate(row, way, many, target)
+                    start, _, _ = translate(row, setting, few, target)
+                    cpu, peak, rate = translate(row, setting, many, target)
                     cpu_ms = 1e3 * (cpu - start) / (n_events - MICRO_BATCH)
                     costs[row.name].take(rate, cpu_ms, peak)
                 if repeat == 0:
@@ -104,14 +105,14 @@ def main() -> None:
                     }
             for row in rows:
                 quality, cost = judged[row.name], costs[row.name]
-                found = {"way": way, "name": row.name, **asdict(cost), **quality.to_dict()}
+                found = {"setting": setting, "name": row.name, **asdict(cost), **quality.to_dict()}
                 record["rows"].append(found)
                 block = "–" if quality.block is None else f"{quality.block.value:.4f}"
                 print(
-                    f"{way:50} {row.name:8} {cost.events_per_s:8.1f} events/s {cost.cpu_ms:7.2f} "
-                    f"CPU ms/event {cost.peak_mb:6.0f} MB; W1/σ {quality.w1.value:.3f} ± "
-                    f"{quality.w1.error:.3f}, AUC {quality.auc:.3f} ± {quality.auc_error:.3f}, "
-                    f"source correlation {block}",
+                    f"{setting:50} {row.name:8} {cost.events_per_s:8.1f} events/s "
+                    f"{cost.cpu_ms:7.2f} CPU ms/event {cost.peak_mb:6.0f} MB; "
+                    f"W1/σ {quality.w1.value:.3f} ± {quality.w1.error:.3f}, "
+                    f"AUC {quality.auc:.3f} ± {quality.auc_error:.3f}, source correlation {block}",
                     flush=True,
                 )
     record["load_after"] = os.getloadavg()
@@ -127,11 +128,11 @@ def write_events(store: ImageStore, path: Path, n: int) -> int:
 
 
 def translate(
-    row: Row, way: str, source: Path, target: Path, split: str = "all"
+    row: Row, setting: str, source: Path, target: Path, split: str = "all"
 ) -> tuple[float, float, float]:
     """CPU seconds and peak memory in MB of the command, events per second of the translation."""
     command = [sys.executable, "-m", "pileupgen", "translate", "--run", str(row.run.absolute())]
-    command += [*way.split(), *row.options, "--input", str(source.absolute())]
+    command += [*setting.split(), *row.options, "--input", str(source.absolute())]
     command += ["--output", str(target), "--split", split, "--force"]
     environment = {**os.environ, "PYTHONPATH": str(row.checkout)}
     begun = time.time()
@@ -140,7 +141,7 @@ def translate(
     )
     _, status, usage = os.wait4(process.pid, 0)
     if status:
-        raise SystemExit(f"{' '.join(command)} ended with {status}; was the way distilled?")
+        raise SystemExit(f"{' '.join(command)} ended with {status}; is there a student?")
     stages = (row.run / "stages").glob("translate*.json")
     latest = max(stages, key=lambda path: path.stat().st_mtime)
     if latest.stat().st_mtime < begun - 1:

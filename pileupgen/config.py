@@ -230,7 +230,7 @@ class TrainingConfig(StrictModel):
 
 
 class DistillConfig(StrictModel):
-    """The student that takes one evaluation in the place of a way's many."""
+    """The student that takes one evaluation in the place of the solver's many."""
 
     pairs: int = Field(3000, ge=100, description="translated training events that it learns from")
     steps: int = Field(4000, ge=0, description="training steps of the student")

@@ -96,7 +96,7 @@ class RunDirectory:
         stages/<stage>.json      what a stage was made from, written when it is done
         data/<domain>.h5         image stores
         model/                   the trained pipeline (diffusers layout, safetensors)
-        students/<way>/          distilled from it, with a description
+        students/<setting>/      distilled from it, with a description
         checkpoints/             training state
         logs/                    loss curves
         translated/<name>.h5     translated stores
@@ -118,7 +118,7 @@ class RunDirectory:
 
     @property
     def students(self) -> Path:
-        """Students of the model, a folder for each way to translate."""
+        """Students of the model, a folder for each setting of the translation."""
         return self.path / "students"
 
     @property

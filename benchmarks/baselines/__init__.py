@@ -60,11 +60,11 @@ def _pixels() -> Baseline:
     return PixelDiffusion()
 
 
-def _ours(*way: str | float) -> Baseline:
+def _ours(*settings: str | float) -> Baseline:
     from benchmarks.baselines.ours import Ours
     from pileupgen.diffusion.settings import Settings
 
-    return Ours(lambda *_: Settings(*way))  # type: ignore[arg-type]
+    return Ours(lambda *_: Settings(*settings))  # type: ignore[arg-type]
 
 
 def _configured() -> Baseline:

@@ -52,7 +52,7 @@ class Problem:
 
 
 class Baseline(Protocol):
-    """One way to make mc look like data."""
+    """One method to make mc look like data."""
 
     n_evaluations: int
     """Network evaluations an event takes; known once it is fitted."""

@@ -1,4 +1,4 @@
-"""The three ways of a trained run of pileupgen itself."""
+"""The three modes of a trained run of pileupgen itself."""
 
 from __future__ import annotations
 

@@ -92,8 +92,8 @@ def _show_ways(folder: Path, n_jets: int) -> None:
     if settings.t_release == "auto":
         raise ConfigError("The demonstration takes a timestep as t_release, not 'auto'.")
     table, seed = directory.validation / "jetnet.json", opened.config.seed
-    way = settings.provenance()
-    made_from = fingerprint([directory.details("train")["made_from"], n_jets, way, seed])
+    translation = settings.provenance()
+    made_from = fingerprint([directory.details("train")["made_from"], n_jets, translation, seed])
     figures = directory.validation / "figures"
     if directory.is_current("demo", made_from, [table]):
         terminal.current("demo", table)
@@ -106,7 +106,7 @@ def _show_ways(folder: Path, n_jets: int) -> None:
             terminal.wrote(path)
         rows = distance_rows(found)
         write_whole(table, json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
-        directory.finish("demo", made_from, {"n_jets": n_jets, "translation": way})
+        directory.finish("demo", made_from, {"n_jets": n_jets, "translation": translation})
         console.print(distance_table(rows))
     page = directory.validation / "report.html"
     terminal.next(f"look at {figures / 'denoising_mass.png'} and {page}")

@@ -116,7 +116,7 @@ def _table(found: Scanned) -> Table:
         f"{reference.error:.3f}, of the source {source.value:.3f}",
         caption="± is the 68 % interval's half width; AUC on observables, one seed",
     )
-    names = ("way", "evaluations", "mean W1/σ", "AUC", "source correlation, blocks", "ESS")
+    names = ("setting", "evaluations", "mean W1/σ", "AUC", "source correlation, blocks", "ESS")
     for number, name in enumerate(names):
         table.add_column(name, justify="right" if number else "left")
     for point in sorted(points, key=lambda point: point.w1.value):

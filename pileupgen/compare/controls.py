@@ -25,7 +25,7 @@ from pileupgen.compare.rows import compare_rows, make_row
 from pileupgen.compare.selection import Selection, linked_events, paired_batches
 from pileupgen.compare.significance import judge
 from pileupgen.compare.source_correlation import ImagePairs, source_correlation
-from pileupgen.diffusion.settings import WAY
+from pileupgen.diffusion.settings import OPERATING_POINT
 from pileupgen.errors import StoreError
 from pileupgen.measure.bootstrap import UNKNOWN, effective_size, estimate
 from pileupgen.measure.sample import Sample
@@ -33,7 +33,7 @@ from pileupgen.parallel import Executor
 from pileupgen.progress import Advance
 from pileupgen.samples.store import ImageStore
 
-SHARED_SETTINGS = WAY | {"model"}
+SHARED_SETTINGS = OPERATING_POINT | {"model"}
 """Settings that a control has to share with the translation that it is a control of."""
 
 

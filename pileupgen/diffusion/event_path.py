@@ -1,4 +1,4 @@
-"""One event on its way to the release and down again, as cells."""
+"""One event on its path to the release and back, as cells."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from pileupgen.diffusion.settings import Settings
 from pileupgen.errors import ConfigError
 
 N_BETWEEN = 2
-"""Stops between the clean end and the release, on each way."""
+"""Stops between the clean end and the release, in each direction."""
 
 
 @dataclass(frozen=True)
 class EventPath:
-    """Images of one event at the same times on both ways."""
+    """Images of one event at the same times in both directions."""
 
     event: int
     """Its number."""
@@ -68,8 +68,8 @@ def follow_event(
             f"Mode {settings.mode} at t = {settings.t_release} releases no event: no path to show.",
             "Choose partial or invert, and one release above 0 for all.",
         )
-    way = direction or Direction()
-    translator = pipeline.translator(way)
+    direction = direction or Direction()
+    translator = pipeline.translator(direction)
     mus = np.array([mu], dtype=np.float32)
     keys = EventKeys(np.array([event_id], dtype=np.int64), seed)
     trace = translator.trace(Events(energy[None], mus, keys), settings)
@@ -89,9 +89,9 @@ def follow_event(
     return EventPath(
         event_id,
         tuple(stops),
-        images(up, way.source_label),
-        images(down, way.target_label),
-        way,
+        images(up, direction.source_label),
+        images(down, direction.target_label),
+        direction,
         settings.mode,
     )
 

@@ -228,7 +228,7 @@ def _start(pipeline: TranslationPipeline, settings: Settings) -> dict[str, Any] 
 def _phases(
     pipeline: TranslationPipeline, settings: Settings, t_start: int
 ) -> list[dict[str, Any]]:
-    down = settings.way_down(t_start) if t_start > 0 else []
+    down = settings.decoding_timesteps(t_start) if t_start > 0 else []
     phases = []
     noise = None
     t_inverted = CLEAN

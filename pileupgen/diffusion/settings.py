@@ -45,8 +45,8 @@ PER_EVENT_TOLERANCE = 0.2
 CLEAN = -1
 """The timestep of the clean latents, one below the first noised one."""
 _SYMBOLS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
-_WAY: dict[str, Any] = {"is_way": True}
-"""Marks a field as part of the way to translate: of the operating point that a scan recommends."""
+_POINT: dict[str, Any] = {"in_point": True}
+"""Marks a setting of the operating point, which a scan recommends."""
 
 
 def timesteps_between(t_release: int, num_inference_steps: int) -> list[int]:
@@ -79,7 +79,7 @@ class Settings:
         "partial: noise to t_release, switch the class, denoise; invert: deterministic inversion "
         "and decoding; invert+sde: inversion, then decoding by the sampler; generate: from noise; "
         "transport: a linear map of correlations, no diffusion; calibrate: quantile morphing alone",
-        **_WAY,
+        **_POINT,
     )
     """``partial``: noise to t_release, switch the class, denoise. ``invert``: deterministic
     inversion to t_release as mc, then deterministic decoding as data (DDIB, Su et al. 2203.08382).
@@ -88,50 +88,54 @@ class Settings:
     denoiser's closed form, :meth:`StationaryField.move`. ``calibrate``: neither, quantile morphing
     alone."""
     t_release: int | Literal["auto"] = setting(
-        300, "timestep of the release, or auto", metavar="T", example="300", **_WAY
+        300, "timestep of the release, or auto", metavar="T", example="300", **_POINT
     )
     """Timestep of the release, 0 … T − 1; 0 leaves the latents as they are. With a per-event
     release the latest one. ``auto`` stands for what the model's release scan chooses; see
     :meth:`released_at`; or, by fidelity, for what measured translations say."""
     w: float = setting(
-        2.0, "strength of guidance, 0: none; diffusers' guidance_scale is w + 1", ge=0, **_WAY
+        2.0, "strength of guidance, 0: none; diffusers' guidance_scale is w + 1", ge=0, **_POINT
     )
     """Guidance of the decoding; 0 is off."""
     num_inference_steps: int = setting(
-        15, "network evaluations from the release to the clean end", option="--steps", ge=1, **_WAY
+        15,
+        "network evaluations from the release to the clean end",
+        option="--steps",
+        ge=1,
+        **_POINT,
     )
     """Network evaluations from the release to the clean end (guidance in two passes doubles them,
     inversion adds as many)."""
-    sampler: Sampler = setting("dpmsolver++", "solver of the reverse diffusion", **_WAY)
+    sampler: Sampler = setting("dpmsolver++", "solver of the reverse diffusion", **_POINT)
     """See :func:`pileupgen.diffusion.solvers.solve`. Inversion and ``invert``'s decoding are
     deterministic: they take ``ddim`` with η = 0 where that is chosen, else ``dpmsolver++``.
     ``invert+sde`` decodes with the stochastic form of ``dpmsolver++``."""
     eta: float = setting(
-        0.0, "noise of the sampler ddim, from 0 (none) to 1 (full)", ge=0, le=1, **_WAY
+        0.0, "noise of the sampler ddim, from 0 (none) to 1 (full)", ge=0, le=1, **_POINT
     )
     """DDIM's η in [0, 1]; for other samplers without effect."""
     guidance: GuidanceKind = setting(
         "closed-form",
         "noise with guidance: ε + w(ε − ε of no class), the same with the difference of closed "
         "forms in one pass, ε + w(ε − ε of mc), or ε − wσ∇ ln r with the ratio network",
-        **_WAY,
+        **_POINT,
     )
     """``classifier-free``: ε_data + w(ε_data − ε_∅); ``closed-form``: the same with the difference
     of the closed forms alone, in one network pass; ``ratio``: ε_data + w(ε_data − ε_mc);
     ``classifier``: ε_data − w σ ∇ ln r of the ratio network."""
     guidance_interval: tuple[int, int] | None = setting(
-        None, "guide only at timesteps lo ≤ t ≤ hi", metavar="LO,HI", example="50,400", **_WAY
+        None, "guide only at timesteps lo ≤ t ≤ hi", metavar="LO,HI", example="50,400", **_POINT
     )
     """Guide only at timesteps lo ≤ t ≤ hi (Kynkäänniemi et al. 2404.07724)."""
     guidance_schedule: WeightSchedule = setting(
-        "constant", "course of w over the decoding: constant, or rising from 0 to 2w", **_WAY
+        "constant", "course of w over the decoding: constant, or rising from 0 to 2w", **_POINT
     )
     """w over the decoding, see :class:`pileupgen.diffusion.guidance.Strength`."""
     release: Release = setting(
         "common",
         "release all events at t_release, or each at the first time up to it where its own |ln r| "
         "is within the tolerance",
-        **_WAY,
+        **_POINT,
     )
     """``common``: all at t_release. ``per-event``: each event at the first of some twenty even
     times up to t_release where its own ``|ln r(x_t, t)|`` ≤ ``release_tolerance``."""
@@ -139,7 +143,7 @@ class Settings:
         "fidelity",
         "what t_release auto judges by: W1/σ and source correlation of translated validation "
         "events, or AUC, ESS or spread of the ratio classifier at the release",
-        **_WAY,
+        **_POINT,
     )
     """What an automatic release judges by."""
     tolerance: float | None = setting(
@@ -147,7 +151,7 @@ class Settings:
         "for t_release auto: source correlation of blocks (0.9) and ess (0.95) at least, auc "
         "(0.55) and spread (0.2) at most; for a per-event release: |ln r| (0.2) at most",
         gt=0,
-        **_WAY,
+        **_POINT,
     )
     """Tolerance of ``release_by`` where t_release is ``auto``, else of a per-event ``|ln r|``."""
     calibrate_after: bool = setting(
@@ -192,7 +196,7 @@ class Settings:
         "num_inference_steps even ones",
         metavar="T,T,…",
         example="300,200,100,40,10",
-        **_WAY,
+        **_POINT,
     )
     """Timesteps of the network evaluations, descending from ``t_release`` (``generate``: from T −
     1), the clean end left out; in place of ``num_inference_steps`` even ones. Inversion takes them
@@ -216,7 +220,7 @@ class Settings:
         "from the inversion of the event, which preserves more of it",
         ge=0,
         le=1,
-        **_WAY,
+        **_POINT,
     )
     """Share of σ² at the release that is drawn, in the mode ``partial``. The event is inverted as
     far as α_i = α / (1 − ``fresh_noise`` σ²)^(1/2) and noised forward from there, so that what is
@@ -224,19 +228,19 @@ class Settings:
     out_of_range: OutOfRange = setting(
         "limited",
         "treatment of events outside the training's range in energy or μ: limited refuses those "
-        "far outside, refuse any, allow none",
+        "far outside, refuse refuses any, allow refuses none",
         is_operational=True,
     )
     """Events outside the training's range: ``limited`` refuses cells above 1,000 times the largest
     of their ring, μ outside by a factor of 4, and events with a fifth of their energy below the
-    threshold; ``refuse`` all that lie outside; ``allow`` none."""
+    threshold; ``refuse`` refuses all that lie outside; ``allow`` refuses none."""
     exact: bool = setting(
         False,
         "use the solver with all its evaluations, even if a student was distilled for these "
         "settings",
         is_operational=True,
     )
-    """Off, a student that was distilled for this way takes the place of the solver."""
+    """Off, a student that was distilled for these settings takes the place of the solver."""
     network: bool = setting(
         True, "add the denoiser's network to its closed form; off for comparisons", option=None
     )
@@ -319,26 +323,27 @@ class Settings:
             and self.self_conditioning
         )
 
-    def solved_way(self) -> dict[str, Any]:
-        """What determines a deterministic way, as plain values: alike for alike ways.
+    def solver_settings(self) -> dict[str, Any]:
+        """What the result of a deterministic translation depends on, as plain values.
 
         >>> inverted = Settings("invert", 300, num_inference_steps=8, fresh_noise=0.5)
-        >>> inverted.solved_way() == Settings("invert", 300, num_inference_steps=8).solved_way()
+        >>> plain = Settings("invert", 300, num_inference_steps=8)
+        >>> inverted.solver_settings() == plain.solver_settings()
         True
         """
         guided = (self.guidance, self.guidance_interval, self.guidance_schedule) if self.w else ()
-        way = {
+        values = {
             "mode": self.mode,
-            "timesteps": self.way_down(self.release_timestep),
+            "timesteps": self.decoding_timesteps(self.release_timestep),
             "sampler": self.decoding_sampler,
             "w": self.w,
             "guided": guided,
             "fresh_noise": 0.0 if self.inverts else self.fresh_noise,
         }
-        plain: dict[str, Any] = json.loads(json.dumps(way))
+        plain: dict[str, Any] = json.loads(json.dumps(values))
         return plain
 
-    def way_down(self, t_start: int) -> list[int]:
+    def decoding_timesteps(self, t_start: int) -> list[int]:
         """Descending timesteps from where the decoding starts to the clean end, −1."""
         if self.timesteps is not None:
             return [*self.timesteps, CLEAN]
@@ -372,9 +377,9 @@ class Settings:
         values = {k: v for k, v in self.to_dict().items() if k not in OPERATIONAL}
         return {**values, "calibrate_after": self.corrects}
 
-    def way(self) -> dict[str, Any]:
-        """The way to translate: settings of an operating point, as plain values."""
-        return {key: value for key, value in self.to_dict().items() if key in WAY}
+    def operating_point(self) -> dict[str, Any]:
+        """Settings of the operating point, as plain values."""
+        return {key: value for key, value in self.to_dict().items() if key in OPERATING_POINT}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Settings:
@@ -387,7 +392,7 @@ class Settings:
         return cls(**{key: _frozen(values[key]) for key in known})
 
     def describe(self) -> str:
-        """The way to translate in a few words.
+        """Settings in a few words.
 
         >>> Settings("partial", 300, 2.0, 10, "ddim", eta=0.5).describe()
         'partial, t = 300, w = 2, 10 steps, ddim η = 0.5'
@@ -408,7 +413,7 @@ class Settings:
             noise = f" η = {self.eta:g}" if self.sampler == "ddim" else ""
             parts.append(self.sampler + noise)
         # Whatever else is not as by default, so that a new setting is told too.
-        rest = [one for one in fields(self) if one.name in WAY and one.name not in _DESCRIBED]
+        rest = [one for one in fields(self) if one.name in OPERATING_POINT - _DESCRIBED]
         given = [one for one in rest if getattr(self, one.name) != one.default]
         if self.mode != "partial":
             given = [one for one in given if one.name != "fresh_noise"]
@@ -520,7 +525,9 @@ def _frozen(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-WAY = frozenset(one.name for one in settings_of(Settings) if one.metadata.get("is_way"))
+OPERATING_POINT = frozenset(
+    one.name for one in settings_of(Settings) if one.metadata.get("in_point")
+)
 """Settings of an operating point, any of which, given as an option, replaces it."""
 OPERATIONAL = frozenset(
     one.name for one in settings_of(Settings) if one.metadata.get("is_operational")

@@ -1,4 +1,4 @@
-"""A way to translate without its network, where its student begins."""
+"""A deterministic translation without its network, where its student begins."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pileupgen.models.networks.student import END, RELEASE, Student
 
 
 def require_distillable(pipeline: TranslationPipeline, settings: Settings) -> None:
-    """Refuse ways that one evaluation cannot follow.
+    """Refuse settings that one evaluation cannot follow.
 
     Raises
     ------
@@ -29,7 +29,7 @@ def require_distillable(pipeline: TranslationPipeline, settings: Settings) -> No
     pipeline.check(settings)
     if not settings.is_deterministic:
         raise ConfigError(
-            f"'{settings.describe()}' cannot be distilled: it draws noise on its way, or has none.",
+            f"'{settings.describe()}' cannot be distilled: it is not a deterministic solver.",
             "Choose mode invert, or partial with --sampler dpmsolver++ and one release for all.",
         )
     if pipeline.denoiser.has_coarse:
@@ -67,7 +67,7 @@ def new_student(
             codec.field_patch,
             mirror=is_mirrored(pipeline),
             has_noise=settings.mode == "partial",
-            way=settings.solved_way(),
+            way=settings.solver_settings(),
         )
     student.condition.standardise_as(denoiser.condition)
     # The classifier's gradient is no linear map: the layers have that to learn as well.

@@ -111,7 +111,7 @@ class Translator:
         Returns
         -------
         Trace
-            Both ways at all timesteps of the solver, clean ends and the release included.
+            Both directions at all timesteps of the solver, clean ends and the release included.
         """
         found = Trace()
         self._translate(*events.of(np.arange(len(events.energy))), settings, found)
@@ -247,7 +247,7 @@ class Translator:
         seen = None if source is None else self._source(source)
         return solve(
             x_t,
-            settings.way_down(t),
+            settings.decoding_timesteps(t),
             self._predictor(label, mu, settings, self._guides(settings, t), seen),
             self.scheduler,
             settings.decoding_sampler,
@@ -261,7 +261,7 @@ class Translator:
         student = self.student
         if student is None or settings.exact or not settings.is_deterministic:
             return None
-        fits = self.direction.is_usual and student.way == settings.solved_way()
+        fits = self.direction.is_usual and student.way == settings.solver_settings()
         return student if fits else None
 
     def _drawn(self, noise: EventNoise, latents: Tensor) -> Tensor:
@@ -341,7 +341,7 @@ class Translator:
                 trace.up.append((t, released))
             return released
         if trace is not None:
-            times = settings.way_down(t)[-2::-1]
+            times = settings.decoding_timesteps(t)[-2::-1]
             trace.up = [(CLEAN, latents), *((t, self._noised(latents, eps, t)) for t in times)]
         return self._noised(latents, eps, t)
 
@@ -356,7 +356,8 @@ class Translator:
         predict = self._predictor(
             self.direction.source_label, mu, settings, source=self._source(latents)
         )
-        below = [step for step in settings.way_down(settings.release_timestep)[::-1] if step < t]
+        down = settings.decoding_timesteps(settings.release_timestep)
+        below = [step for step in down[::-1] if step < t]
         return solve(
             latents,
             [*below, t],

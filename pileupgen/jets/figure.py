@@ -44,7 +44,7 @@ def denoising_figure(contents: PathFigure) -> Figure:
         axes = figure.subplots(3, n, squeeze=False, height_ratios=[1, 2.6, 1.35])
         for column, pane in enumerate(contents.panes):
             _draw_noise(axes[0, column], pane)
-            mesh = _draw_way(axes[1, column], pane, contents.t_release)
+            mesh = _draw_path(axes[1, column], pane, contents.t_release)
             _draw_end(axes[2, column], pane, contents)
         for row in axes:
             for pane_axes in row[1:]:
@@ -69,7 +69,7 @@ def _draw_noise(axes: Axes, pane: PathPane) -> None:
     axes.legend(loc="upper left", frameon=False, ncols=2)
 
 
-def _draw_way(axes: Axes, pane: PathPane, t_release: int) -> QuadMesh:
+def _draw_path(axes: Axes, pane: PathPane, t_release: int) -> QuadMesh:
     """Heat map of x_t over t, noise above."""
     edges_t = _edges_between(pane.t.astype(np.float64))
     mesh = axes.pcolormesh(

@@ -29,7 +29,7 @@ STRIDE = 10
 
 
 @dataclass(frozen=True)
-class Ways:
+class FollowedClass:
     """One class followed through the diffusion."""
 
     images: Images
@@ -78,11 +78,11 @@ def compute(
     pipeline = TranslationPipeline.load(run.model)
     stores = [ImageStore(run.images(domain)) for domain in ("mc", "data")]
     samples = [store.read(store.indices("test", n_jets)) for store in stores]
-    ways = [_follow(pipeline, samples, label, settings, seed, advance) for label in (0, 1)]
+    followed = [_follow(pipeline, samples, label, settings, seed, advance) for label in (0, 1)]
     grid = pipeline.geometry
     chosen = [name for name in FIGURED if name in grid.layers] or [grid.layers[0]]
     return {
-        name: _figure(ways, grid, grid.layers.index(name), settings.release_timestep)
+        name: _figure(followed, grid, grid.layers.index(name), settings.release_timestep)
         for name in chosen
     }
 
@@ -94,7 +94,7 @@ def _follow(
     settings: Settings,
     seed: int,
     advance: Advance,
-) -> Ways:
+) -> FollowedClass:
     from pileupgen.diffusion.paths import PathFinder
 
     finder = PathFinder(pipeline, STRIDE)
@@ -113,7 +113,7 @@ def _follow(
         target=DOMAINS[label],
     ).energy
     scores = finder.encode(switched, other.mu, label, other.event_id, seed)
-    return Ways(
+    return FollowedClass(
         images=own,
         latents=latents.cpu().numpy()[..., 0, 0],
         noised=noised.cpu().numpy()[..., 0, 0],
@@ -124,7 +124,7 @@ def _follow(
     )
 
 
-def _figure(ways: list[Ways], grid: Any, feature: int, t_release: int) -> PathFigure:
+def _figure(followed: list[FollowedClass], grid: Any, feature: int, t_release: int) -> PathFigure:
     import numpy as np
 
     from pileupgen.jets.emergence import PathFigure, make_pane
@@ -133,20 +133,20 @@ def _figure(ways: list[Ways], grid: Any, feature: int, t_release: int) -> PathFi
         return np.asarray(values, dtype=np.float64)[:, feature]
 
     panes, marks = [], []
-    for name, way, other in zip(CLASSES, ways, ways[::-1], strict=True):
-        real, source = (column(each.images.energy[..., 0, 0]) for each in (way, other))
-        clean = way.path.x_t[-1, ..., 0, 0]
+    for name, own, other in zip(CLASSES, followed, followed[::-1], strict=True):
+        real, source = (column(each.images.energy[..., 0, 0]) for each in (own, other))
+        clean = own.path.x_t[-1, ..., 0, 0]
         panes.append(
             make_pane(
                 f"{name} jets",
-                way.path.t,
-                way.path.x_t[..., feature, 0, 0].astype(np.float64),
-                column(way.noised),
-                (column(way.latents), column(clean), column(way.switched_latents)),
-                (real, column(way.emulated), column(way.switched), source),
+                own.path.t,
+                own.path.x_t[..., feature, 0, 0].astype(np.float64),
+                column(own.noised),
+                (column(own.latents), column(clean), column(own.switched_latents)),
+                (real, column(own.emulated), column(own.switched), source),
             )
         )
-        marks.append(np.stack([real, column(way.latents)], axis=1))
+        marks.append(np.stack([real, column(own.latents)], axis=1))
     score_of = np.sort(np.concatenate(marks), axis=0)
     return PathFigure(
         grid.layers[feature],

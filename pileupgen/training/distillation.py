@@ -1,6 +1,6 @@
 """Distillation: a student learns from pairs of events before and after its teacher's translation.
 
-A deterministic way to translate is a map of latents, and of the noise at the release where some is
+A deterministic translation is a map of latents, and of the noise at the release where some is
 drawn. It is close to what the closed form makes of them, and nothing in it is random: the
 student's target has no noise. Every pair has ranks of null cells, and noise, of its own; rolls in
 φ, and mirrored events where the teacher is symmetric, make more of each.
@@ -47,7 +47,7 @@ _STREAM = 1 << 20
 
 @dataclass(frozen=True)
 class Teacher:
-    """A pipeline and the way in which it is to be learned from, on a run's events."""
+    """A pipeline and the settings by which it is to be learned from, on a run's events."""
 
     pipeline: TranslationPipeline
     settings: Settings

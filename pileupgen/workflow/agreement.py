@@ -18,7 +18,7 @@ from pileupgen.parallel.threads import torch_threads
 from pileupgen.progress import SILENT, Listener
 from pileupgen.run import RunDirectory
 from pileupgen.samples.store import ImageStore
-from pileupgen.workflow.scan import judge_of, measure_way
+from pileupgen.workflow.scan import judge_of, measure_point
 
 if TYPE_CHECKING:
     from pileupgen.diffusion.pipeline import TranslationPipeline
@@ -79,9 +79,9 @@ def compared(
     judge = judge_of(mc, data, n_events, seed)
     common = directory, pipeline, model, settings, mc, rows, judge, seed
     with listener.progress("comparison  ", 2, "translations") as advance:
-        of_teacher = measure_way(*common)
+        of_teacher = measure_point(*common)
         advance(1)
-        of_student = measure_way(*common, student=student)
+        of_student = measure_point(*common, student=student)
         advance(1)
     images = mc.read(rows)
     events = Events(images.energy, images.mu, EventKeys(np.asarray(images.event_id), seed))

@@ -52,17 +52,17 @@ def ready_member(
         model = fingerprint([model, student.identity])
     if not settings.corrects:
         return Member(pipeline, settings)
-    way = direction or Direction()
+    direction = direction or Direction()
     # Neither weights nor further draws enter the scores that the correction is fitted on.
     others = ("log_weight_limit", "n_draws")
     relevant = {key: v for key, v in settings.provenance().items() if key not in others}
-    identity = fingerprint([relevant, seed, model, way.to_dict(), _WHAT])
+    identity = fingerprint([relevant, seed, model, direction.to_dict(), _WHAT])
     folder = directory.path / "correction" / identity
     kind = FieldCorrection if settings.corrects_correlations else MarginalCorrection
     # One that is not there or damaged is fitted anew.
     with suppress(*LOADING_ERRORS):
         return Member(pipeline, settings, kind.from_pretrained(folder))
-    correction = _fit(directory, pipeline, settings, seed, way, listener)
+    correction = _fit(directory, pipeline, settings, seed, direction, listener)
     with folder_written_whole(folder) as aside:
         correction.save_pretrained(aside)
     return Member(pipeline, settings, correction)

@@ -32,7 +32,7 @@ class Distilled:
 
     folder: Path
     settings: Settings
-    """The way that it was distilled for, the release chosen."""
+    """The settings that it was distilled for, the release chosen."""
     agreement: Agreement
     """How far it is from its teacher on validation events."""
     is_new: bool
@@ -50,7 +50,7 @@ def distill(
     force: bool = False,
     **given: Any,
 ) -> Distilled:
-    """Distil a student for a way to translate, unless it is there.
+    """Distil a student for one setting of the translation, unless it is there.
 
     Interrupted, it continues with the next pairs or from the newest checkpoint.
 
@@ -73,7 +73,7 @@ def distill(
     Raises
     ------
     ConfigError
-        If one evaluation cannot follow the way.
+        If one evaluation cannot follow these settings.
     RunError
         If there is no trained model.
     """
@@ -96,7 +96,7 @@ def distill(
     require_distillable(pipeline, settings)
     folder, config = folder_of(directory, settings), run.config.distill
     provenances = [store.provenance for store in stores]
-    making = [settings.solved_way(), model, chosen_seed, config.model_dump(), provenances]
+    making = [settings.solver_settings(), model, chosen_seed, config.model_dump(), provenances]
     made_from = fingerprint([*making, n_events])
     record = f"distill-{folder.name}"
     if not force and directory.is_current(record, made_from, [folder / DESCRIPTION]):
@@ -131,7 +131,7 @@ def distill(
     )
     description = {
         "model": model,
-        "way": settings.solved_way(),
+        "way": settings.solver_settings(),
         "settings": settings.provenance(),
         "distill": config.model_dump(),
         "seed": chosen_seed,
@@ -158,5 +158,5 @@ def distill(
         write_whole(aside / DESCRIPTION, text + "\n")
     directory.finish(record, made_from, {"student": str(folder)})
     shutil.rmtree(checkpoints, ignore_errors=True)
-    listener.wrote(folder, "translate takes it for this way, unless --exact is given")
+    listener.wrote(folder, "translate takes it for these settings, unless --exact is given")
     return Distilled(folder, settings, agreement, is_new=True)

@@ -33,7 +33,7 @@ MAX_EVENTS = 2000
 
 
 @dataclass(frozen=True)
-class Way:
+class PlannedVariant:
     """How a variant is translated: its key, what tables call it, and its settings."""
 
     name: str
@@ -41,9 +41,9 @@ class Way:
     settings: Settings
 
 
-def ways_of(
+def planned_variants(
     settings: Settings, is_self_conditioned: bool = True, has_student: bool = False
-) -> tuple[Way, ...]:
+) -> tuple[PlannedVariant, ...]:
     """The variants of a translation, each with a part left out, as asked last.
 
     A part that the translation does not have, guidance where w is 0 or self-conditioning of a
@@ -53,23 +53,26 @@ def ways_of(
     """
     alike = replace(Settings("calibrate"), calibrate_after=settings.calibrate_after)
     first = (
-        Way("calibrate", "calibration", alike),
-        Way("transport", "linear map, no diffusion", replace(alike, mode="transport")),
+        PlannedVariant("calibrate", "calibration", alike),
+        PlannedVariant("transport", "linear map, no diffusion", replace(alike, mode="transport")),
     )
     if settings.mode in WITHOUT_NETWORK:
         return (
-            *(way for way in first if way.name != settings.mode),
-            Way(AS_ASKED, "as asked", settings),
+            *(one for one in first if one.name != settings.mode),
+            PlannedVariant(AS_ASKED, "as asked", settings),
         )
     alone = replace(settings, self_conditioning=False)
     return (
         *first,
-        Way("network_off", "network off", replace(settings, network=False)),
-        Way("class_kept", "class not switched", replace(settings, switch_class=False)),
-        *([Way("unguided", "w = 0", replace(settings, w=0.0))] if settings.w else []),
-        *([Way("not_self_conditioned", "self-conditioning off", alone)] * is_self_conditioned),
-        *([Way("solver", "by the solver", replace(settings, exact=True))] * has_student),
-        Way(AS_ASKED, "as asked", settings),
+        PlannedVariant("network_off", "network off", replace(settings, network=False)),
+        PlannedVariant("class_kept", "class not switched", replace(settings, switch_class=False)),
+        *([PlannedVariant("unguided", "w = 0", replace(settings, w=0.0))] if settings.w else []),
+        *(
+            [PlannedVariant("not_self_conditioned", "self-conditioning off", alone)]
+            * is_self_conditioned
+        ),
+        *([PlannedVariant("solver", "by the solver", replace(settings, exact=True))] * has_student),
+        PlannedVariant(AS_ASKED, "as asked", settings),
     )
 
 
@@ -85,14 +88,14 @@ def climb(
     n_seeds: int = 1,
     advance: Advance = silent,
 ) -> Ladder:
-    """Translate the source events in every way, measure and compare.
+    """Translate the source events by every variant, measure and compare.
 
     Parameters
     ----------
     source : Images
         Held-out events of mc, those of ``samples.source`` in the same order.
     training : Images
-        Training events of mc, on which each way's correction of marginals is fitted.
+        Training events of mc, on which each variant's correction of marginals is fitted.
     seed : int
         Seed of the events' random numbers and of the comparison.
     n_bootstrap, n_seeds : int
@@ -100,16 +103,16 @@ def climb(
     """
     variants = [Variant("source", "source", samples.source)]
     weight = samples.source.weight
-    for way in _ways(pipeline, settings):
-        made = _translated(pipeline, source, training, way.settings, seed, advance)
+    for planned in _planned(pipeline, settings):
+        made = _translated(pipeline, source, training, planned.settings, seed, advance)
         corrected, plain = (
-            None if images is None else replace(_measured(images, way.label), weight=weight)
+            None if images is None else replace(_measured(images, planned.label), weight=weight)
             for images in (made.corrected, made.plain)
         )
         if corrected is None:
             continue
-        variants.append(Variant(way.name, way.label, corrected, plain))
-        if way.name == AS_ASKED and made.log_ratio.any():
+        variants.append(Variant(planned.name, planned.label, corrected, plain))
+        if planned.name == AS_ASKED and made.log_ratio.any():
             release = weight * clipped_weights(made.log_ratio, settings.log_weight_limit)
             variants.append(
                 Variant("weighted", "with release weights", replace(corrected, weight=release))
@@ -126,18 +129,18 @@ def climb(
         )
 
 
-def _ways(pipeline: TranslationPipeline, settings: Settings) -> tuple[Way, ...]:
+def _planned(pipeline: TranslationPipeline, settings: Settings) -> tuple[PlannedVariant, ...]:
     is_self_conditioned = pipeline.denoiser.is_self_conditioned
-    return ways_of(settings, is_self_conditioned, pipeline.student is not None)
+    return planned_variants(settings, is_self_conditioned, pipeline.student is not None)
 
 
 def n_translated(
     pipeline: TranslationPipeline, settings: Settings, n_source: int, n_training: int
 ) -> int:
     """Events that :func:`climb` translates."""
-    ways = _ways(pipeline, settings)
-    n_corrected = sum(way.settings.corrects for way in ways)
-    return len(ways) * n_source + n_corrected * n_training
+    variants = _planned(pipeline, settings)
+    n_corrected = sum(one.settings.corrects for one in variants)
+    return len(variants) * n_source + n_corrected * n_training
 
 
 @dataclass(frozen=True)
@@ -197,8 +200,8 @@ def is_ours(directory: RunDirectory, translated: ImageStore) -> bool:
         identity = model_identity(directory)
     except PileupgenError:
         return False
-    way = provenance.get("direction") == {"source": "mc", "target": "data"}
-    return way and provenance.get("ensemble") == [identity]
+    is_usual = provenance.get("direction") == {"source": "mc", "target": "data"}
+    return is_usual and provenance.get("ensemble") == [identity]
 
 
 def ladder_of(
@@ -218,23 +221,23 @@ def ladder_of(
         The latter passes :func:`is_ours`.
     """
     provenance = translated.provenance
-    way = Settings.from_dict(provenance)
+    asked = Settings.from_dict(provenance)
     kept = np.arange(min(len(samples.source), MAX_EVENTS))
     first = samples.source.take(kept)
     rows = rows_of_events(source, first.event_id)
-    training = source.read(source.indices("train", way.n_correction_events))
+    training = source.read(source.indices("train", asked.n_correction_events))
     pipeline = load_pipeline(directory, device)
     student = student_of_store(directory, provenance, listener)
     if student is not None:
         pipeline = pipeline.taught(student.load(device))
-    total = n_translated(pipeline, way, len(rows), len(training))
+    total = n_translated(pipeline, asked, len(rows), len(training))
     with listener.progress("ladder      ", total) as advance:
         return climb(
             pipeline,
             source.read(rows),
             training,
             replace(samples, source=first, translated=first),
-            way,
+            asked,
             seed=int(provenance["seed"]),
             n_bootstrap=settings.n_bootstrap,
             n_seeds=settings.n_seeds,

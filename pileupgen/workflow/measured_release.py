@@ -14,7 +14,7 @@ from pileupgen.compare.pareto import recommend
 from pileupgen.diffusion.settings import OPERATIONAL, Mode, Settings
 from pileupgen.progress import SILENT, Listener
 from pileupgen.run import RunDirectory
-from pileupgen.workflow.scan import measure_ways
+from pileupgen.workflow.scan import measure_points
 
 if TYPE_CHECKING:
     from pileupgen.diffusion.pipeline import TranslationPipeline
@@ -53,12 +53,12 @@ def measured_release(
         replace(Settings(mode=mode), t_release=0, n_correction_events=settings.n_correction_events)
         for mode in without
     ]
-    ways = [*plain, *tried]
-    points, _ = measure_ways(
-        directory, model, pipeline, ways, N_EVENTS, seed, "release     ", listener
+    candidates = [*plain, *tried]
+    points, _ = measure_points(
+        directory, model, pipeline, candidates, N_EVENTS, seed, "release     ", listener
     )
     best, rule = recommend(points, lowest)
     listener.tell("release", f"{best.label}: {rule}")
-    chosen = ways[points.index(best)]
+    chosen = candidates[points.index(best)]
     kept = (*OPERATIONAL, "n_draws", "micro_batch", "log_weight_limit", "calibrate_after")
     return replace(chosen, **{name: getattr(settings, name) for name in kept})

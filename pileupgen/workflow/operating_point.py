@@ -1,4 +1,4 @@
-"""The way to translate that a scan recommends for a run, which a translation takes by default."""
+"""The operating point that a scan recommends for a run, which a translation takes by default."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection
 from typing import Any
 
-from pileupgen.diffusion.settings import WAY, Settings
+from pileupgen.diffusion.settings import OPERATING_POINT, Settings
 from pileupgen.errors import RunError
 from pileupgen.files import write_whole
 from pileupgen.workflow.model import model_identity
@@ -27,8 +27,8 @@ def read_operating_point(run: Run, given: Collection[str]) -> dict[str, Any]:
     -------
     dict
         Settings in place of the config's; empty where there is no recommendation, it is for
-        another model, a way to translate is given, or the config sets more of it than the number
-        of steps.
+        another model, a setting of it is given, or the config sets more of it than the number of
+        steps.
 
     Raises
     ------
@@ -38,8 +38,8 @@ def read_operating_point(run: Run, given: Collection[str]) -> dict[str, Any]:
     path = run.directory.path / NAME
     if not path.is_file():
         return {}
-    configured = sorted((run.configured - {"num_inference_steps"}) & WAY)
-    options = WAY.intersection(given)
+    configured = sorted((run.configured - {"num_inference_steps"}) & OPERATING_POINT)
+    options = OPERATING_POINT.intersection(given)
     if options or configured:
         by = "options given" if options else f"config sets translate.{configured[0]}"
         run.listener.tell("point", f"{path} not used: {by}")
@@ -54,9 +54,9 @@ def read_operating_point(run: Run, given: Collection[str]) -> dict[str, Any]:
             f"{path} was measured with another model and is not used; run 'pileupgen scan' again."
         )
         return {}
-    way = {key: found[key] for key in found.keys() & WAY}
-    run.listener.tell("point", f"{path}: {Settings.from_dict(way).describe()}")
-    return way
+    settings = {key: found[key] for key in found.keys() & OPERATING_POINT}
+    run.listener.tell("point", f"{path}: {Settings.from_dict(settings).describe()}")
+    return settings
 
 
 def write_operating_point(run: Run, model: str, point: dict[str, Any], rule: str) -> None:

@@ -215,7 +215,7 @@ class Run:
         return distill(self, **options)
 
     def scan(self, **options: Any) -> Scanned:
-        """Measure ways to translate on validation events and recommend one.
+        """Measure settings of the translation on validation events and recommend one.
 
         See :func:`pileupgen.workflow.scan.scan` for the options.
         """
@@ -265,7 +265,7 @@ class Run:
             Where blocks of events are translated; in this process if not given.
         **settings
             Fields of :class:`~pileupgen.diffusion.settings.Settings` in place of the config's,
-            such as ``t_release=300`` and ``w=2.0``. Without any on the way to translate, what
+            such as ``t_release=300`` and ``w=2.0``. Without any of the operating point, what
             :meth:`scan` recommends is taken.
 
         Raises

@@ -1,4 +1,4 @@
-"""Fidelity and source correlation over ways to translate, and the one to recommend."""
+"""Fidelity and source correlation over settings of the translation, and a recommendation."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Scanned:
     """What a scan found."""
 
     points: tuple[ScanPoint, ...]
-    """Every way, measured."""
+    """Every candidate, measured."""
     best: ScanPoint
     """The recommended one."""
     rule: str
@@ -91,7 +91,7 @@ def scan(
     seed: int | None = None,
     device: str | None = None,
 ) -> Scanned:
-    """Measure ways to translate on validation events, and recommend one.
+    """Measure settings of the translation on validation events, and recommend one.
 
     A point once measured is kept. The recommendation is what a translation takes by default.
 
@@ -119,8 +119,8 @@ def scan(
     """
     directory, listener = run.directory, run.listener
     settings = run.config.translate
-    ways = list(
-        _ways(
+    candidates = list(
+        _combinations(
             settings,
             {
                 "mode": modes,
@@ -137,11 +137,11 @@ def scan(
     for part in (run.store("mc").path, run.store("data").path, directory.model):
         listener.read(part)
     pipeline = load_pipeline(directory, choose_device(device))
-    for way in ways:
-        pipeline.check(way)
+    for candidate in candidates:
+        pipeline.check(candidate)
     chosen = run.config.seed if seed is None else seed
-    points, references = measure_ways(
-        directory, model, pipeline, ways, n_events, chosen, "scan        ", listener
+    points, references = measure_points(
+        directory, model, pipeline, candidates, n_events, chosen, "scan        ", listener
     )
     best, rule = recommend(points, min_source_correlation)
     found = Scanned(tuple(points), best, rule, references)
@@ -151,7 +151,7 @@ def scan(
     return found
 
 
-def _ways(settings: Settings, axes: dict[str, Sequence[Any]]) -> Iterator[Settings]:
+def _combinations(settings: Settings, axes: dict[str, Sequence[Any]]) -> Iterator[Settings]:
     """Every combination that differs in something that matters."""
     base = {**settings.to_dict(), "timesteps": None}
     seen = set()
@@ -163,25 +163,26 @@ def _ways(settings: Settings, axes: dict[str, Sequence[Any]]) -> Iterator[Settin
             fields |= {"w": 0.0, "num_inference_steps": 1, "sampler": "dpmsolver++"}
         if fields["w"] == 0:
             fields["guidance"] = settings.guidance
-        way = Settings.from_dict(fields)
-        if way.mode == "invert":
-            way = Settings.from_dict({**fields, "sampler": way.inversion_sampler})
-        if way not in seen:
-            seen.add(way)
-            yield way
+        candidate = Settings.from_dict(fields)
+        if candidate.mode == "invert":
+            sampler = candidate.inversion_sampler
+            candidate = Settings.from_dict({**fields, "sampler": sampler})
+        if candidate not in seen:
+            seen.add(candidate)
+            yield candidate
 
 
-def measure_ways(
+def measure_points(
     directory: RunDirectory,
     model: str,
     pipeline: TranslationPipeline,
-    ways: Sequence[Settings],
+    candidates: Sequence[Settings],
     n_events: int,
     seed: int,
     title: str,
     listener: Listener = SILENT,
 ) -> tuple[list[ScanPoint], dict[str, Estimate]]:
-    """Translate validation events in some ways and measure them; what is known is kept.
+    """Translate validation events by each candidate and measure them; known points are kept.
 
     Parameters
     ----------
@@ -191,7 +192,7 @@ def measure_ways(
     Returns
     -------
     points : list of ScanPoint
-        One for each way.
+        One for each candidate.
     references : dict of Estimate
         Mean W1/σ of reference and source.
     """
@@ -200,18 +201,18 @@ def measure_ways(
     judge = judge_of(mc, data, n_events, seed)
     common = ["paired", model, mc.provenance, data.provenance, n_events, seed]
     points: list[ScanPoint] = []
-    with listener.progress(title, len(ways), "points") as advance:
-        for way in ways:
-            name = f"{fingerprint([way.provenance(), common])}.json"
+    with listener.progress(title, len(candidates), "points") as advance:
+        for candidate in candidates:
+            name = f"{fingerprint([candidate.provenance(), common])}.json"
             path = directory.path / "scan" / "points" / name
             if path.is_file():
                 points.append(ScanPoint.from_dict(json.loads(path.read_text(encoding="utf-8"))))
-                advance(1, f"{way.describe()} (kept)")
+                advance(1, f"{candidate.describe()} (kept)")
                 continue
-            point = measure_way(directory, pipeline, model, way, mc, rows, judge, seed)
+            point = measure_point(directory, pipeline, model, candidate, mc, rows, judge, seed)
             write_whole(path, json.dumps(point.to_dict(), indent=2, ensure_ascii=False))
             points.append(point)
-            advance(1, way.describe())
+            advance(1, candidate.describe())
     return points, judge.references()
 
 
@@ -227,7 +228,7 @@ def judge_of(mc: ImageStore, data: ImageStore, n_events: int, seed: int) -> Judg
     )
 
 
-def measure_way(
+def measure_point(
     directory: RunDirectory,
     pipeline: TranslationPipeline,
     model: str,
@@ -238,15 +239,15 @@ def measure_way(
     seed: int,
     student: KnownStudent | None = None,
 ) -> ScanPoint:
-    """Translate events of a store in a way, by a student if one is given, and measure them."""
+    """Translate events of a store, by a student if one is given, and measure them."""
     member = ready_member(directory, model, pipeline, settings, seed, student=student)
     parts = list(Production(mc, rows, [member], seed).translate(rows))
     columns = {key: np.concatenate([part[1][key] for part in parts]) for key in parts[0][1]}
     images = Images(np.concatenate([part[0] for part in parts]), mc.grid, columns)
     ess = WeightSummary.of(columns["log_ratio"], settings.log_weight_limit).ess
-    way, label = settings.way(), settings.describe()
+    point, label = settings.operating_point(), settings.describe()
     n_evaluations = settings.n_evaluations if student is None else 1
-    return judge.measure([images], way, label, n_evaluations, ess)
+    return judge.measure([images], point, label, n_evaluations, ess)
 
 
 def _write(run: Run, found: Scanned) -> None:

@@ -58,8 +58,8 @@ class KnownStudent:
 
 
 def folder_of(directory: RunDirectory, settings: Settings) -> Path:
-    """Folder of the student of a deterministic way."""
-    return directory.students / fingerprint(settings.solved_way())
+    """Folder of the student of a deterministic translation."""
+    return directory.students / fingerprint(settings.solver_settings())
 
 
 def read_student(folder: Path) -> KnownStudent:

@@ -15,7 +15,7 @@ from pileupgen.compare.results import SCHEMA_VERSION, Comparison
 from pileupgen.compare.settings import ComparisonSettings
 from pileupgen.compare.source_check import source_check
 from pileupgen.compare.validation import validate_stores
-from pileupgen.diffusion.settings import WAY
+from pileupgen.diffusion.settings import OPERATING_POINT
 from pileupgen.errors import InputError, MissingInputError
 from pileupgen.files import write_whole
 from pileupgen.report.metrics_file import read_metrics
@@ -331,7 +331,7 @@ def _write(
                 role: InputFile(path=str(store.path), sha256=hashes[role], n_events=len(store))
                 for role, store in stores.items()
             },
-            "translation": {key: provenance[key] for key in provenance if key in WAY},
+            "translation": {key: provenance[key] for key in provenance if key in OPERATING_POINT},
             "ladder": ladder,
             "source_check": source_check(translated),
             "overlay": None if comparing.overlaid is None else comparing.overlaid[0],

@@ -34,7 +34,7 @@ from pileupgen.zoo.contract import Budget, Energies, EventConditions, Symmetry, 
 from pileupgen.zoo.fitting import FitRecord
 from pileupgen.zoo.scores import SOURCE, TARGET, ConditionInput, ScoreSpace, Views
 
-Way = Literal["generate", "translate"]
+Task = Literal["generate", "translate"]
 RENEWAL_EVENTS = 400
 """Events by which the marginals of the output are learned."""
 _RENEWAL_SEED = 424_243
@@ -194,10 +194,10 @@ class ImageSystem(ABC):
         self.space = ScoreSpace(grid, is_eta_symmetric=self.symmetry.eta)
         self.conditions = ConditionInput(len(names))
 
-    def _learn_marginals(self, way: Way, scores: Tensor) -> None:
+    def _learn_marginals(self, task: Task, scores: Tensor) -> None:
         correction = MarginalCorrection(self.grid.n_layers, self.grid.n_eta, self.symmetry.eta)
         correction.fit(scores)
-        self.renewal[way] = correction
+        self.renewal[task] = correction
 
     @torch.no_grad()
     def _drawn(self, conditions: EventConditions, seed: int) -> Tensor:
@@ -246,8 +246,8 @@ class ImageSystem(ABC):
             }
             save_file(tensors, part / "weights.safetensors")
             self.space.calibration.save_pretrained(part / "calibration")
-            for way, correction in self.renewal.items():
-                correction.save_pretrained(part / way)
+            for task, correction in self.renewal.items():
+                correction.save_pretrained(part / task)
             (part / "system.json").write_text(json.dumps(head), encoding="utf-8")
 
     def load(self, folder: Path) -> None:
@@ -287,7 +287,7 @@ class ImageSystem(ABC):
             )
         found.trained = FitRecord(head["steps"], head["seconds"], tuple(head["losses"]))
         found.renewal = {
-            way: MarginalCorrection.from_pretrained(folder / way) for way in head["renewal"]
+            task: MarginalCorrection.from_pretrained(folder / task) for task in head["renewal"]
         }
         found.network.eval()
         return found

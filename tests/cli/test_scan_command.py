@@ -15,7 +15,7 @@ from pileupgen.measure.bootstrap import Estimate
 from pileupgen.run import RunDirectory
 from pileupgen.samples.store import ImageStore, assign_splits, create_store
 from pileupgen.workflow.measured_release import measured_release
-from pileupgen.workflow.scan import _ways
+from pileupgen.workflow.scan import _combinations
 from tests.tiny import CONFIG
 from tests.toys import SMALL_GRID
 
@@ -96,10 +96,10 @@ def test_a_scan_keeps_its_points_and_recommends_one(tiny_run, command):
     (tiny_run / "operating_point.json").unlink()
 
 
-def test_guidances_are_ways_of_their_own_only_where_there_is_guidance():
+def test_guidances_are_points_of_their_own_only_where_there_is_guidance():
     kinds = ["closed-form", "classifier-free"]
     axes = {"mode": ["calibrate", "partial"], "t_release": [300], "w": [0.0, 2.0]}
-    found = list(_ways(Settings(), {**axes, "guidance": kinds}))
+    found = list(_combinations(Settings(), {**axes, "guidance": kinds}))
     assert [(way.mode, way.w, way.guidance) for way in found] == [
         ("calibrate", 0.0, "closed-form"),
         ("partial", 0.0, "closed-form"),
@@ -149,7 +149,9 @@ def test_an_automatic_release_is_measured_and_kept(tiny_run, command, tmp_path):
 
 def test_a_release_measured_as_none_keeps_what_does_not_belong_to_the_way(monkeypatch, tmp_path):
     points = [point(0.05, 0.99, 0), *[point(0.2, 0.95)] * 7]
-    monkeypatch.setattr("pileupgen.workflow.measured_release.measure_ways", lambda *_: (points, {}))
+    monkeypatch.setattr(
+        "pileupgen.workflow.measured_release.measure_points", lambda *_: (points, {})
+    )
     asked = Settings(t_release="auto", out_of_range="allow", exact=True, n_draws=3, micro_batch=7)
     model = SimpleNamespace(num_train_timesteps=1000)
     found = measured_release(RunDirectory(tmp_path), "model", model, asked, 1)

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from pileupgen.cli.main import app
 from pileupgen.cli.ui import settings as options
 from pileupgen.config import Config
-from pileupgen.diffusion.settings import OPERATIONAL, WAY, Settings
+from pileupgen.diffusion.settings import OPERATING_POINT, OPERATIONAL, Settings
 from pileupgen.errors import ConfigError
 from pileupgen.fields import setting, settings_of
 
@@ -30,7 +30,7 @@ def test_every_setting_is_an_option_a_key_and_provenance(command):
     assert list(schema["$defs"]["Settings"]["properties"]) == every
     assert list(Config().to_dict()["translate"]) == every
     assert set(Settings().provenance()) == set(every) - OPERATIONAL
-    assert set(Settings().way()) == WAY < set(NAMES)
+    assert set(Settings().operating_point()) == OPERATING_POINT < set(NAMES)
     assert Settings.from_dict(Settings(timesteps=(300, 10)).provenance()).timesteps == (300, 10)
 
 

@@ -268,7 +268,7 @@ def test_explicit_timesteps_that_are_the_even_ones_change_no_byte(pipeline, even
     few = tuple(part[:20] for part in events)
     even = Settings(mode, 300, 0.5, 4, sampler)
     explicit = replace(even, timesteps=(300, 225, 150, 74), num_inference_steps=99)
-    assert even.way_down(300) == explicit.way_down(300)
+    assert even.decoding_timesteps(300) == explicit.decoding_timesteps(300)
     assert explicit.n_evaluations == even.n_evaluations
     first, second = (pipeline(*few, settings=settings) for settings in (even, explicit))
     assert first.energy.tobytes() == second.energy.tobytes()

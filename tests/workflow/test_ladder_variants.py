@@ -12,7 +12,7 @@ from pileupgen.compare.resampling import Samples
 from pileupgen.diffusion.settings import Settings
 from pileupgen.measure.sample import measure_sample
 from pileupgen.samples.store import Images
-from pileupgen.workflow.ladder import climb, n_translated, ways_of
+from pileupgen.workflow.ladder import climb, n_translated, planned_variants
 from tests.conftest import SMALL_GRID, make_energies
 from tests.diffusion.conftest import pipeline  # noqa: F401
 
@@ -67,22 +67,22 @@ def test_each_variant_lacks_one_part(ladder):
         AS_ASKED,
         "weighted",
     ]
-    settings = {way.name: way.settings for way in ways_of(ASKED)}
+    settings = {way.name: way.settings for way in planned_variants(ASKED)}
     assert settings["network_off"] == replace(ASKED, network=False)
     assert settings["unguided"] == replace(ASKED, w=0.0)
-    names = [way.name for way in ways_of(ASKED, is_self_conditioned=False)]
+    names = [way.name for way in planned_variants(ASKED, is_self_conditioned=False)]
     assert "not_self_conditioned" not in names
-    assert "unguided" not in {way.name for way in ways_of(replace(ASKED, w=0.0))}
-    assert [way.name for way in ways_of(Settings("transport"))] == ["calibrate", AS_ASKED]
+    assert "unguided" not in {way.name for way in planned_variants(replace(ASKED, w=0.0))}
+    assert [way.name for way in planned_variants(Settings("transport"))] == ["calibrate", AS_ASKED]
 
 
 def test_where_nothing_is_corrected_no_variant_is(pipeline):  # noqa: F811
     """As of the jets' shared calibration, in which no domain's scores are Gaussian."""
     asked = replace(ASKED, calibrate_after=False)
-    assert not any(way.settings.corrects for way in ways_of(asked))
-    corrected = {way.name for way in ways_of(ASKED) if way.settings.corrects}
-    assert corrected == {way.name for way in ways_of(ASKED)} - {"calibrate"}
-    assert n_translated(pipeline, asked, 300, 200) == 300 * len(ways_of(asked))
+    assert not any(way.settings.corrects for way in planned_variants(asked))
+    corrected = {way.name for way in planned_variants(ASKED) if way.settings.corrects}
+    assert corrected == {way.name for way in planned_variants(ASKED)} - {"calibrate"}
+    assert n_translated(pipeline, asked, 300, 200) == 300 * len(planned_variants(asked))
 
 
 def test_correlations_are_moved_by_what_switches_the_class(ladder):

@@ -22,7 +22,7 @@ class Student(ModelMixin, LocalLayers):
 
     Without the teacher's network the translation is an affine map of the latents, and of the noise
     at the release where some is drawn: one matrix for each frequency in φ, known in closed form.
-    Local layers add what the teacher's network does on the whole way. With their last weights at
+    Local layers add what the teacher's network does at all steps. With their last weights at
     zero, as at the start, a student equals its teacher without a network.
 
     Parameters
@@ -34,7 +34,8 @@ class Student(ModelMixin, LocalLayers):
     has_noise : bool
         Whether noise is drawn at the release.
     way : dict
-        What determines the teacher's way, :meth:`pileupgen.diffusion.settings.Settings.solved_way`.
+        What the teacher's result depends on,
+        :meth:`pileupgen.diffusion.settings.Settings.solver_settings`.
 
     Attributes
     ----------

@@ -71,7 +71,7 @@ def cost_figure(points: Sequence[ScanPoint], reference: Estimate) -> Figure:
         axes = figure.subplots()
         _draw_reference(axes, reference)
         paid = [point for point in points if point.n_evaluations]
-        _draw_groups(axes, paid, _way, _cost, joined=True)
+        _draw_groups(axes, paid, _method, _cost, joined=True)
         axes.set_xscale("log")
         counts = sorted({point.n_evaluations for point in paid})
         if counts:
@@ -86,7 +86,7 @@ def cost_figure(points: Sequence[ScanPoint], reference: Estimate) -> Figure:
     return figure
 
 
-def _way(point: ScanPoint) -> str:
+def _method(point: ScanPoint) -> str:
     mode = point.settings["mode"]
     return str(mode) if mode == "invert" else f"{mode}, {point.settings['sampler']}"
 

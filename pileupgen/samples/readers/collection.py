@@ -58,8 +58,8 @@ class LayerRule(StrictModel):
 
     @model_validator(mode="after")
     def _is_one_of_three(self) -> LayerRule:
-        ways = [name for name in ("column", "field", "bins_of") if getattr(self, name) is not None]
-        if len(ways) != 1:
+        given = [name for name in ("column", "field", "bins_of") if getattr(self, name) is not None]
+        if len(given) != 1:
             raise ValueError("give a column; a field of a cell_id; or bins_of with their edges")
         if (self.edges is not None) != (self.bins_of is not None):
             raise ValueError("bins_of and edges go together")
@@ -171,13 +171,13 @@ class Collection(StrictModel):
         return tuple(values) or None
 
     def _require_places(self) -> None:
-        ways = {
+        forms = {
             "eta and phi": (self.eta, self.phi),
             "x, y and z": (self.x, self.y, self.z),
             "corners": (self.corners,),
         }
-        given = [name for name, columns in ways.items() if any(columns)]
-        halves = [name for name in given if not all(ways[name])]
+        given = [name for name, columns in forms.items() if any(columns)]
+        halves = [name for name in given if not all(forms[name])]
         if halves:
             raise ValueError(f"{halves[0]} go together")
         grids = [name for name in ("grid", "eta_range", "eta_edges") if getattr(self, name)]
