@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from pileupgen.arrays import Floats, Ints
 from pileupgen.calo.geometry import Grid
 from pileupgen.errors import MissingInputError, StoreError, UnreadableInputError
+from pileupgen.parallel.ahead import Behind
+from pileupgen.samples.columns import COLUMNS, usable_weights
 from pileupgen.samples.splits import SPLITS, assign_splits
 from pileupgen.samples.steadyfile import SteadyFile, create_hdf5
 from pileupgen.samples.weights import rows_by_weight
@@ -37,6 +39,7 @@ __all__ = [
     "assign_splits",
     "create_store",
     "has_symmetry",
+    "usable_weights",
 ]
 
 SCHEMA = "pileupgen-images"
@@ -45,55 +48,6 @@ CHUNK_EVENTS = 16
 _FLUSH_EVENTS = 256
 _COLUMN_EVENTS = 4096
 _SPAN_EVENTS = 1024
-
-COLUMNS: dict[str, tuple[str, str, str]] = {
-    # name: (dtype, unit, meaning)
-    "mu": ("f4", "1", "number of pileup interactions; NaN where unknown"),
-    "event_id": ("i8", "1", "position of the event in its sample, from 0"),
-    "weight": ("f8", "1", "event weight, of either sign; of a translated event its source's"),
-    "weight_positive": (
-        "f8",
-        "1",
-        "weights with those below 0 shared out among alike events; only where there are such",
-    ),
-    "group": (
-        "i8",
-        "1",
-        "number shared by events that lie in one split, as those of one run or of one pool; only "
-        "where the sample has such",
-    ),
-    "split": ("u1", "1", "0 train, 1 validation, 2 test"),
-    "source_event": ("i8", "1", "event_id of the source event; -1 where there is none"),
-    "seed": ("i8", "1", "seed that, with source_event and draw, fixes the event's noise"),
-    "release_weight": ("f8", "1", "weight times exp(log_ratio), that clipped"),
-    "log_ratio": ("f8", "1", "ln r(x_t, t_release), not clipped; 0 where there is no release"),
-    "t_release": ("i4", "1", "timestep of the release; -1 where there is none"),
-    "draw": ("i4", "1", "which translation of the source event, from 0"),
-    "cells_above": ("i4", "1", "cells above the largest of their ring in training"),
-    "energy_ratio": ("f4", "1", "largest ratio of a cell to that"),
-    "cells_below": ("i4", "1", "hits below the training's threshold, taken for null cells"),
-    "energy_below": ("f4", "1", "their part of the event's energy"),
-    "mu_ratio": ("f4", "1", "factor of mu outside the training's range; 1 inside, NaN unknown"),
-    "distance": ("f4", "1", "distance from the training's events; above 1 is unlike them"),
-    "unlike": ("u1", "1", "1 where the event is unlike the training's; 1 in 1,000 by chance"),
-    "member": ("i4", "1", "which model of an ensemble translated it, from 0"),
-    "signal_event": ("i8", "1", "event_id of the hard scatter in its sample"),
-    "signal_seed": ("i8", "1", "seed of the hard scatter's sample; -1 where there is none"),
-    "signal_weight": ("f8", "1", "weight of the hard scatter"),
-    "copy": ("i4", "1", "which use of the hard scatter, from 0"),
-    "pileup_event": ("i8", "1", "event_id of the pileup in its library"),
-    "pileup_source": ("i8", "1", "event_id of the event it was translated from, or its own"),
-    "pileup_seed": ("i8", "1", "seed of the pileup's noise or sample; -1 where there is none"),
-    "pileup_draw": ("i4", "1", "which translation of that event; -1 where there is none"),
-    "pileup_member": ("i4", "1", "which model translated it; -1 where there is none"),
-    "pileup_weight": ("f8", "1", "weight of the pileup over the mean of those drawn among"),
-    "pileup_use": ("i4", "1", "how often its source event was used before"),
-}
-
-
-def usable_weights(columns: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-    """Event weights ≥ 0 of a store's columns: what learning and testing take."""
-    return columns["weight_positive"] if "weight_positive" in columns else columns["weight"]
 
 
 def has_symmetry(provenance: Mapping[str, Any], name: str) -> bool:
@@ -294,9 +248,14 @@ def _whole_chunks(
 
 
 class StoreWriter:
-    """Appends images to a store that is being written; made by :func:`create_store`."""
+    """Appends images to a store that is being written; made by :func:`create_store`.
+
+    A thread compresses and writes while the caller makes what comes next; HDF5 sees the same calls
+    in the same order as without it.
+    """
 
     def __init__(self, file: h5py.File, grid: Grid, sink: SteadyFile) -> None:
+        self._behind = Behind()
         self._file = file
         self._sink = sink
         self._grid = grid
@@ -312,7 +271,7 @@ class StoreWriter:
         Parameters
         ----------
         energy : float32 array, shape (n, L, n_eta, n_phi)
-            GeV.
+            GeV. Not to be changed afterwards: it is written later.
         columns : mapping of arrays, shape (n,)
             Names from ``COLUMNS``; the same names in every call.
         """
@@ -336,6 +295,7 @@ class StoreWriter:
         All but the last store appended in this way have a multiple of ``CHUNK_EVENTS`` events.
         """
         self._flush(whole_chunks=False)
+        self._behind.wait()
         if self.n_events % CHUNK_EVENTS or other.grid.shape != self._grid.shape:
             raise StoreError(f"{other.path} cannot be appended chunk by chunk.")
         images, n = self._file["images"], len(other)
@@ -353,7 +313,7 @@ class StoreWriter:
             self._flush_columns()
 
     def _flush(self, *, whole_chunks: bool) -> None:
-        images, end = self._file["images"], self._buffered
+        end = self._buffered
         pieces, rest = _whole_chunks(self._buffer)
         if whole_chunks:
             end -= len(rest)
@@ -362,8 +322,12 @@ class StoreWriter:
         else:
             pieces.append(rest)
             self._buffer, self._buffered = [], 0
+        self._behind.do(lambda: self._write(pieces, end))
+
+    def _write(self, pieces: list[NDArray[np.float32]], n_events: int) -> None:
+        images = self._file["images"]
         begin = images.shape[0]
-        images.resize(begin + end, axis=0)
+        images.resize(begin + n_events, axis=0)
         for piece in pieces:
             if len(piece):
                 images[begin : begin + len(piece)] = piece
@@ -372,9 +336,14 @@ class StoreWriter:
 
     def _flush_columns(self) -> None:
         # A few bytes an event: written more often, opening them would cost as much as the images.
+        names, parts = self._columns[0] if self._columns else (), self._columns
+        values = {name: np.concatenate([part[name] for part in parts]) for name in names}
+        self._behind.do(lambda: self._write_columns(values))
+        self._columns, self._n_columns = [], 0
+
+    def _write_columns(self, columns: Mapping[str, NDArray[Any]]) -> None:
         events = self._file["events"]
-        for name in self._columns[0] if self._columns else ():
-            values = np.concatenate([columns[name] for columns in self._columns])
+        for name, values in columns.items():
             if name not in events:
                 dtype, unit, meaning = COLUMNS[name]
                 column = events.create_dataset(
@@ -386,11 +355,11 @@ class StoreWriter:
             column.resize(begin + len(values), axis=0)
             column[begin:] = values
         self._sink.check()
-        self._columns, self._n_columns = [], 0
 
     def add_column(self, name: str, values: NDArray[Any]) -> None:
         """Add a number of all events together, after the last of them."""
         self._flush_columns()
+        self._behind.wait()
         dtype, unit, meaning = COLUMNS[name]
         column = self._file["events"].create_dataset(name, data=values.astype(dtype))
         column.attrs["unit"], column.attrs["meaning"] = unit, meaning
@@ -398,12 +367,18 @@ class StoreWriter:
 
     def replace_provenance(self, provenance: Mapping[str, Any]) -> None:
         """Write another provenance, of what became known while the events were added."""
+        self._behind.wait()
         _write_json(self._file["provenance"], provenance)
 
     def finish(self) -> None:
         """Write what is buffered."""
         self._flush(whole_chunks=False)
         self._flush_columns()
+        self._behind.wait()
+
+    def close(self) -> None:
+        """Let go of the thread; what is not written by then is not."""
+        self._behind.close()
 
 
 @contextmanager
@@ -447,9 +422,9 @@ def create_store(
         )
         images.attrs["unit"] = "GeV" if grid.units is None else "geometry.units, by layer"
         images.attrs["axes"] = "event, layer, eta, phi"
-        writer = StoreWriter(file, grid, sink)
-        yield writer
-        writer.finish()
+        with closing(StoreWriter(file, grid, sink)) as writer:
+            yield writer
+            writer.finish()
 
 
 def _write_json(group: h5py.Group, values: Mapping[str, Any]) -> None:

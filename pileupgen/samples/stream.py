@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 from pileupgen.arrays import Flags, Floats, Ints
 from pileupgen.calo.geometry import Grid
 from pileupgen.calo.imaging import Imager
+from pileupgen.calo.towers import Towers
 from pileupgen.errors import InputError
 from pileupgen.parallel import Executor, Serial
+from pileupgen.parallel.ahead import read_ahead
 from pileupgen.samples.census import TowerCensus
 from pileupgen.samples.dead_cells import count_hits
 from pileupgen.samples.readers import InputFile, Reader, Span
+from pileupgen.samples.readers.remote import RemoteFile
 
 _SPAN_CHUNKS = 6
 """Chunks that a process reads at a time; the baskets at their ends are unpacked twice."""
@@ -134,19 +137,22 @@ class Stream:
 
     def _in_turn(self) -> Iterator[Drawn]:
         drawer = _Drawer(self.reader, self.grid, self.zero_suppression)
+        towers = self._towers()
+        # A server may let a thread wait for a minute, in which Ctrl-C would do nothing.
+        is_near = not any(isinstance(path, RemoteFile) for path in self.reader.files)
+        with closing(read_ahead(towers) if is_near else towers) as pieces:
+            yield from map(drawer.image, pieces)
+
+    def _towers(self) -> Generator[Towers, None, None]:
+        """Yield the towers of all files that can be read, as far as they can."""
         for file, n, first_id in self._files():
             n_done = 0
-            pieces = drawer.draw(Span(file, 0, n, first_id))
-            while True:
-                try:
-                    drawn = next(pieces, None)
-                except InputError as error:
-                    self._skip(Skipped(self.reader.files[file], error, n_done))
-                    break
-                if drawn is None:
-                    break
-                n_done += len(drawn.images)
-                yield drawn
+            try:
+                for towers in self.reader.read(Span(file, 0, n, first_id)):
+                    yield towers
+                    n_done += towers.n_events
+            except InputError as error:
+                self._skip(Skipped(self.reader.files[file], error, n_done))
 
     def _spread(self, executor: Executor) -> Iterator[Drawn]:
         drawing = _Drawing(self.reader, self.grid, self.zero_suppression)
@@ -182,41 +188,45 @@ class _Drawer:
         self._mix = np.random.default_rng(1).uniform(0.5, 1.5, (grid.n_layers, grid.n_eta))
 
     def draw(self, span: Span) -> Iterator[Drawn]:
+        """Read a span and draw it."""
+        yield from map(self.image, self._reader.read(span))
+
+    def image(self, towers: Towers) -> Drawn:
+        """Draw towers."""
         imager = self._imager
-        for towers in self._reader.read(span):
-            n_towers, n_shared = imager.n_towers, imager.n_shared
-            images, outside = imager.draw(towers)
-            before = _rings(images)
-            hits = count_hits(images)
-            n_before, rings = hits.sum(axis=(1, 2)), before
-            if self._zero_suppression > 0:
-                _keep_where(images, np.abs(images) >= self._limits)
-                rings, hits = _rings(images), count_hits(images)
-            layer_energy = rings.sum(axis=2)
-            if towers.weight is None:
-                weight, filled = np.ones(len(images)), hits.sum(axis=(1, 2)).astype(np.float64)
-            else:
-                weight = towers.weight
-                filled = weight @ np.count_nonzero(images, axis=(2, 3))
-            yield Drawn(
-                images=images,
-                mu=towers.mu,
-                event_id=towers.event_id,
-                weight=weight,
-                outside=weight @ outside,
-                before=weight @ before.sum(axis=2),
-                energy=weight @ layer_energy,
-                layer_energy=layer_energy,
-                filled=filled,
-                signature=(before * self._mix).sum(axis=(1, 2)),
-                census=TowerCensus.of(towers),
-                n_before=n_before,
-                hits=hits,
-                sum_et=rings.sum(axis=1) @ self._per_energy,
-                n_towers=imager.n_towers - n_towers,
-                n_shared=imager.n_shared - n_shared,
-                group=towers.group,
-            )
+        n_towers, n_shared = imager.n_towers, imager.n_shared
+        images, outside = imager.draw(towers)
+        before = _rings(images)
+        hits = count_hits(images)
+        n_before, rings = hits.sum(axis=(1, 2)), before
+        if self._zero_suppression > 0:
+            _keep_where(images, np.abs(images) >= self._limits)
+            rings, hits = _rings(images), count_hits(images)
+        layer_energy = rings.sum(axis=2)
+        if towers.weight is None:
+            weight, filled = np.ones(len(images)), hits.sum(axis=(1, 2)).astype(np.float64)
+        else:
+            weight = towers.weight
+            filled = weight @ np.count_nonzero(images, axis=(2, 3))
+        return Drawn(
+            images=images,
+            mu=towers.mu,
+            event_id=towers.event_id,
+            weight=weight,
+            outside=weight @ outside,
+            before=weight @ before.sum(axis=2),
+            energy=weight @ layer_energy,
+            layer_energy=layer_energy,
+            filled=filled,
+            signature=(before * self._mix).sum(axis=(1, 2)),
+            census=TowerCensus.of(towers),
+            n_before=n_before,
+            hits=hits,
+            sum_et=rings.sum(axis=1) @ self._per_energy,
+            n_towers=imager.n_towers - n_towers,
+            n_shared=imager.n_shared - n_shared,
+            group=towers.group,
+        )
 
 
 def _keep_where(images: NDArray[np.float32], keep: Flags) -> None:

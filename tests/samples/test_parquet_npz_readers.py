@@ -106,6 +106,20 @@ def test_lists_of_hits_in_any_row_groups(
     assert np.concatenate([part.mu for part in parts]).tolist() == list(range(n_events))
 
 
+def test_a_dictionary_makes_chunks_no_larger(tmp_path: Path) -> None:
+    """The same towers in every event take a file of a few kilobytes, and the same memory."""
+    lists = pa.array([[0.5] * 1000] * 600, pa.list_(pa.float32()))
+    steps = []
+    for name, use in (("plain", False), ("dictionary", True)):
+        path = tmp_path / f"{name}.parquet"
+        table = pa.table(dict.fromkeys(("eta", "phi", "em"), lists))
+        parquet.write_table(table, path, use_dictionary=use)
+        options = {"eta": "eta", "phi": "phi", "layers": {"em": "em"}}
+        steps.append([towers.n_events for towers in read(path, options)])
+    # 4 MB of 3 × 4,000 bytes, and levels beside the numbers in none of them.
+    assert steps == [[349, 251]] * 2
+
+
 def test_fields_of_structs_and_lists_of_lists(tmp_path: Path) -> None:
     hits = [{"e": 1.0, "at": {"eta": 0.1, "phi": 0.2}}, {"e": 2.0, "at": {"eta": 1, "phi": 3}}]
     events = [

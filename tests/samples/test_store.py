@@ -22,6 +22,7 @@ from pileupgen.errors import (
     StoreError,
     UnreadableInputError,
 )
+from pileupgen.parallel.ahead import Behind
 from pileupgen.samples.store import ImageStore, create_store
 
 GRID = Grid((-0.2, 0.0, 0.3), 6, layers=("em", "had"), name="tiny")
@@ -233,6 +234,15 @@ def test_an_interrupted_store_leaves_what_was_there(
         interrupt()
     assert list(tmp_path.iterdir()) == [path]
     assert np.array_equal(ImageStore(path).read().energy, energy)
+
+
+def test_the_thread_that_writes_does_not_show(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "thread.h5", 700, 3, 5000, 600)
+    monkeypatch.setattr(Behind, "do", lambda _, call: call())
+    write(tmp_path / "alone.h5", 700, 3, 5000, 600)
+    assert (tmp_path / "thread.h5").read_bytes() == (tmp_path / "alone.h5").read_bytes()
 
 
 FULL_DISK = """

@@ -25,6 +25,8 @@ from pileupgen.samples.readers.flat import Column, Flat
 from pileupgen.samples.readers.remote import InputFile, for_library, missing_file
 
 _BATCH_BYTES = 1 << 20
+_WIDTHS = {"INT32": 4, "INT64": 8, "FLOAT": 4, "DOUBLE": 8}
+"""Bytes of a number in memory, of the kinds that are read."""
 _OF_LISTS = re.compile(r"\.(list|bag)\.(element|item|array_element|array)(?=\.|$)")
 """Levels that Parquet has in the paths of lists, and nobody in names."""
 _OWN_WIDTHS = {"eta_width": "tower_eta_width", "phi_width": "tower_phi_width"}
@@ -66,6 +68,9 @@ class ParquetFile:
         if not path.exists():
             raise missing_file(path)
         self.path = path
+        self._pool = import_extra(
+            "pyarrow", "parquet", f"{path}, a Parquet file,"
+        ).default_memory_pool()
         with reading(path, wanted="Parquet"):
             self._file = parquet.ParquetFile(for_library(path))
             metadata, schema = self._file.metadata, self._file.schema
@@ -75,8 +80,10 @@ class ParquetFile:
             }
             groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
             self.starts = np.cumsum([0, *(int(group.num_rows) for group in groups)])
+            # Not what the file says of the size: a dictionary makes that many times smaller.
             self._bytes = [
-                sum(int(group.column(place).total_uncompressed_size) for group in groups)
+                _WIDTHS.get(schema.column(place).physical_type, 1)
+                * sum(int(group.column(place).num_values) for group in groups)
                 for place in range(len(schema))
             ]
 
@@ -125,7 +132,7 @@ class ParquetFile:
     def _kinds(self) -> Iterator[tuple[str, bool]]:
         schema = self._file.schema
         for name, place in self._leaves.items():
-            if schema.column(place).physical_type in ("INT32", "INT64", "FLOAT", "DOUBLE"):
+            if schema.column(place).physical_type in _WIDTHS:
                 yield name, schema.column(place).max_repetition_level > 0
 
     def batches(self, name: str, entry: int, n_rows: int) -> Iterator[Any]:
@@ -134,8 +141,12 @@ class ParquetFile:
         raw = self._file.schema.column(self._leaves[name.replace("/", ".")]).path
         # One by one: asked for together, pyarrow keeps the groups that it has gone through.
         for number in range(max(group, 0), len(self.starts) - 1):
-            for batch in self._file.iter_batches(n_rows, row_groups=[number], columns=[raw]):
+            # One column has no work for threads, and each of them keeps memory of its own.
+            for batch in self._file.iter_batches(
+                n_rows, row_groups=[number], columns=[raw], use_threads=False
+            ):
                 yield batch.column(0)
+            self._pool.release_unused()
 
 
 class ParquetColumn(Column):
