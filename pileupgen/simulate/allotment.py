@@ -86,18 +86,23 @@ class Allotment:
         seed : int
             Of the order.
         n_interactions : int
-            Interactions there are. If they are fewer than :func:`pool_sizes` asks for, as files may
-            have, all pools are smaller in proportion.
+            Interactions there are; of more than :func:`pool_sizes` asks for, the first are taken.
+
+        Raises
+        ------
+        UnreadableInputError
+            If they are fewer, as those of files may be; with the uses that would do.
         """
         pool = pools_of(shares, len(counts))
-        wanted = np.array(pool_sizes(shares, counts))
-        ends = np.cumsum(wanted) * min(1.0, n_interactions / max(wanted.sum(), 1))
-        bounds = np.concatenate([[0], np.round(ends)]).astype(np.int64)
-        if np.any(np.diff(bounds) < 1):
+        sizes = pool_sizes(shares, counts)
+        if sum(sizes) > n_interactions:
             raise UnreadableInputError(
-                f"{n_interactions} interactions are too few for {len(shares)} separate pools.",
-                "Name more files, or leave out separate_pools.",
+                f"{len(shares)} separate pools for {len(counts):,} events need {sum(sizes):,} "
+                f"interactions, each used {_text(shares)} times; the files have "
+                f"{n_interactions:,}.",
+                _advice(shares, counts, n_interactions),
             )
+        bounds = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         offsets = np.zeros(len(counts), dtype=np.int64)
         parts, begin = [], 0
         for number, (low, high) in enumerate(pairwise(bounds)):
@@ -160,4 +165,26 @@ def pool_sizes(shares: Shares, counts: NDArray[np.int64]) -> tuple[int, ...]:
     return tuple(
         max(int(most), int(np.ceil(n / uses)))
         for most, n, (_, uses) in zip(largest, drawn, shares, strict=True)
+    )
+
+
+def _text(shares: Shares) -> str:
+    return ", ".join(f"{uses:g}" for _, uses in shares)
+
+
+def _advice(shares: Shares, counts: NDArray[np.int64], n_interactions: int) -> str:
+    """Say which uses of the interactions there are would do, if any."""
+    least = sum(pool_sizes([(part, np.inf) for part, _ in shares], counts))
+    if least > n_interactions:
+        return (
+            f"Name more files: {least:,} are in the largest event of each pool, and none is in an "
+            "event twice."
+        )
+    more = list(shares)
+    while sum(pool_sizes(more, counts)) > n_interactions:
+        # Rounded up, so that what is advised is enough.
+        more = [(part, np.ceil(uses * 1.02 * 100) / 100) for part, uses in more]
+    said = ", ".join(f"[{part:g}, {uses:g}]" for part, uses in more)
+    return (
+        f"Name more files, ask for fewer events, or use them more often: separate_pools: [{said}]."
     )

@@ -46,7 +46,8 @@ class SampleSpec(StrictModel):
 
     With ``separate_pools`` events of different pools have no interaction in common, and
     preprocessing puts all events of a pool into one split. The number of interactions that are made
-    follows from ``n_events`` and μ, so that an event then depends on ``n_events``, too.
+    follows from ``n_events`` and μ, so that an event then depends on ``n_events``, too. Files with
+    fewer are refused, with the uses that would do.
 
     Samples that differ in ``response`` alone hold the same interactions event by event, seen by
     two detectors with electronic and shower fluctuations of their own. For independent samples

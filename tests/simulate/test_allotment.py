@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import yaml
 
 from pileupgen.errors import CardError, UnreadableInputError
 from pileupgen.simulate.allotment import Allotment, pool_sizes, pools_of
@@ -57,13 +58,24 @@ def test_a_sum_over_events_varies_as_the_law_says() -> None:
         assert np.std(means) == pytest.approx(expected, rel=0.12)
 
 
-def test_files_with_too_few_interactions_shrink_all_pools() -> None:
+def test_files_with_too_few_interactions_are_refused_with_what_would_do() -> None:
     counts = np.full(40, 10)
-    found = Allotment.of(SHARES, counts, seed=1, n_interactions=30)
-    assert found.bounds.tolist()[-1] == 30
-    assert len(np.unique(found.interaction)) == 30
-    with pytest.raises(UnreadableInputError, match="2 interactions are too few for 3"):
-        Allotment.of(SHARES, counts, seed=1, n_interactions=2)
+    assert sum(pool_sizes(SHARES, counts)) == 200
+    Allotment.of(SHARES, counts, seed=1, n_interactions=200)
+    with pytest.raises(UnreadableInputError) as caught:
+        Allotment.of(SHARES, counts, seed=1, n_interactions=199)
+    assert caught.value.message == (
+        "3 separate pools for 40 events need 200 interactions, each used 3, 3, 1 times; the files "
+        "have 199."
+    )
+    for n in (31, 80, 199):
+        with pytest.raises(UnreadableInputError) as caught:
+            Allotment.of(SHARES, counts, seed=1, n_interactions=n)
+        advised = yaml.safe_load(caught.value.hint.partition("separate_pools: ")[2].rstrip("."))
+        found = Allotment.of(advised, counts, seed=1, n_interactions=n)
+        assert found.bounds[-1] <= n
+    with pytest.raises(UnreadableInputError, match="30 are in the largest event of each pool"):
+        Allotment.of(SHARES, counts, seed=1, n_interactions=29)
 
 
 @pytest.mark.parametrize("n", [1, 4, 9])
