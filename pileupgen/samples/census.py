@@ -91,8 +91,7 @@ class TowerCensus:
             low, high = _extremes(number)
             census.lowest.append(low)
             census.highest.append(high)
-            probe = number[:_LOOKED_FOR]
-            probe = probe[probe != 0][:_PROBE]
+            probe = _first_filled(number)
             values, counts = np.unique(probe, return_counts=True)
             often = _frequent(values, counts)
             census.frequent.append(often)
@@ -204,6 +203,17 @@ def _least_above_zero(numbers: NDArray[np.float32]) -> np.float32:
     return np.maximum(bits.view(np.float32)[0], np.float32(0))
 
 
+def _first_filled(numbers: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The first ``_PROBE`` numbers that are not zero, of the first ``_LOOKED_FOR``."""
+    size = _PROBE
+    while True:
+        probe = numbers[:size]
+        probe = probe[probe != 0][:_PROBE]
+        if len(probe) == _PROBE or size >= min(_LOOKED_FOR, len(numbers)):
+            return probe
+        size *= 2
+
+
 def _frequent(values: NDArray[Any], counts: NDArray[np.int64]) -> list[Extreme]:
     """The most frequent values, the lowest of equally frequent ones first."""
     often = []
@@ -227,7 +237,8 @@ def _count_twice(towers: Towers, has_energy: NDArray[np.bool_]) -> tuple[int, in
         key *= _MIX
         key ^= key >> np.uint64(32)
     key = key[has_energy[:n]]
-    return len(key), len(key) - len(np.unique(key))
+    key.sort()
+    return len(key), int(np.count_nonzero(key[1:] == key[:-1]))
 
 
 def _extreme(first: Extreme, second: Extreme, *, low: bool) -> Extreme:
