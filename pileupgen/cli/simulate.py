@@ -1,4 +1,4 @@
-"""`pileupgen simulate`: generators, pileup and a fast calorimeter, or jets; to a file."""
+"""`pileupgen simulate`: generators, pileup and a fast calorimeter, jets or showers; to a file."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def simulate(
         typer.Option(
             "--output",
             "-o",
-            help="ROOT file to write; for jets an HDF5 file, with --check a folder. (default: "
-            "simulated.root; PROCESS.root, PROCESS.h5 for hard scatters, jets; checks)",
+            help="ROOT file to write; for jets and showers HDF5, with --check a folder. (default: "
+            "simulated.root; PROCESS.root for hard scatters, PROCESS.h5 for jets, showers; checks)",
         ),
     ] = None,
     card: Annotated[
@@ -63,7 +63,7 @@ def simulate(
     run: RunOption = None,
     device: DeviceOption = None,  # noqa: ARG001 - every command takes it; generators need none
 ) -> None:
-    """Simulate pileup events, hard scatters or jets.
+    """Simulate pileup events, hard scatters, jets or showers.
 
     A generator makes interactions, which are overlaid and pass a fast calorimeter. The ROOT file
     has Delphes' tree and branch names; an RNTuple (--rntuple) has Tower_Eta for Tower.Eta. The
@@ -73,7 +73,8 @@ def simulate(
     With --process dijet, ttbar, zee or zmumu each event has a hard scatter, which 'pileupgen
     overlay' adds pileup to; --mu adds simulated pileup here. With top or w it makes jets of
     boosted tops or W bosons (p_T near 1 TeV, anti-k_t R = 0.8, 30 leading particles) and writes
-    HDF5 in JetNet's layout.
+    HDF5 in JetNet's layout. With shower it makes electromagnetic showers by a parametrisation and
+    writes HDF5 in the CaloChallenge's layout.
 
     With --check it compares the generator with published measurements, applying their own
     selection to particles, and writes ratios, χ² and figures into a folder.
@@ -85,6 +86,7 @@ def simulate(
       pileupgen simulate -g sibyll --mu 30 -n 1000 -o sibyll.root
       pileupgen simulate --process dijet --pt-min 40 --readout noiseless -o dijet.root
       pileupgen simulate --process top -n 5000 -o top.h5
+      pileupgen simulate --process shower --energy 1 100 -n 5000 -o shower.h5
       pileupgen simulate --card demo_mc
       pileupgen simulate --check -g sibyll
       pileupgen simulate --config demo

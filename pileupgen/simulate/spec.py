@@ -26,6 +26,7 @@ from pileupgen.simulate.generators import (
     processes,
 )
 from pileupgen.simulate.response import Readout, ResponseCard, find_response, load_response
+from pileupgen.simulate.shower_spec import SHOWER
 from pileupgen.simulate.tunes import TUNES, Tune, parse_tune
 
 MONASH = 14
@@ -217,7 +218,7 @@ class SampleSpec(StrictModel):
         if self.process not in (*offered, *hard):
             raise ValueError(
                 f"{self.generator} has no process '{self.process}'. "
-                f"{did_you_mean(self.process, (*offered, *hard, *jets))}"
+                f"{did_you_mean(self.process, (*offered, *hard, *jets, SHOWER))}"
             )
         if self.hard_scatter and self.process in hard:
             raise ValueError(f"hard_scatter and process {self.process} are both hard scatters")

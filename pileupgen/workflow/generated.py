@@ -1,4 +1,4 @@
-"""The kinds of samples that can be made: pileup in a calorimeter, and jets."""
+"""The kinds of samples that can be made: pileup in a calorimeter, jets, and single showers."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from pileupgen.progress import SILENT, Advance, Listener, silent
 from pileupgen.resources import find_file
 from pileupgen.samples.cards import load_card
 from pileupgen.samples.delphes_file import Container
-from pileupgen.simulate import produce
+from pileupgen.simulate import produce, showers
 from pileupgen.simulate.generators import JET_PROCESSES, UNTUNED
 from pileupgen.simulate.measured.record import last_check
 from pileupgen.simulate.particle_files import write_hepmc
 from pileupgen.simulate.pool import read_pool
+from pileupgen.simulate.shower_spec import SHOWER, ShowerSpec
 from pileupgen.simulate.spec import SampleSpec
 
-Spec = SampleSpec | JetSpec
+Spec = SampleSpec | JetSpec | ShowerSpec
 
 
 def parse_spec(values: Mapping[str, Any], where: str, folder: Path | None = None) -> Spec:
@@ -38,24 +39,27 @@ def parse_spec(values: Mapping[str, Any], where: str, folder: Path | None = None
         Naming every fault and, for an unknown key, the nearest known one.
     """
     process = str(values.get("process", "")).strip().lower()
-    kind = JetSpec if process in JET_PROCESSES else SampleSpec
+    kind: type[Spec] = JetSpec if process in JET_PROCESSES else SampleSpec
+    kind = ShowerSpec if process == SHOWER else kind
     return kind.parse(values, where, folder)
 
 
 def suffix(spec: Spec) -> str:
     """Ending of the file that a sample is kept in."""
-    return ".h5" if isinstance(spec, JetSpec) else ".root"
+    return ".root" if isinstance(spec, SampleSpec) else ".h5"
 
 
 def n_units(spec: Spec) -> int:
     """How far ``advance`` will count."""
-    return spec.n_events if isinstance(spec, JetSpec) else produce.n_units(spec)
+    return produce.n_units(spec) if isinstance(spec, SampleSpec) else spec.n_events
 
 
 def is_current(spec: Spec, path: Path, container: Container = "ttree") -> bool:
     """Whether a file holds this very sample."""
     if isinstance(spec, JetSpec):
         return produce_jets.are_current(spec, path)
+    if isinstance(spec, ShowerSpec):
+        return showers.are_current(spec, path)
     return produce.is_current(spec, path, container)
 
 
@@ -67,10 +71,15 @@ def make(
     cache: Path | None = None,
     workers: int | None = None,
     container: Container = "ttree",
-) -> produce.SampleSummary | produce_jets.JetSummary:
-    """Make a sample; see :func:`produce.make_sample` and :func:`produce_jets.make_jets`."""
+) -> produce.SampleSummary | produce_jets.JetSummary | showers.ShowerSummary:
+    """Make a sample.
+
+    See :func:`produce.make_sample`, :func:`produce_jets.make_jets`, :func:`showers.make_showers`.
+    """
     if isinstance(spec, JetSpec):
         return produce_jets.make_jets(spec, path, advance, workers=workers)
+    if isinstance(spec, ShowerSpec):
+        return showers.make_showers(spec, path, advance)
     return produce.make_sample(
         spec, path, advance, cache=cache, workers=workers, container=container
     )
@@ -80,6 +89,8 @@ def describe(spec: Spec) -> str:
     """One line that says what will be made."""
     if isinstance(spec, JetSpec):
         return _describe_jets(spec)
+    if isinstance(spec, ShowerSpec):
+        return _describe_showers(spec)
     mu = f"⟨μ⟩ = {spec.mu:g}" if spec.mu_profile is None else "a given μ profile"
     readout = "" if spec.readout == "card" else f" {spec.readout}"
     return (
@@ -115,6 +126,15 @@ def _describe_jets(spec: JetSpec) -> str:
         f"{spec.n_events} {spec.process} jets of p_T near {spec.pt:g} GeV, {spec.generator} tune "
         f"{spec.tune} at {spec.sqrt_s / 1000:g} TeV, anti-k_t R = {spec.radius:g}, "
         f"{spec.n_constituents} leading particles, seed {spec.seed}"
+    )
+
+
+def _describe_showers(spec: ShowerSpec) -> str:
+    low, high = spec.energy
+    angle = f" at {spec.angle:g}°" if spec.angle else ""
+    return (
+        f"{spec.n_events} showers of electrons of {low:g} to {high:g} GeV{angle} in {spec.medium}, "
+        f"voxels of {spec.geometry}, sampling {spec.sampling:g} √GeV, seed {spec.seed}"
     )
 
 
@@ -156,9 +176,9 @@ def simulate_to(
     output : Path, optional
         The file; named after ``name``, the jets' process or ``simulated`` if not given.
     workers : int, optional
-        Processes; all cores if not given.
+        Processes; all cores if not given. Showers are made in one.
     container : str
-        ``ttree`` or ``rntuple``; jets are HDF5.
+        ``ttree`` or ``rntuple``; jets and showers are HDF5.
     hepmc : Path, optional
         File to write the pool's particles to, as HepMC 3.
 
@@ -177,7 +197,8 @@ def simulate_to(
     path = output or Path(f"{name or default}{suffix(spec)}")
     for written in (path, *([] if hepmc is None else [hepmc])):
         require_no_folder(written)
-    if hepmc is not None and (isinstance(spec, JetSpec) or spec.separate_pools is not None):
+    has_one_pool = isinstance(spec, SampleSpec) and spec.separate_pools is None
+    if hepmc is not None and not has_one_pool:
         raise ConfigError(
             "Only a sample with one pool of interactions has a pool for --hepmc.",
             "Leave it out, or give --pool-size in place of a card's separate_pools.",
@@ -201,7 +222,7 @@ def simulate_to(
         else:
             listener.wrote(pool, "pool of interactions, kept for the next sample")
     listener.wrote(summary.path, summary.note)
-    if hepmc is not None:
+    if hepmc is not None and isinstance(spec, SampleSpec):
         _write_pool(spec, hepmc, getattr(summary, "pools", ()), listener)
     pileup = spec.pools().get("pileup") if isinstance(spec, SampleSpec) else None
     if pileup is not None and not pileup.files:
@@ -210,7 +231,7 @@ def simulate_to(
 
 
 def _write_pool(
-    spec: Spec, path: Path, pools: Sequence[tuple[Path, bool]], listener: Listener
+    spec: SampleSpec, path: Path, pools: Sequence[tuple[Path, bool]], listener: Listener
 ) -> None:
     """Write the pool that was used last, of hard scatters if there are any, as HepMC."""
     pool = read_pool(pools[0][0])

@@ -232,6 +232,7 @@ class ImageSystem(ABC):
             "names": self.names,
             "grid": self.grid.to_dict(),
             "symmetry": [self.symmetry.phi, self.symmetry.eta],
+            "is_logarithmic": self.space.is_logarithmic,
             "steps": self.trained.steps,
             "seconds": self.trained.seconds,
             "losses": self.trained.losses,
@@ -275,6 +276,7 @@ class ImageSystem(ABC):
         found._prepare(
             Grid.from_dict(head["grid"]), tuple(head["names"]), Symmetry(*head["symmetry"])
         )
+        found.space.is_logarithmic = head["is_logarithmic"]
         found.space.calibration = CellCalibration.from_pretrained(folder / "calibration")
         # Weights are drawn before they are loaded: that is not to change anybody's random numbers.
         with torch.random.fork_rng(devices=[]):

@@ -23,6 +23,9 @@ from pileupgen.zoo.contract import EventConditions, Symmetry, ZooSample
 
 SOURCE, TARGET = 0, 1
 """Domains, as the calibration numbers them."""
+N_BINS, N_LOG_BINS = 3, 8
+"""Places in μ with quantiles of their own; the second where μ spans more than a decade."""
+_DECADE = 10.0
 _BATCH = 100
 _NULL_STREAM = 7
 _CLEAR = 1e-6
@@ -40,24 +43,41 @@ class ScoreSpace:
     """
 
     def __init__(self, grid: Grid, *, is_eta_symmetric: bool) -> None:
-        self.grid = grid
-        self.calibration: CellCalibration = CellCalibration(
+        self.grid, self.is_logarithmic = grid, False
+        self._is_eta_symmetric = is_eta_symmetric
+        self.calibration = self._new_calibration(N_BINS)
+
+    def _new_calibration(self, n_bins: int) -> CellCalibration:
+        grid = self.grid
+        calibration = CellCalibration(
             grid.n_layers,
             grid.n_eta,
             grid.n_phi,
+            n_mu_bins=n_bins,
             n_layer_bins=1,
-            is_eta_symmetric=is_eta_symmetric,
+            is_eta_symmetric=self._is_eta_symmetric,
         )
-        self.calibration.exclude(grid.is_dead)
+        calibration.exclude(grid.is_dead)
+        return calibration
 
     def fit(self, sample: ZooSample) -> None:
-        """Take the quantiles of the training events."""
+        """Take the quantiles of the training events.
+
+        Where μ, or what stands for it, as a shower's incident energy, spans more than a decade,
+        they are taken at more places, even in its logarithm.
+        """
         both = [sample.source or sample.target, sample.target]
+        self.is_logarithmic = spans_decades(torch.from_numpy(sample.target.mu))
+        self.calibration = self._new_calibration(N_LOG_BINS if self.is_logarithmic else N_BINS)
         self.calibration.fit(
             [images.energy for images in both],
-            [images.mu for images in both],
+            [self._place(torch.from_numpy(images.mu)).numpy() for images in both],
             [images.weight for images in both],
         )
+
+    def _place(self, mu: Tensor) -> Tensor:
+        """What quantiles are interpolated in: μ, (N,), or its logarithm."""
+        return mu.clamp_min(1e-30).log() if self.is_logarithmic else mu
 
     @property
     def has_nulls(self) -> bool:
@@ -92,14 +112,14 @@ class ScoreSpace:
             rows = slice(begin, begin + _BATCH)
             energy = torch.from_numpy(np.ascontiguousarray(images.energy[rows]))
             uniform = EventNoise(seed, images.event_id[rows], _NULL_STREAM).uniform(self.grid.shape)
-            of_events = torch.from_numpy(mu[rows])
+            of_events = self._place(torch.from_numpy(mu[rows]))
             parts.append(self.calibration.encode(energy, domain, of_events, uniform))
         return torch.cat(parts)
 
     def decode(self, scores: Tensor, mu: NDArray[np.float32], domain: int) -> NDArray[np.float32]:
         """Scores to energies in GeV, (N, L, n_eta, n_phi); 0 where the grid has dead cells."""
         energy = np.zeros(scores.shape, dtype=np.float32)
-        of_events = torch.from_numpy(mu)
+        of_events = self._place(torch.from_numpy(mu))
         for begin in range(0, len(scores), _BATCH):
             rows = slice(begin, begin + _BATCH)
             found = self.calibration.decode(scores[rows], domain, of_events[rows])
@@ -110,7 +130,7 @@ class ScoreSpace:
         """Probability of a null cell at a place, (N, L, n_eta, 1), float64; 0 without nulls."""
         if not self.has_nulls:
             return torch.zeros(len(mu), self.grid.n_layers, self.grid.n_eta, 1).double()
-        return null_probability(self.calibration, domain, mu)[..., None]
+        return null_probability(self.calibration, domain, self._place(mu))[..., None]
 
 
 def split_scores(scores: Tensor, null_mass: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -147,15 +167,27 @@ def joined_scores(hit: Tensor, z: Tensor, rank: Tensor, null_mass: Tensor) -> Te
     return torch.where(hit, of_hit, torch.minimum(of_null, edge)).float()
 
 
+def spans_decades(values: Tensor) -> bool:
+    """Whether the known values, (N,), are positive and nearly all span more than a decade."""
+    known = values[torch.isfinite(values)].double()
+    if not len(known) or not bool(known.min() > 0):
+        return False
+    low, high = known.quantile(torch.tensor([0.01, 0.99]).double())
+    return bool(high > _DECADE * low)
+
+
 class ConditionInput(nn.Module):
     """Conditions as a network sees them: of mean 0 and variance 1, and whether they are known.
+
+    A condition that spans more than a decade enters as its logarithm.
 
     Attributes
     ----------
     centre, spread : Tensor, shape (k,)
-        Of the training events.
+        Mean and standard deviation over the training events, of what enters.
     low, high : Tensor, shape (k,)
         Range of the training; beyond it an event enters as its end.
+    is_logarithmic : bool Tensor, shape (k,)
     """
 
     def __init__(self, n_conditions: int) -> None:
@@ -166,6 +198,8 @@ class ConditionInput(nn.Module):
         self.high: Tensor
         for name, value in (("centre", 0.0), ("spread", 1.0), ("low", -1e30), ("high", 1e30)):
             self.register_buffer(name, torch.full((n_conditions,), value))
+        self.is_logarithmic: Tensor
+        self.register_buffer("is_logarithmic", torch.zeros(n_conditions, dtype=torch.bool))
 
     @property
     def width(self) -> int:
@@ -179,14 +213,17 @@ class ConditionInput(nn.Module):
             known = values[np.isfinite(values)]
             if not len(known):
                 continue
-            self.centre[column] = float(known.mean())
-            self.spread[column] = float(known.std()) or 1.0
             self.low[column], self.high[column] = float(known.min()), float(known.max())
+            self.is_logarithmic[column] = spans_decades(torch.from_numpy(known))
+            entering = np.log(known) if self.is_logarithmic[column] else known
+            self.centre[column] = float(entering.mean())
+            self.spread[column] = float(entering.std()) or 1.0
 
     def forward(self, values: Tensor) -> Tensor:
         """(N, k) to (N, 2 k)."""
         known = torch.isfinite(values)
         inside = torch.minimum(torch.maximum(values, self.low), self.high)
+        inside = torch.where(self.is_logarithmic, inside.clamp_min(1e-30).log(), inside)
         scaled = torch.where(known, (inside - self.centre) / self.spread, 0.0)
         return torch.cat([scaled, known.to(scaled)], dim=1)
 

@@ -61,8 +61,18 @@ OPTIONS = (
         str,
         "--process",
         text="Process of pileup: inelastic, with pythia8 also nondiffractive, nsd or all; of hard "
-        "scatters (pythia8): dijet, ttbar, zee or zmumu; of jets (pythia8): top or w. "
-        "(default: inelastic)",
+        "scatters (pythia8): dijet, ttbar, zee or zmumu; of jets (pythia8): top or w; shower: "
+        "single electromagnetic showers. (default: inelastic)",
+    ),
+    _option(
+        tuple[float, float],
+        "--energy",
+        metavar="LOW HIGH",
+        text="Energies of the electrons of shower in GeV, uniform in the logarithm. "
+        "(default: 1 100)",
+    ),
+    _option(
+        float, "--angle", text="Angle of the electrons of shower to the axis, degrees. (default: 0)"
     ),
     _option(float, "--pt-min", text="Minimum p_T of the partons of dijet in GeV. (default: 30)"),
     _option(float, "--sqrt-s", text="Centre-of-mass energy of pp in GeV. (default: 13600)"),

@@ -1,0 +1,183 @@
+"""A sample of single showers from its spec: spots of energy, voxels, file.
+
+HDF5 in the CaloChallenge's layout (2410.21611)::
+
+    /                      attribute pileupgen: JSON, what the file was made from
+    ├── incident_energies  f8 (N, 1)       MeV
+    └── showers            f4 (N, voxels)  MeV; layers, sectors, rings, the last one fastest
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from pileupgen.arrays import Floats
+from pileupgen.progress import Advance, silent
+from pileupgen.samples.steadyfile import create_hdf5
+from pileupgen.simulate.shower_profile import Profiles, draw_profiles
+from pileupgen.simulate.shower_spec import ShowerSpec
+
+RECORD = "pileupgen"
+MEV = 1000.0
+_CHUNK = 100
+_STREAM = 11
+_BEHIND = 6
+"""Steps along an inclined axis beyond the depth of the last layer."""
+
+
+@dataclass(frozen=True)
+class ShowerSummary:
+    """A sample of showers that was made."""
+
+    path: Path
+    fingerprint: str
+    n_events: int
+    mean_response: float
+    """Mean of the energy in all voxels over the incident energy."""
+
+    @property
+    def note(self) -> str:
+        """Describe it in one line."""
+        return f"{self.n_events} showers, {self.mean_response:.1%} of the energy in the voxels"
+
+
+@dataclass(frozen=True)
+class Shower:
+    """One shower."""
+
+    energy: float
+    """Energy of the electron, GeV."""
+    voxels: Floats
+    """GeV. Shape (L, n_alpha, n_r)."""
+    outside: float
+    """GeV before, behind and beside the voxels."""
+
+
+def are_current(spec: ShowerSpec, path: Path) -> bool:
+    """Whether a file holds these very showers."""
+    return path.is_file() and _record_of(path).get("fingerprint") == spec.fingerprint()
+
+
+def make_showers(spec: ShowerSpec, path: Path, advance: Advance = silent) -> ShowerSummary:
+    """Make showers and write them in the CaloChallenge's layout; see the module.
+
+    A shower depends on the spec and its place alone, not on how many follow it.
+
+    Parameters
+    ----------
+    spec : ShowerSpec
+    path : Path
+        The file; a file that is there stays untouched until the new one is whole.
+    advance : callable
+        Called as ``advance(n, note)`` with the showers just made.
+
+    Raises
+    ------
+    OutputError
+        If the disk is full or the folder cannot be written.
+    """
+    fingerprint, responses = spec.fingerprint(), []
+    record = {"fingerprint": fingerprint, "spec": spec.model_dump(mode="json")}
+    n_voxels = int(np.prod(spec.grid.shape))
+    with create_hdf5(path, libver=None) as (file, _):
+        file.attrs[RECORD] = json.dumps(record, sort_keys=True)
+        incident = file.create_dataset("incident_energies", (spec.n_events, 1), "f8")
+        showers = file.create_dataset(
+            "showers",
+            (spec.n_events, n_voxels),
+            "f4",
+            chunks=(min(_CHUNK, spec.n_events), n_voxels),
+            compression="gzip",
+            compression_opts=1,
+            shuffle=True,
+            fletcher32=True,
+        )
+        for begin in range(0, spec.n_events, _CHUNK):
+            end = min(begin + _CHUNK, spec.n_events)
+            made = [make_shower(spec, number) for number in range(begin, end)]
+            incident[begin:end, 0] = [MEV * one.energy for one in made]
+            showers[begin:end] = [measured(spec, one).ravel() for one in made]
+            responses += [one.voxels.sum() / one.energy for one in made]
+            advance(end - begin, "showers")
+    return ShowerSummary(path, fingerprint, spec.n_events, float(np.mean(responses)))
+
+
+def measured(spec: ShowerSpec, shower: Shower) -> NDArray[np.float32]:
+    """Voxels in MeV above the threshold, (L, n_alpha, n_r)."""
+    voxels = MEV * shower.voxels
+    return np.where(voxels < spec.threshold, 0.0, voxels).astype(np.float32)
+
+
+def make_shower(spec: ShowerSpec, number: int) -> Shower:
+    """Make one shower of a sample.
+
+    Its energy is deposited in spots (A.1.4), whose number in a step of the axis is Poisson; each
+    spot's energy is drawn from a gamma distribution of mean e and variance ``sampling``² e, so that
+    the sum of all has mean E and variance ``sampling``² E.
+    """
+    rng = np.random.default_rng([spec.seed, _STREAM, number])
+    low, high = np.log(spec.energy)
+    energy = np.exp(rng.uniform(low, high, size=1))
+    profile = draw_profiles(energy, spec.material, rng)
+    place, deposit = _spots(spec, profile, rng)
+    n_layers, n_r, n_alpha = spec.grid.shape
+    layer = np.floor(place[2] / spec.layer_mm)
+    ring = np.floor(np.hypot(place[0], place[1]) / spec.ring_mm)
+    turn = (np.arctan2(place[1], place[0]) - spec.grid.phi_min) / (2 * np.pi)
+    sector = np.minimum(np.floor(turn * n_alpha), n_alpha - 1)
+    inside = (layer >= 0) & (layer < n_layers) & (ring < n_r)
+    index = ((layer * n_alpha + sector) * n_r + ring)[inside].astype(np.int64)
+    voxels: Floats = np.zeros(n_layers * n_alpha * n_r)
+    np.add.at(voxels, index, deposit[inside])
+    shape = n_layers, n_alpha, n_r
+    return Shower(float(energy[0]), voxels.reshape(shape), float(deposit[~inside].sum()))
+
+
+def _spots(spec: ShowerSpec, profile: Profiles, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """Places (x, y, z) in mm, (3, n), and energies in GeV, (n,), of a shower's spots."""
+    medium, tilt = spec.material, np.radians(spec.angle)
+    step = spec.layer_mm / np.cos(tilt) / medium.radiation_length
+    n_steps = spec.grid.n_layers + (_BEHIND if tilt else 0)
+    # What lies before the first and behind the last step is a step of its own.
+    edges = np.concatenate([[0.0], spec.upstream + step * np.arange(n_steps + 1), [np.inf]])
+    share = np.diff(profile.below(edges)[0])
+    expected = profile.n_spots[0] * np.diff(profile.spots_below(edges)[0])
+    count = np.maximum(rng.poisson(expected), share > 0)
+    of_spot = np.repeat(np.arange(len(share)), count)
+    mean = profile.energy[0] * share[of_spot] / count[of_spot]
+    deposit = mean
+    if spec.sampling:
+        variance = spec.sampling**2
+        deposit = variance * rng.standard_gamma(mean / variance)
+    begin, end = (
+        edges[of_spot],
+        np.where(np.isinf(edges[of_spot + 1]), edges[-2], edges[of_spot + 1]),
+    )
+    middle = 0.5 * (edges[:-1] + np.where(np.isinf(edges[1:]), edges[:-1], edges[1:]))
+    core, tail, part = (values[0][of_spot] for values in profile.radial(middle))
+    radius = np.where(rng.random(len(of_spot)) < part, core, tail)
+    v = rng.random(len(of_spot))
+    # Eq. 28, around the axis.
+    r = medium.moliere_radius * radius * np.sqrt(v / (1 - v))
+    around = rng.uniform(0, 2 * np.pi, len(of_spot))
+    along = medium.radiation_length * (rng.uniform(begin, end) - spec.upstream)
+    behind = of_spot == len(share) - 1
+    along[behind] += 1.0
+    x = along * np.sin(tilt) + r * np.cos(around) * np.cos(tilt)
+    z = along * np.cos(tilt) - r * np.cos(around) * np.sin(tilt)
+    return np.stack([x, r * np.sin(around), z]), deposit
+
+
+def _record_of(path: Path) -> dict[str, Any]:
+    # Whatever is wrong with the file, it is none that we wrote.
+    with suppress(Exception), h5py.File(path, "r") as file:
+        return dict(json.loads(str(file.attrs[RECORD])))
+    return {}
