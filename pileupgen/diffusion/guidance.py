@@ -7,14 +7,14 @@ and x̃_0 = α x_t − σ v are linear in v: a difference of velocities is a dif
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from pileupgen.diffusion.schedule import Schedule, alpha_sigma
-from pileupgen.diffusion.settings import WeightSchedule
+from pileupgen.diffusion.settings import Settings, WeightSchedule
 from pileupgen.models.networks.denoiser import FieldDenoiser
 from pileupgen.models.networks.ratio import RatioClassifier
 
@@ -159,17 +159,15 @@ class Predictor:
     source: Tensor | None = None
     """Clean latents of the source events, for a denoiser that is conditioned on them. Shape (N, C,
     H, W)."""
-    network: bool = True
-    """Whether the network adds to the closed form."""
-    self_conditioning: bool = True
-    """Whether the denoiser is shown the x̃_0 it is called with."""
+    settings: Settings = field(default_factory=Settings)
+    """The translation's, of which ``network`` and ``self_conditioning`` are used."""
 
     @torch.no_grad()
     def __call__(self, x_t: Tensor, t: int, x_0: Tensor) -> tuple[Tensor, Tensor]:
         """ε̄ and the clean latents it implies, both (N, C, H, W), at one timestep for all."""
         times = torch.full((len(x_t),), t, device=x_t.device)
         alpha, sigma = alpha_sigma(self.scheduler, times)
-        shown = x_0 if self.self_conditioning else torch.zeros_like(x_0)
+        shown = x_0 if self.settings.self_conditioning else torch.zeros_like(x_0)
         point = Point(x_t, shown, times, self.mu, alpha, sigma)
         velocity = self.velocity(point, self.label)
         guided = velocity
@@ -183,7 +181,7 @@ class Predictor:
     def velocity(self, point: Point, label: int) -> Tensor:
         """v_θ with one label for all events."""
         labels = torch.full_like(point.t, label)
-        if not self.network:
+        if not self.settings.network:
             return self.denoiser.closed_form(point.x_t, labels, point.alpha, point.sigma)
         with torch.autocast(point.x_t.device.type, torch.bfloat16, enabled=self.bf16):
             return self.denoiser(

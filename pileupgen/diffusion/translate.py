@@ -283,8 +283,7 @@ class Translator:
             guides,
             self.bf16,
             source,
-            settings.network,
-            settings.self_conditioning,
+            settings,
         )
 
     def _transported(self, latents: Tensor) -> Tensor:
