@@ -12,7 +12,7 @@ from diffusers.utils import logging as diffusers_logging
 from pileupgen.calo.geometry import Grid
 from pileupgen.diffusion.pipeline import INDEX, LOADING_ERRORS, TranslationPipeline, unloadable
 from pileupgen.errors import RunError
-from pileupgen.models.calibration.scaling import CellSpace
+from pileupgen.models.calibration.space import CellSpace
 from pileupgen.models.event_check import EventCheck
 from pileupgen.models.networks.autoencoder import Autoencoder
 from pileupgen.models.networks.cell_patches import CellPatches

@@ -13,7 +13,7 @@ from pileupgen.arrays import Ints
 from pileupgen.diffusion.settings import OutOfRange
 from pileupgen.diffusion.source_summary import SampleCheck
 from pileupgen.errors import ImplausibleInputError
-from pileupgen.models.calibration.scaling import CellSpace
+from pileupgen.models.calibration.space import CellSpace
 from pileupgen.models.event_check import EventCheck, total_names, totals
 from pileupgen.samples.store import Images, ImageStore
 

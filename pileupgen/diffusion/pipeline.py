@@ -24,7 +24,7 @@ from pileupgen.diffusion.translate import Translator
 from pileupgen.errors import ConfigError, RunError, first_line
 from pileupgen.models.calibration.calibration import CellCalibration
 from pileupgen.models.calibration.limits import kept_beyond
-from pileupgen.models.calibration.scaling import CellSpace
+from pileupgen.models.calibration.space import CellSpace
 from pileupgen.models.codec import Codec, EventNoise
 from pileupgen.models.correction.correlations import FieldCorrection
 from pileupgen.models.correction.marginals import MarginalCorrection

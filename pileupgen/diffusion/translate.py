@@ -31,7 +31,7 @@ from pileupgen.diffusion.schedule import Schedule, alpha_sigma, forward, inverte
 from pileupgen.diffusion.settings import CLEAN, UNRELEASED, Settings
 from pileupgen.diffusion.solvers import Record, solve
 from pileupgen.models.calibration.limits import visible
-from pileupgen.models.calibration.scaling import CellSpace
+from pileupgen.models.calibration.space import CellSpace
 from pileupgen.models.codec import Codec, EventNoise, LatentModel
 from pileupgen.models.networks.denoiser import DATA, NULL, FieldDenoiser
 from pileupgen.models.networks.ratio import RatioClassifier

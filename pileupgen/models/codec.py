@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pileupgen.arrays import Ints
-from pileupgen.models.calibration.scaling import CellSpace
+from pileupgen.models.calibration.space import CellSpace
 
 
 class LatentModel(Protocol):

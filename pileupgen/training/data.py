@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pileupgen.arrays import Floats, Ints
 from pileupgen.errors import TrainingError
-from pileupgen.models.calibration.scaling import CellSpace
+from pileupgen.models.calibration.space import CellSpace
 from pileupgen.samples.store import ImageStore, usable_weights
 from pileupgen.samples.weights import rows_by_weight
 

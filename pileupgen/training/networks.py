@@ -10,7 +10,8 @@ import torch
 from pileupgen.calo.geometry import Grid
 from pileupgen.config import Config, DenoiserConfig, RatioConfig
 from pileupgen.models.calibration.calibration import CellCalibration
-from pileupgen.models.calibration.scaling import CellSpace, SignedLogScaling
+from pileupgen.models.calibration.scaling import SignedLogScaling
+from pileupgen.models.calibration.space import CellSpace
 from pileupgen.models.codec import LatentModel
 from pileupgen.models.networks.autoencoder import Autoencoder
 from pileupgen.models.networks.cell_patches import CellPatches

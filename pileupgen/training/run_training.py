@@ -22,7 +22,7 @@ from pileupgen.diffusion.for_diffusers import PileupTranslationPipeline
 from pileupgen.diffusion.release import ReleaseScan
 from pileupgen.diffusion.schedule import make_scheduler
 from pileupgen.files import folder_written_whole, write_whole
-from pileupgen.models.calibration.scaling import CellSpace
+from pileupgen.models.calibration.space import CellSpace
 from pileupgen.models.codec import Codec, LatentModel
 from pileupgen.models.event_check import EventCheck, totals
 from pileupgen.models.networks.autoencoder import Autoencoder

@@ -23,40 +23,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pileupgen.arrays import Flags, Floats, Ints
+from pileupgen.models.calibration.fitting import MIN_MASS, CalibrationFit
 from pileupgen.models.calibration.limits import SCORE_LIMIT
-from pileupgen.models.calibration.mu_law import continued, fit_null_rate
-from pileupgen.models.calibration.quantile_fit import (
-    NO_THRESHOLD,
-    condition_bins,
-    find_alive,
-    find_threshold,
-    fit_knots,
-    mu_binning,
-)
+from pileupgen.models.calibration.mu_law import continued
 from pileupgen.models.calibration.quantiles import QuantileTables
 from pileupgen.models.calibration.ranks import S_LOWEST, CellRanks, Negatives
-from pileupgen.models.calibration.tails import (
-    Spectrum,
-    Tail,
-    fit_lower,
-    fit_upper,
-    in_agreement,
-    no_lines,
+from pileupgen.models.calibration.space import CellSpace
+from pileupgen.models.calibration.tails import Tail, no_lines
+from pileupgen.models.calibration.ties import Ties
+from pileupgen.models.saved import (
+    ModelMixin,  # noqa: F401 - diffusers looks for it here
+    register_to_config,
 )
-from pileupgen.models.calibration.ties import Ties, find_ties
-from pileupgen.models.saved import ModelMixin, register_to_config
-from pileupgen.samples.weights import rows_by_weight
 
-_MIN_MASS = 1e-6
 SLACK = 0.98
 """A cell is null below so much of the smallest hit of training, which lies above the threshold."""
-_SUPPRESSED = 0.01
-"""A layer with more than this fraction of null cells, among the cells that ever have energy, has a
-threshold, if its smallest hits show one.
-"""
 
 
-class CellCalibration(ModelMixin):
+class CellCalibration(CellSpace):
     """Quantile tables of both domains.
 
     Parameters
@@ -123,17 +107,17 @@ class CellCalibration(ModelMixin):
     ) -> None:
         super().__init__()
         n_rings = (n_eta + 1) // 2 if is_eta_symmetric else n_eta
-        self._shape = (2, n_layers, n_rings, n_mu_bins, n_layer_bins)
+        self.table_shape = (2, n_layers, n_rings, n_mu_bins, n_layer_bins)
         self.log_energy: Tensor
         self.null_mass: Tensor
         self.mu_centres: Tensor
-        self.register_buffer("log_energy", torch.zeros(*self._shape, n_knots))
-        self.register_buffer("null_mass", torch.ones(self._shape))
+        self.register_buffer("log_energy", torch.zeros(*self.table_shape, n_knots))
+        self.register_buffer("null_mass", torch.ones(self.table_shape))
         self.register_buffer("mu_centres", torch.zeros(n_mu_bins))
         self.upper_lines: Tensor
         self.lower_lines: Tensor
         for name in ("upper_lines", "lower_lines"):
-            lines = no_lines(math.prod(self._shape[1:])).reshape(*self._shape[1:], 3)
+            lines = no_lines(math.prod(self.table_shape[1:])).reshape(*self.table_shape[1:], 3)
             self.register_buffer(name, torch.from_numpy(lines).float())
         self.threshold: Tensor
         self.largest: Tensor
@@ -152,16 +136,16 @@ class CellCalibration(ModelMixin):
         self.n_layers, self.n_knots = n_layers, n_knots
         self.n_mu_bins, self.n_layer_bins = n_mu_bins, n_layer_bins
         self._excluded = np.zeros((n_layers, n_eta, n_phi), dtype=bool)
-        self._make_room(is_signed, n_ties)
+        self.make_room(is_signed, n_ties)
 
-    def _make_room(self, is_signed: bool, n_ties: int) -> None:
+    def make_room(self, is_signed: bool, n_ties: int) -> None:
         """Tables that only some samples need; a model of none but null and positive has none."""
         self.is_signed, self.n_ties = is_signed, n_ties
         if is_signed:
             self.log_negative: Tensor
             self.negative_mass: Tensor
-            self.register_buffer("log_negative", torch.zeros(*self._shape, self.n_knots))
-            self.register_buffer("negative_mass", torch.zeros(self._shape))
+            self.register_buffer("log_negative", torch.zeros(*self.table_shape, self.n_knots))
+            self.register_buffer("negative_mass", torch.zeros(self.table_shape))
         if n_ties:
             self.ties: Tensor
             shape = (2, self.n_layers, n_ties, 3)
@@ -190,8 +174,6 @@ class CellCalibration(ModelMixin):
         """Whether null cells alone take ranks at random, from the lowest on."""
         return not self.is_signed and not self.n_ties
 
-    # -- fitting ---------------------------------------------------------------------------------
-
     def exclude(self, dead: Flags) -> None:
         """Take cells, (L, n_eta, n_phi), for dead in both domains, whatever :meth:`fit` sees."""
         self._excluded = dead
@@ -214,166 +196,7 @@ class CellCalibration(ModelMixin):
             Weights ≥ 0 of the events, which are then repeated in proportion; ties and signs are
             looked for in the events as they are.
         """
-        edges, centres = mu_binning(mus, self.n_mu_bins)
-        self.mu_centres.copy_(torch.from_numpy(centres))
-        known_mu = np.concatenate([np.asarray(mu)[np.isfinite(mu)] for mu in mus])
-        if len(known_mu):
-            self.mu_range.copy_(torch.tensor([known_mu.min(), known_mu.max()]))
-        self._find_kind(energies)
-        whole = energies
-        if weights is not None:
-            rows = [rows_by_weight(weight) for weight in weights]
-            energies = [energy[chosen] for energy, chosen in zip(energies, rows, strict=True)]
-            mus = [mu[chosen] for mu, chosen in zip(mus, rows, strict=True)]
-        self._n_hits = np.zeros((2, *self._shape))
-        for domain, (energy, mu) in enumerate(zip(energies, mus, strict=True)):
-            middle = float(self.mu_centres[self.n_mu_bins // 2])
-            known = np.where(np.isfinite(mu), mu, middle)
-            mu_bin = np.clip(np.searchsorted(edges, known, side="right") - 1, 0, self.n_mu_bins - 1)
-            self._fit_domain(domain, energy, mu_bin)
-            self._fit_range(domain, whole[domain])
-        self._fit_lines()
-        self._fit_mu_law()
-
-    def _fit_mu_law(self) -> None:
-        """Take how null masses go on in μ."""
-        centres = self.mu_centres.double().numpy()
-        rate = fit_null_rate(self.null_mass.double().numpy(), centres)
-        self.null_rate.copy_(torch.from_numpy(rate))
-
-    def _fit_range(self, domain: int, energy: NDArray[np.float32]) -> None:
-        """Take the threshold and the largest energies of a domain."""
-        for layer in range(self.n_layers):
-            cells = energy[:, layer]
-            is_discrete = self.n_ties > 0 and bool(torch.isfinite(self.ties[domain, layer]).any())
-            n_hits = np.count_nonzero(cells, axis=0)
-            # Cells that the layer does not cover, or that are dead, show no suppression.
-            n_hits = n_hits[n_hits > 0]
-            is_suppressed = n_hits.sum() < (1 - _SUPPRESSED) * n_hits.size * len(cells)
-            if is_suppressed and not is_discrete:
-                lowest = find_threshold(cells)
-                self.threshold[domain, layer] = lowest if lowest > NO_THRESHOLD else 0.0
-            for row, table_ring in enumerate(self.ring.tolist()):
-                found = float(np.abs(cells[:, row]).max())
-                known = float(self.largest[domain, layer, table_ring])
-                self.largest[domain, layer, table_ring] = max(found, known)
-
-    def _fit_lines(self) -> None:
-        """Take the lines beyond the ends of the quantiles from both domains' tables."""
-        tables = [of.double().numpy() for of in (self.log_energy, self.null_mass)]
-        below = self.negative_mass.double().numpy() if self.is_signed else 0 * tables[1]
-
-        def spectrum(domain: int, layer: int, sign: int) -> Spectrum:
-            knots = tables[0] if sign > 0 else self.log_negative.double().numpy()
-            mass = 1 - tables[1] - below if sign > 0 else below
-            n_hits = self._n_hits[0 if sign > 0 else 1, domain, layer]
-            parts = knots[domain, layer], mass[domain, layer], n_hits
-            return Spectrum(
-                parts[0].reshape(-1, self.n_knots),
-                np.maximum(parts[1].ravel(), 1e-12),
-                parts[2].ravel(),
-            )
-
-        for layer in range(self.n_layers):
-            upper = fit_upper((spectrum(0, layer, 1), spectrum(1, layer, 1)))
-            lower = no_lines(len(upper))
-            if self.is_signed:
-                lower = fit_upper((spectrum(0, layer, -1), spectrum(1, layer, -1)))
-            elif not tables[1][:, layer][self._n_hits[0, :, layer] > 0].any():
-                lower = fit_lower((spectrum(0, layer, 1), spectrum(1, layer, 1)))
-            for buffer, lines in ((self.upper_lines, upper), (self.lower_lines, lower)):
-                shaped = lines.reshape(buffer[layer].shape)
-                buffer[layer] = torch.from_numpy(in_agreement(shaped))
-
-    def _find_kind(self, energies: Sequence[NDArray[np.float32]]) -> None:
-        """Find out whether there are negative hits and tied values, and keep the latter."""
-        ties = [
-            [find_ties(energy[:, layer]) for layer in range(self.n_layers)] for energy in energies
-        ]
-        is_signed = any(bool(np.any(energy < 0)) for energy in energies)
-        n_ties = max(len(found) for of_domain in ties for found in of_domain)
-        self._make_room(is_signed, n_ties)
-        self.register_to_config(is_signed=is_signed, n_ties=n_ties)
-        for domain, of_domain in enumerate(ties):
-            for layer, found in enumerate(of_domain):
-                if len(found):
-                    self.ties[domain, layer, : len(found)] = torch.from_numpy(found)
-
-    def _fit_domain(
-        self,
-        domain: int,
-        energy: NDArray[np.float32],
-        mu_bin: Ints,
-    ) -> None:
-        alive = find_alive(energy) & ~self._excluded
-        self.is_alive[domain] = torch.from_numpy(alive)
-        ring = self.ring.numpy()
-        for table_ring in range(self.log_energy.shape[2]):
-            rows = np.flatnonzero(ring == table_ring)
-            for mu in range(self.n_mu_bins):
-                inside = mu_bin == mu
-                # A bin without events of this domain, as where μ is not known: as all of them.
-                cells = (energy[inside] if inside.any() else energy)[:, :, rows]
-                used = np.broadcast_to(alive[:, rows], cells.shape)
-                condition = np.zeros(cells[:, 0].shape, dtype=np.int64)
-                for layer in reversed(range(self.n_layers)):
-                    values = cells[:, layer]
-                    for part in range(self.n_layer_bins):
-                        chosen = values[(condition == part) & used[:, layer]]
-                        if not len(chosen) or (part and not np.any(chosen != 0)):
-                            # Too rare to have a table, or, where the layer before is never null,
-                            # of no cell at all: as all cells of the ring.
-                            chosen = values[used[:, layer]]
-                        index = (domain, layer, table_ring, mu, part)
-                        self._fit_table(index, chosen, values[used[:, layer]])
-                    condition = condition_bins(
-                        values, self.n_layer_bins - 1, has_ties=self.n_ties > 0
-                    )
-
-    def _fit_table(
-        self, index: tuple[int, ...], values: NDArray[np.float32], ring: NDArray[np.float32]
-    ) -> None:
-        """Knots and masses from the values of a table; ``ring`` are those of all its tables."""
-        positive, n = values[values > 0], max(len(values), 1)
-        self._count_hits(index, values)
-        if not self.is_signed:
-            self._fit_knots(self.log_energy, index, positive)
-            null = 1.0 - len(positive) / n
-            self.null_mass[index] = float(np.clip(null, 0.0, 1.0 - _MIN_MASS))
-            return
-        negative = -values[values < 0]
-        # A table without hits of a sign is mixed with others that have some.
-        above, below_zero = ring[ring > 0], -ring[ring < 0]
-        lowest = find_threshold(ring)
-        self._fit_knots(self.log_energy, index, positive if len(positive) else above, lowest=lowest)
-        self._fit_knots(
-            self.log_negative, index, negative if len(negative) else below_zero, lowest=lowest
-        )
-        below = float(np.clip(len(negative) / n, 0.0, 1.0 - _MIN_MASS))
-        null = (n - len(positive) - len(negative)) / n
-        self.negative_mass[index] = below
-        self.null_mass[index] = float(np.clip(null, 0.0, 1.0 - _MIN_MASS - below))
-
-    def _count_hits(self, index: tuple[int, ...], values: NDArray[np.float32]) -> None:
-        """Count the hits of either sign that tell how a table goes on; none if the last is tied."""
-        tied = self.ties[index[:2]][:, 0].numpy() if self.n_ties else np.empty(0)
-        for which, sizes in enumerate((values[values > 0], -values[values < 0])):
-            is_tied = len(sizes) > 0 and bool(np.any(np.abs(tied) == sizes.max()))
-            self._n_hits[(which, *index)] = 0 if is_tied else len(sizes)
-
-    def _fit_knots(
-        self,
-        table: Tensor,
-        index: tuple[int, ...],
-        sizes: NDArray[np.float32],
-        lowest: float | None = None,
-    ) -> None:
-        tied = self.ties[index[:2]][:, 0].numpy() if self.n_ties else None
-        if len(sizes):
-            knots = fit_knots(sizes, self.n_knots, lowest=lowest, tied=tied)
-            table[index] = torch.from_numpy(knots)
-
-    # -- applying --------------------------------------------------------------------------------
+        CalibrationFit(self, self._excluded)(energies, mus, weights)
 
     @torch.no_grad()
     def encode(self, energy: Tensor, domain: int, mu: Tensor, uniform: Tensor) -> Tensor:
@@ -528,7 +351,7 @@ class CellCalibration(ModelMixin):
         rate = sum(parts, torch.tensor(0.0))
         known = torch.where(beyond, own, centres[0])
         null_mass = continued(tables.null_mass, known, centres, rate)
-        null_mass = null_mass.clamp(max=1 - _MIN_MASS - below)
+        null_mass = null_mass.clamp(max=1 - MIN_MASS - below)
         return tables.with_null_mass(torch.where(beyond, null_mass, tables.null_mass))
 
     def _mu_corners(self, mu: Tensor) -> list[tuple[Tensor, Tensor]]:

@@ -14,13 +14,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pileupgen.arrays import Floats, Ints
-from pileupgen.models.calibration.calibration import CellCalibration
 from pileupgen.models.calibration.limits import RAMP, SCORE_LIMIT
-from pileupgen.models.saved import ModelMixin, register_to_config
+from pileupgen.models.calibration.space import CellSpace
+from pileupgen.models.saved import (
+    ModelMixin,  # noqa: F401 - diffusers looks for it here
+    register_to_config,
+)
 from pileupgen.samples.weights import rows_by_weight
 
 
-class SignedLogScaling(ModelMixin):
+class SignedLogScaling(CellSpace):
     """sign(E) ln(1 + |E| / E_0), standardised, and hit bits as numbers ±1.
 
     The bits are analog bits (Chen, Zhang & Hinton, 2208.04202, §2): a network treats them as real
@@ -171,10 +174,6 @@ class SignedLogScaling(ModelMixin):
         buffers = (self.energy_scale, self.mean, self.width)
         scale, mean, width = (buffer.to(like.device)[:, None, None] for buffer in buffers)
         return scale, mean, width
-
-
-CellSpace = CellCalibration | SignedLogScaling
-"""Maps energies to what the networks see, and back."""
 
 
 def _hits(values: NDArray[np.float32]) -> Floats:
