@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from pathlib import Path
+from pkgutil import walk_packages
 from typing import Any
 
 from diffusers import DDPMScheduler, DiffusionPipeline
 from diffusers.utils import logging as diffusers_logging
 
+from pileupgen import models
 from pileupgen.calo.geometry import Grid
 from pileupgen.diffusion.pipeline import INDEX, LOADING_ERRORS, TranslationPipeline, unloadable
 from pileupgen.errors import RunError
@@ -16,13 +19,12 @@ from pileupgen.models.calibration.space import CellSpace
 from pileupgen.models.event_check import EventCheck
 from pileupgen.models.networks.autoencoder import Autoencoder
 from pileupgen.models.networks.cell_patches import CellPatches
-from pileupgen.models.networks.denoiser import Denoiser, FieldDenoiser
-from pileupgen.models.networks.local import LocalDenoiser
+from pileupgen.models.networks.denoiser import FieldDenoiser
 from pileupgen.models.networks.ratio import RatioClassifier
-from pileupgen.models.networks.transformer import TransformerDenoiser
 
-DENOISERS = (Denoiser, TransformerDenoiser, LocalDenoiser)
-"""What a saved pipeline may hold: diffusers loads classes of imported modules only."""
+# diffusers loads classes of imported modules only, and a folder may hold a model of any of these.
+for _module in walk_packages(models.__path__, f"{models.__name__}."):
+    import_module(_module.name)
 
 
 class PileupTranslationPipeline(TranslationPipeline, DiffusionPipeline):
