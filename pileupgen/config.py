@@ -289,7 +289,7 @@ class Config(StrictModel):
     def _focus_is_a_timestep(self) -> Config:
         focus, n = self.denoiser.focus, self.schedule.num_train_timesteps
         if focus is not None and focus >= n - 1:
-            raise ValueError(f"denoiser.focus {focus} is none of the timesteps 1 … {n - 2}")
+            raise ValueError(f"denoiser.focus {focus} is not one of the timesteps 1 … {n - 2}")
         return self
 
     @model_validator(mode="after")

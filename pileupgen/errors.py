@@ -130,7 +130,7 @@ class OutputError(PileupgenError):
 
 
 class FarmError(PileupgenError):
-    """Workers cannot be reached, differ from this process, or die over and over."""
+    """Workers cannot be reached, differ from this process, or die repeatedly."""
 
     exit_code = 11
 

@@ -67,7 +67,8 @@ def scan(
     Takes validation events, so that test events stay unseen. Other settings are the config's. A
     measured point is kept: after an interruption, or with more values, only missing points are
     measured.
-    Writes scan/front.csv, figures, and operating_point.json, which translate takes by default.
+    Writes scan/pareto_front.csv, figures, and operating_point.json, which translate takes by
+    default.
 
     \b
     Examples:

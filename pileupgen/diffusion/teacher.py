@@ -29,7 +29,7 @@ def require_distillable(pipeline: TranslationPipeline, settings: Settings) -> No
     pipeline.check(settings)
     if not settings.is_deterministic:
         raise ConfigError(
-            f"'{settings.describe()}' cannot be distilled: it is not a deterministic solver.",
+            f"'{settings.describe()}' cannot be distilled: only a deterministic solver can be.",
             "Choose mode invert, or partial with --sampler dpmsolver++ and one release for all.",
         )
     if pipeline.denoiser.has_coarse:

@@ -121,7 +121,7 @@ class ShowerSet:
     def __init__(self, grid: Grid) -> None:
         data_set = data_set_of(grid)
         if data_set is None:
-            raise GeometryError(f"Grid '{grid.name}' is none of the CaloChallenge's.")
+            raise GeometryError(f"Grid '{grid.name}' is not one of the CaloChallenge's.")
         self.grid, self.data_set = grid, data_set
         self._layers = [_Layer.of(grid, layer, data_set.mm) for layer in range(grid.n_layers)]
         self.records = (

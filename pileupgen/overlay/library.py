@@ -102,7 +102,7 @@ class FileState:
         if not is_same:
             raise StoreError(
                 f"{self.path} was changed while events were taken from it.",
-                "Leave it alone and give the command again; it begins anew with the file as it is.",
+                "Do not change the file, and give the command again, which then starts over.",
             )
 
 

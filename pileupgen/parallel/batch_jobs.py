@@ -39,7 +39,7 @@ LOG_LENGTH = 20
 """Messages to each worker that the scheduler keeps for debugging; Dask's own 1,000 hold about 3 kB
 a task, 3 GB with a thousand workers."""
 _GRACE_SECONDS = 2.0
-"""A queue that was asked so soon after a submission need not know the job."""
+"""Time after a submission within which the queue may not list the job yet."""
 _LOOPBACK = "127.0.0.1"
 _OURS = frozenset(
     (
@@ -190,7 +190,7 @@ class BatchJobs:
         Raises
         ------
         FarmError
-            If the batch system takes no job, or jobs end over and over before they can work.
+            If the batch system takes no job, or jobs repeatedly end before they can work.
         """
         there = {job for name in workers if (job := self.job_of(name)) is not None}
         if there - self._with_worker:
@@ -259,7 +259,7 @@ class BatchJobs:
         if self._n_cancelled > MAX_VAIN_JOBS * self._n_jobs:
             raise FarmError(
                 f"{self._n_cancelled} jobs in a row left the queue before they began.",
-                f"Somebody cancels them, or {self._kind} does: ask its administrators.",
+                f"They are cancelled by a person or by {self._kind} does: ask its administrators.",
             )
 
     async def _forget(self, names: list[str]) -> None:

@@ -241,7 +241,7 @@ class DaskFarm(Executor):
                 self._jobs.refill()
 
     def _look(self) -> None:
-        """Ask the scheduler who is there; tell who has come and gone."""
+        """Ask the scheduler for its workers, and report those that joined or left."""
         self._last_look = time.monotonic()
         if self._client.status != "running":
             return

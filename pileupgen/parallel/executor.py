@@ -64,7 +64,7 @@ class Executor(ABC):
         PileupgenError
             What a task raised.
         FarmError
-            If workers die over and over.
+            If workers die repeatedly.
         """
 
     @abstractmethod
@@ -181,7 +181,7 @@ def local_executor(n_workers: int, preload: tuple[str, ...] = ()) -> Executor:
 
 
 LOOK_SECONDS = 1.0
-"""A process pool is looked after so often while nothing comes of it."""
+"""Time between checks of a process pool that gives no result."""
 _START = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
 

@@ -1,4 +1,4 @@
-"""A file for HDF5 to write to that stays calm when the disk is full.
+"""A file that HDF5 writes to, and that survives a full disk.
 
 When a write fails, HDF5 cannot close its file any more: it prints an error for each of its objects
 and may crash the interpreter at exit. This file takes the failed writes into memory instead, keeps

@@ -252,7 +252,7 @@ def _make_folder(folder: Path) -> None:
 
 @contextmanager
 def scratch_folder(beside: Path) -> Iterator[Path]:
-    """Make a folder for work under way; it is gone afterwards."""
+    """Make a temporary folder, which is removed afterwards."""
     _make_folder(beside)
     try:
         folder = Path(tempfile.mkdtemp(dir=beside, prefix=".simulate.", suffix=".part"))

@@ -225,7 +225,7 @@ class SampleSpec(StrictModel):
         if not self.bunches.any():
             raise ValueError("filling: no crossing is filled")
         if self.consecutive > 1 and self.is_hard:
-            raise ValueError("consecutive: crossings in a row have no hard scatter each")
+            raise ValueError("consecutive: crossings in a row cannot each have a hard scatter")
         if self.consecutive > 1 and self.separate_pools is not None:
             raise ValueError(
                 "consecutive: crossings in a row have interactions in common, whatever pools they "

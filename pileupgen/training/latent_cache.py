@@ -96,7 +96,10 @@ def cached_latents(
         _write(path, shape, writing, accelerator, advance)
         latents = _opened(path, shape)
     if latents is None:
-        raise OutputError(f"{path} cannot be read again.", "Is the run on a file system of all?")
+        raise OutputError(
+            f"{path} cannot be read again.",
+            "Put the run on a file system that all processes share.",
+        )
     return latents
 
 

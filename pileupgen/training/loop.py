@@ -101,7 +101,7 @@ def train_stage(
 
 
 class TrainingLoop:
-    """A stage in the making: what changes from step to step."""
+    """State of a stage in training: what changes from step to step."""
 
     def __init__(
         self, stage: Stage, config: TrainingConfig, seed: int, accelerator: Accelerator

@@ -66,7 +66,7 @@ class BenchmarkPlan:
             )
         if not 0 < self.minutes < math.inf:
             raise ConfigError(
-                f"A budget of {self.minutes:g} minutes.", "Give a number of more than 0."
+                f"A budget of {self.minutes:g} minutes is not above 0.", "Give a positive number."
             )
 
 
@@ -75,7 +75,7 @@ def benchmark_systems(
 ) -> tuple[SystemTable, list[Path]]:
     """Train systems, let them make or translate held-out events, and judge them.
 
-    Trainings and judged rows are kept under their fingerprints: what is there already is not done
+    Trainings and judged rows are kept under their fingerprints: what has been made is not done
     again, and an interrupted training goes on. Writes ``systems.json``, ``systems.csv``, a figure
     and a page.
 

@@ -220,8 +220,8 @@ def _crossings(
         raise ConfigError("--interactions needs --mu-profile.", "Try --mu-profile poisson:60.")
     if np.any(pool.weight != pool.weight[:1]):
         raise StoreError(
-            f"The single interactions of {pileup.path} have weights, which a sum of them has no "
-            "place for.",
+            f"The single interactions of {pileup.path} have weights, and the sum of "
+            "several of them can have only one.",
             "Take --weights none.",
         )
     grid = pileup.grid

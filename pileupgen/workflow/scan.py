@@ -56,7 +56,7 @@ class Scanned:
         from pileupgen.report.figures.pareto import cost_figure, pareto_figure
 
         reference = self.references["reference"]
-        figures = {"front": pareto_figure(self.points, reference, self.best)}
+        figures = {"pareto_front": pareto_figure(self.points, reference, self.best)}
         if len({point.n_evaluations for point in self.points if point.n_evaluations}) > 1:
             figures["cost"] = cost_figure(self.points, reference)
         return figures
@@ -254,8 +254,8 @@ def _write(run: Run, found: Scanned) -> None:
     from pileupgen.report.figures import write_figure
 
     folder = run.directory.path / "scan"
-    write_whole(folder / "front.csv", found.to_csv())
-    run.listener.wrote(folder / "front.csv", f"{len(found.points)} points")
+    write_whole(folder / "pareto_front.csv", found.to_csv())
+    run.listener.wrote(folder / "pareto_front.csv", f"{len(found.points)} points")
     for name, figure in found.figures().items():
         for written in write_figure(figure, folder, name):
             run.listener.wrote(written)

@@ -79,9 +79,9 @@ def test_a_scan_keeps_its_points_and_recommends_one(tiny_run, command):
     points = tiny_run / "scan" / "points"
     kept = {path: path.stat().st_mtime_ns for path in points.iterdir()}
     assert len(kept) == 5
-    for name in ("front.png", "front.pdf", "front.csv"):
+    for name in ("pareto_front.png", "pareto_front.pdf", "pareto_front.csv"):
         assert (tiny_run / "scan" / name).is_file()
-    lines = (tiny_run / "scan" / "front.csv").read_text().splitlines()
+    lines = (tiny_run / "scan" / "pareto_front.csv").read_text().splitlines()
     assert len(lines) == 6
     point = json.loads((tiny_run / "operating_point.json").read_text())
     assert point["settings"]["mode"] in ("calibrate", "partial", "invert")

@@ -44,7 +44,7 @@ def test_only_the_challenges_grids_hold_showers() -> None:
     assert isinstance(observables_of(PRESETS["atlas"]), ObservableSet)
     other = Grid.from_dict({**SET_2.to_dict(), "n_phi": 8})
     assert data_set_of(other) is None
-    with pytest.raises(GeometryError, match="none of the CaloChallenge"):
+    with pytest.raises(GeometryError, match="not one of the CaloChallenge"):
         ShowerSet(other)
     with pytest.raises(GeometryError, match="shape"):
         ShowerSet(SET_2).voxels(np.zeros((1, 2, 9, 16), dtype=np.float32))

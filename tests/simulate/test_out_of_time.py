@@ -184,7 +184,7 @@ def test_a_row_of_crossings_sees_the_same_interactions_at_other_distances(
 
 
 def test_crossings_in_a_row_have_no_hard_scatters() -> None:
-    with pytest.raises(ValidationError, match="no hard scatter each"):
+    with pytest.raises(ValidationError, match="cannot each have a hard scatter"):
         SampleSpec(process="zee", consecutive=4)
 
 

@@ -37,7 +37,8 @@ from pileupgen.models.saved import (
 )
 
 SLACK = 0.98
-"""A cell is null below so much of the smallest hit of training, which lies above the threshold."""
+"""A cell below this fraction of the smallest hit of training is null; the threshold itself lies
+below that hit."""
 
 
 class CellCalibration(CellSpace):

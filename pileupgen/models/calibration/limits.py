@@ -14,7 +14,7 @@ from torch import Tensor
 SCORE_LIMIT = 5.0
 """Limit of normal scores: one cell in two million lies beyond."""
 RAMP = 1.0
-"""Over so much in score below the limit the networks' answer gives way to the score itself."""
+"""Scores below the limit over which the networks' answer is replaced by the score itself."""
 MARGIN = 1.0
 """The networks' answer may exceed the limit by this."""
 

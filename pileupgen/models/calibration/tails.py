@@ -24,7 +24,7 @@ from pileupgen.models.calibration.quantiles import S_MAX, QuantileTables, upper_
 MAX_RATIO = 4.0
 """E_out / E_in beyond the training's range lies within 1/4 and 4."""
 _NONE = 1e3
-"""Begins nowhere: no score is that large."""
+"""Beginning of a line that is not used: no score is that large."""
 _MIN_SLOPE, _MAX_SLOPE = 0.05, 2.0
 """Limits of d ln E / d score of a line."""
 _RING_REACH = 4
@@ -115,7 +115,7 @@ def in_agreement(lines: Floats) -> Floats:
 
 
 def no_lines(n_tables: int) -> Floats:
-    """Lines that begin nowhere, shape (n_tables, 3)."""
+    """Lines that are not used, shape (n_tables, 3)."""
     return np.tile(np.array([_NONE, 1.0, 0.0]), (n_tables, 1))
 
 

@@ -18,7 +18,7 @@ S_MAX = 3.7
 _FEWEST_HITS = 1000
 """A ring with fewer hits keeps its spectrum."""
 _RESOLVED_HITS = 50
-"""From the hit that so many lie above, or below, the correction falls to none at the end."""
+"""Number of outermost hits, at either end, over which the correction falls to none."""
 
 
 class MarginalCorrection(ModelMixin):

@@ -14,12 +14,12 @@ from pileupgen.samples.summary import IngestSummary
 
 _REPEATED = 5
 _CONTINUOUS = 0.5
-"""Share of distinct energies above which a layer's are not a few values over and over."""
+"""Share of distinct energies above which a layer's are not a few repeated values."""
 _MATTERS = 0.005
 """Share of a layer's energy above which a repeated value is told."""
 _NINES = re.compile(r"9{2,}")
 _FAR_MU = 3.0
-"""The largest μ of several events is told if it is so many times any other."""
+"""The largest μ is reported if it is this many times any other."""
 _FEW_EFFECTIVE = 0.1
 _UNRELATED_SIGMA = 3.0
 _UNRELATED_EVENTS = 100
@@ -52,7 +52,7 @@ def check_weights(
                 f", {census.n_negative_weights:,} have a weight below 0"
                 * bool(census.n_negative_weights)
             ),
-            "Everything learned and tested will be as rough as so many events make it.",
+            "With so few events, everything that is learned and tested has large errors.",
         )
 
 

@@ -21,7 +21,7 @@ _SUM_APART = 1.5
 _SPREAD_APART = 2.5
 _LAYER_APART = 0.3
 _FEW_TIMES = 5.0
-"""A ring or sector with so many times fewer hits than the whole layer has is as good as silent."""
+"""A ring or sector with this many times fewer hits than the layer counts as silent."""
 _LOSS_APART = 0.1
 _MU_APART = 0.1
 _FEW_LEFT = 0.1
@@ -122,7 +122,7 @@ def check_matching(
                 "few_matched",
                 f"matching the profiles of μ leaves {n_effective:,.0f} of {before.n_events:,} "
                 "events of mc",
-                "Everything learned will be as rough as so many events make it: simulate with the "
+                "Everything learned from so few events has large errors: simulate with the "
                 "pileup of data.",
             )
         )

@@ -210,7 +210,7 @@ class H5File:
 
 
 class H5Column(Column):
-    """A dataset, its first axis the event; what is asked for is read, and nothing beside."""
+    """A dataset whose first axis is the event; only the entries asked for are read."""
 
     def __init__(self, file: H5File, name: str) -> None:
         self._file, self._data = file, file.find(name)
