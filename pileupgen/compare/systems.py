@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from io import StringIO
 
 from pileupgen.compare.quality import Quality
+from pileupgen.compare.shower_quality import ShowerQuality
 from pileupgen.fields import PlainRecord
 
 N_ERRORS = 2.0
@@ -25,7 +26,7 @@ class SystemRow(PlainRecord):
     use: str
     """``generate``: events from noise at conditions of target events; ``translate``: source events
     made alike."""
-    quality: Quality
+    quality: Quality | ShowerQuality
     n_parameters: int
     n_evaluations: int
     """Passes through a network that an event takes, one after another."""
@@ -39,6 +40,9 @@ class SystemRow(PlainRecord):
     """ln p of a target event above that of independent cells, nats a cell, and its error."""
     nats_are_exact: bool | None = None
     """False where it is a lower bound."""
+    single_ms: float | None = None
+    batch_ms: float | None = None
+    """CPU time of one thread for an event made alone, and for one of 100 made together, in ms."""
 
     @property
     def label(self) -> str:
@@ -55,12 +59,14 @@ class SystemTable(PlainRecord):
     """Budget of each training."""
     n_train: int
     """Training events of the target."""
-    reference: Quality
-    source: Quality
+    reference: Quality | ShowerQuality
+    source: Quality | ShowerQuality
     """Other target events, and source events as they are, against the target."""
     rows: tuple[SystemRow, ...]
     yardstick: str
     """Name of the row of independent cells."""
+    simulation_ms: float | None = None
+    """CPU time of an event of the built-in simulation that the target is from, in ms; else None."""
 
     def is_worse_than_yardstick(self, row: SystemRow) -> bool | None:
         """Whether the AUC on cells, and on observables, is above that of independent cells.
@@ -85,6 +91,7 @@ class SystemTable(PlainRecord):
         for row in self.rows:
             values = row.to_dict()
             quality = values.pop("quality")
+            quality |= quality.pop("distances", {})
             for key, value in quality.items():
                 if isinstance(value, dict):
                     values |= {
@@ -103,7 +110,7 @@ class SystemTable(PlainRecord):
         return text.getvalue()
 
 
-def _tests(found: Quality) -> list[tuple[float, float]]:
+def _tests(found: Quality | ShowerQuality) -> list[tuple[float, float]]:
     """AUC and error of the two-sample tests that were made."""
     tests = [(found.auc, found.auc_error)]
     if found.cell_auc is not None and found.cell_auc_error is not None:

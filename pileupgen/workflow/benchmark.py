@@ -25,21 +25,27 @@ from pileupgen.errors import (
 from pileupgen.files import write_whole
 from pileupgen.run import fingerprint
 from pileupgen.samples.weights import rows_by_weight
+from pileupgen.simulate.shower_spec import SHOWER, ShowerSpec
+from pileupgen.simulate.showers import make_shower
 from pileupgen.zoo.registry import YARDSTICK, Entry
 
 if TYPE_CHECKING:
     from pileupgen.compare.quality import QualityJudge
+    from pileupgen.compare.shower_quality import ShowerJudge
     from pileupgen.workflow.run import Run
-    from pileupgen.zoo.contract import ZooSample
+    from pileupgen.zoo.contract import EventConditions, ZooSample
     from pileupgen.zoo.image_system import ImageSystem
 
-TASKS = ("pileup",)
+SHOWERS = "showers"
+TASKS = ("pileup", SHOWERS)
 FOLDER = "systems"
 """In the run directory."""
 _WHAT = "systems, symmetries of the cards"
 """How systems are trained and judged: what other versions kept is done anew."""
 FEWEST_JUDGED = 8
 """Test events of either domain: two in each of the four folds of a two-sample test."""
+N_TOGETHER = 100
+"""Showers of a batch whose time is taken, beside that of one alone."""
 N_LIKELIHOOD = 200
 """Target events whose likelihood is taken, at most."""
 
@@ -124,6 +130,7 @@ def benchmark_systems(
         source=work.kept_quality("source"),
         rows=tuple(rows),
         yardstick=YARDSTICK,
+        simulation_ms=work.simulation_ms(),
     )
     return table, write_systems(table, work.folder)
 
@@ -147,7 +154,7 @@ class _Benchmarking:
                 )
         self._identity = [_WHAT, plan.seed, [store.provenance for store in self._stores.values()]]
         self._sample: ZooSample | None = None
-        self._made_judge: QualityJudge | None = None
+        self._made_judge: QualityJudge | ShowerJudge | None = None
 
     @property
     def n_train(self) -> int:
@@ -162,12 +169,14 @@ class _Benchmarking:
         return self._sample
 
     @property
-    def judge(self) -> QualityJudge:
+    def judge(self) -> QualityJudge | ShowerJudge:
         from pileupgen.compare.quality import QualityJudge
+        from pileupgen.compare.shower_quality import ShowerJudge
 
         if self._made_judge is None:
             plan, stores = self.plan, self._stores
-            self._made_judge = QualityJudge.of(
+            kind = ShowerJudge if plan.task == SHOWERS else QualityJudge
+            self._made_judge = kind.of(
                 stores["mc"], stores["data"], plan.n_events, plan.n_seeds, plan.seed
             )
         return self._made_judge
@@ -186,9 +195,11 @@ class _Benchmarking:
     def kept_quality(self, name: str) -> Any:
         """Quality of the reference or of the source, measured or as it was kept."""
         from pileupgen.compare.quality import MethodOutput, Quality
+        from pileupgen.compare.shower_quality import ShowerQuality
 
         path = self._row_path(name)
-        found = _read(path, Quality.from_dict)
+        kind = ShowerQuality if self.plan.task == SHOWERS else Quality
+        found = _read(path, kind.from_dict)
         if found is None:
             judge = self.judge
             found = (
@@ -203,7 +214,9 @@ class _Benchmarking:
 
     def _row_path(self, what: Any) -> Path:
         plan = self.plan
-        judged = [plan.n_events, plan.n_seeds, plan.on_cells, plan.minutes]
+        judged: list[Any] = [plan.n_events, plan.n_seeds, plan.on_cells, plan.minutes]
+        if plan.task != TASKS[0]:
+            judged.append(plan.task)
         return self.folder / "rows" / f"{fingerprint([self._identity, judged, what])}.json"
 
     def _fitted(self, entry: Entry) -> ImageSystem:
@@ -247,6 +260,10 @@ class _Benchmarking:
             each = system.nats_gained(few, few.mu, seed)
             nats, error = float(each.mean()), float(each.std() / np.sqrt(n))
             exact = system.is_exact
+        alone = together = None
+        if self.plan.task == SHOWERS:
+            conditions = EventConditions.of_pileup(judge.wanted)
+            alone, together = (_event_ms(system, conditions, n, seed) for n in (1, N_TOGETHER))
         found = []
         for use, make in uses.items():
             begun = time.process_time()
@@ -273,9 +290,41 @@ class _Benchmarking:
                     nats=nats,
                     nats_error=error,
                     nats_are_exact=exact,
+                    single_ms=alone if use == "generate" else None,
+                    batch_ms=together if use == "generate" else None,
                 )
             )
         return found
+
+    def simulation_ms(self) -> float | None:
+        """CPU time of a shower of the built-in simulation that made the target, in ms."""
+        values = self._stores["data"].provenance.get("card", {}).get("generate") or {}
+        if self.plan.task != SHOWERS or values.get("process") != SHOWER:
+            return None
+        spec = ShowerSpec.parse(values, "the card of the showers")
+        begun = time.process_time()
+        for number in range(N_TOGETHER):
+            make_shower(spec, number)
+        return 1000 * (time.process_time() - begun) / N_TOGETHER
+
+
+def _event_ms(system: ImageSystem, conditions: EventConditions, n: int, seed: int) -> float:
+    """CPU time of an event, in ms, on one thread, made in batches of n; the least of three."""
+    import torch
+
+    usual, threads = system.batch, torch.get_num_threads()
+    system.batch = n
+    torch.set_num_threads(1)
+    try:
+        few, spent = conditions.taken(np.arange(n) % len(conditions)), []
+        for _ in range(3):
+            begun = time.process_time()
+            system.generate(few, seed)
+            spent.append(time.process_time() - begun)
+    finally:
+        system.batch = usual
+        torch.set_num_threads(threads)
+    return 1000 * min(spent) / n
 
 
 def _renamed(row: SystemRow, entry: Entry) -> SystemRow:

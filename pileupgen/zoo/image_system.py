@@ -72,7 +72,7 @@ class ImageSystem(ABC):
     citation: ClassVar[str]
     can_translate: ClassVar[bool] = False
     known_options: ClassVar[tuple[str, ...]] = ()
-    batch: ClassVar[int] = 32
+    batch: int = 32
     """Events that go through the networks together."""
 
     def __init__(self, **options: Any) -> None:

@@ -10,10 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from pileupgen.compare import quality, two_sample
 from pileupgen.compare.systems import SystemTable
 from pileupgen.errors import ConfigError, MissingInputError, RunError, TrainingError
+from pileupgen.workflow import benchmark
+from pileupgen.zoo import image_system, scores
+from tests.compare.test_shower_quality import SPEC, write_showers
 from tests.conftest import write_sample
 
 NAMES = "marginals,autoregressive,ddim"
@@ -111,7 +115,7 @@ def test_a_row_of_another_version_is_measured_again(judged, command):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--task", "showers"], "no task 'showers'.*pileup"),
+        (["--task", "shower"], "no task 'shower'.*showers"),
         (["--methods", "autoregresive"], "autoregressive"),
         (["--minutes", "0"], "more than 0"),
         (["--minutes", "nan"], "more than 0"),
@@ -145,6 +149,43 @@ def test_a_sample_too_small_is_refused_before_anything_is_trained(tmp_path, comm
     said = command(*arguments(tmp_path / "run", "marginals"), error=RunError)
     assert "5 test events" in said
     assert not (tmp_path / "run" / "systems").exists()
+
+
+def test_showers_have_a_table_of_their_own(tmp_path, command, monkeypatch):
+    """Fewer tables and showers than usual, and no figure: those are tested elsewhere."""
+    from pileupgen.report import systems
+
+    def draw(figure: object, folder: Path, name: str) -> list[Path]:
+        Figure((1.0, 1.0)).savefig(folder / f"{name}.png")
+        return [folder / f"{name}.png"]
+
+    monkeypatch.setattr(systems, "write_figure", draw)
+    for module, name, value in (
+        (scores, "N_BINS", 1),
+        (image_system, "RENEWAL_EVENTS", 30),
+        (benchmark, "N_TOGETHER", 8),
+    ):
+        monkeypatch.setattr(module, name, value)
+    run = tmp_path / "run"
+    for seed, domain in enumerate(("mc", "data")):
+        values = {"n_events": 60, "seed": seed, "energy": (20.0, 40.0)}
+        (run / "data").mkdir(parents=True, exist_ok=True)
+        write_showers(run / "data" / f"{domain}.h5", SPEC.model_copy(update=values), domain)
+    said = command(*arguments(run, "marginals"), "--task", "showers")
+    table = table_of(run)
+    row = table.rows[0]
+    assert table.task == "showers"
+    assert row.quality.distances["longitudinal"].value < 0.5
+    assert row.quality.response == pytest.approx(table.reference.response, abs=0.15)
+    assert 0 < row.batch_ms < row.single_ms
+    assert table.simulation_ms > 0
+    page = (run / "systems" / "systems.html").read_text(encoding="utf-8")
+    assert f"{table.simulation_ms / row.batch_ms:.2g}" in page
+    assert "⟨z⟩" in page
+    assert "mean W1/σ" in said
+    with (run / "systems" / "systems.csv").open(encoding="utf-8") as file:
+        line = next(csv.DictReader(file))
+    assert float(line["e_cell"]) == pytest.approx(row.quality.distances["e_cell"].value)
 
 
 def test_a_run_without_images_is_named(tmp_path, command):

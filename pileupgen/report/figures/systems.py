@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pileupgen.compare.quality import Quality
+from pileupgen.compare.shower_quality import ShowerQuality
 from pileupgen.compare.systems import SystemTable
 from pileupgen.report.figures.style import COLOURS, new_figure, style
 
@@ -52,7 +53,7 @@ def systems_figure(table: SystemTable) -> Figure:
     return figure
 
 
-def _band(axes: Axes, reference: Quality) -> None:
+def _band(axes: Axes, reference: Quality | ShowerQuality) -> None:
     low, high = reference.w1.low, reference.w1.high
     grey = COLOURS["reference"]
     axes.axhspan(low, high, color=grey, alpha=0.35, lw=0, zorder=0, label="reference")

@@ -1,0 +1,260 @@
+"""How near generated showers are to others: the table of CaloClouds (2309.05704), and a classifier.
+
+Distances are W1 over the target's standard deviation. Those of cells and profiles are of all
+showers together: energies of hits in log10, depths and radii weighted by energy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.stats import wasserstein_distance
+
+from pileupgen.arrays import Floats
+from pileupgen.compare.cell_classifier import cell_test
+from pileupgen.compare.quality import MethodOutput
+from pileupgen.compare.two_sample import feature_test
+from pileupgen.errors import StoreError
+from pileupgen.fields import PlainRecord
+from pileupgen.measure.bootstrap import Estimate, estimate, resample
+from pileupgen.measure.showers import ShowerSet
+from pileupgen.samples.store import Images, ImageStore
+
+SCALARS = {
+    "n_hits": "hits",
+    "e_ratio": "E_vis/E_inc",
+    "centre_x": "⟨x⟩",
+    "centre_y": "⟨y⟩",
+    "centre_z": "⟨z⟩",
+}
+PROFILES = {"e_cell": "log E of a hit", "longitudinal": "depth", "radial": "radius"}
+TABLE_A = {**SCALARS, **PROFILES}
+"""Distances of the table, in words: five numbers of a shower, three spectra of all."""
+N_BOOTSTRAP = 100
+N_ENERGY_BINS = 120
+_LOWEST, _HIGHEST = -3.0, 6.0
+"""log10 of E/MeV of a hit: ends of its spectrum."""
+
+
+@dataclass(frozen=True)
+class ShowerQuality(PlainRecord):
+    """One row's numbers."""
+
+    w1: Estimate
+    """Mean of the distances."""
+    distances: dict[str, Estimate]
+    """W1/σ by the names of ``TABLE_A``."""
+    auc: float
+    """Two-sample test on layer energies, profiles and moments."""
+    auc_error: float
+    """The larger of its statistical error and its spread over seeds."""
+    response: float
+    resolution: float
+    """Mean and standard deviation of E_vis/E_inc."""
+    n_events: int
+    cell_auc: float | None = None
+    cell_auc_error: float | None = None
+    """Two-sample test on cells, where it was asked for."""
+
+
+@dataclass(frozen=True)
+class MeasuredShowers:
+    """What is compared of N showers."""
+
+    scalars: dict[str, Floats]
+    """Numbers by the names of ``SCALARS``. Shape (N,) each."""
+    spectra: dict[str, Floats]
+    """What each shower adds to the spectra of ``PROFILES``. Shape (N, bins) each."""
+    features: Floats
+    """What a classifier sees. Shape (N, k)."""
+    weight: Floats
+    """Shape (N,)."""
+
+    def __len__(self) -> int:
+        return len(self.weight)
+
+
+def measure_showers(images: Images) -> MeasuredShowers:
+    """Measure showers; voxels below the data set's threshold count as empty.
+
+    Parameters
+    ----------
+    images : Images
+        On a grid of the CaloChallenge whose layers are alike; ``mu`` is the incident energy in MeV.
+
+    Raises
+    ------
+    GeometryError
+        If the grid is none of the CaloChallenge's.
+    StoreError
+        If the incident energy of a shower is not known.
+    """
+    if not (images.mu > 0).all():
+        raise StoreError(
+            "The incident energies of showers are not known.",
+            "Name them in the data card: mu: incident_energies, then preprocess again.",
+        )
+    grid, observables = images.grid, ShowerSet(images.grid)
+    n, (n_layers, n_r, n_alpha) = len(images), grid.shape
+    voxels = np.stack(observables.voxels(images.energy), axis=1).reshape(n, n_layers, n_r, n_alpha)
+    total = voxels.sum(axis=(1, 2, 3))
+    known = np.maximum(total, 1e-12)
+    radius = observables.data_set.mm * grid.eta_centres
+    place = (
+        radius[:, None] * np.stack([np.cos(grid.phi_centres), np.sin(grid.phi_centres)])[:, None]
+    )
+    transverse = voxels.sum(axis=1)
+    layers, rings = voxels.sum(axis=(2, 3)), voxels.sum(axis=(1, 3))
+    scalars = {
+        "n_hits": (voxels > 0).sum(axis=(1, 2, 3)).astype(np.float64),
+        "e_ratio": total / images.mu.astype(np.float64),
+        "centre_x": (transverse * place[0]).sum(axis=(1, 2)) / known,
+        "centre_y": (transverse * place[1]).sum(axis=(1, 2)) / known,
+        "centre_z": layers @ np.arange(n_layers) / known,
+    }
+    log_e = np.log10(np.maximum(voxels, 10**_LOWEST))
+    bins = ((log_e - _LOWEST) / (_HIGHEST - _LOWEST) * N_ENERGY_BINS).astype(np.int64)
+    bins = np.minimum(bins, N_ENERGY_BINS - 1)
+    event, *_ = hits = np.nonzero(voxels)
+    index = event * N_ENERGY_BINS + bins[hits]
+    counts = np.bincount(index, minlength=n * N_ENERGY_BINS).reshape(n, N_ENERGY_BINS)
+    spectra = {"e_cell": counts.astype(np.float64), "longitudinal": layers, "radial": rings}
+    features = np.concatenate(
+        [
+            np.log10(layers + 1e-3),
+            rings / known[:, None],
+            np.stack([*scalars.values(), np.log10(images.mu.astype(np.float64))], axis=1),
+        ],
+        axis=1,
+    )
+    return MeasuredShowers(scalars, spectra, features, images.weight)
+
+
+@dataclass(frozen=True)
+class ShowerJudge:
+    """Held-out showers, measured once; see :class:`~pileupgen.compare.quality.QualityJudge`."""
+
+    source_images: Images
+    target_images: Images
+    """Test showers of both domains."""
+    target: MeasuredShowers
+    reference: MeasuredShowers
+    """Other showers of the target's domain, as many as there are source showers."""
+    n_seeds: int
+    seed: int
+    spread: dict[str, float] = field(default_factory=dict)
+    """Standard deviation of each distance's quantity in the target."""
+
+    @classmethod
+    def of(
+        cls, mc: ImageStore, data: ImageStore, n_events: int | None, n_seeds: int, seed: int
+    ) -> ShowerJudge:
+        """Measure test showers of both domains and the reference."""
+        source = mc.read(mc.indices("test", n_events))
+        images = data.read(data.indices("test", n_events))
+        others = np.random.default_rng([seed, 5]).permutation(
+            np.flatnonzero(data.columns["split"] != 2)
+        )
+        reference = data.read(np.sort(others[: len(source)]))
+        target = measure_showers(images)
+        judge = cls(source, images, target, measure_showers(reference), n_seeds, seed)
+        for name in SCALARS:
+            judge.spread[name] = float(target.scalars[name].std()) or 1.0
+        for name in PROFILES:
+            share = target.spectra[name].sum(axis=0)
+            x = np.arange(len(share))
+            mean = (share @ x) / share.sum()
+            judge.spread[name] = float(np.sqrt(share @ (x - mean) ** 2 / share.sum())) or 1.0
+        return judge
+
+    @property
+    def wanted(self) -> Images:
+        """Target showers whose conditions generated ones have, as many as there are of source."""
+        rows = np.resize(np.arange(len(self.target_images)), len(self.source_images))
+        images = self.target_images
+        columns = {name: values[rows] for name, values in images.columns.items()}
+        columns["event_id"] = np.arange(len(rows), dtype=np.int64)
+        return Images(images.energy[rows], images.grid, columns)
+
+    def reference_quality(self) -> ShowerQuality:
+        """What two samples of the target's domain differ by."""
+        return self._quality(self.reference)
+
+    def quality(
+        self, output: MethodOutput, *, has_source: bool = True, on_cells: bool = False
+    ) -> ShowerQuality:
+        """Measure showers that a method made; parameters as those of the pileup's judge."""
+        assert output.energy is not None
+        like = self.source_images if has_source else self.wanted
+        images = Images(output.energy, like.grid, like.columns)
+        cells: tuple[float, float] | tuple[None, None] = (None, None)
+        if on_cells:
+            test = cell_test(
+                self.target_images.energy,
+                images.energy,
+                images.grid,
+                self.target.weight,
+                images.weight,
+                seed=self.seed,
+            )
+            cells = test.auc, max(test.error, test.spread)
+        return self._quality(measure_showers(images), *cells)
+
+    def _quality(
+        self, found: MeasuredShowers, auc: float | None = None, error: float | None = None
+    ) -> ShowerQuality:
+        rng = np.random.default_rng([self.seed, 17])
+        of_target = self.target.weight[:, None] * _draws(len(self.target), rng)
+        of_found = found.weight[:, None] * _draws(len(found), rng)
+        drawn = {
+            name: self._scalar(name, found, of_target, of_found)
+            if name in SCALARS
+            else self._spectrum(name, found, of_target, of_found)
+            for name in TABLE_A
+        }
+        mean = np.mean(list(drawn.values()), axis=0)
+        test = feature_test(
+            self.target.features,
+            found.features,
+            self.target.weight,
+            found.weight,
+            n_seeds=self.n_seeds,
+            seed=self.seed,
+        )
+        ratio = found.scalars["e_ratio"]
+        response = float(np.average(ratio, weights=found.weight))
+        variance = float(np.average((ratio - response) ** 2, weights=found.weight))
+        return ShowerQuality(
+            w1=estimate(mean[0], mean[1:], lower=0.0),
+            distances={name: estimate(d[0], d[1:], lower=0.0) for name, d in drawn.items()},
+            auc=test.auc,
+            auc_error=max(test.error, test.spread),
+            response=response,
+            resolution=variance**0.5,
+            n_events=len(found),
+            cell_auc=auc,
+            cell_auc_error=error,
+        )
+
+    def _scalar(
+        self, name: str, found: MeasuredShowers, of_target: Floats, of_found: Floats
+    ) -> Floats:
+        x, y = self.target.scalars[name], found.scalars[name]
+        pairs = zip(of_target.T, of_found.T, strict=True)
+        return np.array([wasserstein_distance(x, y, p, q) for p, q in pairs]) / self.spread[name]
+
+    def _spectrum(
+        self, name: str, found: MeasuredShowers, of_target: Floats, of_found: Floats
+    ) -> Floats:
+        shares = []
+        for counts, showers in ((of_target, self.target), (of_found, found)):
+            pooled = counts.T @ showers.spectra[name]
+            shares.append(pooled / np.maximum(pooled.sum(axis=1, keepdims=True), 1e-300))
+        gaps = np.abs(np.cumsum(shares[0] - shares[1], axis=1))[:, :-1]
+        return np.asarray(gaps.sum(axis=1) / self.spread[name])
+
+
+def _draws(n: int, rng: np.random.Generator) -> Floats:
+    """How often each shower counts: as it is, then resampled, (n, 1 + ``N_BOOTSTRAP``)."""
+    return np.concatenate([np.ones((n, 1)), resample(n, N_BOOTSTRAP, rng)], axis=1)
