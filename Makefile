@@ -23,7 +23,7 @@ demo: setup
 	pileupgen train
 	pileupgen translate --t-release 300 --w 2.0
 	pileupgen validate
-	pileupgen translate --mode invert --t-release 300 --w 2.0 -o runs/demo/translated/recommended.h5
+	pileupgen translate --mode invert --w 0 --timesteps 995,800,600,450,300,180,90,30 -o runs/demo/translated/recommended.h5
 	pileupgen validate --no-ladder --input runs/demo/translated/recommended.h5
 	pileupgen compare runs/demo runs/demo/validation/recommended
 

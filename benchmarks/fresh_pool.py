@@ -32,7 +32,7 @@ USES = {"mc": 20, "data": 1}
 """
 WAYS = {
     "as typed": ("--t-release", "300", "--w", "2"),
-    "recommended": ("--mode", "invert", "--t-release", "300", "--w", "2"),
+    "recommended": ("--mode", "invert", "--w", "0", "--timesteps", "995,800,600,450,300,180,90,30"),
     "calibrate": ("--mode", "calibrate"),
 }
 

@@ -34,7 +34,7 @@ SETTINGS = (
     "--t-release 300 --w 2.0",
     "--mode invert --t-release 300 --w 2.0 --steps 8",
 )
-"""The demo's command as it is typed in its tutorial, and its recommended one."""
+"""The demo's command as it is typed in its tutorial, and the inversion to the same release."""
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,14 @@ def scan(
             help="Numbers of network evaluations. (default: the config's)",
         ),
     ] = None,
+    timesteps: Annotated[
+        str | None,
+        typer.Option(
+            "--timesteps",
+            metavar="T,T,…",
+            help="Timesteps of the network evaluations, in place of --t-release and --steps.",
+        ),
+    ] = None,
     samplers: Annotated[
         str | None,
         typer.Option(
@@ -74,6 +82,7 @@ def scan(
     Examples:
       pileupgen scan
       pileupgen scan --modes invert --t-release 600,800,995 --w 0 --steps 5,10,20
+      pileupgen scan --modes invert --w 0,0.2 --timesteps 995,800,600,450,300,180,90,30
       pileupgen scan --modes partial --t-release 300 --w 0 --steps 4,8,16,32 \\
         --samplers ancestral,ddim,dpmsolver++,sde-dpmsolver++
       pileupgen scan --modes partial --w 2 --guidance closed-form,classifier-free,classifier
@@ -86,6 +95,7 @@ def scan(
         w=_values("--w", w, float),
         modes=_values("--modes", modes, str),
         steps=None if steps is None else _values("--steps", steps, int),
+        timesteps=None if timesteps is None else _values("--timesteps", timesteps, int),
         samplers=None if samplers is None else _values("--samplers", samplers, str),
         guidance=None if guidance is None else _values("--guidance", guidance, str),
         n_events=events,

@@ -17,6 +17,7 @@ from pileupgen.compare.pareto import Judge, ScanPoint, recommend
 from pileupgen.diffusion.production import Production
 from pileupgen.diffusion.settings import UNRELEASED, WITHOUT_NETWORK, Settings
 from pileupgen.diffusion.weights import WeightSummary
+from pileupgen.errors import ConfigError
 from pileupgen.files import write_whole
 from pileupgen.progress import SILENT, Listener
 from pileupgen.run import RunDirectory, fingerprint
@@ -84,6 +85,7 @@ def scan(
     w: Sequence[float] = W,
     modes: Sequence[str] = MODES,
     steps: Sequence[int] | None = None,
+    timesteps: Sequence[int] | None = None,
     samplers: Sequence[str] | None = None,
     guidance: Sequence[str] | None = None,
     n_events: int = 300,
@@ -102,6 +104,9 @@ def scan(
     t_release, w, modes, steps, samplers, guidance : sequence
         Values of which all combinations are measured; of the last three the config's if not given.
         All other settings are the config's.
+    timesteps : sequence of int, optional
+        Timesteps of the network evaluations, descending from the release, in place of ``t_release``
+        and ``steps``.
     n_events : int
         Validation events of mc and of data at most.
     min_source_correlation : float
@@ -113,20 +118,23 @@ def scan(
     Raises
     ------
     ConfigError
-        If a value does not fit.
+        If a value does not fit, or both ``steps`` and ``timesteps`` are given.
     RunError
         If there is no trained model.
     """
     directory, listener = run.directory, run.listener
     settings = run.config.translate
+    if steps and timesteps:
+        raise ConfigError("--steps and --timesteps exclude each other.", "Leave out one of them.")
     candidates = list(
         _combinations(
             settings,
             {
                 "mode": modes,
-                "t_release": t_release,
+                "t_release": timesteps[:1] if timesteps else t_release,
                 "w": w,
                 "num_inference_steps": steps or [settings.num_inference_steps],
+                "timesteps": [tuple(timesteps) if timesteps else None],
                 "sampler": samplers or [settings.sampler],
                 "guidance": guidance or [settings.guidance],
             },
@@ -153,12 +161,12 @@ def scan(
 
 def _combinations(settings: Settings, axes: dict[str, Sequence[Any]]) -> Iterator[Settings]:
     """Every combination that differs in something that matters."""
-    base = {**settings.to_dict(), "timesteps": None}
+    base = settings.to_dict()
     seen = set()
     for values in itertools.product(*axes.values()):
         fields = {**base, **dict(zip(axes, values, strict=True))}
         if fields["mode"] in UNRELEASED:
-            fields["t_release"] = 0
+            fields |= {"t_release": 0, "timesteps": None}
         if fields["mode"] in WITHOUT_NETWORK:
             fields |= {"w": 0.0, "num_inference_steps": 1, "sampler": "dpmsolver++"}
         if fields["w"] == 0:

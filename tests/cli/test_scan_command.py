@@ -108,10 +108,20 @@ def test_guidances_are_points_of_their_own_only_where_there_is_guidance():
     ]
 
 
+def test_timesteps_are_of_settings_that_follow_the_diffusion():
+    axes = {"mode": ["calibrate", "invert"], "t_release": [600], "timesteps": [(600, 200, 50)]}
+    still, moving = _combinations(Settings(num_inference_steps=9), axes)
+    assert (still.mode, still.t_release, still.timesteps) == ("calibrate", 0, None)
+    assert moving.decoding_timesteps(moving.release_timestep) == [600, 200, 50, -1]
+    assert moving.n_evaluations == 6
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         (("--guidance", "free"), "guidance"),
+        (("--timesteps", "2000,100"), "outside 0 … 999"),
+        (("--timesteps", "600,100", "--steps", "2"), "exclude each other"),
         (("--t-release", "early"), "--t-release takes values"),
         (("--modes", "sideways"), "No mode 'sideways'"),
         (("--samplers", "euler"), "No sampler 'euler'"),
