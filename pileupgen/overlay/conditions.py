@@ -13,6 +13,7 @@ from pileupgen.calo.geometry import Grid, require_same_grid
 from pileupgen.errors import CardError, GeometryError, ImplausibleInputError, StoreError
 from pileupgen.overlay.settings import OverlaySettings
 from pileupgen.samples.dead_cells import count_hits, find_silent
+from pileupgen.samples.provenance import period_of
 from pileupgen.samples.store import Images
 
 EXAMINED_EVENTS = 512
@@ -52,7 +53,7 @@ class Conditions:
     """Cells that are dead by the geometry, or silent where their ring is not. Shape (L, n_eta,
     n_phi)."""
     period: str | None
-    """Period that its card names."""
+    """Period that it has by its provenance."""
 
     @classmethod
     def of(cls, name: str, images: Images, provenance: Mapping[str, Any]) -> Conditions:
@@ -86,7 +87,7 @@ class Conditions:
             floors=floors,
             median=float(np.median(everything)) if len(everything) else float("nan"),
             dead=grid.is_dead | find_silent(count_hits(images.energy)),
-            period=_period(provenance),
+            period=period_of(provenance),
         )
 
     def describe(self, layers: tuple[str, ...]) -> str:
@@ -103,13 +104,6 @@ class Conditions:
 
 def _detector(provenance: Mapping[str, Any]) -> Mapping[str, Any]:
     return (provenance.get("card") or {}).get("detector") or {}
-
-
-def _period(provenance: Mapping[str, Any]) -> str | None:
-    """Period that the card names: of its detector, else of what is generated for it."""
-    generate = (provenance.get("card") or {}).get("generate") or {}
-    named = _detector(provenance).get("period", generate.get("period"))
-    return None if named is None else str(named)
 
 
 def _is_suppressed(

@@ -38,7 +38,6 @@ __all__ = [
     "StoreWriter",
     "assign_splits",
     "create_store",
-    "has_symmetry",
     "usable_weights",
 ]
 
@@ -48,19 +47,6 @@ CHUNK_EVENTS = 16
 _FLUSH_EVENTS = 256
 _COLUMN_EVENTS = 4096
 _SPAN_EVENTS = 1024
-
-
-def has_symmetry(provenance: Mapping[str, Any], name: str) -> bool:
-    """Whether the card of a store's provenance says that the detector has a symmetry.
-
-    Parameters
-    ----------
-    provenance : mapping
-        Of a store; one without a card says no.
-    name : str
-        ``phi_symmetric`` or ``eta_symmetric``.
-    """
-    return bool(provenance.get("card", {}).get("detector", {}).get(name, False))
 
 
 @dataclass(frozen=True)

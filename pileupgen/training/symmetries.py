@@ -8,7 +8,8 @@ import numpy as np
 
 from pileupgen.calo.geometry import Grid
 from pileupgen.config import Config
-from pileupgen.samples.store import ImageStore, has_symmetry
+from pileupgen.samples.provenance import has_symmetry
+from pileupgen.samples.store import ImageStore
 from pileupgen.training.data import Augmentation
 
 

@@ -294,6 +294,7 @@ def _translate(
     provenance = {
         "source": store.provenance,
         "direction": request.direction.to_dict(),
+        "period": _target_period(directories[0], request.direction),
         "model": models[0],
         **settings.provenance(),
         "calibrate_before": pipelines[0].calibrates_before,
@@ -428,6 +429,15 @@ def _warn_of_other_domain(run: Run, store: ImageStore, direction: Direction) -> 
         run.listener.warn(
             f"{store.path} holds {store.domain}; it is taken for {direction.source} (--source)"
         )
+
+
+def _target_period(directory: RunDirectory, direction: Direction) -> str | None:
+    """Period of the events that the model learned to make, as far as the run still has them."""
+    from pileupgen.samples.provenance import period_of
+    from pileupgen.samples.store import ImageStore
+
+    path = directory.images(direction.target)
+    return period_of(ImageStore(path).provenance) if path.is_file() else None
 
 
 def _warn_of_other_splits(run: Run, directories: list[RunDirectory]) -> None:

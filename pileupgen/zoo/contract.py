@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pileupgen.calo.geometry import Grid
-from pileupgen.samples.store import Images, ImageStore, has_symmetry
+from pileupgen.samples.provenance import has_symmetry
+from pileupgen.samples.store import Images, ImageStore
 
 Energies = NDArray[np.float32]
 DEFAULT_SECONDS = 120.0

@@ -13,9 +13,13 @@ import numpy as np
 import pytest
 
 from pileupgen.diffusion import production
+from pileupgen.diffusion.direction import Direction
 from pileupgen.diffusion.shard import Shard
 from pileupgen.errors import ConfigError, MissingInputError, RunError, StoreError
+from pileupgen.run import RunDirectory
 from pileupgen.samples.store import ImageStore
+from pileupgen.workflow.translate import _target_period
+from tests.overlay.overlay_inputs import write_events
 
 PLAIN = ("--t-release", "300", "--w", "1", "--device", "cpu")
 
@@ -40,6 +44,17 @@ def test_a_translated_store_says_what_it_is(plain):
     assert store.provenance["guidance"] == "closed-form"
     assert store.provenance["weights"]["limit"] == 5.0
     assert 0 < store.provenance["weights"]["ess"] <= 1
+    assert store.provenance["period"] is None
+
+
+@pytest.mark.parametrize(("target", "period"), [("data", "2018B"), ("mc", "2017A")])
+def test_translated_events_have_the_period_of_their_target(tmp_path, target, period):
+    directory = RunDirectory(tmp_path)
+    for domain, named in (("mc", "2017A"), ("data", "2018B")):
+        card = {"card": {"detector": {"period": named}}}
+        write_events(directory.images(domain), 3, 1, provenance=card)
+    assert _target_period(directory, Direction("mc", target)) == period
+    assert _target_period(RunDirectory(tmp_path / "model_only"), Direction()) is None
 
 
 SLOW_TO_IMPORT = (

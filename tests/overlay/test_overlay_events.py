@@ -241,6 +241,17 @@ def card(**detector: Any) -> dict[str, Any]:
     return {"card": {"detector": detector}}
 
 
+def overlaid(period: str) -> dict[str, Any]:
+    """Provenance of hard scatters with pileup of a period."""
+    return {
+        "stage": "overlay",
+        "settings": {},
+        "suppressed": {"signal": False, "pileup": False},
+        "signal": {"provenance": card(period="2017A")},
+        "pileup": {"provenance": card(period=period)},
+    }
+
+
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
@@ -249,6 +260,13 @@ def card(**detector: Any) -> dict[str, Any]:
         ({"scale": 2000.0}, ImplausibleInputError, "cannot be of one unit"),
         ({"provenance": card(period="2018B")}, CardError, "'2018B' for .* '2017A'"),
         ({"provenance": {"card": {"generate": {"period": "B"}}}}, CardError, "'B' for .* '2017A'"),
+        # Of translated events the period of the target counts, not of the source.
+        (
+            {"provenance": {"source": card(period="2017A"), "period": "2018B"}},
+            CardError,
+            "'2018B' for .* '2017A'",
+        ),
+        ({"provenance": overlaid("2018B")}, CardError, "'2018B' for .* '2017A'"),
     ],
 )
 def test_samples_that_do_not_go_together(
