@@ -2,11 +2,14 @@
 
 python -m benchmarks.reading_formats DELPHES.root [--events 2400] [--repeat 3]
 python -m benchmarks.reading_formats DELPHES.root --memory 1000,10000,100000
+python -m benchmarks.reading_formats DELPHES.root --check
 
 The towers of a Delphes file are written in every format with its usual compression, over and over
-where more events are asked for. CPU time of one process; "plain" is the format's own library
-(uproot, pyarrow, h5py, numpy) reading the same columns in steps. For memory every point is a
-process of its own.
+where more events are asked for, by the format's own library and not by pileupgen. "Plain" is that
+library (uproot, pyarrow, h5py, numpy) reading the same columns in steps, in the same process. Wall
+times are of quiet rounds, in which other processes took hardly any CPU, if there were such. For
+memory every point is a process of its own. --check compares what stores hold with what numpy makes
+of the same towers.
 """
 
 from __future__ import annotations
@@ -28,15 +31,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import uproot
+from numpy.typing import NDArray
 
 from benchmarks.reading import CARD, best
+from pileupgen.arrays import Floats
 from pileupgen.calo.presets import get_grid
 from pileupgen.samples.cards import DataCard
 from pileupgen.samples.ingest import ingest
 from pileupgen.samples.readers import FORMATS, MuSource, Reader
+from pileupgen.samples.store import ImageStore
 from pileupgen.samples.stream import Stream
 
 BATCH = 500
+QUIET = 0.15
+"""Cores that other processes may take in a round whose wall times count."""
 STEP = "4 MB"
 LISTS = ("eta", "phi", "em", "had")
 HITS = ("energy", "position.x", "position.y", "position.z")
@@ -71,7 +79,7 @@ def towers(source: Path, n_events: int) -> Iterator[dict[str, Any]]:
     grid = get_grid("atlas")
     with uproot.open({source: None}) as file:
         names = [f"Tower.{name}" for name in ("Eta", "Phi", "Eem", "Ehad")]
-        whole = file["Delphes"].arrays(names)
+        whole = file["Delphes"].arrays(names, entry_stop=n_events)
     whole = ak.zip({name: whole[f] for name, f in zip(LISTS, names, strict=True)})
     whole = whole[abs(whole.eta) < grid.eta_edges[-1]]
     for first in range(0, n_events, BATCH):
@@ -179,12 +187,13 @@ def draw(kind: str, path: Path) -> int:
 
 
 def write_store(kind: str, path: Path) -> int:
-    card = DataCard.model_validate(CARD)
     with tempfile.TemporaryDirectory() as folder:
-        store, grid = Path(folder) / "images.h5", get_grid("atlas")
-        return ingest(
-            reader_of(kind, path), grid, store, domain="mc", card=card, inputs=[]
-        ).n_events
+        return _write(kind, path, Path(folder) / "images.h5")
+
+
+def _write(kind: str, path: Path, store: Path) -> int:
+    card, grid = DataCard.model_validate(CARD), get_grid("atlas")
+    return ingest(reader_of(kind, path), grid, store, domain="mc", card=card, inputs=[]).n_events
 
 
 WORKS: dict[str, Callable[[str, Path], int]] = {
@@ -197,20 +206,65 @@ WORKS: dict[str, Callable[[str, Path], int]] = {
 
 
 def compare(source: Path, kinds: list[str], n_events: int, repeat: int) -> None:
-    print(f"{n_events:,} events; load {os.getloadavg()[0]:.1f}; CPU s, then over plain")
-    heads = [*WORKS, *(f"{name} / plain" for name in WORKS if name != "plain")]
-    print(f"{'':10} " + " ".join(f"{head:>15}" for head in heads))
+    print(f"{n_events:,} events; load {os.getloadavg()[0]:.1f}; s of plain, others over plain")
+    heads = [f"{what} {name}" for what in ("wall", "CPU") for name in WORKS]
+    print(f"{'':10} " + " ".join(f"{head:>12}" for head in heads) + "  quiet rounds")
     with tempfile.TemporaryDirectory() as folder:
         for kind in kinds:
             path = Path(folder) / f"events.{kind}"
             make(kind, path, source, n_events)
-            used = dict.fromkeys(WORKS, float("inf"))
             # In turn, so that what else the machine does weighs on all of them alike.
-            for _ in range(repeat):
-                for name, work in WORKS.items():
-                    used[name] = min(used[name], best(partial(work, kind, path), 1)[1])
-            row = [*used.values(), *(used[n] / used["plain"] for n in WORKS if n != "plain")]
-            print(f"{kind:10} " + " ".join(f"{number:15.3f}" for number in row), flush=True)
+            rounds = [_round(kind, path) for _ in range(repeat)]
+            quiet = [one for one in rounds if one["others"].max() < QUIET]
+            walls = np.min([one["wall"] for one in quiet or rounds], axis=0)
+            used = np.min([one["used"] for one in rounds], axis=0)
+            found = [*walls[:1], *walls[1:] / walls[0], *used[:1], *used[1:] / used[0]]
+            row = " ".join(f"{number:12.3f}" for number in found)
+            print(f"{kind:10} {row}  {len(quiet)} of {repeat}", flush=True)
+
+
+def _round(kind: str, path: Path) -> dict[str, Floats]:
+    """Wall and CPU seconds of all works, and cores that other processes took meanwhile."""
+    taken: dict[str, list[float]] = {"wall": [], "used": [], "others": []}
+    for work in WORKS.values():
+        busy = _busy()
+        wall, used = best(partial(work, kind, path), 1)
+        taken["wall"].append(wall)
+        taken["used"].append(used)
+        taken["others"].append((_busy() - busy - used) / wall)
+    return {name: np.array(values) for name, values in taken.items()}
+
+
+def _busy() -> float:
+    """CPU seconds of the whole machine since it started."""
+    numbers = Path("/proc/stat").read_text().splitlines()[0].split()[1:]
+    return (sum(map(int, numbers[:3])) + sum(map(int, numbers[5:8]))) / os.sysconf("SC_CLK_TCK")
+
+
+def check(source: Path, kinds: list[str], n_events: int) -> None:
+    """Print what stores hold beside what numpy makes of the same towers."""
+    own = np.concatenate([batch["images"] for batch in towers(source, n_events)])
+    print(f"{'':10} {'ΣE / GeV':>14} {'occupancy':>10} {'largest difference / GeV':>26}")
+    print(f"{'numpy':10} {_energy(own):14.5f} {np.mean(own != 0):10.6f}")
+    with tempfile.TemporaryDirectory() as folder:
+        for kind in kinds:
+            path = Path(folder) / f"events.{kind}"
+            make(kind, path, source, n_events)
+            images = images_of(kind, path)
+            far = float(np.abs(images - own).max())
+            print(f"{kind:10} {_energy(images):14.5f} {np.mean(images != 0):10.6f} {far:26.1e}")
+
+
+def images_of(kind: str, path: Path) -> NDArray[np.float32]:
+    """Images that the store of a file has, shape (n, 2, 50, 36)."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = Path(folder) / "images.h5"
+        _write(kind, path, store)
+        return ImageStore(store).read().energy
+
+
+def _energy(images: NDArray[np.float32]) -> float:
+    return float(images.sum(axis=(1, 2, 3), dtype=np.float64).mean())
 
 
 def peak_memory(kind: str, path: Path) -> float:
@@ -232,9 +286,13 @@ def main() -> None:
     options.add_argument("--events", type=int, default=2400)
     options.add_argument("--repeat", type=int, default=3, help="the best of so many is shown")
     options.add_argument("--formats", default=",".join(OPTIONS), help="by commas")
+    options.add_argument("--check", action="store_true", help="compare energies, measure no time")
     options.add_argument("--memory", help="numbers of events by commas: measure memory instead")
     given = options.parse_args()
     kinds = given.formats.split(",")
+    if given.check:
+        check(given.file, kinds, given.events)
+        return
     if given.memory is None:
         compare(given.file, kinds, given.events, given.repeat)
         return

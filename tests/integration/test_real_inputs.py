@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
+from benchmarks.reading_formats import OPTIONS, images_of, make, towers
 from benchmarks.real_towers import barrel, vertices
 from pileupgen.cli.preprocess import preprocess
 from pileupgen.config import load_config
@@ -43,6 +44,18 @@ def test_real_files_become_images(name, tmp_path, monkeypatch):
         assert np.isfinite(images.energy).all()
         assert images.energy.sum(axis=(1, 2, 3)).min() > 0
         assert 0.001 < (images.energy > 0).mean() < 0.9
+
+
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_towers_of_delphes_in_every_format_are_those_that_numpy_draws(kind, tmp_path):
+    """The files are written by uproot, pyarrow, h5py and numpy; nothing of pileupgen is in them."""
+    source = DATA / "delphes" / "data_nonlocal.root"
+    if not source.is_file():
+        pytest.skip(f"no real file at {source}")
+    make(kind, tmp_path / "events", source, 30)
+    (own,) = (batch["images"] for batch in towers(source, 30))
+    assert own.any()
+    np.testing.assert_array_equal(images_of(kind, tmp_path / "events"), own)
 
 
 def test_triggered_events_of_cms_are_busier_than_minimum_bias(monkeypatch):
