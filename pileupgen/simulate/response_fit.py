@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 
 from pileupgen.arrays import Floats
-from pileupgen.calo.towers import Towers
-from pileupgen.errors import GeometryError, ImplausibleInputError
+from pileupgen.errors import ImplausibleInputError
 from pileupgen.progress import Advance, silent
 from pileupgen.simulate.calorimeter import Calorimeter, TowerGrid
+from pileupgen.simulate.cell_statistics import Statistics
 from pileupgen.simulate.interactions import Interactions
 from pileupgen.simulate.overlay import Overlay
 from pileupgen.simulate.response import LAYERS, ResponseCard
+from pileupgen.simulate.smooth_fit import SmoothFit, smooth_fit
 from pileupgen.simulate.spec import SampleSpec
 
 PARAMETERS: dict[str, tuple[tuple[str | int, ...], float, float, float]] = {
@@ -43,10 +44,10 @@ THRESHOLDS = ("em threshold / GeV", "had threshold / GeV")
 SQUARED = tuple(name for name in PARAMETERS if "term" in name or "noise" in name)
 """Parameters whose squares are fitted: variances are linear in these."""
 
-N_BINS = 14
-"""Bins of a layer's spectrum, of equal content in the recorded sample."""
 DETECTOR_STREAM = 3
 """Part of an event's seed: the same for all values of the parameters."""
+ROUNDS = 2
+"""Refinements, each around the minimum of the one before."""
 TINY = 1e-6
 """Stands for zero where a zero would switch off random numbers that other values draw."""
 
@@ -58,13 +59,18 @@ class FittedNumber:
     Attributes
     ----------
     start, value, error : float
-        Where the fit began, what it found, and the statistical error; the error is infinite where
-        the recorded sample does not depend on the number.
+        Where the fit began, what it found, and the statistical error by the slope at the minimum;
+        the error is infinite where the recorded sample does not depend on the number.
+    profile : tuple of two floats, optional
+        Distances down and up to where χ² is greater by 1, the other numbers fitted again: infinite
+        where it does not rise so far, and to the number's bound where that is met before. None if
+        the fit was not refined.
     """
 
     start: float
     value: float
     error: float
+    profile: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -150,96 +156,6 @@ class CellDeposits:
         return np.array(measured)
 
 
-def recorded_cells(parts: Sequence[Towers], grid: TowerGrid) -> Floats:
-    """Energies of recorded towers in a card's cells, shape ``(n_events, 2, n_cells)``, GeV.
-
-    A tower belongs to the cell that holds its centre.
-
-    Raises
-    ------
-    GeometryError
-        If the towers have other layers than ``em`` and ``had``.
-    ImplausibleInputError
-        If there are no events.
-    """
-    if not parts:
-        raise ImplausibleInputError("The recorded sample has no events.", "Name files with events.")
-    found = []
-    for towers in parts:
-        if towers.layers != LAYERS:
-            raise GeometryError(
-                f"A response card has the layers {' and '.join(LAYERS)}, the sample has "
-                f"{', '.join(towers.layers)}."
-            )
-        eta, phi = towers.centres()
-        cell = grid.locate(np.sinh(eta).astype(np.float32), phi.astype(np.float32))
-        place = towers.event_index() * (grid.n_cells + 1) + cell
-        size = towers.n_events * (grid.n_cells + 1)
-        layers = [np.bincount(place, energy, size) for energy in towers.energy.T.astype(float)]
-        shape = (towers.n_events, grid.n_cells + 1)
-        found.append(np.stack([one.reshape(shape)[:, :-1] for one in layers], axis=1))
-    return np.concatenate(found)
-
-
-class Statistics:
-    """Numbers of an event that depend on the card: spectra and products of neighbours.
-
-    Parameters
-    ----------
-    abs_eta_max : float
-        Cells up to this |η| are looked at.
-    recorded : float64 array, shape (n_events, 2, n_cells)
-        Fixes the bins of the spectra, and the energies at which products are cut off.
-
-    Attributes
-    ----------
-    least : list of float64 arrays, shape (2,)
-        Smallest energies of the layers in GeV, but for one hit in 10,000 and one in 1,000.
-
-    Raises
-    ------
-    ImplausibleInputError
-        If a layer has hardly any energy.
-    """
-
-    def __init__(self, grid: TowerGrid, abs_eta_max: float, recorded: Floats) -> None:
-        inside = np.abs(grid.edges[:, :2]).max(axis=1) <= abs_eta_max + 1e-6
-        self._cells = np.flatnonzero(inside)
-        ring, column = grid.ring[self._cells], self._cells - grid.first[grid.ring[self._cells]]
-        turned = grid.first[ring] + (column + 1) % grid.n_phi[ring]
-        self._next = np.searchsorted(self._cells, turned)
-        self._edges, self._cuts, self.least = [], [], []
-        for layer, name in enumerate(LAYERS):
-            energy = recorded[:, layer, self._cells]
-            hit = energy[energy > 0]
-            if len(hit) < 100 * N_BINS:
-                raise ImplausibleInputError(
-                    f"Only {len(hit)} cells of layer {name} have energy in |η| < {abs_eta_max:g}; "
-                    f"a fit needs {100 * N_BINS}.",
-                    "Read more events.",
-                )
-            # Hits below the smallest recorded one are in the first bin: a bin of their own would be
-            # empty in nearly all events, and one such hit would outweigh all other numbers.
-            inner = np.quantile(hit, np.linspace(0, 1, N_BINS + 1))[1:-1]
-            self._edges.append(np.unique([0.0, *inner, np.inf]))
-            self._cuts.append(float(np.quantile(hit, 0.98)))
-            self.least.append(np.quantile(hit, [1e-4, 1e-3]))
-
-    def __call__(self, energy: Floats) -> Floats:
-        """Numbers of each event, shape ``(n_events, n_statistics)``."""
-        columns: list[Floats] = []
-        cut = []
-        for layer, (edges, most) in enumerate(zip(self._edges, self._cuts, strict=True)):
-            here = energy[:, layer, self._cells]
-            bins = np.searchsorted(edges, here, side="right") - 1
-            bins[here <= 0] = -1
-            columns += [np.count_nonzero(bins == k, axis=1) for k in range(len(edges) - 1)]
-            cut.append(np.minimum(here, most))
-            columns.append(np.sum(cut[layer] * cut[layer][:, self._next], axis=1))
-        columns.append(np.sum(cut[0] * cut[1], axis=1))
-        return np.column_stack(columns).astype(np.float64)
-
-
 def fit_response(
     card: ResponseCard,
     deposits: CellDeposits,
@@ -248,6 +164,7 @@ def fit_response(
     fixed: Sequence[str] = (),
     seed: int = 1,
     n_steps: int = 8,
+    refined: bool = True,
     advance: Advance = silent,
 ) -> ResponseFit:
     """Fit a card's numbers to a recorded sample.
@@ -255,9 +172,9 @@ def fit_response(
     χ² = rᵀ V⁻¹ r, where r is the difference of the mean statistics of recorded and of simulated
     events and V its covariance, from the events of both; its inverse is made unbiased (Hartlap et
     al., astro-ph/0608064, eq. 17). It is minimised by Levenberg's and Marquardt's steps, with
-    derivatives from simulations with the same random numbers. Thresholds are the smallest recorded
-    energies, unless the card's cut on significance lies there. The errors are statistical: those
-    of both samples, if generator and number of interactions are right.
+    derivatives from simulations with the same random numbers, and then refined. Thresholds are the
+    smallest recorded energies, unless the card's cut on significance lies there. The errors are
+    statistical: those of both samples, if generator and number of interactions are right.
 
     Parameters
     ----------
@@ -269,6 +186,9 @@ def fit_response(
         See :func:`recorded_cells`.
     n_steps : int
         Steps at most.
+    refined : bool
+        Then find the minimum of a smooth χ², see :func:`smooth_fit`, which has intervals, too;
+        takes two to three times as long.
 
     Returns
     -------
@@ -338,16 +258,41 @@ def fit_response(
         if np.max(np.abs(point ** (1 / power) - before ** (1 / power)) / step) < 0.02:
             break
     weight = _inverse_covariance(aim, now)
-    value = point ** (1 / power)
+    fit, covariance = _by_slope(point, slope.T @ weight @ slope)
+    for number in range(ROUNDS if refined else 0):
+        fit, covariance = smooth_fit(
+            lambda there: simulated(there).mean(axis=0),
+            aim.mean(axis=0),
+            weight,
+            fit,
+            covariance,
+            (low, high),
+            number,
+        )
+        now = simulated(fit.point)
+        weight = _inverse_covariance(aim, now)
+        advance(1, f"χ² {chi2(now, weight):.0f}")
+
+    def number_at(ends: Floats) -> Floats:
+        """Numbers as they are in the card; infinities stay."""
+        return np.where(np.isfinite(ends), np.maximum(ends, 0.0) ** (1 / power), ends)
+
+    value = number_at(fit.point)
     # Upwards: of a squared number near zero the error is no small part of it.
-    errors = (point + _errors(slope.T @ weight @ slope)) ** (1 / power) - value
-    values = zip(names, start, value, errors, strict=True)
+    error = number_at(fit.point + fit.error) - value
+    down, up = value - number_at(fit.point - fit.down), number_at(fit.point + fit.up) - value
+    numbers = {
+        name: FittedNumber(
+            float(start[i]),
+            float(value[i]),
+            float(error[i]),
+            (float(down[i]), float(up[i])) if refined else None,
+        )
+        for i, name in enumerate(names)
+    }
     return ResponseFit(
         card=_at(begun, names, value),
-        numbers={
-            **thresholds,
-            **{name: FittedNumber(*map(float, rest)) for name, *rest in values},
-        },
+        numbers={**thresholds, **numbers},
         chi2_start=chi2_start,
         chi2=chi2(now, weight),
         n_statistics=aim.shape[1],
@@ -388,13 +333,13 @@ def _inverse_covariance(recorded: Floats, simulated: Floats) -> Floats:
     return np.asarray((n - n_statistics - 2) / (n - 1) * inverse / np.outer(scale, scale))
 
 
-def _errors(curvature: Floats) -> Floats:
-    """Errors of the parameters; infinite where nothing depends on one."""
+def _by_slope(point: Floats, curvature: Floats) -> tuple[SmoothFit, Floats]:
+    """Give errors by the slope, infinite where nothing depends on a number, and the covariance."""
     known = np.diag(curvature) > 1e-9 * np.diag(curvature).max()
-    errors = np.full(len(curvature), np.inf)
-    inner = np.linalg.pinv(curvature[np.ix_(known, known)])
-    errors[known] = np.sqrt(np.maximum(np.diag(inner), 0.0))
-    return errors
+    covariance = np.zeros_like(curvature)
+    covariance[np.ix_(known, known)] = np.linalg.pinv(curvature[np.ix_(known, known)])
+    error = np.where(known, np.sqrt(np.maximum(np.diag(covariance), 0.0)), np.inf)
+    return SmoothFit(point, error, error, error), covariance
 
 
 def _get(card: ResponseCard, path: tuple[str | int, ...]) -> float:

@@ -22,6 +22,7 @@ from pileupgen.measure.sample import Sample, measure_sample
 from pileupgen.progress import SILENT, Listener
 from pileupgen.samples.store import Images
 from pileupgen.simulate.calorimeter import TowerGrid
+from pileupgen.simulate.cell_statistics import recorded_cells
 from pileupgen.simulate.pool import read_pool
 from pileupgen.simulate.produce import (
     default_cache,
@@ -31,10 +32,10 @@ from pileupgen.simulate.produce import (
 )
 from pileupgen.simulate.response import LAYERS, load_response
 from pileupgen.simulate.response_fit import (
+    ROUNDS,
     CellDeposits,
     ResponseFit,
     fit_response,
-    recorded_cells,
 )
 from pileupgen.simulate.spec import SampleSpec
 from pileupgen.workflow.cards import load_named
@@ -83,6 +84,7 @@ def fit_card(
     n_recorded: int = 1200,
     n_simulated: int = 400,
     fixed: Sequence[str] = (),
+    refined: bool = True,
     listener: Listener = SILENT,
 ) -> CardFit:
     """Fit a response card to the first events of a recorded sample and write it.
@@ -94,6 +96,9 @@ def fit_card(
     recorded, source : str
         Data cards by name or path: of the recorded sample, and of a generated one whose generator,
         tune, √s and μ are taken.
+    refined : bool
+        Also find the minimum of a smooth χ², and the interval of each number in which that rises by
+        1 at most, the others fitted again.
 
     Raises
     ------
@@ -143,8 +148,10 @@ def fit_card(
         with scratch_folder(output.parent) as scratch:
             pool, _ = provide_pool(spec, default_cache(), scratch, default_workers(), advance)
         deposits = CellDeposits(spec, read_pool(pool), begun, n_simulated, advance)
-    with listener.progress("fit", 12, "steps") as advance:
-        fit = fit_response(begun, deposits, seen, fixed=fixed, n_steps=12, advance=advance)
+    with listener.progress("fit", 12 + ROUNDS * refined, "steps") as advance:
+        fit = fit_response(
+            begun, deposits, seen, fixed=fixed, n_steps=12, refined=refined, advance=advance
+        )
     aim = observed(unseen, grid)
     samples = {
         "recorded": seen,

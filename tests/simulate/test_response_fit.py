@@ -8,15 +8,10 @@ import pytest
 from pileupgen.calo.towers import Towers
 from pileupgen.errors import GeometryError, ImplausibleInputError
 from pileupgen.simulate.calorimeter import TowerGrid
+from pileupgen.simulate.cell_statistics import Statistics, recorded_cells
 from pileupgen.simulate.overlay import Overlay
 from pileupgen.simulate.response import ResponseCard, load_response
-from pileupgen.simulate.response_fit import (
-    PARAMETERS,
-    CellDeposits,
-    Statistics,
-    fit_response,
-    recorded_cells,
-)
+from pileupgen.simulate.response_fit import PARAMETERS, CellDeposits, fit_response
 from pileupgen.simulate.spec import SampleSpec
 from tests.simulate_inputs import change, make_interactions
 
@@ -49,14 +44,14 @@ def test_planted_numbers_come_back_within_their_errors(card: ResponseCard) -> No
     had = planted.had.resolution[0].model_copy(update={"s": 0.65})
     layer = planted.had.model_copy(update={"resolution": (had, *planted.had.resolution[1:])})
     planted = planted.model_copy(update={"had": layer})
-    recorded = deposits(card, 2, 300).measured(planted, 99)
+    recorded = deposits(card, 2, 180).measured(planted, 99)
     steps: list[int] = []
     fit = fit_response(
         card,
-        deposits(card, 1, 200),
+        deposits(card, 1, 160),
         recorded,
         fixed=[name for name in PARAMETERS if name not in FREE],
-        n_steps=4,
+        n_steps=3,
         advance=lambda n, note="": steps.append(n),
     )
     assert steps

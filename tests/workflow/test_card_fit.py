@@ -67,6 +67,8 @@ def test_a_planted_number_explains_the_shift(
     number = found.fit.numbers[FREE[0]]
     assert number.value == pytest.approx(0.1, abs=4 * number.error)
     assert number.error < 0.02
+    # One number alone has nothing to exchange with.
+    assert number.profile == pytest.approx((number.error, number.error), rel=0.5)
     assert found.fit.chi2 < found.fit.chi2_start / 3
     assert found.distances["fitted"] < found.distances["begun with"]
     assert 0.5 < found.explained < 1.5
@@ -76,6 +78,8 @@ def test_a_planted_number_explains_the_shift(
         show_fit(found)
     assert f"{number.value:.4f} ± {number.error:.4f}" in shown.get()
     assert "not determined" in shown.get()
+    down, up = number.profile
+    assert f"{number.value - down:.4f} to {number.value + up:.4f}" in shown.get()
     assert f"{found.explained:.2f} of it is explained" in shown.get()
     assert "cannot describe these events" not in caplog.text
     # What was planted is held, and what is fitted cannot stand for it.
@@ -87,6 +91,7 @@ def test_a_planted_number_explains_the_shift(
         n_recorded=400,
         n_simulated=170,
         fixed=[name for name in PARAMETERS if name != "had constant term"],
+        refined=False,
     )
     assert poor.fit.chi2 > 4 * poor.fit.n_statistics
     assert "cannot describe these events" in caplog.text
