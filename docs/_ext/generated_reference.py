@@ -291,9 +291,11 @@ def _json_type(value: dict[str, Any]) -> str:
 def _markdown(text: str) -> str:
     """Join the lines of a docstring's paragraph; its double backquotes become single ones."""
     joined = " ".join(text.split()).replace("``", "`")
-    return (
-        re.sub(r":\w+:`~?[\w.]*?(\w+)`", r"`\1`", joined).replace("<", "&lt;").replace("*", r"\*")
-    )
+    named = re.sub(r":\w+:`~?[\w.]*?(\w+)`", r"`\1`", joined)
+    # Names of options stand in running text too, where a line may end behind a hyphen.
+    parts = re.split(r"(`[^`]*`)", named)
+    parts[::2] = [re.sub(r"(?<![\w-])(--[a-z][a-z-]*)", r"`\1`", part) for part in parts[::2]]
+    return "".join(parts).replace("<", "&lt;").replace("*", r"\*")
 
 
 def _cell(text: str | None) -> str:
@@ -316,8 +318,9 @@ def _write(_app: Any) -> None:
 
 
 def _keep_together(_app: Any, _name: str, source: list[str]) -> None:
-    """Let no line end within a number with its error."""
-    source[0] = re.sub(r"(\d) ± (\d)", "\\1\u00a0±\u00a0\\2", source[0])
+    """Let no line end within a number with its error or before its unit."""
+    joined = re.sub(r"(\d)\s±\s(\d)", "\\1\u00a0±\u00a0\\2", source[0])
+    source[0] = re.sub(r"(\d)\s(σ|%|GeV|TeV|MeV|MB|GB|ms|mm)(?!\w)", "\\1\u00a0\\2", joined)
 
 
 def setup(app: Any) -> dict[str, bool]:

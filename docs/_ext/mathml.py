@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
 
+_FENCE = re.compile(r"<mo>([{}()\[\]|])</mo>")
+
 
 def _inline(translator: Any, node: nodes.math) -> None:
-    translator.body.append(tex2mathml(node.astext()))
+    # Brackets in a line of text keep the height of its letters.
+    translator.body.append(_FENCE.sub(r'<mo stretchy="false">\1</mo>', tex2mathml(node.astext())))
     raise nodes.SkipNode
 
 
