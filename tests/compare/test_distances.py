@@ -119,6 +119,12 @@ def test_an_interval_stays_in_bounds_and_ignores_undefined_draws():
     assert isinstance(interval, Estimate)
 
 
+def test_an_interval_lies_about_the_estimate_as_skewed_draws_about_their_mean():
+    draws = np.concatenate([np.zeros(80), np.full(20, 10.0)])
+    found = estimate(5.0, draws)
+    assert (found.low, found.high) == (pytest.approx(3.0), pytest.approx(13.0))
+
+
 def test_effective_size():
     assert effective_size(np.full(7, 3.0)) == pytest.approx(7.0)
     assert effective_size(np.array([1.0, 0.0, 0.0])) == pytest.approx(1.0)

@@ -72,10 +72,10 @@ def test_weights_stand_for_repeated_events():
     )
 
 
-def test_the_floors_physics_distance_is_a_median():
+def test_the_physics_distance_of_the_reference_is_a_median():
     parts = [
         PhysicsDistance(value=value, low=0.0, high=1.0, jetnet_error=0.01)
-        for value in (0.1, 0.2, 9.0)
+        for value in (9.0, 0.1, 0.2)
     ]
     found = median_distance(tuple(parts))
     assert (found.value, found.low, found.high) == (0.2, 0.1, 9.0)

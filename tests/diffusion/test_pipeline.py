@@ -277,6 +277,28 @@ def test_explicit_timesteps_that_are_the_even_ones_change_no_byte(pipeline, even
     assert other.energy.tobytes() != first.energy.tobytes()
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Settings("partial", 300, 0.0, 3),
+        Settings("partial", 300, 0.0, 3, fresh_noise=0.2),
+        Settings("partial", 300, 1.0, 3, guidance="classifier-free", fresh_noise=0.2),
+        Settings("invert", 300, 1.0, 3, guidance="closed-form"),
+        Settings("generate", 300, 0.0, 3),
+        Settings("transport"),
+    ],
+    ids=lambda settings: f"{settings.mode}-{settings.w:g}-{settings.fresh_noise:g}",
+)
+def test_an_event_takes_as_many_evaluations_as_its_settings_say(
+    pipeline, events, monkeypatch, settings
+):
+    kind, calls = type(pipeline.denoiser), []
+    forward = kind.forward
+    monkeypatch.setattr(kind, "forward", lambda *a, **k: (calls.append(1), forward(*a, **k))[1])
+    pipeline(*(part[:2] for part in events), settings=settings)
+    assert len(calls) == settings.n_evaluations
+
+
 def test_weights_are_clipped():
     image, t = np.zeros((1, 1, 1, 1), np.float32), np.array([300])
     for limit in (5.0, 2.0):

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import norm
 
 from pileupgen.diffusion.release import TOLERANCES, ReleaseScan, auc, scan_release
-from pileupgen.diffusion.weights import effective_fraction
+from pileupgen.diffusion.weights import WeightSummary, effective_fraction
 from pileupgen.errors import ConfigError, UnreadableInputError
 
 
@@ -55,6 +55,33 @@ def test_each_criterion_releases_where_its_known_curve_crosses(by):
     assert choice.t_high is None or choice.t_high >= choice.t
     tighter = {"auc": 0.54, "ess": 0.98, "spread": 0.12}[by]
     assert scan_release(times, pairs, seed=1, n_bootstrap=5).choose(tighter, by).t >= choice.t
+
+
+@pytest.mark.parametrize("by", list(TOLERANCES))
+def test_a_release_may_lie_between_the_crossings_of_the_ends_of_its_interval(by):
+    """Unused curves are far off; of the chosen one the good end is within from 100 on."""
+    good, middle, poor = [0.7, 0.9, 0.9, 0.9], [0.7, 0.8, 0.9, 0.9], [0.7, 0.7, 0.8, 0.9]
+    falls = [[1.0 - one for one in curve] for curve in (good, middle, poor)]
+    low, value, high = (poor, middle, good) if by == "ess" else falls
+    curves = {by: value, f"{by}_low": low, f"{by}_high": high}
+    others = {f"{name}{end}": value for name in TOLERANCES for end in ("", "_low", "_high")}
+    scan = ReleaseScan(
+        t=[0, 100, 200, 300],
+        accuracy=value,
+        cross_entropy=value,
+        n_mc=9,
+        n_data=9,
+        **(others | curves),
+    )
+    choice = scan.choose(0.85 if by == "ess" else 0.15, by)
+    assert (choice.t_low, choice.t, choice.t_high) == (100, 200, 300)
+
+
+def test_ln_r_beyond_the_limit_on_either_side_is_clipped():
+    summary = WeightSummary.of(np.array([-9.0, -1.0, 0.0, 9.0]), 5.0)
+    assert (summary.clipped, summary.limit) == (0.5, 5.0)
+    clipped = np.array([-5.0, -1.0, 0.0, 5.0])
+    assert summary.ess == pytest.approx(effective_fraction(clipped))
 
 
 def test_a_scan_is_read_as_it_was_written(tmp_path):

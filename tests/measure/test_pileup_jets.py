@@ -9,7 +9,7 @@ from pileupgen.calo.geometry import Grid
 from pileupgen.calo.presets import get_grid
 from pileupgen.compare.pileup_physics import jet_quantities
 from pileupgen.errors import DependencyError, GeometryError
-from pileupgen.measure.pileup_jets import SPECTRUM_EDGES, find_jets
+from pileupgen.measure.pileup_jets import SPECTRUM_EDGES, JetSample, find_jets
 from pileupgen.report.figures import jet_figure, write_figure
 
 GRID = get_grid("atlas")
@@ -84,6 +84,18 @@ def test_spectra_numbers_and_figure(toy, tmp_path):
     assert len(write_figure(jet_figure(roles), tmp_path, "jets")) == 2
 
 
+def test_a_spectrum_has_the_standard_errors_of_weighted_means():
+    pt, event = np.array([11.0, 11.5, 500.0, 11.0]), np.array([0, 0, 1, 3])
+    weight = np.array([1.0, 2.0, 1.0, 4.0])
+    found = JetSample("target", "target", np.array([2, 1, 0, 1]), weight, pt, event)
+    mean, error = found.spectrum()
+    share = weight / 8
+    for place, counts in ((0, [2, 0, 0, 1]), (-1, [0, 1, 0, 0])):
+        assert mean[place] == pytest.approx(share @ counts)
+        deviation = np.array(counts) - share @ counts
+        assert error[place] == pytest.approx(np.sqrt(share**2 @ deviation**2))
+
+
 def test_no_jets_at_all(toy):
     pytest.importorskip("fastjet")
     found = jets_of(toy, np.zeros((3, *GRID.shape)))
@@ -95,9 +107,9 @@ def test_a_jet_nearer_to_the_edge_than_its_radius_is_left_out(toy):
     pytest.importorskip("fastjet")
     edge, width = GRID.eta_edges[-1], GRID.eta_edges[1] - GRID.eta_edges[0]
     n_inside = int(np.ceil(0.4 / width))
-    energy = np.zeros((2, *GRID.shape))
-    for event, ring in enumerate((-n_inside, -n_inside - 1)):
+    energy = np.zeros((4, *GRID.shape))
+    for event, ring in enumerate((-n_inside, -n_inside - 1, n_inside - 1, n_inside)):
         energy[event, 0, ring, 5] = 30.0 * np.cosh(GRID.eta_centres[ring])
     found = jets_of(toy, energy)
     assert edge - GRID.eta_centres[-n_inside] < 0.4 < edge - GRID.eta_centres[-n_inside - 1]
-    assert list(found.n_jets) == [0, 1]
+    assert list(found.n_jets) == [0, 1, 0, 1]

@@ -79,6 +79,28 @@ def test_negative_hits_rank_below_null_cells_and_these_below_positive_ones(signe
     assert bool((scores[:, 7:].diff(dim=1) > 0).all())
 
 
+def test_far_below_the_training_in_mu_negative_hits_keep_their_probability():
+    threshold = 0.5
+    samples = []
+    for domain in (0, 1):
+        energy, mu = noisy(600, domain, 3, threshold)
+        mu = np.random.default_rng(domain).uniform(40, 80, len(mu)).astype(np.float32)
+        # The more pileup, the fewer cells are null.
+        keep = (
+            np.random.default_rng([5, domain]).random(energy.shape) < mu[:, None, None, None] / 90
+        )
+        samples.append((np.where(keep | (energy < 0), energy, 0).astype(np.float32), mu))
+    calibration = fit(*samples, n_layer_bins=1)
+    scores = torch.from_numpy(
+        np.random.default_rng(1).standard_normal(samples[0][0].shape).astype(np.float32)
+    )
+    none = torch.zeros(len(scores))
+    within = calibration.decode(scores, 1, torch.full((len(scores),), 45.0)).numpy()
+    beyond = calibration.decode(scores, 1, none).numpy()
+    assert (beyond < 0).mean() == pytest.approx((within < 0).mean(), abs=0.02)
+    assert (beyond > 0).mean() < 0.01 < (within > 0).mean()
+
+
 def test_calibrating_signed_mc_gives_the_spectrum_of_data(signed):
     calibration, threshold = signed
     mc, mu = noisy(400, 0, 21, threshold)

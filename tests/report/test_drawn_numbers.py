@@ -17,10 +17,14 @@ from pileupgen.compare.validation import Validation, validate_stores
 from pileupgen.diffusion.release import scan_release
 from pileupgen.measure.features import correlations
 from pileupgen.measure.sample import measure_sample
+from pileupgen.models.networks.ratio_calibration import Reliability
 from pileupgen.report.figures import validation_figures
 from pileupgen.report.figures.features import feature_correlation_figure
 from pileupgen.report.figures.observables import common_edges, folded_histogram
+from pileupgen.report.figures.pileup import profile
 from pileupgen.report.figures.release import release_figure
+from pileupgen.report.figures.reliability import reliability_figure
+from pileupgen.report.figures.spectra import _Axis
 from pileupgen.report.figures.style import Contents, draw_with_ratio
 from pileupgen.samples.store import Images
 
@@ -245,3 +249,30 @@ def test_the_release_curve_is_drawn_with_its_interval():
         (min(curve.auc_low), max(curve.auc_high))
     )
     assert top.lines[-1].get_ydata()[0] == pytest.approx(np.interp(300, curve.t, curve.auc))
+
+
+def test_spectra_hold_what_lies_beyond_the_bins_shown():
+    value, error = np.arange(10.0), np.full(10, 2.0)
+    folded = _Axis(2, 6, 2)._fold(value, error, 6)
+    assert folded.value.tolist() == [0 + 1 + 2 + 3, 4, 5, 6 + 7 + 8 + 9]
+    assert folded.error.tolist() == [4.0, 2.0, 2.0, 4.0]
+
+
+def test_the_width_in_a_profile_has_the_error_of_a_width():
+    y = np.random.default_rng(1).normal(0, 3.0, 40_000)
+    _, width, error = profile(np.zeros(40_000), y, np.ones(40_000), np.array([-1.0, 1.0]), True)
+    assert width[0] == pytest.approx(3.0, abs=5 * error[0])
+    assert error[0] == pytest.approx(3.0 / np.sqrt(2 * 40_000), rel=0.03)
+
+
+def test_reliability_is_drawn_at_its_times_with_its_errors():
+    times = [0, 150, 300, 600, 999]
+    shares = [[0.2 + 0.01 * i, 0.6 + 0.01 * i] for i in range(5)]
+    errors = [[0.01 * (i + 1), 0.02 * (i + 1)] for i in range(5)]
+    found = Reliability(times, shares, shares, errors, [0.6] * 5, [0.5] * 5)
+    left = reliability_figure(found).axes[0]
+    for i, container in enumerate(left.containers):
+        assert points(container)[1].tolist() == shares[i]
+        ends = np.add.outer(np.array(errors[i]), [0.0]) * [-1, 1] + np.array(shares[i])[:, None]
+        assert bars(container) == pytest.approx(ends)
+    assert len(left.containers) == 4

@@ -31,6 +31,11 @@ def test_fractions_are_exact_in_each_block_of_a_hundred(block: int, seed: int) -
     assert list(np.bincount(labels, minlength=3)) == [60, 15, 25]
 
 
+def test_fractions_whose_sums_are_not_exact_in_binary_are_met_too() -> None:
+    labels = assign_splits(0, 100, (0.7, 0.1, 0.2), 1)
+    assert np.bincount(labels).tolist() == [70, 10, 20]
+
+
 def test_seeds_and_blocks_differ() -> None:
     labels = assign_splits(0, 200, FRACTIONS, 1)
     assert not np.array_equal(labels[:100], labels[100:])
