@@ -42,6 +42,8 @@ class CouplingFlow(nn.Module):
     is_ring : bool
         Whether φ closes to a full turn.
     n_couplings, width : int
+    n_context : int
+        Channels that are shown to every coupling and stay as they are.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class CouplingFlow(nn.Module):
         is_ring: bool,
         n_couplings: int = 8,
         width: int = 24,
+        n_context: int = 0,
     ) -> None:
         super().__init__()
         self.is_spline = is_spline
@@ -60,7 +63,7 @@ class CouplingFlow(nn.Module):
         self.per_cell = 3 * N_BINS - 1 if is_spline else 2
         self.nets = nn.ModuleList(
             CellTrunk(
-                2 * n_layers,
+                2 * n_layers + n_context,
                 self.per_cell * n_layers,
                 n_conditions,
                 n_eta,
@@ -75,25 +78,35 @@ class CouplingFlow(nn.Module):
         masks = [(place + layer) % 2, (place + layer + 1) % 2, place % 2, (place + 1) % 2]
         self._masks = [mask.expand(shape).float() for mask in masks]
 
-    def forward(self, x: Tensor, conditions: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, conditions: Tensor, context: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Scores to normal numbers, and ln |det| of the map, (N,)."""
         total = torch.zeros(len(x))
         for index, net in enumerate(self.nets):
-            x, gained = self._couple(x, conditions, index, net, inverse=False)
+            x, gained = self._couple(x, conditions, index, net, context, inverse=False)
             total = total + gained
         return x, total
 
-    def inverse(self, x: Tensor, conditions: Tensor) -> Tensor:
+    def inverse(self, x: Tensor, conditions: Tensor, context: Tensor | None = None) -> Tensor:
         """Normal numbers to scores."""
         for index, net in reversed(list(enumerate(self.nets))):
-            x, _ = self._couple(x, conditions, index, net, inverse=True)
+            x, _ = self._couple(x, conditions, index, net, context, inverse=True)
         return x
 
     def _couple(
-        self, x: Tensor, conditions: Tensor, index: int, net: nn.Module, *, inverse: bool
+        self,
+        x: Tensor,
+        conditions: Tensor,
+        index: int,
+        net: nn.Module,
+        context: Tensor | None,
+        *,
+        inverse: bool,
     ) -> tuple[Tensor, Tensor]:
         kept = self._masks[index % len(self._masks)]
-        shown = torch.cat([x * kept, kept.expand_as(x)], dim=1)
+        known = [x * kept, kept.expand_as(x), *([] if context is None else [context])]
+        shown = torch.cat(known, dim=1)
         parameters = net(shown, conditions).unflatten(1, (x.shape[1], self.per_cell))
         if self.is_spline:
             moved, slope = _spline(x, parameters.movedim(2, -1), inverse=inverse)

@@ -24,7 +24,6 @@ from pileupgen.errors import (
     did_you_mean,
 )
 from pileupgen.files import folder_written_whole
-from pileupgen.models.calibration.calibration import CellCalibration
 from pileupgen.models.calibration.limits import kept_beyond
 from pileupgen.models.codec import EventNoise
 from pileupgen.models.correction.marginals import MarginalCorrection
@@ -87,6 +86,10 @@ class ImageSystem(ABC):
         self.renewal: dict[str, MarginalCorrection] = {}
 
     # -- what a system has to say ---------------------------------------------------------------
+
+    def make_space(self) -> ScoreSpace:
+        """Make what turns energies into scores and back, for the grid that is set."""
+        return ScoreSpace(self.grid, is_eta_symmetric=self.symmetry.eta)
 
     @abstractmethod
     def make_network(self) -> nn.Module:
@@ -191,7 +194,7 @@ class ImageSystem(ABC):
 
     def _prepare(self, grid: Grid, names: tuple[str, ...], symmetry: Symmetry) -> None:
         self.grid, self.names, self.symmetry = grid, names, symmetry.of(grid)
-        self.space = ScoreSpace(grid, is_eta_symmetric=self.symmetry.eta)
+        self.space = self.make_space()
         self.conditions = ConditionInput(len(names))
 
     def _learn_marginals(self, task: Task, scores: Tensor) -> None:
@@ -246,7 +249,7 @@ class ImageSystem(ABC):
                 for key, value in module.state_dict().items()
             }
             save_file(tensors, part / "weights.safetensors")
-            self.space.calibration.save_pretrained(part / "calibration")
+            self.space.save(part)
             for task, correction in self.renewal.items():
                 correction.save_pretrained(part / task)
             (part / "system.json").write_text(json.dumps(head), encoding="utf-8")
@@ -276,8 +279,7 @@ class ImageSystem(ABC):
         found._prepare(
             Grid.from_dict(head["grid"]), tuple(head["names"]), Symmetry(*head["symmetry"])
         )
-        found.space.is_logarithmic = head["is_logarithmic"]
-        found.space.calibration = CellCalibration.from_pretrained(folder / "calibration")
+        found.space.load(folder, is_logarithmic=head["is_logarithmic"])
         # Weights are drawn before they are loaded: that is not to change anybody's random numbers.
         with torch.random.fork_rng(devices=[]):
             found.network = found.make_network()

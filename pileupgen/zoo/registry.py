@@ -73,6 +73,13 @@ SYSTEMS = {
             "rational-quadratic couplings",
             {"spline": True},
         ),
+        Entry(
+            "l2lflows",
+            "l2lflows",
+            "L2LFlows",
+            "flow",
+            "a flow for layer energies, then one for the cells of layer after layer",
+        ),
         Entry("gan", "gan", "Gan", "adversarial", "conditional GAN"),
         Entry("sdi-gan", "gan", "Gan", "adversarial", "with a diversity term", _DIVERSE),
         Entry(
@@ -123,6 +130,14 @@ SYSTEMS = {
             "flow matching",
             "straight lines, midpoint rule, 21 evaluations",
             {"steps": 10},
+        ),
+        Entry(
+            "bridge",
+            "bridge",
+            "Bridge",
+            "flow matching",
+            "lines from mc, or from noise, to data, midpoint rule, 16 evaluations",
+            {"steps": 8},
         ),
     )
 }

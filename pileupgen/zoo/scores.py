@@ -8,6 +8,7 @@ in common is for the systems to learn.
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -78,6 +79,15 @@ class ScoreSpace:
     def _place(self, mu: Tensor) -> Tensor:
         """What quantiles are interpolated in: μ, (N,), or its logarithm."""
         return mu.clamp_min(1e-30).log() if self.is_logarithmic else mu
+
+    def save(self, folder: Path) -> None:
+        """Write the quantiles into a folder."""
+        self.calibration.save_pretrained(folder / "calibration")
+
+    def load(self, folder: Path, *, is_logarithmic: bool) -> None:
+        """Read what :meth:`save` wrote."""
+        self.is_logarithmic = is_logarithmic
+        self.calibration = CellCalibration.from_pretrained(folder / "calibration")
 
     @property
     def has_nulls(self) -> bool:

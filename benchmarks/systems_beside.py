@@ -1,0 +1,137 @@
+"""What stands beside `pileupgen benchmark`: translations of the run, and orders known from papers.
+
+After `pileupgen benchmark --run RUN --methods all`:
+
+    python -m benchmarks.systems_beside --run RUN --translated FILE --translated FILE
+    python -m benchmarks.systems_beside --run RUN --orders
+
+The first judges stores that `translate` wrote on the events of the benchmark, with its judge. The
+second takes the systems as they were trained: how far apart two events of a GAN are that were made
+at the same conditions, with and without the diversity term, and what DDIM in 50 steps differs by
+from DDPM in 500.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pileupgen.compare.quality import MethodOutput, Quality, QualityJudge
+from pileupgen.measure.bootstrap import estimate, resample
+from pileupgen.samples.store import ImageStore
+from pileupgen.zoo import image_system
+from pileupgen.zoo.contract import EventConditions, ZooSample
+from pileupgen.zoo.image_system import ImageSystem
+from pileupgen.zoo.registry import find_system
+
+GANS = ("gan", "sdi-gan", "sdi-gan-intensity", "sdi-gan-regressor")
+N_PAIRS = 300
+N_DRAWS = 200
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--translated", type=Path, action="append", default=[])
+    parser.add_argument("--orders", action="store_true")
+    parser.add_argument("--events", type=int, default=500)
+    parser.add_argument("--sampled", type=int, default=150, help="events of DDIM and DDPM")
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args()
+    mc, data = (ImageStore(given.run / "data" / f"{domain}.h5") for domain in ("mc", "data"))
+    if given.translated:
+        judge = QualityJudge.of(mc, data, given.events, 3, given.seed)
+        for path in given.translated:
+            show(path.stem, judge.quality(MethodOutput(translated(path, judge)), on_cells=True))
+    if given.orders:
+        diversity(given.run, data, given.seed)
+        steps(given.run, mc, data, given.sampled, given.seed)
+
+
+def show(name: str, found: Quality) -> None:
+    """Print a row."""
+    block = "" if found.block is None else f", blocks {found.block.value:.3f}"
+    cells = (
+        ""
+        if found.cell_auc is None
+        else f", cells {found.cell_auc:.3f} ± {found.cell_auc_error:.3f}"
+    )
+    print(
+        f"{name}: W1/σ {found.w1.value:.3f} ± {found.w1.error:.3f}, AUC {found.auc:.3f} ± "
+        f"{found.auc_error:.3f}{cells}{block}"
+    )
+
+
+def translated(path: Path, judge: QualityJudge) -> np.ndarray:
+    """Translations of the judge's source events, in their order."""
+    store = ImageStore(path)
+    row = {int(event): i for i, event in enumerate(store.columns["source_event"])}
+    wanted = [row[int(event)] for event in judge.source_images.event_id]
+    return store.read(np.array(wanted)).energy
+
+
+def trained(run: Path) -> Iterator[tuple[dict[str, Any], Path]]:
+    """Heads and folders of the systems that the benchmark keeps."""
+    for path in sorted((run / "systems" / "models").glob("*/system.json")):
+        yield json.loads(path.read_text(encoding="utf-8")), path.parent
+
+
+def load(run: Path, name: str) -> ImageSystem:
+    """A system as the benchmark trained it."""
+    entry = find_system(name)
+    for head, folder in trained(run):
+        system = entry.make()
+        kept = {k: v for k, v in head["options"].items() if k in entry.training["options"]}
+        if head["kind"] == type(system).__name__ and kept == entry.training["options"]:
+            system.load(folder)
+            return system
+    raise SystemExit(f"{name} is not trained: pileupgen benchmark --run {run} --methods {name}")
+
+
+def diversity(run: Path, data: ImageStore, seed: int) -> None:
+    """Mean |difference| of two events at the same μ, over that of real ones."""
+    images = data.read(data.indices("test", 2 * N_PAIRS))
+    order = np.argsort(images.mu)
+    logs = np.log1p(images.energy[order])
+    real = np.abs(logs[0::2] - logs[1::2]).mean(axis=(1, 2, 3))
+    conditions = EventConditions.of_pileup(images)
+    few = conditions.taken(order[0::2])
+    counts = resample(len(real), N_DRAWS, np.random.default_rng(seed)) / len(real)
+    for name in GANS:
+        system = load(run, name)
+        one, other = (np.log1p(system.generate(few, s)) for s in (seed, seed + 1))
+        apart = np.abs(one - other).mean(axis=(1, 2, 3))
+        # Of sums of events: cells are brought to their marginals, whatever the GAN does.
+        sums = [
+            np.log(np.expm1(x).sum(axis=(1, 2, 3))) for x in (one, other, logs[0::2], logs[1::2])
+        ]
+        of_sums, of_real = np.abs(sums[0] - sums[1]), np.abs(sums[2] - sums[3])
+        for what, mine, its in (("cells", apart, real), ("ΣE", of_sums, of_real)):
+            found = estimate(mine.mean() / its.mean(), (mine @ counts) / (its @ counts))
+            print(f"{name}: two events at one μ differ in {what} by {found.value:.3f} "
+                  f"({found.low:.3f} to {found.high:.3f}) of what real ones do")  # fmt: skip
+
+
+def steps(run: Path, mc: ImageStore, data: ImageStore, n: int, seed: int) -> None:
+    """The same network by DDIM in 25 and 50 steps and by DDPM in 100 and 500."""
+    judge = QualityJudge.of(mc, data, n, 3, seed)
+    sample = ZooSample.of_stores(data)
+    # The slow sampler's marginals are learned on as many events as are judged.
+    image_system.RENEWAL_EVENTS = n
+    conditions = EventConditions.of_pileup(sample.target)
+    show("reference", judge.reference_quality())
+    for sampler, n_steps in (("ddim", 25), ("ddim", 50), ("ddpm", 100), ("ddpm", 500)):
+        system = load(run, "ddpm")
+        system.options = {**system.options, "sampler": sampler, "steps": n_steps}
+        system.renew(sample, conditions)
+        energy = system.generate(EventConditions.of_pileup(judge.wanted), seed)
+        show(f"{sampler}, {n_steps} steps", judge.quality(MethodOutput(energy), has_source=False))
+
+
+if __name__ == "__main__":
+    main()
