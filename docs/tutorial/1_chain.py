@@ -16,7 +16,8 @@ The four commands ``pileupgen preprocess | train | translate | validate`` are th
 #
 # A sample is described by a *data card*, a YAML file. The shipped cards ``demo_mc`` and
 # ``demo_data`` ask for samples to be generated: Pythia 8 pileup through two different
-# calorimeters. Here they are copied with fewer events.
+# calorimeters. Here they are copied with fewer events, and without diffractive interactions, which
+# take Pythia a few seconds to prepare.
 
 import tempfile
 from pathlib import Path
@@ -31,6 +32,7 @@ for domain in ("mc", "data"):
     card = yaml.safe_load(find_file(f"demo_{domain}", "data_cards").read_text())
     card["name"] = f"small_{domain}"
     card["generate"] |= {"n_events": 200, "pool_size": 300, "separate_pools": None}
+    card["generate"]["process"] = "nondiffractive"
     (folder / f"small_{domain}.yaml").write_text(yaml.safe_dump(card))
     print(card["name"], "·", card["what"])
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import poisson
 
 from pileupgen.arrays import Floats, Ints
 from pileupgen.errors import CardError, ConfigError
@@ -66,6 +65,9 @@ class MuProfile:
     @classmethod
     def poisson(cls, mean: float) -> MuProfile:
         """Poisson distribution."""
+        # Most samples have no such profile, and each process that reads or simulates would wait.
+        from scipy.stats import poisson
+
         ends = np.asarray(poisson.ppf([_POISSON_TAIL, 1 - _POISSON_TAIL], mean))
         centres = np.arange(int(max(ends[0], 0)), int(ends[1]) + 1)
         probability = poisson.pmf(centres, mean)

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import ks_2samp
 
 from pileupgen.calo.geometry import Grid
 from pileupgen.samples.census import Census
@@ -74,6 +73,9 @@ def check_profiles(
                 "Name it in the cards' mu if the files have it.",
             )
         ]
+    # All that imports this package would wait for scipy.stats.
+    from scipy.stats import ks_2samp
+
     p_value = float(ks_2samp(*known).pvalue)
     if p_value >= _MU_ALARM:
         return []
