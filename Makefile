@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE pytest -n 2 --dist loadfile --no-loadscope-reorder
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test coverage docs setup format clean
+.PHONY: demo test types coverage docs setup format clean
 
 setup: $(VENV)/.installed
 
@@ -32,10 +32,12 @@ demo: setup
 test: setup
 	ruff check .
 	ruff format --check .
-	mypy
 	lint-imports
-	$(MAKE) docs
+	$(MAKE) -j 2 types docs
 	$(PYTEST)
+
+types: setup
+	mypy
 
 # Apart from the tests: under Python 3.11 tracing takes a fifth to a half more of their time.
 coverage: setup

@@ -20,7 +20,7 @@ from pileupgen.diffusion.direction import Direction, Domain
 from pileupgen.diffusion.events import EventKeys, Events, MicroBatch, TranslatedPart, Translation
 from pileupgen.diffusion.schedule import Schedule, read_schedule
 from pileupgen.diffusion.settings import MICRO_BATCH, Settings
-from pileupgen.diffusion.translate import Translator
+from pileupgen.diffusion.translate import Inversions, Translator
 from pileupgen.errors import ConfigError, RunError, first_line
 from pileupgen.models.calibration.calibration import CellCalibration
 from pileupgen.models.calibration.limits import kept_beyond
@@ -84,6 +84,8 @@ class TranslationPipeline:
 
     student: Student | None = None
     """Distilled from the networks, in whose place it translates where the settings are its own."""
+    inversions: Inversions | None = None
+    """What :meth:`remembering` remembers."""
     calibration: CellSpace
     autoencoder: Autoencoder | CellPatches
     denoiser: FieldDenoiser
@@ -368,12 +370,23 @@ class TranslationPipeline:
             self.calibrates_before,
             direction=direction,
             student=self.student,
+            inversions=self.inversions,
         )
 
     def taught(self, student: Student | None) -> Self:
         """The same pipeline with a student, which it shares its models with; None takes it away."""
         clone = copy(self)
         clone.student = student
+        return clone
+
+    def remembering(self) -> Self:
+        """The same pipeline, which inverts an event once for settings that differ afterwards.
+
+        It keeps the inverted latents in memory, as large as the images of the events. What it
+        translates does not change.
+        """
+        clone = copy(self)
+        clone.inversions = Inversions()
         return clone
 
     def _require_fitting(self, energy: NDArray[np.float32], settings: Settings) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
 import numpy as np
@@ -39,6 +40,31 @@ from pileupgen.models.networks.student import Student
 from pileupgen.parallel.threads import Map
 
 
+class Inversions:
+    """Inverted latents, kept for translations of the same events that differ only afterwards."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, Tensor] = {}
+
+    def __call__(self, how: str, given: Sequence[Tensor], invert: Callable[[], Tensor]) -> Tensor:
+        """Give what ``invert`` made before, or makes now.
+
+        Parameters
+        ----------
+        how : str
+            Tells inversions of the same latents apart.
+        given : Tensors
+            What is inverted, and under which conditions: clean latents and μ.
+        """
+        digest = hashlib.blake2b(how.encode())
+        for values in given:
+            digest.update(values.float().cpu().contiguous().numpy())
+        key = digest.hexdigest()
+        if key not in self._kept:
+            self._kept[key] = invert()
+        return self._kept[key]
+
+
 @dataclass(frozen=True)
 class Translator:
     """The networks of a pipeline at work."""
@@ -56,6 +82,8 @@ class Translator:
     direction: Direction = field(default_factory=Direction)
     student: Student | None = None
     """Takes the place of the solver where it was distilled for the settings."""
+    inversions: Inversions | None = None
+    """Inversions made before, where events are translated several times."""
 
     @property
     def codec(self) -> Codec:
@@ -357,7 +385,8 @@ class Translator:
         )
         down = settings.decoding_timesteps(settings.release_timestep)
         below = [step for step in down[::-1] if step < t]
-        return solve(
+        invert = partial(
+            solve,
             latents,
             [*below, t],
             predict,
@@ -365,6 +394,11 @@ class Translator:
             settings.inversion_sampler,
             record=None if trace is None else _keep(trace.up),
         )
+        if self.inversions is None or trace is not None:
+            return invert()
+        # Guidance and the class of the decoding do not enter an inversion.
+        alike = replace(settings, w=0.0, switch_class=True).to_dict()
+        return self.inversions(f"{self.direction.name} {t} {alike}", (latents, mu), invert)
 
     def _noised(self, x: Tensor, eps: Tensor, t: int, t_before: int = CLEAN) -> Tensor:
         """Latents noised forward from one timestep, clean if not given, to another."""

@@ -103,6 +103,8 @@ def climb(
     """
     variants = [Variant("source", "source", samples.source)]
     weight = samples.source.weight
+    # Several variants differ only after the inversion, which takes half of a translation's time.
+    pipeline = pipeline.remembering()
     for planned in _planned(pipeline, settings):
         made = _translated(pipeline, source, training, planned.settings, seed, advance)
         corrected, plain = (

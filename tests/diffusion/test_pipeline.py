@@ -11,7 +11,8 @@ import torch
 from diffusers import DDPMScheduler, DiffusionPipeline
 from safetensors.torch import load_file, save_file
 
-from pileupgen.diffusion.events import Translation
+from pileupgen.diffusion import translate
+from pileupgen.diffusion.events import Translation, micro_batches
 from pileupgen.diffusion.for_diffusers import PileupTranslationPipeline
 from pileupgen.diffusion.guidance import LabelContrast, Predictor, Strength
 from pileupgen.diffusion.pipeline import TranslationPipeline
@@ -70,6 +71,32 @@ def test_inverting_as_mc_and_decoding_as_mc_is_the_identity(pipeline, events):
         errors.append(float((back - z).abs().max()))
     assert errors[1] < 0.03
     assert errors[1] < 0.5 * errors[0]
+
+
+def test_a_pipeline_that_remembers_inverts_once_and_changes_nothing(pipeline, events, monkeypatch):
+    few = [values[:40] for values in events]
+    asked = Settings("invert", 600, 1.0, 3)
+    fresh = Settings("partial", 600, 1.0, 3, fresh_noise=0.2)
+    remembering = pipeline.remembering()
+    assert pipeline.inversions is None
+    solved = []
+
+    def counted(*given, **named):
+        solved.append(given)
+        return solve(*given, **named)
+
+    monkeypatch.setattr(translate, "solve", counted)
+    for first in (asked, fresh):
+        for alike in (first, replace(first, w=0.0), replace(first, switch_class=False)):
+            plain = pipeline(*few, settings=alike).energy
+            solved.clear()
+            assert np.array_equal(remembering(*few, settings=alike).energy, plain)
+            n_inverted = 1 if alike is first else 0
+            assert len(solved) == len(list(micro_batches(few[2], alike))) * (1 + n_inverted)
+    # Other timesteps, and other ranks of null cells, are other inversions.
+    for other, seed in ((replace(asked, t_release=500), 1), (asked, 2)):
+        plain = pipeline(*few, seed=seed, settings=other).energy
+        assert np.array_equal(remembering(*few, seed=seed, settings=other).energy, plain)
 
 
 def test_guidance_extrapolates_from_the_null_label(pipeline):
