@@ -58,7 +58,7 @@ class Inversions:
         """
         digest = hashlib.blake2b(how.encode())
         for values in given:
-            digest.update(values.float().cpu().contiguous().numpy())
+            digest.update(values.float().cpu().numpy().tobytes())
         key = digest.hexdigest()
         if key not in self._kept:
             self._kept[key] = invert()
