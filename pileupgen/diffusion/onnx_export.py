@@ -15,6 +15,7 @@ import torch
 from pileupgen.diffusion import run_onnx
 from pileupgen.diffusion.events import EventKeys, Events
 from pileupgen.diffusion.guidance import Strength
+from pileupgen.diffusion.onnx_coding import write_coding
 from pileupgen.diffusion.onnx_graphs import (
     write_calibration,
     write_correction,
@@ -32,7 +33,7 @@ from pileupgen.models.calibration.limits import MARGIN, RAMP, SCORE_LIMIT, kept_
 from pileupgen.models.networks.denoiser import DATA, MC, NULL
 from pileupgen.run import versions
 
-FORMAT, FORMAT_VERSION = "pileupgen-onnx", 5
+FORMAT, FORMAT_VERSION = "pileupgen-onnx", 6
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def export_translation(
             "grid": pipeline.geometry.to_dict(),
             "settings": settings.to_dict(),
             **_procedure(pipeline, settings, events.keys),
-            "graphs": _write_graphs(pipeline, settings, aside),
+            "graphs": _write_graphs(pipeline, settings, correction, aside),
             "calibration": write_calibration(
                 pipeline.calibration, pipeline.decoder(correction, DATA), aside
             ),
@@ -102,12 +103,13 @@ def export_translation(
 
 
 def _write_graphs(
-    pipeline: TranslationPipeline, settings: Settings, folder: Path
+    pipeline: TranslationPipeline, settings: Settings, correction: Correction | None, folder: Path
 ) -> dict[str, str]:
     if settings.mode == "calibrate":
         return {}
     if pipeline.student is not None:
-        return write_student(pipeline, pipeline.student, settings.release_timestep, folder)
+        written = write_student(pipeline, settings.release_timestep, folder)
+        return written | write_coding(pipeline, correction, folder)
     return write_graphs(pipeline, folder)
 
 
@@ -213,6 +215,9 @@ _ORDER = [
     "corrected_log_energy, where there is one, in the place of log_energy; cells whose encoded "
     "score lay above limits.visible take what the encoded scores are decoded to with log_energy.",
     "The event's weight is exp(ln r), ln r clipped to -/+ log_weight_limit.",
+    "The graphs encode and decode, where there are some, do calibration.encode, and the correction "
+    "with all after it but the weight. encode: energy, mu and uniform numbers to scores; decode: "
+    "translated scores, those of encode and mu to energies.",
 ]
 
 
@@ -316,9 +321,8 @@ def _check(
         scores[part.rows], log_ratio[part.rows] = part.scores, part.log_ratio.numpy()
     source, mu, noise = events.of(np.arange(len(scores)))
     tables = translator.tables(MC, settings)
-    encoded = pipeline.calibration.encode(
-        source, tables, mu, noise.uniform(tuple(scores.shape[1:]))
-    )
+    uniform = noise.uniform(tuple(scores.shape[1:]))
+    encoded = pipeline.calibration.encode(source, tables, mu, uniform)
     corrected = scores if correction is None else correction(scores)
     if settings.mode != "calibrate":
         limits, n_layers = pipeline.calibration.score_limits, pipeline.calibration.n_layers
@@ -335,6 +339,7 @@ def _check(
         mu=events.mu,
         event_id=events.keys.event_id,
         seed=events.keys.seed,
+        uniform=uniform.numpy(),
         encoded=encoded.numpy(),
         noise=noise.normal(pipeline.autoencoder.latent_shape).numpy(),
         scores=scores.numpy(),

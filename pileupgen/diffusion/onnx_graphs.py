@@ -14,10 +14,10 @@ from pileupgen.diffusion.pipeline import Correction, TranslationPipeline
 from pileupgen.diffusion.schedule import alpha_sigma
 from pileupgen.models.calibration import quantiles, ranks
 from pileupgen.models.calibration.calibration import SLACK
+from pileupgen.models.calibration.limits import visible
 from pileupgen.models.correction import marginals as corrections
 from pileupgen.models.correction.correlations import FieldCorrection
 from pileupgen.models.networks.denoiser import DATA, MC
-from pileupgen.models.networks.student import Student
 
 OPSET = 17
 
@@ -92,13 +92,15 @@ class _Ratio(nn.Module):
         return log_ratio
 
 
-class _AtOnce(nn.Module):
+class AtOnce(nn.Module):
     """Scores to translated scores and ln r: encoder, student, ratio and decoder in one."""
 
-    def __init__(self, pipeline: TranslationPipeline, student: Student, t: int) -> None:
+    def __init__(self, pipeline: TranslationPipeline, t: int) -> None:
         super().__init__()
         self.autoencoder: Any = pipeline.autoencoder
-        self.ratio, self.student = pipeline.ratio, student
+        self.ratio = pipeline.ratio
+        self.student: Any = pipeline.student
+        self.limits = pipeline.calibration.score_limits
         self.t: Tensor
         self.register_buffer("t", torch.tensor([t]))
         self.levels = alpha_sigma(pipeline.scheduler, torch.tensor([t]))
@@ -106,27 +108,27 @@ class _AtOnce(nn.Module):
     def forward(
         self, scores: Tensor, mu: Tensor, noise: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
+        """Translated scores (N, L, n_eta, n_phi) and ln r (N,)."""
         n = scores.shape[0]
         label = self.t.new_full((1,), MC).expand(n)
-        x_t, x_0 = self.student(self.autoencoder.encode(scores, label, mu), mu, noise)
+        seen = visible(scores, self.limits)
+        x_t, x_0 = self.student(self.autoencoder.encode(seen, label, mu), mu, noise)
         t, alpha, sigma = (value.expand(n) for value in (self.t, *self.levels))
         log_ratio: Tensor = self.ratio(x_t, t, mu, alpha, sigma)
         mean: Tensor = self.autoencoder.decode(x_0, label + (DATA - MC), mu)[0]
         return mean, log_ratio
 
 
-def write_student(
-    pipeline: TranslationPipeline, student: Student, t: int, folder: Path
-) -> dict[str, str]:
+def write_student(pipeline: TranslationPipeline, t: int, folder: Path) -> dict[str, str]:
     """Write a student, with all that the networks do, as one graph; the name of its file."""
     inputs = {
         "scores": torch.zeros(2, *pipeline.geometry.shape),
         "mu": torch.tensor([60.0, 50.0]),
     }
-    if student.has_noise:
+    module = AtOnce(pipeline, t).eval()
+    if module.student.has_noise:
         inputs["noise"] = torch.zeros(2, *pipeline.autoencoder.latent_shape)
-    module = _AtOnce(pipeline, student, t).eval()
-    _write_graph(module, inputs, ["translated", "log_ratio"], folder / "student.onnx")
+    write_graph(module, inputs, ["translated", "log_ratio"], folder / "student.onnx")
     return {"student": "student.onnx"}
 
 
@@ -175,13 +177,14 @@ def write_graphs(pipeline: TranslationPipeline, folder: Path) -> dict[str, str]:
         ),
     }
     for name, (module, inputs, output) in graphs.items():
-        _write_graph(module.eval(), inputs, [output], folder / f"{name}.onnx")
+        write_graph(module.eval(), inputs, [output], folder / f"{name}.onnx")
     return {name: f"{name}.onnx" for name in graphs}
 
 
-def _write_graph(
+def write_graph(
     module: nn.Module, inputs: dict[str, Tensor], outputs: list[str], path: Path
 ) -> None:
+    """Trace a module on inputs; those of more than one event, and all outputs, have any number."""
     by_event = {name: {0: "N"} for name, value in inputs.items() if len(value) > 1}
     with warnings.catch_warnings(), torch.no_grad():
         # The tracer warns of shape checks; the newer exporter needs a package more.

@@ -66,14 +66,9 @@ class ExportedTranslation:
         import onnxruntime
 
         self.plan: dict[str, Any] = json.loads((folder / "translation.json").read_text("utf-8"))
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = n_threads
-        self._graphs = {
-            name: onnxruntime.InferenceSession(
-                str(folder / file), options, providers=["CPUExecutionProvider"]
-            )
-            for name, file in self.plan["graphs"].items()
-        }
+        self._options = onnxruntime.SessionOptions()
+        self._options.intra_op_num_threads = n_threads
+        self._folder, self._sessions = folder, dict[str, Any]()
         self._calibration = Calibration(self.plan["calibration"], folder)
         self._sweeps = [
             {name: read_table(table, folder) for name, table in sweep.items()}
@@ -95,7 +90,7 @@ class ExportedTranslation:
             fed = {"scores": seen, "mu": mu}
             if plan["student"]["draws_noise"]:
                 fed["noise"] = noise.normal(tuple(plan["shapes"]["latent"]))
-            scores, log_ratio = self._graphs["student"].run(None, fed)
+            scores, log_ratio = self.answers("student", fed)
         else:
             x = self._graph("encoder", scores=seen, label=_one(plan["encode"]["label"]), mu=mu)
             if plan["start"] is not None:
@@ -182,10 +177,25 @@ class ExportedTranslation:
         return x
 
     def _graph(self, name: str, **inputs: Any) -> Any:
-        session = self._graphs[name]
-        known = {item.name for item in session.get_inputs()}
-        fed = {key: value for key, value in inputs.items() if key in known}
-        return session.run(None, fed)[0]
+        return self.answers(name, inputs)[0]
+
+    def answers(self, name: str, inputs: dict[str, Any]) -> list[Any]:
+        """All that a graph says, given the inputs that it has."""
+        session = self._session(name)
+        return list(
+            session.run(None, {item.name: inputs[item.name] for item in session.get_inputs()})
+        )
+
+    def _session(self, name: str) -> Any:
+        """A graph ready to run, loaded at its first use."""
+        import onnxruntime
+
+        if name not in self._sessions:
+            path = self._folder / self.plan["graphs"][name]
+            self._sessions[name] = onnxruntime.InferenceSession(
+                str(path), self._options, providers=["CPUExecutionProvider"]
+            )
+        return self._sessions[name]
 
 
 class CounterNoise:
@@ -516,20 +526,25 @@ def check(folder: Path) -> dict[str, float]:
         known = dict(arrays)
     translation, mu = ExportedTranslation(folder), known["mu"].astype(np.float32)
     result = translation(known["energy"], mu, known["event_id"], int(known["seed"]))
-    energy, expected = (
-        translation.decode(known["corrected"], known["encoded"], mu),
-        known["translated"],
-    )
-    both = (energy > 0) & (expected > 0)
+    expected, encoded = known["translated"], [result.encoded]
+    energies = [translation.decode(known["corrected"], known["encoded"], mu)]
+    if "encode" in translation.plan["graphs"]:
+        encoded += translation.answers("encode", {**known, "mu": mu})
+    if "decode" in translation.plan["graphs"]:
+        fed = {"translated": known["scores"], "scores": known["encoded"], "mu": mu}
+        energies += translation.answers("decode", fed)
+    both = [(energy > 0) & (expected > 0) for energy in energies]
     found = {
-        "encoded score": np.abs(result.encoded - known["encoded"]),
+        "encoded score": np.abs([scores - known["encoded"] for scores in encoded]),
         "translated score": np.abs(result.scores - known["scores"]),
         "ln r": np.abs(result.log_ratio - known["log_ratio"]),
         "corrected score": np.abs(
             translation.correct(known["scores"], known["encoded"]) - known["corrected"]
         ),
-        "energy": np.abs(energy[both] / expected[both] - 1),
-        "cells with energy": np.mean((energy > 0) != (expected > 0)),
+        "energy": np.concatenate(
+            [np.abs(e[b] / expected[b] - 1) for e, b in zip(energies, both, strict=True)]
+        ),
+        "cells with energy": max(np.mean((e > 0) != (expected > 0)) for e in energies),
     }
     return {
         name: float(np.nan_to_num(np.max(values, initial=0), nan=np.inf))

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from pileupgen.errors import ConfigError, InterruptedRunError, RunError
 from pileupgen.samples.store import ImageStore
 
-EXAMPLE = Path(__file__).parents[2] / "docs" / "how-to" / "translate_scores.cpp"
+EXAMPLE = Path(__file__).parents[2] / "docs" / "how-to" / "translate_events.cpp"
 HEADER = "onnxruntime_c_api.h"
 WAY = ("--mode", "invert", "--t-release", "300", "--w", "1", "--steps", "2")
 FEW = ("--pairs", "120", "--training-steps", "4", "--events", "40")
@@ -164,7 +164,8 @@ def test_a_student_is_exported_as_one_graph(run, told, command, tmp_path, mode):
     said = command("export", "--run", run, "--store", tmp_path / "taught.h5", "--onnx", folder)
     assert "agrees with torch" in said
     plan = json.loads((folder / "translation.json").read_text())
-    assert plan["graphs"] == {"student": "student.onnx"}
+    names = "student", "encode", "decode"
+    assert plan["graphs"] == {name: f"{name}.onnx" for name in names}
     assert plan["student"] == {"draws_noise": mode == "partial"}
     assert plan["phases"] == []
     assert run_onnx.too_different(run_onnx.check(folder)) == []
@@ -180,7 +181,7 @@ def test_a_student_is_exported_as_one_graph(run, told, command, tmp_path, mode):
         np.testing.assert_allclose(found.scores, known["scores"][one], atol=1e-4)
         np.testing.assert_allclose(found.log_ratio, known["log_ratio"][one], atol=1e-4)
     said = run_compiled(folder, tmp_path)
-    assert "8 events: scores off by" in said
+    assert "8 events: encoded scores off by" in said
 
 
 def run_compiled(folder: Path, scratch: Path) -> str:
@@ -196,10 +197,16 @@ def run_compiled(folder: Path, scratch: Path) -> str:
     built = next((Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*"), None)
     if built is None:
         pytest.skip("this onnxruntime has no shared library of its own")
-    library, program = scratch / "libonnxruntime.so.1", scratch / "translate_scores"
+    library, program = scratch / "libonnxruntime.so.1", scratch / "translate_events"
     library.symlink_to(built)
     options = ["-std=c++17", "-Wall", "-Wextra", "-Werror", "-I", headers[0], EXAMPLE, library]
     subprocess.run([compiler, *options, f"-Wl,-rpath,{scratch}", "-o", program], check=True)
     done = subprocess.run([program, folder], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+    with np.load(folder / "check.npz") as arrays:
+        known = dict(arrays)
+    known["scores"].flat[0] += 1e-3
+    np.savez(folder / "check.npz", **known)
+    altered = subprocess.run([program, folder], check=False, capture_output=True, text=True)
+    assert altered.returncode == 1, altered.stdout + altered.stderr
     return done.stdout

@@ -123,6 +123,8 @@ class QuantileTables:
 
 def _taken(values: Tensor, index: Tensor) -> Tensor:
     """``values[index]`` of a vector, in double precision; many times faster on a CPU."""
+    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        return values.double()[index]  # one operation of a graph in the place of five
     return values.index_select(0, index.flatten()).double().view(index.shape)
 
 
