@@ -65,7 +65,7 @@ def distill(
     \b
     Examples:
       pileupgen distill --t-release 300 --w 2.0
-      pileupgen distill --mode invert --t-release 300 --w 2.0 --steps 8
+      pileupgen distill --mode invert --w 0 --timesteps 995,800,600,450,300,180,90,30
       pileupgen distill --config delphes_nonlocal --pairs 6000 --training-steps 6000
     """
     from pileupgen.cli.ui.library_log import warnings_on_console
