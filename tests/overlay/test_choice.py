@@ -65,6 +65,13 @@ def test_the_first_events_do_not_depend_on_how_many_follow() -> None:
         np.testing.assert_array_equal(part.row, whole.row[:n])
 
 
+def test_of_two_values_of_mu_that_are_equally_near_the_lower_stands_in() -> None:
+    pool = make_pool(np.array([11, 9, 12]))
+    found = choose(pool, 2, 1, MuProfile.flat(10, 10), Limits())
+    assert pool.mu[found.row - 5].tolist() == [9, 11]
+    assert found.n_moved == 2
+
+
 def test_all_events_come_once_before_any_comes_again(library: PileupPool) -> None:
     found = choose(library, 30_000, 1, None, Limits(reuse=2))
     assert sorted(found.row[:20_000]) == library.row.tolist()

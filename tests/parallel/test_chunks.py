@@ -75,6 +75,12 @@ def test_crash_of_a_child_is_reported(tmp_path: Path) -> None:
     assert "ended by signal 11" in report["message"]
 
 
+def test_the_last_words_of_a_child_that_crashes_are_quoted(tmp_path: Path) -> None:
+    task = {"task": "tests.parallel.work:crash_with_a_word"}
+    with pytest.raises(GeneratorError, match=r"signal 9\. no table of cross sections"):
+        list(run_chunks(task, [{}], 1, tmp_path))
+
+
 def test_server_that_dies_is_reported(tmp_path: Path) -> None:
     with pytest.raises(GeneratorError, match="No module named 'nothing'"):
         list(run_chunks({"task": "nothing:at_all"}, [{}], 1, tmp_path))

@@ -44,6 +44,12 @@ def test_a_process_that_dies_is_replaced(tmp_path: Path, ordered: bool) -> None:
     assert (found if ordered else sorted(found)) == [n * n for n in range(12)]
 
 
+def test_deaths_over_tasks_that_are_done_in_the_end_do_not_add_up(tmp_path: Path) -> None:
+    n = executors.MAX_DEATHS + 1
+    found = list(Processes(1).map(work.die_once_each, tmp_path, range(n)))
+    assert found == [task * task for task in range(n)]
+
+
 def test_a_pool_that_breaks_while_it_is_filled_anew_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,9 @@ import logging
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from pileupgen.errors import StoreError
 
@@ -37,6 +39,24 @@ def die_once(folder: Path, task: int) -> int:
         mark.touch()
         os.kill(os.getpid(), signal.SIGKILL)
     return task * task
+
+
+def die_once_each(folder: Path, task: int) -> int:
+    mark = folder / f"died-{task}"
+    if not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return task * task
+
+
+def crash_with_a_word(_: Any) -> Callable[[Any], Any]:
+    """What chunks are computed by, which dies with a last word to its standard error."""
+
+    def compute(_: Any) -> Any:
+        os.write(2, b"no table of cross sections\n")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    return compute
 
 
 def die(_: None, task: int) -> int:
