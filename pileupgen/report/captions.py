@@ -110,7 +110,9 @@ CAPTIONS = {
     "overlaid_event": Caption(
         "One hard scatter with pileup",
         "Maps of log10(E/MeV) in η and φ of one hard scatter, one row per layer: without pileup, "
-        "and with simulated, translated and real pileup.",
+        "and with simulated, translated and real pileup. Circles of R = 0.4 are around its jets; "
+        "all panels are cut at the smallest hits of their pileup, the first at those of real "
+        "pileup.",
         "The deposits of the first panel are in all of them. The third should look like the fourth "
         "in occupancy, granularity and energy scale; its pileup is the second's, translated.",
     ),

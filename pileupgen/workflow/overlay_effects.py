@@ -47,6 +47,8 @@ class OverlaidEvent:
     """Without pileup, then in the order of ``titles``; GeV. Shape (L, n_eta, n_phi) each."""
     titles: tuple[str, ...]
     """Titles of the images."""
+    jets: tuple[tuple[float, float], ...]
+    """η and φ of the hard scatter's jets."""
 
 
 @dataclass(frozen=True)
@@ -128,12 +130,17 @@ def measure_overlay(
     effects = overlay_effects(objects, samples, n_bootstrap, seed)
     shown = _event_to_show(objects)
     image = hard.read(rows[shown : shown + 1]).energy
-    images = [image[0]]
-    titles = ["without pileup"]
+    # Cut like those with pileup: else its many small energies would take most of the colour scale.
+    cut = suppress(image.copy(), pileup["data"].cuts, grid.cell_shares, pileup["data"].dead)
+    images, titles = [cut[0]], ["without pileup"]
     for kind in ("mc", "translated", "data"):
         images.append(pileup[kind].add(image, slice(shown, shown + 1))[0])
-        titles.append(f"with {kind} pileup")
-    event = OverlaidEvent(grid, tuple(images), tuple(titles))
+        mu = float(pileup[kind].store.columns["mu"][pileup[kind].rows[shown]])
+        titles.append(f"with {kind} pileup" + (f", μ = {mu:.0f}" if np.isfinite(mu) else ""))
+    is_here = objects.jet_event == shown
+    places = zip(objects.jet_eta[is_here], objects.jet_phi[is_here], strict=True)
+    jets = tuple((float(eta), float(phi)) for eta, phi in places)
+    event = OverlaidEvent(grid, tuple(images), tuple(titles), jets)
     return effects.model_copy(update={"signal": hard.path.name}), event
 
 

@@ -153,7 +153,10 @@ class _Comparing:
         if self.overlaid is not None:
             effects, event = self.overlaid
             images, titles = list(event.images), list(event.titles)
-            yield "overlaid_event", partial(event_display_figure, images, titles, event.grid)
+            yield (
+                "overlaid_event",
+                partial(event_display_figure, images, titles, event.grid, event.jets),
+            )
             yield "overlay", partial(overlay_figure, effects)
 
 

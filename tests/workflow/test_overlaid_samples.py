@@ -69,7 +69,11 @@ def test_translated_pileup_brings_the_numbers_to_those_of_data(
     assert np.count_nonzero(found) <= np.count_nonzero(pileup[~where])
     shown = found > 0
     np.testing.assert_allclose(found[shown] * 1.5, pileup[~where][shown], rtol=1e-5)
-    assert event_display_figure(list(event.images), list(event.titles), GRID).axes
+    (jet,) = event.jets
+    ring, cell = np.argwhere(alone[1] == alone.max())[0]
+    assert jet == pytest.approx((GRID.eta_centres[ring], GRID.phi_centres[cell]), abs=0.3)
+    figure = event_display_figure(list(event.images), list(event.titles), GRID, event.jets)
+    assert [len(axes.patches) for axes in figure.axes[:8]] == [3] * 8
     assert overlay_figure(effects).axes
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,11 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.colors import Normalize, SymLogNorm
 from matplotlib.figure import Figure
+from matplotlib.patches import Circle
 from matplotlib.ticker import FixedLocator, NullLocator
 from numpy.typing import NDArray
 
-from pileupgen.calo.geometry import Grid
+from pileupgen.calo.geometry import TWO_PI, Grid
 from pileupgen.measure.observables import MEV
+from pileupgen.measure.pileup_jets import RADIUS
 from pileupgen.report.figures.style import new_figure, style
 
 if TYPE_CHECKING:
@@ -24,7 +27,10 @@ EMPTY = "#f2f2f2"
 
 
 def event_display_figure(
-    images: list[NDArray[np.float32]], titles: list[str], grid: Grid
+    images: list[NDArray[np.float32]],
+    titles: list[str],
+    grid: Grid,
+    jets: Sequence[tuple[float, float]] = (),
 ) -> Figure:
     """Draw images side by side, one row a layer, in one colour scale of log10(E/MeV).
 
@@ -35,6 +41,8 @@ def event_display_figure(
     ----------
     images : list of float32 arrays, shape (L, n_eta, n_phi)
         GeV; cells at 0 are left pale.
+    jets : sequence of (float, float)
+        η and φ of jets that are circled in all images.
     """
     scale = _signed_scale if any((image < 0).any() for image in images) else _log_scale
     values, norm, colours, label = scale(images)
@@ -45,6 +53,7 @@ def event_display_figure(
             for layer, name in enumerate(grid.layers):
                 axes = panes[layer, column]
                 mesh = draw_map(axes, value[layer], grid, norm, colours)
+                _circle(axes, jets)
                 label_axes(axes, grid, left=column == 0, bottom=layer == grid.n_layers - 1)
                 if layer == 0:
                     axes.set_title(title)
@@ -109,6 +118,15 @@ def draw_map(
         cmap=colours,
         rasterized=True,
     )
+
+
+def _circle(axes: Axes, jets: Sequence[tuple[float, float]]) -> None:
+    """Circle jets, those at the edge in φ on both sides."""
+    limits = axes.axis()
+    for eta, phi in jets:
+        for turn in (-TWO_PI, 0.0, TWO_PI):
+            axes.add_patch(Circle((eta, phi + turn), RADIUS, fill=False, color="crimson", lw=1.2))
+    axes.axis(limits)
 
 
 def label_axes(axes: Axes, grid: Grid, *, left: bool, bottom: bool) -> None:
