@@ -25,6 +25,8 @@ from pileupgen.samples.readers.flat import Column, Flat
 from pileupgen.samples.readers.remote import InputFile, for_library, missing_file
 
 _BATCH_BYTES = 1 << 20
+_RELEASE_BYTES = 1 << 26
+"""Bytes after which pyarrow gives memory back that it does not use, which takes milliseconds."""
 _WIDTHS = {"INT32": 4, "INT64": 8, "FLOAT": 4, "DOUBLE": 8}
 """Bytes of a number in memory, of the kinds that are read."""
 _OF_LISTS = re.compile(r"\.(list|bag)\.(element|item|array_element|array)(?=\.|$)")
@@ -68,9 +70,9 @@ class ParquetFile:
         if not path.exists():
             raise missing_file(path)
         self.path = path
-        self._pool = import_extra(
-            "pyarrow", "parquet", f"{path}, a Parquet file,"
-        ).default_memory_pool()
+        import pyarrow
+
+        self._pool, self._given = pyarrow.default_memory_pool(), 0
         with reading(path, wanted="Parquet"):
             self._file = parquet.ParquetFile(for_library(path))
             metadata, schema = self._file.metadata, self._file.schema
@@ -145,8 +147,11 @@ class ParquetFile:
             for batch in self._file.iter_batches(
                 n_rows, row_groups=[number], columns=[raw], use_threads=False
             ):
+                self._given += int(batch.nbytes)
                 yield batch.column(0)
-            self._pool.release_unused()
+            if self._given > _RELEASE_BYTES:
+                self._given = 0
+                self._pool.release_unused()
 
 
 class ParquetColumn(Column):
