@@ -7,16 +7,12 @@ object itself goes from the command to the networks. Nothing here loads torch.
 
 from __future__ import annotations
 
-import functools
 import json
-import math
-import operator
 from collections.abc import Mapping
-from dataclasses import Field, asdict, dataclass, fields, replace
-from itertools import pairwise
-from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, ClassVar, Literal, get_args
 
-from pileupgen.errors import ConfigError, did_you_mean
+from pileupgen.errors import ConfigError
 from pileupgen.fields import SECTION, option_name, setting, settings_of
 
 Mode = Literal["partial", "invert", "invert+sde", "generate", "transport", "calibrate"]
@@ -44,7 +40,6 @@ PER_EVENT_TOLERANCE = 0.2
 """Default of |ln r| at a per-event release."""
 CLEAN = -1
 """The timestep of the clean latents, one below the first noised one."""
-_SYMBOLS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 _POINT: dict[str, Any] = {"in_point": True}
 """Marks a setting of the operating point, which a scan recommends."""
 
@@ -431,94 +426,9 @@ class Settings:
         ConfigError
             Naming the setting.
         """
-        for one in settings_of(self):
-            _require_known(one.name, getattr(self, one.name), _choices().get(one.name))
-            _require_within(one, getattr(self, one.name))
-        last = num_train_timesteps - 1
-        if not 0 <= self.release_timestep <= last:
-            raise ConfigError(
-                f"t_release {self.t_release} is outside 0 … {last}.",
-                "Small values keep the event, large ones remove more of the difference.",
-            )
-        self._check_interval(last)
-        self._check_timesteps(last)
-        self._check_combination()
+        from pileupgen.diffusion.settings_check import check_settings
 
-    def _check_interval(self, last: int) -> None:
-        if self.guidance_interval is None:
-            return
-        low, high = self.guidance_interval
-        if not 0 <= low <= high <= last:
-            raise ConfigError(
-                f"The guidance interval {low},{high} is not within 0,{last} and ascending.",
-                "Give --guidance-interval two timesteps, as in 50,400.",
-            )
-
-    def _check_timesteps(self, last: int) -> None:
-        steps = self.timesteps
-        if steps is None or self.mode in WITHOUT_NETWORK:
-            return
-        shown = ",".join(map(str, steps))
-        descends = all(first > second for first, second in pairwise(steps))
-        if not (steps and descends and min(steps) >= 0 and max(steps) <= last):
-            raise ConfigError(
-                f"The timesteps {shown} are not descending within {last} … 0.",
-                "Give them from the release down, as in 300,200,100,40,10.",
-            )
-        if self.release == "per-event":
-            raise ConfigError(
-                "Explicit timesteps begin at one release, so they do not go with one per event.",
-                "Leave out one of the two.",
-            )
-        start = last if self.mode == "generate" else self.t_release
-        if steps[0] != start:
-            raise ConfigError(
-                f"The timesteps {shown} begin at {steps[0]}, the decoding at {start}.",
-                f"Begin them with {start}, or release at {steps[0]}.",
-            )
-
-    def _check_combination(self) -> None:
-        if self.mode == "invert+sde" and not is_stochastic(self.decoding_sampler, self.eta):
-            raise ConfigError(
-                f"Mode invert+sde with '{self.sampler}' and η = {self.eta:g} has no noise.",
-                "Choose --sampler sde-dpmsolver++ or ancestral, or --mode invert.",
-            )
-        if self.release == "per-event" and self.fresh_noise < 1:
-            raise ConfigError(
-                "A per-event release noises clean events; it does not go with fresh_noise below 1.",
-                "Choose --fresh-noise 1, or one release for all.",
-            )
-        if self.release == "per-event" and self.mode != "partial":
-            raise ConfigError(
-                f"A per-event release goes with mode partial, not {self.mode}.",
-                "Its ln r is that of the event noised to each time.",
-            )
-
-
-def _require_known(what: str, value: object, known: tuple[str, ...] | None) -> None:
-    if known is not None and value not in known:
-        raise ConfigError(
-            f"No {what.replace('_', ' ')} '{value}'.", did_you_mean(str(value), known)
-        )
-
-
-def _require_within(one: Field[Any], value: object) -> None:
-    """Refuse numbers outside the limits of their field."""
-    if not isinstance(value, int | float):
-        return
-    for name, symbol in _SYMBOLS.items():
-        limit = one.metadata.get(name)
-        if limit is not None and not getattr(operator, name)(value, limit):
-            raise ConfigError(f"{one.name} must be {symbol} {limit}, not {value:g}.")
-    if not math.isfinite(value):
-        raise ConfigError(f"{one.name} must be finite, not {value}.")
-
-
-@functools.cache
-def _choices() -> dict[str, tuple[str, ...]]:
-    """Settings that are one of some words, with these."""
-    hints = get_type_hints(Settings)
-    return {name: get_args(kind) for name, kind in hints.items() if get_origin(kind) is Literal}
+        check_settings(self, num_train_timesteps)
 
 
 def _frozen(value: Any) -> Any:

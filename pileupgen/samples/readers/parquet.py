@@ -70,9 +70,9 @@ class ParquetFile:
         if not path.exists():
             raise missing_file(path)
         self.path = path
-        import pyarrow
+        import pyarrow as pa
 
-        self._pool, self._given = pyarrow.default_memory_pool(), 0
+        self._pool, self._given = pa.default_memory_pool(), 0
         with reading(path, wanted="Parquet"):
             self._file = parquet.ParquetFile(for_library(path))
             metadata, schema = self._file.metadata, self._file.schema
