@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -192,21 +193,39 @@ def export_parquet(store: ImageStore, rows: Ints, path: Path, advance: Advance =
     OutputError
         If the file cannot be written.
     """
-    pa, pq = import_pyarrow()
+    pa, _ = import_pyarrow()
     lists = [*_PLACES, *(f"tower_{layer}" for layer in store.grid.layers)]
     fields = [pa.field(name, _list_type(), nullable=False) for name in lists]
     fields += [
         pa.field(name, pa.from_numpy_dtype(np.dtype(COLUMNS[name][0])), nullable=False)
         for name in store.columns
     ]
+    write_parquet(store, rows, path, fields, _rows, advance)
+
+
+def write_parquet(
+    store: ImageStore,
+    rows: Ints,
+    path: Path,
+    fields: list[Any],
+    columns_of: Callable[[Images], dict[str, Any]],
+    advance: Advance,
+) -> None:
+    """Write events as a Parquet table, grid and provenance in its schema's metadata.
+
+    Parameters
+    ----------
+    fields : list of pyarrow.Field
+        Columns of the table.
+    columns_of : callable
+        Gives these columns of some events.
+    """
+    pa, pq = import_pyarrow()
     record = {"geometry": store.grid.to_dict(), "provenance": store.provenance}
     schema = pa.schema(fields, metadata={"pileupgen": json.dumps(record, sort_keys=True)})
-    with (
-        written_whole(path) as aside,
-        pq.ParquetWriter(aside, schema, compression="zstd") as writer,
-    ):
+    with written_whole(path) as aside, pq.ParquetWriter(aside, schema, compression="zstd") as file:
         for images in store.batches(rows, BATCH_EVENTS):
-            writer.write_table(pa.table(_rows(images), schema=schema))
+            file.write_table(pa.table(columns_of(images), schema=schema))
             advance(len(images))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pileupgen.arrays import Ints
-from pileupgen.files import written_whole
 from pileupgen.progress import Advance, silent
 from pileupgen.samples.delphes_file import Container, create_delphes_file
-from pileupgen.samples.export import import_pyarrow
+from pileupgen.samples.export import import_pyarrow, write_parquet
 from pileupgen.samples.store import COLUMNS, Images, ImageStore
 
 TREE = "features"
@@ -86,17 +84,13 @@ def export_parquet_features(
     OutputError
         If the file cannot be written.
     """
-    pa, pq = import_pyarrow()
+    pa, _ = import_pyarrow()
     fields = [
         pa.field(name, pa.from_numpy_dtype(kind), nullable=False)
         for name, kind in _dtypes(store).items()
     ]
-    record = {"geometry": store.grid.to_dict(), "provenance": store.provenance}
-    schema = pa.schema(fields, metadata={"pileupgen": json.dumps(record, sort_keys=True)})
-    with written_whole(path) as aside, pq.ParquetWriter(aside, schema, compression="zstd") as file:
-        for images in store.batches(rows, BATCH_EVENTS):
-            file.write_table(pa.table(_columns(images, column_names(store)), schema=schema))
-            advance(len(images))
+    names = column_names(store)
+    write_parquet(store, rows, path, fields, lambda images: _columns(images, names), advance)
 
 
 def _dtypes(store: ImageStore) -> dict[str, np.dtype[Any]]:

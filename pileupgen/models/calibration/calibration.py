@@ -185,38 +185,19 @@ class CellCalibration(CellSpace):
         mus: Sequence[NDArray[np.float32]],
         weights: Sequence[Floats] | None = None,
     ) -> None:
-        """Take the quantiles of training events.
+        """Take the quantiles of training events; see :meth:`CellSpace.fit`.
 
-        Parameters
-        ----------
-        energies : two float32 arrays, shape (N, L, n_eta, n_phi)
-            Images in GeV of mc and of data; negative values are welcome.
-        mus : two float arrays, shape (N,)
-            Number of pileup interactions; NaN counts as the middle bin.
-        weights : two float64 arrays, shape (N,), optional
-            Weights ≥ 0 of the events, which are then repeated in proportion; ties and signs are
-            looked for in the events as they are.
+        Events of unknown μ count as the middle bin. Ties and signs are looked for in the events as
+        they are, not as they are repeated by weight.
         """
         CalibrationFit(self, self._excluded)(energies, mus, weights)
 
     @torch.no_grad()
     def encode(self, energy: Tensor, domain: int, mu: Tensor, uniform: Tensor) -> Tensor:
-        """Energies to Gaussian scores.
+        """Energies to Gaussian scores by the quantiles of a domain; see :meth:`CellSpace.encode`.
 
-        Parameters
-        ----------
-        energy : Tensor, shape (N, L, n_eta, n_phi)
-            GeV, of either sign.
-        domain : int
-            0 mc, 1 data: whose quantiles.
-        mu : Tensor, shape (N,)
-            Number of pileup interactions; NaN takes the middle table.
-        uniform : Tensor, shape (N, L, n_eta, n_phi)
-            Numbers in [0, 1): the place of a null cell, or of a tied value, within its mass.
-
-        Returns
-        -------
-        Tensor, shape (N, L, n_eta, n_phi), float32
+        Where μ is not known the middle table counts. The uniform numbers are the place of a null
+        cell, or of a tied value, within its mass.
         """
         scores = torch.empty_like(energy, dtype=torch.float32)
         condition: Tensor | None = None

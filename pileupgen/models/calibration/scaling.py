@@ -96,16 +96,9 @@ class SignedLogScaling(CellSpace):
         mus: Sequence[NDArray[np.float32]],
         weights: Sequence[Floats] | None = None,
     ) -> None:
-        """Take scales from training events of both domains together.
+        """Take scales from training events of both domains together; see :meth:`CellSpace.fit`.
 
-        Parameters
-        ----------
-        energies : two float32 arrays, shape (N, L, n_eta, n_phi)
-            GeV, of either sign.
-        mus : two float arrays, shape (N,)
-            Only their range is kept.
-        weights : two float64 arrays, shape (N,), optional
-            Weights ≥ 0 of the events, which are then repeated in proportion.
+        Of μ only the range is kept.
         """
         known = [np.asarray(mu)[np.isfinite(mu)] for mu in mus]
         if any(map(len, known)):
@@ -132,20 +125,10 @@ class SignedLogScaling(CellSpace):
 
     @torch.no_grad()
     def encode(self, energy: Tensor, domain: int, mu: Tensor, uniform: Tensor) -> Tensor:  # noqa: ARG002 - the same call as CellCalibration's
-        """Energies to scores.
+        """Standardised logarithms of the layers, then their hit bits if there are any.
 
-        Parameters
-        ----------
-        energy : Tensor, shape (N, L, n_eta, n_phi)
-            GeV, of either sign.
-        domain, mu, uniform
-            Not used: the map is the same for all.
-
-        Returns
-        -------
-        Tensor, shape (N, C, n_eta, n_phi), float32
-            Standardised logarithms of the layers, then their hit bits if there are any. A null
-            cell has the logarithm of E = 0.
+        A null cell has the logarithm of E = 0. See :meth:`CellSpace.encode`; domain, μ and the
+        uniform numbers are not used.
         """
         value = energy.double()
         scale, mean, width = self._constants(value)
