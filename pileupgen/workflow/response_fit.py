@@ -113,7 +113,10 @@ def fit_card(
     require_no_folder(output)
     spec = spec_of_card(source, {"response": response})
     if isinstance(spec, SampleSpec):
-        spec = spec.model_copy(update={"separate_pools": None, "consecutive": 1})
+        # Each interaction is used once: events that share them fluctuate less among each other than
+        # from one sample to another, and the fit knows only the former.
+        once = {"separate_pools": ((1.0, 1.0),), "consecutive": 1, "n_events": n_simulated}
+        spec = spec.model_copy(update=once)
     if not isinstance(spec, SampleSpec) or spec.is_hard or spec.files:
         raise CardError(
             f"{source} is no card of pileup from a generator.",
@@ -144,9 +147,10 @@ def fit_card(
     parts = list(card.open(card.input_files()).chunks(n_recorded))
     cells = recorded_cells(parts, grid)[:n_recorded]
     seen, unseen = cells[::2], cells[1::2]
-    with listener.progress("deposits", spec.pool_size + n_simulated, "interactions") as advance:
+    made = spec.pools()["pileup"]
+    with listener.progress("deposits", made.pool_size + n_simulated, "interactions") as advance:
         with scratch_folder(output.parent) as scratch:
-            pool, _ = provide_pool(spec, default_cache(), scratch, default_workers(), advance)
+            pool, _ = provide_pool(made, default_cache(), scratch, default_workers(), advance)
         deposits = CellDeposits(spec, read_pool(pool), begun, n_simulated, advance)
     with listener.progress("fit", 12 + ROUNDS * refined, "steps") as advance:
         fit = fit_response(
