@@ -5,7 +5,7 @@ Drawing takes more time than all else of a small run: tests that are not about f
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from unittest import mock
@@ -57,11 +57,17 @@ def command() -> Command:
     return run
 
 
-@pytest.fixture
-def one_figure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a validation draw one figure of many."""
+def one_figure_of_many() -> AbstractContextManager[object]:
+    """A context in which a validation draws one figure of many."""
     every = figures.validation_figures
-    monkeypatch.setattr(figures, "validation_figures", lambda *given: list(every(*given))[:1])
+    return mock.patch.object(figures, "validation_figures", lambda *given: list(every(*given))[:1])
+
+
+@pytest.fixture
+def one_figure() -> Iterator[None]:
+    """Let a validation draw one figure of many."""
+    with one_figure_of_many():
+        yield
 
 
 @pytest.fixture(scope="session")

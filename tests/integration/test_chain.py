@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ import yaml
 
 from pileupgen.samples.store import ImageStore
 from tests.conftest import run_main
+from tests.tiny import one_figure_of_many
 
 GRID = {"eta_edges": [round(-0.8 + 0.2 * i, 1) for i in range(9)], "n_phi": 12, "name": "small"}
 CONFIG = {
@@ -83,7 +85,9 @@ def pileupgen(folder: Path, *arguments: str, code: int = 0) -> str:
 
 
 @pytest.fixture(scope="module")
-def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def chain(
+    tmp_path_factory: pytest.TempPathFactory, no_training_figures: AbstractContextManager[object]
+) -> Path:
     pytest.importorskip("pythia8mc", reason="needs the extra 'simulate'")
     folder = tmp_path_factory.mktemp("chain")
     (folder / "small.yaml").write_text(yaml.safe_dump(CONFIG))
@@ -91,12 +95,14 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / f"{domain}_card.yaml").write_text(yaml.safe_dump(card(domain, seed)))
     out = in_a_process(folder, "preprocess", "--config", "small.yaml")
     assert "pileupgen train --config small.yaml" in out
-    out = pileupgen(folder, "train", "--config", "small.yaml")
+    with no_training_figures:
+        out = pileupgen(folder, "train", "--config", "small.yaml")
     assert "pileupgen translate --config small.yaml" in out
     way = ("--t-release", "300", "--w", "2.0")
     out = pileupgen(folder, "translate", "--config", "small.yaml", *way)
     assert "pileupgen validate --config small.yaml" in out
-    pileupgen(folder, "validate", "--config", "small.yaml")
+    with one_figure_of_many():
+        pileupgen(folder, "validate", "--config", "small.yaml")
     return folder
 
 
