@@ -7,6 +7,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE pytest -n 2 --dist loadfile --no-loadscope-reorder
+# pip would compile one module after another; that is left to all cores, which skip what is no Python.
+INSTALL := $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: demo test types coverage docs setup format clean
@@ -16,8 +18,9 @@ setup: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[simulate,jets,parquet,hepmc,xrootd,cluster,onnx,tensorboard,baselines,docs,dev]'
+	$(INSTALL) torch
+	$(INSTALL) --editable '.[simulate,jets,parquet,hepmc,xrootd,cluster,onnx,tensorboard,baselines,docs,dev]'
+	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	touch $@
 
 demo: setup

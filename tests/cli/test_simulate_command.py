@@ -112,7 +112,9 @@ def test_a_pool_to_write_has_to_be_one_before_events_are_made(folder: Path) -> N
     assert [path.name for path in folder.iterdir()] == ["tiny.yaml"]
 
 
-def test_check_compares_with_measurements_and_is_remembered(folder: Path) -> None:
+def test_check_compares_with_measurements_and_is_remembered(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("chromo")
     asked = ["--check", "-g", "pythia6", "-n", "300", "--workers", "1", "--sqrt-s", "7000"]
     first = run(*asked)
@@ -126,6 +128,7 @@ def test_check_compares_with_measurements_and_is_remembered(folder: Path) -> Non
     for name in names:
         assert {path.suffix for path in (folder / "checks").glob(f"{name}.*")} == {".png", ".pdf"}
     assert "as is" in run(*asked).output
+    monkeypatch.setattr("pileupgen.workflow.generator_check.write_figure", lambda *_: [])
     assert "as is" not in run(*asked, "--seed", "2").output
     # The record is named in the summary of samples of the same generator.
     summary = " ".join(run(*SMALL).output.split())
