@@ -27,7 +27,7 @@ from pileupgen.samples.store import ImageStore
 from pileupgen.zoo import image_system
 from pileupgen.zoo.contract import EventConditions, ZooSample
 from pileupgen.zoo.image_system import ImageSystem
-from pileupgen.zoo.registry import find_system
+from pileupgen.zoo.registry import TRAINING_FREE, find_system
 
 GANS = ("gan", "sdi-gan", "sdi-gan-intensity", "sdi-gan-regressor")
 N_PAIRS = 300
@@ -86,7 +86,7 @@ def load(run: Path, name: str) -> ImageSystem:
     entry = find_system(name)
     for head, folder in trained(run):
         system = entry.make()
-        kept = {k: v for k, v in head["options"].items() if k in entry.training["options"]}
+        kept = {k: v for k, v in head["options"].items() if k not in TRAINING_FREE}
         if head["kind"] == type(system).__name__ and kept == entry.training["options"]:
             system.load(folder)
             return system

@@ -190,7 +190,8 @@ def simulate_to(
     Raises
     ------
     ConfigError
-        If ``hepmc`` is asked of a sample without a pool of its own.
+        If ``hepmc`` is asked of a sample without a pool of its own, or an RNTuple of jets or
+        showers.
     """
     is_plain = isinstance(spec, SampleSpec) and not spec.is_hard
     default = "simulated" if is_plain else spec.process
@@ -202,6 +203,10 @@ def simulate_to(
         raise ConfigError(
             "Only a sample with one pool of interactions has a pool for --hepmc.",
             "Leave it out, or give --pool-size in place of a card's separate_pools.",
+        )
+    if container == "rntuple" and not isinstance(spec, SampleSpec):
+        raise ConfigError(
+            "Jets and showers are written as HDF5, not as an RNTuple.", "Leave --rntuple out."
         )
     listener.tell("make", describe(spec))
     if not force and hepmc is None and is_current(spec, path, container):

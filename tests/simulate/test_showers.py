@@ -197,10 +197,13 @@ def test_what_is_no_shower_is_refused(values, words):
         parse_spec({"process": "shower", **values}, "test")
 
 
-def test_showers_have_no_pool_to_write(tmp_path: Path):
+def test_showers_are_no_pool_and_no_ntuple(tmp_path: Path):
     spec = parse_spec({"process": "shower", "n_events": 2}, "test")
     with pytest.raises(ConfigError, match="--hepmc"):
         simulate_to(spec, tmp_path / "a.h5", hepmc=tmp_path / "a.hepmc")
+    with pytest.raises(ConfigError, match="HDF5"):
+        simulate_to(spec, tmp_path / "a.h5", container="rntuple")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_late_part_of_a_shower_is_wider():

@@ -30,6 +30,11 @@ def test_marginals_follow_a_condition_over_two_decades(toy: Toy, tmp_path: Path)
     for number in range(4):
         assert np.median(ratio[part == number]) == pytest.approx(1.0, abs=0.08)
     assert ratio.std() < 0.3
+    # Between two places of the quantiles, energies are interpolated in the logarithms of both.
+    low, high = system.space.calibration.mu_centres[2:4].double().tolist()
+    places = np.exp([low, 0.5 * (low + high), high]).astype(np.float32)
+    middle = system.space.decode(torch.zeros(3, *ONE_RING.shape), places, 1)[:, 0, 0, 0]
+    assert middle[1] == pytest.approx(np.sqrt(middle[0] * middle[2]), rel=1e-3)
     system.save(tmp_path / "system")
     again = Marginals()
     again.load(tmp_path / "system")
