@@ -233,8 +233,8 @@ class DistillConfig(StrictModel):
     """The student that takes one evaluation in the place of the solver's many."""
 
     pairs: int = Field(3000, ge=100, description="translated training events that it learns from")
-    steps: int = Field(4000, ge=0, description="training steps of the student")
-    batch_size: int = Field(32, ge=2, description="pairs of a step, over all processes")
+    steps: int = Field(6000, ge=0, description="training steps of the student")
+    batch_size: int = Field(8, ge=2, description="pairs of a step, over all processes")
     learning_rate: float = Field(5e-3, gt=0, description="largest learning rate")
     width: int = Field(16, ge=8, description="channels of its convolutions")
     n_blocks: int = Field(5, ge=1, description="residual blocks")
