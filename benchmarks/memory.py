@@ -33,6 +33,7 @@ DELPHES = {"format": "delphes"}
 IMAGES = {
     "format": "hdf5",
     "options": {"dataset": "images", "eta_range": [-1.6, 1.6]},
+    "units": {"energy": "GeV"},
 }
 GRID = {"name": "small", "eta_edges": [round(-1.6 + 0.2 * i, 1) for i in range(17)], "n_phi": 16}
 N_IMAGES = 5_000
