@@ -72,7 +72,8 @@ class BenchmarkPlan:
             )
         if not 0 < self.minutes < math.inf:
             raise ConfigError(
-                f"A budget of {self.minutes:g} minutes is not above 0.", "Give a positive number."
+                f"A budget of {self.minutes:g} minutes is not positive and finite.",
+                "Give a number of more than 0.",
             )
 
 
