@@ -28,7 +28,7 @@ def test_shipped_configs_load_and_name_cards_that_exist(path):
         ({"training": {"batchsize": 3}}, "Did you mean 'batch_size'"),
         ({"seed": "x"}, "seed: "),
         ({"denoiser": {"kind": "local", "coarse_conditioning": True}}, "needs kind residual or"),
-        ({"denoiser": {"focus": 999}}, "none of the timesteps 1 … 998"),
+        ({"denoiser": {"focus": 999}}, "not one of the timesteps 1 … 998"),
         ({"training": {"batch_size": 0}}, "greater than or equal to 2"),
         ({"preprocess": {"fractions": [0.5, 0.2, 0.2]}}, "sum to 1"),
         ([], "must be a mapping"),
