@@ -194,3 +194,12 @@ def test_reaches_of_a_discrete_layer_cover_all_and_cross_neither_zero_nor_each_o
         side = probe[probe.sign() == sign]
         assert set(ties.snap(side).tolist()) <= set(ordered.tolist())
     assert float(ties.snap(torch.zeros(1, dtype=torch.float64))) == 0
+
+
+def test_ties_are_found_in_every_other_value_of_an_array():
+    values = np.where(np.arange(4000) % 4 < 2, 2.5, np.linspace(1, 9, 4000)).astype(np.float32)
+    ties = Ties(torch.from_numpy(find_ties(values)))
+    assert len(ties) == 1
+    some = torch.from_numpy(values).double().view(-1, 2)[:, 0]
+    assert not some.is_contiguous()
+    assert torch.equal(ties.snap(some), ties.snap(some.contiguous()))

@@ -96,5 +96,5 @@ class Ties:
         return low, torch.where(is_tied, self._high[index], value)
 
     def _find(self, value: Tensor) -> tuple[Tensor, Tensor]:
-        index = (torch.searchsorted(self._low, value, right=True) - 1).clamp_min(0)
+        index = (torch.searchsorted(self._low, value.contiguous(), right=True) - 1).clamp_min(0)
         return index, (value >= self._low[index]) & (value < self._high[index]) & (value != 0)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from pileupgen.compare.quality import Quality
 from pileupgen.compare.shower_quality import ShowerQuality
@@ -12,6 +14,7 @@ from pileupgen.report.figures.style import COLOURS, new_figure, style
 
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c510a")
 MARKERS = "osD^vP*X<>"
+_FEW = 3.0
 
 
 def systems_figure(table: SystemTable) -> Figure:
@@ -41,16 +44,28 @@ def systems_figure(table: SystemTable) -> Figure:
         low = table.reference.auc - table.reference.auc_error
         high = table.reference.auc + table.reference.auc_error
         auc_axes.axhspan(low, high, color=COLOURS["reference"], alpha=0.35, lw=0, zorder=0)
-        w1_axes.set_yscale("log")
+        found = [one.w1.value for one in (table.reference, *(row.quality for row in table.rows))]
+        # A logarithmic axis of less than a few has hardly a number to read off.
+        if max(found) > _FEW * min(found):
+            w1_axes.set_yscale("log")
+            _plain_ticks(w1_axes.yaxis)
         w1_axes.set_ylabel(r"mean $W_1/\sigma$ to data")
         auc_axes.set_ylabel("AUC on observables")
         for axes in (w1_axes, auc_axes):
             axes.set_xscale("log")
+            _plain_ticks(axes.xaxis)
             axes.margins(0.08)
             axes.set_xlabel("CPU time of an event [ms]")
         handles, labels = w1_axes.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
     return figure
+
+
+def _plain_ticks(axis: Axis) -> None:
+    """Label 1, 2 and 5 of each decade of a logarithmic axis, as numbers."""
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _band(axes: Axes, reference: Quality | ShowerQuality) -> None:
