@@ -152,7 +152,7 @@ def test_what_cannot_be_distilled_is_refused_before_anything_is_done(run, comman
 
 
 @pytest.mark.parametrize("mode", ["invert", "partial"])
-def test_a_student_is_exported_as_one_graph(run, told, command, tmp_path, mode):
+def test_a_student_is_exported_from_energies_to_energies(run, told, command, tmp_path, mode):
     pytest.importorskip("onnxruntime", reason="needs the extra 'onnx'")
     from pileupgen.diffusion import run_onnx
 
@@ -168,7 +168,6 @@ def test_a_student_is_exported_as_one_graph(run, told, command, tmp_path, mode):
     assert plan["graphs"] == {name: f"{name}.onnx" for name in names}
     assert plan["student"] == {"draws_noise": mode == "partial"}
     assert plan["phases"] == []
-    assert run_onnx.too_different(run_onnx.check(folder)) == []
     # An event alone has the scores and the ln r that it has among others.
     with np.load(folder / "check.npz") as arrays:
         known = dict(arrays)
@@ -180,12 +179,19 @@ def test_a_student_is_exported_as_one_graph(run, told, command, tmp_path, mode):
         )
         np.testing.assert_allclose(found.scores, known["scores"][one], atol=1e-4)
         np.testing.assert_allclose(found.log_ratio, known["log_ratio"][one], atol=1e-4)
-    said = run_compiled(folder, tmp_path)
-    assert "8 events: encoded scores off by" in said
+    program = compiled(tmp_path)
+    done = subprocess.run([program, folder], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "8 events: encoded scores off by" in done.stdout
+    if mode == "invert":
+        known["scores"].flat[0] += 1e-3
+        np.savez(folder / "check.npz", **known)
+        done = subprocess.run([program, folder], check=False, capture_output=True, text=True)
+        assert done.returncode == 1, done.stdout + done.stderr
 
 
-def run_compiled(folder: Path, scratch: Path) -> str:
-    """What the C++ example says of an export; the test is skipped where it cannot be compiled."""
+def compiled(scratch: Path) -> Path:
+    """The C++ example; the test is skipped where it cannot be compiled."""
     import onnxruntime
 
     places = [os.environ.get("ONNXRUNTIME_INCLUDE"), "/usr/include/onnxruntime"]
@@ -201,12 +207,4 @@ def run_compiled(folder: Path, scratch: Path) -> str:
     library.symlink_to(built)
     options = ["-std=c++17", "-Wall", "-Wextra", "-Werror", "-I", headers[0], EXAMPLE, library]
     subprocess.run([compiler, *options, f"-Wl,-rpath,{scratch}", "-o", program], check=True)
-    done = subprocess.run([program, folder], check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    with np.load(folder / "check.npz") as arrays:
-        known = dict(arrays)
-    known["scores"].flat[0] += 1e-3
-    np.savez(folder / "check.npz", **known)
-    altered = subprocess.run([program, folder], check=False, capture_output=True, text=True)
-    assert altered.returncode == 1, altered.stdout + altered.stderr
-    return done.stdout
+    return program
