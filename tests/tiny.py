@@ -31,6 +31,7 @@ CONFIG = {
     "ratio": {"width": 8, "n_blocks": 1, "steps": 2},
     "training": {"batch_size": 16, "checkpoint_every": 2},
     "translate": {"num_inference_steps": 3, "n_correction_events": 50},
+    "validate": {"n_bootstrap": 30, "n_seeds": 1},
 }
 Command = Callable[..., str]
 
