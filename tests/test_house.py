@@ -74,3 +74,12 @@ def test_every_number_of_the_results_has_a_description():
     }
     # Its description is that of the record it refers to, which a schema does not repeat.
     assert missing == {"Comparison.settings"}
+
+
+def test_no_two_test_modules_have_one_name():
+    """Where folders are no packages, pytest does not collect the second of them."""
+    tests = Path(__file__).parent
+    names = [
+        path.name for path in tests.rglob("test_*.py") if not (path.parent / "__init__.py").exists()
+    ]
+    assert sorted(names) == sorted(set(names))

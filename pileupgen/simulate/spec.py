@@ -214,11 +214,11 @@ class SampleSpec(StrictModel):
             raise ValueError(f"tune is a setting of pythia8, not of {self.generator}")
         offered = processes(self.generator)
         hard = tuple(HARD_PROCESSES) if self.generator == "pythia8" else ()
-        jets = JET_PROCESSES if self.generator == "pythia8" else ()
+        elsewhere = (*JET_PROCESSES, SHOWER) if self.generator == "pythia8" else ()
         if self.process not in (*offered, *hard):
             raise ValueError(
                 f"{self.generator} has no process '{self.process}'. "
-                f"{did_you_mean(self.process, (*offered, *hard, *jets, SHOWER))}"
+                f"{did_you_mean(self.process, (*offered, *hard, *elsewhere))}"
             )
         if self.hard_scatter and self.process in hard:
             raise ValueError(f"hard_scatter and process {self.process} are both hard scatters")
