@@ -40,7 +40,10 @@ def serve(job: Mapping[str, Any], channel: TextIO) -> int:
     while waiting or running:
         while waiting and len(running) < job["workers"]:
             index, chunk = waiting.pop()
+            # No SIGTERM between the birth of a child and its entry, or nobody would end it.
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
             running[_fork(work, chunk, folder, index)] = index
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
         child, status = os.wait()
         index = running.pop(child)
         if status != 0:
@@ -58,6 +61,7 @@ def _fork(work: Work, chunk: Mapping[str, Any], folder: Path, index: int) -> int
     child = os.fork()
     if child == 0:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
         _run_child(work, chunk, folder, index)
     return child
 
@@ -107,7 +111,8 @@ def _tell(channel: TextIO, report: Mapping[str, Any]) -> None:
 def _kill(running: Mapping[int, int]) -> None:
     """End the children, and return when they write no more."""
     for child in running:
-        os.kill(child, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
     for child in running:
         with suppress(ChildProcessError):
             os.waitpid(child, 0)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -106,3 +107,30 @@ def test_save_where_no_folder_can_be_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(OutputError):
         save(tmp_path / "no" / "folder.npz", {"a": np.arange(3)})
     assert [path.name for path in tmp_path.iterdir()] == ["no"]
+
+
+UNLUCKY = """
+import os, signal, sys, time
+from pileupgen.parallel import chunk_server
+fork = os.fork
+def fork_and_be_ended():
+    child = fork()
+    if child:
+        os.kill(os.getpid(), signal.SIGTERM)
+    return child
+os.fork = fork_and_be_ended
+sys.path.insert(0, sys.argv[1])
+job = {"task": "late:late", "chunks": [{}], "workers": 1, "folder": sys.argv[1]}
+chunk_server.serve(job, sys.stdout)
+"""
+
+
+def test_a_child_that_was_just_born_is_ended_too(tmp_path: Path) -> None:
+    (tmp_path / "late.py").write_text(
+        "import time\nimport numpy as np\n"
+        "late = lambda job: lambda chunk: time.sleep(0.5) or {'x': np.zeros(1)}\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", UNLUCKY, str(tmp_path)], timeout=60, check=False)
+    assert ended.returncode == 1
+    time.sleep(1)
+    assert not (tmp_path / "0.npz").exists()
