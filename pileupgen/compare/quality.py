@@ -107,11 +107,7 @@ class QualityJudge:
     @property
     def wanted(self) -> Images:
         """Target events that generated ones are made alike, as many as there are source events."""
-        rows = np.resize(np.arange(len(self.target_images)), len(self.source_images))
-        images = self.target_images
-        columns = {name: values[rows] for name, values in images.columns.items()}
-        columns["event_id"] = np.arange(len(rows), dtype=np.int64)
-        return Images(images.energy[rows], images.grid, columns)
+        return self.target_images.cycled(len(self.source_images))
 
     def reference_quality(self) -> Quality:
         """What two samples of data differ by."""

@@ -171,11 +171,7 @@ class ShowerJudge:
     @property
     def wanted(self) -> Images:
         """Target showers whose conditions generated ones have, as many as there are of source."""
-        rows = np.resize(np.arange(len(self.target_images)), len(self.source_images))
-        images = self.target_images
-        columns = {name: values[rows] for name, values in images.columns.items()}
-        columns["event_id"] = np.arange(len(rows), dtype=np.int64)
-        return Images(images.energy[rows], images.grid, columns)
+        return self.target_images.cycled(len(self.source_images))
 
     def reference_quality(self) -> ShowerQuality:
         """What two samples of the target's domain differ by."""
@@ -188,6 +184,8 @@ class ShowerJudge:
         assert output.energy is not None
         like = self.source_images if has_source else self.wanted
         images = Images(output.energy, like.grid, like.columns)
+        if output.weight is not None:
+            images = images.weighted(images.weight * output.weight)
         cells: tuple[float, float] | tuple[None, None] = (None, None)
         if on_cells:
             test = cell_test(

@@ -79,6 +79,13 @@ class Images:
         kept = {name: values for name, values in self.columns.items() if name != "weight_positive"}
         return Images(self.energy, self.grid, {**kept, "weight": weight})
 
+    def cycled(self, n: int) -> Images:
+        """The first n events, from the first again after the last, numbered from 0."""
+        rows = np.resize(np.arange(len(self)), n)
+        columns = {name: values[rows] for name, values in self.columns.items()}
+        columns["event_id"] = np.arange(n, dtype=np.int64)
+        return Images(self.energy[rows], self.grid, columns)
+
     @property
     def event_id(self) -> Ints:
         """Position in the sample, shape (N,)."""

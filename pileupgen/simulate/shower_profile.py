@@ -1,8 +1,9 @@
 """Electromagnetic showers in a homogeneous medium, by the parametrisation of Grindhammer & Peters.
 
-Equations and constants are those of hep-ex/0001020, appendices A.1.1 to A.1.4. Depths are in
-radiation lengths along the axis, radii in Molière radii, energies in GeV. In k_4 stands 0.0421 as
-in the paper; Geant4's version has 0.0412.
+Equations and constants are those of hep-ex/0001020, appendices A.1.2 to A.1.4, as Geant4 and CMS
+have them in public code; the paper itself was not at hand. They agree but for one constant of k_4,
+0.0421 here and in all but Geant4, which has 0.0412. Depths are in radiation lengths along the axis,
+radii in Molière radii, energies in GeV.
 """
 
 from __future__ import annotations
@@ -132,12 +133,6 @@ class Profiles:
         place = (0.401 + 0.00187 * z - tau) / (1.313 - 0.0686 * log_e)
         part = (2.632 - 0.00094 * z) * np.exp(place - np.exp(place))
         return core, tail, np.clip(part, 0.0, 1.0)
-
-
-def mean_profile(energy: Floats, medium: Medium) -> Profiles:
-    """Profile of the mean shower, without fluctuations: A.1.1."""
-    log_y = np.log(energy / medium.critical_energy)
-    return Profiles(energy, log_y - 0.858, 0.21 + (0.492 + 2.38 / medium.z) * log_y, medium)
 
 
 def draw_profiles(energy: Floats, medium: Medium, rng: np.random.Generator) -> Profiles:

@@ -61,6 +61,24 @@ def test_the_same_showers_are_at_no_distance(judge):
     assert found.resolution == pytest.approx(0.1 / np.sqrt(18), rel=0.5)
 
 
+def test_showers_without_weight_do_not_count(judge):
+    """Half of the showers are spoiled and have the weight 0: the response is the other half's."""
+    energy, weight = judge.target_images.energy.copy(), np.ones(len(judge.target_images))
+    energy[::2] *= 3
+    weight[::2] = 0
+    found = judge.quality(MethodOutput(energy, weight=weight), has_source=False)
+    expected = judge.target.scalars["e_ratio"][1::2].mean()
+    assert found.response == pytest.approx(expected, rel=1e-6)
+
+
+def test_events_begin_again_after_the_last(judge):
+    images, n = judge.target_images, len(judge.target_images)
+    cycled = images.cycled(n + 2)
+    assert cycled.event_id.tolist() == list(range(n + 2))
+    np.testing.assert_array_equal(cycled.energy[n:], images.energy[:2])
+    np.testing.assert_array_equal(cycled.mu[n:], images.mu[:2])
+
+
 def test_other_showers_are_at_the_distance_of_the_reference(judge):
     reference = judge.reference_quality()
     source = judge.quality(MethodOutput(judge.source_images.energy))

@@ -14,12 +14,18 @@ from pileupgen.errors import CardError, ConfigError
 from pileupgen.measure.showers import ShowerSet
 from pileupgen.resources import find_file
 from pileupgen.samples.cards import load_card
-from pileupgen.simulate.shower_profile import MEDIA, Profiles, draw_profiles, mean_profile
+from pileupgen.simulate.shower_profile import MEDIA, Medium, Profiles, draw_profiles
 from pileupgen.simulate.shower_spec import ShowerSpec
 from pileupgen.simulate.showers import are_current, make_shower, make_showers, measured
 from pileupgen.workflow.generated import parse_spec, simulate_to
 
 ENERGIES = (1.0, 10.0, 100.0)
+
+
+def mean_profile(energy: np.ndarray, medium: Medium) -> Profiles:
+    """Profile of the mean shower, without fluctuations: A.1.1, whose constants are its own."""
+    log_y = np.log(energy / medium.critical_energy)
+    return Profiles(energy, log_y - 0.858, 0.21 + (0.492 + 2.38 / medium.z) * log_y, medium)
 
 
 def mean_of_showers(energy: float, medium: str, n: int = 1500) -> tuple[np.ndarray, np.ndarray]:
