@@ -203,6 +203,9 @@ def start_pythia(
         "Print:quiet": "on",
         # A check of each event for momentum and charge, which takes a twentieth of the time.
         "Check:event": "off",
+        # All multiparton interactions but prompt quarkonia: too rare to be seen in a calorimeter,
+        # and a tenth of the time of an interaction, as their masses are drawn in each trial.
+        "MultipartonInteractions:processLevel": "2",
         "Beams:eCM": f"{sqrt_s:.10g}",
         **tune_settings(tune),
         **switches,

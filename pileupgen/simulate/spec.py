@@ -32,7 +32,7 @@ from pileupgen.simulate.tunes import TUNES, Tune, parse_tune
 MONASH = 14
 """Pythia's ``Tune:pp`` where none is asked for (Skands et al., 1404.5630)."""
 
-SAMPLE_VERSION = 1
+SAMPLE_VERSION = 2
 """Counts changes of the code that change the events of one and the same spec."""
 
 _OF_RESPONSE = ("response", "readout", "period")

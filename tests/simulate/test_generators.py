@@ -101,6 +101,16 @@ def values_in_pythia(tune: int | str) -> dict[str, float]:
     return {name: pythia.settings.parm(name) for name in TUNES["ET7"].settings}
 
 
+def test_multiparton_interactions_are_all_but_prompt_quarkonia() -> None:
+    pytest.importorskip("pythia8mc")
+    off = {"ProcessLevel:all": "off"}
+    pythia = start_pythia("test", off, 14, 13600)
+    assert pythia.settings.mode("MultipartonInteractions:processLevel") == 2
+    # What is asked for by name counts.
+    pythia = start_pythia("test", {**off, "MultipartonInteractions:processLevel": "3"}, 14, 13600)
+    assert pythia.settings.mode("MultipartonInteractions:processLevel") == 3
+
+
 def test_missing_package_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generators, "package", lambda name: "no-such-package")
     for name in GENERATORS:
