@@ -200,7 +200,9 @@ class TrainingConfig(StrictModel):
     )
     grad_clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
     mixed_precision: Literal["no", "bf16"] = Field(
-        "bf16", description="precision of the networks' products: single, or bfloat16"
+        "bf16",
+        description="precision of the networks' products: single, or bfloat16, in whose place "
+        "single precision is taken on CPUs below AVX-512",
     )
     checkpoint_every: int = Field(250, ge=1, description="steps between checkpoints")
     keep_checkpoints: int = Field(

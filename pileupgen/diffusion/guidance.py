@@ -16,6 +16,7 @@ from torch import Tensor
 from pileupgen.diffusion.schedule import Schedule, alpha_sigma
 from pileupgen.diffusion.settings import Settings, WeightSchedule
 from pileupgen.models.networks.denoiser import FieldDenoiser
+from pileupgen.models.networks.precision import autocast
 from pileupgen.models.networks.ratio import RatioClassifier
 
 
@@ -155,7 +156,8 @@ class Predictor:
     guides: tuple[Guide, ...] = ()
     """Terms of the guidance; a term whose w is 0 at a timestep costs nothing there."""
     bf16: bool = True
-    """Run the network's residual in bfloat16; the closed form stays in single precision."""
+    """Run the network's residual in bfloat16, where the device has it; the closed form stays in
+    single precision."""
     source: Tensor | None = None
     """Clean latents of the source events, for a denoiser that is conditioned on them. Shape (N, C,
     H, W)."""
@@ -183,7 +185,7 @@ class Predictor:
         labels = torch.full_like(point.t, label)
         if not self.settings.network:
             return self.denoiser.closed_form(point.x_t, labels, point.alpha, point.sigma)
-        with torch.autocast(point.x_t.device.type, torch.bfloat16, enabled=self.bf16):
+        with autocast(point.x_t.device, self.bf16):
             return self.denoiser(
                 point.x_t,
                 point.t,

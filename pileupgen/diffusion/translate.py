@@ -35,6 +35,7 @@ from pileupgen.models.calibration.limits import visible
 from pileupgen.models.calibration.space import CellSpace
 from pileupgen.models.codec import Codec, EventNoise, LatentModel
 from pileupgen.models.networks.denoiser import DATA, NULL, FieldDenoiser
+from pileupgen.models.networks.precision import autocast
 from pileupgen.models.networks.ratio import RatioClassifier
 from pileupgen.models.networks.student import Student
 from pileupgen.parallel.threads import Map
@@ -78,7 +79,7 @@ class Translator:
     """Whether mc events are encoded with their own quantiles or with those of data."""
     bf16: bool = True
     """Whether what the denoiser adds to the closed form, and the autoencoder to its shortcuts, is
-    computed in bfloat16."""
+    computed in bfloat16, where the device has it."""
     direction: Direction = field(default_factory=Direction)
     student: Student | None = None
     """Takes the place of the solver where it was distilled for the settings."""
@@ -325,7 +326,7 @@ class Translator:
         return self.denoiser.field.transport(*labels)
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.denoiser.device.type, torch.bfloat16, enabled=self.bf16)
+        return autocast(self.denoiser.device, self.bf16)
 
     def _source(self, latents: Tensor) -> Tensor | None:
         """What a denoiser that is conditioned on the source event is given."""

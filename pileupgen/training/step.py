@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pileupgen.errors import ConfigError, TrainingError
+from pileupgen.models.networks.precision import has_bf16
 from pileupgen.training.data import Batch
 from pileupgen.training.objectives import Objective
 from pileupgen.training.replicas import Replicas
@@ -32,8 +33,13 @@ class StepResult:
 
 
 def new_accelerator(device: str, mixed_precision: str = "no") -> Accelerator:
-    """Make an accelerator, also where a process has trained before with another precision."""
+    """Make an accelerator, also where a process has trained before with another precision.
+
+    Of a device without bfloat16 single precision is taken in its place.
+    """
     AcceleratorState._reset_state()
+    if mixed_precision == "bf16" and not has_bf16(device):
+        mixed_precision = "no"
     return Accelerator(cpu=device == "cpu", mixed_precision=mixed_precision)
 
 
