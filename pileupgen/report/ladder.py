@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 
-from pileupgen.compare.ladder import FAMILIES
-from pileupgen.compare.records import CLEAR, Difference, Rung
+from pileupgen.compare.ladder import AS_ASKED, FAMILIES
+from pileupgen.compare.records import CLEAR, Difference, Ladder, Rung
 from pileupgen.compare.results import Comparison
 from pileupgen.measure.bootstrap import Estimate
 from pileupgen.report.text import NONE, estimate_text, number, percent, sigma_text
 
 _LEFT_OUT = ("network_off", "class_kept", "unguided", "not_self_conditioned")
 _PHYSICS = {"rho": "⟨ρ⟩", "rho_resolution": "ρ resolution", "met_sigma": "σ(missing E_T)"}
+_WITHOUT_DIFFUSION = (("calibrate", "calibration alone"), ("transport", "the linear map alone"))
+"""Translations without diffusion, the simplest first: their mode and name."""
 _ADDED = (
     ("transport", "What the diffusion adds to calibration and a linear map of correlations"),
     ("network_off", "What the network adds to the closed form"),
@@ -82,7 +84,10 @@ def caption_of(comparison: Comparison) -> str:
 
 
 def sentences(comparison: Comparison) -> list[str]:
-    """Say what the diffusion adds to the linear map, and which parts change nothing."""
+    """Say what the diffusion adds to the linear map and which parts change nothing.
+
+    Where a translation without diffusion is not clearly farther from the target, it is recommended.
+    """
     ladder = comparison.ladder
     if ladder is None:
         return []
@@ -106,7 +111,36 @@ def sentences(comparison: Comparison) -> list[str]:
     ]
     if better:
         told.append(f"Nearer to the target than as asked: {', '.join(better)}.")
-    return told
+    return [*told, *_simplest(ladder)]
+
+
+def _simplest(ladder: Ladder) -> list[str]:
+    """The simplest translation without diffusion that is not clearly farther, recommended."""
+    asked = ladder[AS_ASKED]
+    modes = [mode for mode, _ in _WITHOUT_DIFFUSION]
+    mode_asked = ladder.settings.get("mode")
+    n_simpler = modes.index(mode_asked) if mode_asked in modes else len(modes)
+    for mode, name in _WITHOUT_DIFFUSION[:n_simpler]:
+        if mode not in ladder:
+            continue
+        rung = ladder[mode]
+        w1, auc = rung.w1_rise, rung.auc_rise
+        if w1 is None or auc is None or any(sigma > CLEAR for sigma in _sigmas(rung)):
+            continue
+        # A single test may tell what the means over observables do not.
+        if rung.significance > max(CLEAR, asked.significance):
+            continue
+        if rung.block.value < asked.block.value:
+            continue
+        return [
+            f"With these {ladder.n_events:,} events the translation does not come clearly nearer "
+            f"to the target than {name}, which has W1/σ {number(rung.mean_w1.value)} in place of "
+            f"{number(asked.mean_w1.value)} ({_in_sigma(w1)}), AUC {number(rung.auc.value)} in "
+            f"place of {number(asked.auc.value)} ({_in_sigma(auc)}) and a source correlation of "
+            f"{number(rung.block.value)} in place of {number(asked.block.value)}. "
+            f"Recommended: --mode {mode}."
+        ]
+    return []
 
 
 def _sigmas(rung: Rung) -> list[float]:

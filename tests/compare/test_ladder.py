@@ -17,7 +17,7 @@ from pileupgen.compare.ladder import (
 )
 from pileupgen.compare.results import Comparison
 from pileupgen.compare.two_sample import feature_test, resampled_auc
-from pileupgen.measure.bootstrap import resample
+from pileupgen.measure.bootstrap import Estimate, resample
 from pileupgen.report.ladder import ladder_cells, sentences
 from pileupgen.report.tables import ladder_table
 from pileupgen.report.verdict import judge_comparison
@@ -135,8 +135,12 @@ def test_the_resampled_auc_is_that_of_the_two_sample_test():
     assert np.std(found[1:]) == pytest.approx(test.error, rel=0.4)
 
 
-def test_it_is_told_in_words_and_as_a_table(ladder, toy):
-    comparison = run(toy, toy.energies(200, seed=1), n_bootstrap=10)
+@pytest.fixture(scope="module")
+def comparison(toy):
+    return run(toy, toy.energies(200, seed=1), n_bootstrap=10)
+
+
+def test_it_is_told_in_words_and_as_a_table(ladder, comparison):
     with_ladder = comparison.model_copy(update={"ladder": ladder})
     again = Comparison.model_validate_json(with_ladder.to_json())
     text = " ".join(sentences(again))
@@ -160,3 +164,26 @@ def test_it_is_told_in_words_and_as_a_table(ladder, toy):
     assert text in judge_comparison(again).progress
     assert ladder_table(comparison) is None
     assert not sentences(comparison)
+
+
+def test_no_diffusion_is_recommended_where_none_comes_nearer(ladder, comparison):
+    """The calibration before the linear map, and neither where it is clearly farther."""
+
+    def recommended(mode="invert", **rungs) -> str:
+        named = [one.model_copy(update={"name": name}) for name, one in rungs.items()]
+        of = {"rungs": (*named, ladder[AS_ASKED]), "settings": {"mode": mode}}
+        found = comparison.model_copy(update={"ladder": ladder.model_copy(update=of)})
+        return " ".join(sentences(found)).rpartition("Recommended: ")[2]
+
+    near, far = ladder["unguided"], ladder["transport"]
+    assert recommended(calibrate=near, transport=near) == "--mode calibrate."
+    assert recommended(calibrate=near, transport=near, mode="transport") == "--mode calibrate."
+    assert recommended(calibrate=far, transport=near) == "--mode transport."
+    for asked in ("calibrate", "transport"):
+        assert "--mode" not in recommended(calibrate=far, transport=near, mode=asked)
+    assert "--mode" not in recommended(calibrate=far, transport=far)
+    # A test that only the calibrated events fail speaks against them, and so does what they lose.
+    failed = near.model_copy(update={"significance": 9.0})
+    lossy = near.model_copy(update={"block": Estimate(0.5, 0.4, 0.6)})
+    for worse in (failed, lossy):
+        assert recommended(calibrate=worse, transport=near) == "--mode transport."
