@@ -173,6 +173,10 @@ def _subtitle(comparison: Comparison) -> str:
     if "w" in how:
         parts.append(f"guidance strength w = {how['w']}")
     parts.append(f"{'with' if comparison.settings.weighted else 'without'} release weights")
+    if comparison.kind == "images" and any(
+        name.startswith("negative_") for name in comparison.observables
+    ):
+        parts.append("energies of either sign")
     return " · ".join(parts)
 
 

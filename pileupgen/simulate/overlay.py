@@ -14,7 +14,8 @@ from scipy.special import ndtr, ndtri
 from pileupgen.arrays import Flags, Floats, Ints
 from pileupgen.parallel.chunks import Work
 from pileupgen.simulate.allotment import Allotment
-from pileupgen.simulate.calorimeter import Calorimeter
+from pileupgen.simulate.calorimeter import TWO_PI, Calorimeter
+from pileupgen.simulate.fixed_images import FixedImages
 from pileupgen.simulate.interactions import Interactions
 from pileupgen.simulate.pool import read_pool
 from pileupgen.simulate.propagation import Paths, propagate
@@ -22,9 +23,13 @@ from pileupgen.simulate.response import BeamSpot, ResponseCard
 from pileupgen.simulate.rho import GridMedian
 from pileupgen.simulate.spec import SampleSpec
 
-DETECTOR_STREAM, OUT_OF_TIME_STREAM, PERIOD_STREAM, ROW_STREAM = 2, 3, 4, 5
+DETECTOR_STREAM, OUT_OF_TIME_STREAM, PERIOD_STREAM, ROW_STREAM, VERTEX_STREAM = 2, 3, 4, 5, 7
 """Parts of an event's seed: what the detector made of it, what happened in the crossings before and
-after, its period, and what happened in a row of crossings."""
+after, its period, and what happened in a row of crossings; and of the sample's seed: vertices of
+interactions in other crossings."""
+
+_AT_ONCE = 200_000
+"""Particles whose cells are found together."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +131,7 @@ class Overlay:
         parts = np.cumsum([period.part for period in card.periods] or [1.0])
         self._periods = parts / parts[-1]
         self._row: tuple[int, _Row] | None = None
+        self._images: FixedImages | None = None
 
     def period(self, event: int) -> int:
         """Place of an event's period among the card's; crossings in a row share theirs."""
@@ -202,7 +208,8 @@ class Overlay:
             row = self._row_of(event)
             distance = row.crossing - event % self.spec.consecutive
             seen = (distance != 0) & (first <= distance) & (distance <= last)
-            return self._weighted(row.pileup.some(seen), distance[seen])
+            others, weights = row.pileup.some(seen), self._weights(distance[seen])
+            return self._deposit(self.deposits, others, weights)
         rng = np.random.default_rng([self.spec.seed, OUT_OF_TIME_STREAM, event])
         bunches = self.spec.bunches
         here = rng.choice(np.flatnonzero(bunches))
@@ -212,16 +219,33 @@ class Overlay:
         place = np.searchsorted(law.cumulative, rng.random(len(filled)), side="right")
         number = rng.poisson(law.mu[place])
         others = self._interactions(rng, int(number.sum()), event)
-        return self._weighted(others, np.repeat(filled, number))
+        images = self._fixed_images()
+        turn = ((0.5 + others.rotation / TWO_PI) * images.n_turns).astype(np.int64)
+        weights = self._weights(np.repeat(filled, number))
+        return images.sum(others.interaction, turn % images.n_turns, others.mirror, weights)
 
-    def _weighted(self, others: Pileup, crossing: Ints) -> Floats:
-        """What the readout sees of interactions, by their crossings' distance from its own."""
-        assert self.deposits is not None
-        weights = [
+    def _weights(self, crossing: Ints) -> tuple[Floats, ...]:
+        """Weights of interactions in each layer, by their crossings' distance from this one."""
+        return tuple(
             np.zeros(len(crossing)) if layer.pulse is None else layer.pulse.of(crossing)
             for layer in self.card.layers
-        ]
-        return self._deposit(self.deposits, others, weights)
+        )
+
+    def _fixed_images(self) -> FixedImages:
+        """Images of the pool's interactions, made when they are first asked for."""
+        if self._images is None:
+            assert self.deposits is not None
+            deposits, grid = self.deposits, self.calorimeter.grid
+            rng = np.random.default_rng([self.spec.seed, VERTEX_STREAM])
+            counts = np.diff(deposits.offsets)
+            z = np.repeat(_vertices(self.card.beam_spot, rng.random(len(counts))), counts)
+            cells = np.empty(len(z), dtype=np.int32)
+            for first in range(0, len(z), _AT_ONCE):
+                rows = np.arange(first, min(first + _AT_ONCE, len(z)))
+                cells[rows] = grid.locate(*deposits.paths.impact(rows, z[rows], self.card.field))
+            energies = (deposits.em, deposits.had)
+            self._images = FixedImages(grid, cells, deposits.offsets, energies)
+        return self._images
 
     def _deposit(
         self,

@@ -35,6 +35,9 @@ MONASH = 14
 SAMPLE_VERSION = 2
 """Counts changes of the code that change the events of one and the same spec."""
 
+PULSE_VERSION = 2
+"""The same for what the readout sees of other crossings."""
+
 _OF_RESPONSE = ("response", "readout", "period")
 """Fields that say which response card is meant; events depend on what it holds."""
 
@@ -337,12 +340,15 @@ class SampleSpec(StrictModel):
 
     def fingerprint(self) -> str:
         """16 hex digits of all that the events depend on: values, response card, versions."""
+        response = self.load_response()
+        sees_others = response.crossings != (0, 0)
         return fingerprint(
             {
+                **({"pulse_version": PULSE_VERSION} if sees_others else {}),
                 **self._tune_values(),
                 **self.model_dump(mode="json", exclude={*_OF_RESPONSE, *self._unset}),
                 **self._hashes(),
-                "response": self.load_response().fingerprint(),
+                "response": response.fingerprint(),
                 "sample_version": SAMPLE_VERSION,
                 "versions": versions(*self.packages),
             }

@@ -16,6 +16,7 @@ from pileupgen.cli.main import app
 from pileupgen.compare.comparison import compare
 from pileupgen.compare.resampling import Samples
 from pileupgen.measure.sample import Sample, measure_sample
+from pileupgen.report.page import render_report
 from pileupgen.samples.store import Images, ImageStore
 from tests.conftest import SMALL_GRID, make_energies
 
@@ -95,6 +96,7 @@ def test_signed_cells_go_the_whole_way(folder: Path) -> None:
     config = write_config(folder, "gaussianised")
     out = run("preprocess", "--config", config)
     assert out.count("cells suppressed") == 2
+    assert out.count("energy below 0") == 2
     stores = {
         name: ImageStore(folder / f"runs/gaussianised/data/{name}.h5") for name in ("mc", "data")
     }
@@ -126,6 +128,7 @@ def test_signed_cells_go_the_whole_way(folder: Path) -> None:
         n_seeds=0,
     )
     assert result.translated.shift_removed.value > 0.5
+    assert "energies of either sign" in render_report(result, {})
 
 
 def test_signed_log_with_hit_bits_is_another_space(folder: Path) -> None:

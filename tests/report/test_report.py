@@ -193,6 +193,7 @@ def test_the_verdict_comes_first_and_says_by_how_much(metrics):
     text = Page(page_of(metrics, {})).text
     assert text.index("differ from data by 12.3 σ") < text.index("Numbers Each sample")
     assert "(rho, mean)" in text
+    assert "energies of either sign" not in text
     assert f"{metrics['verdicts']['translated']['n_tests']:,}" in text
 
 

@@ -58,6 +58,30 @@ def test_a_sum_over_events_varies_as_the_law_says() -> None:
         assert np.std(means) == pytest.approx(expected, rel=0.12)
 
 
+@pytest.mark.parametrize("weights", [(-0.5, 0.5), (0.5, 0.5), (-0.5, -0.25)])
+def test_use_in_other_crossings_leaves_errors_as_they_are_where_weights_add_up_to_0(
+    weights: tuple[float, ...],
+) -> None:
+    """Var(mean) N / μ = (1 + Σw²) ⟨x²⟩ + ((1 + Σw)² − 1) Var(x).
+
+    The first term is that of interactions of their own for each crossing.
+    """
+    rng = np.random.default_rng(3)
+    n_events, mu = 40, 10.0
+    means = []
+    for seed in range(400):
+        counts = rng.poisson(mu, n_events)
+        x = rng.exponential(1.0, counts.sum())
+        found = Allotment.of(((1.0, 1.0),), counts, seed, len(x))
+        low, high = found.rows_of(0)
+        others = [x[rng.integers(low, high, rng.poisson(mu * n_events))].sum() for _ in weights]
+        in_time = sum(x[found.of_event(i, n)].sum() for i, n in enumerate(counts))
+        means.append((in_time + np.dot(weights, others)) / n_events)
+    own = (1 + np.square(weights).sum()) * 2
+    again = (1 + np.sum(weights)) ** 2 - 1
+    assert np.var(means) * n_events / mu == pytest.approx(own + again, rel=0.24)
+
+
 def test_files_with_too_few_interactions_are_refused_with_what_would_do() -> None:
     counts = np.full(40, 10)
     assert sum(pool_sizes(SHARES, counts)) == 200

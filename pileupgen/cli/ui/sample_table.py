@@ -68,6 +68,7 @@ def _of_images(summary: IngestSummary, zero_suppression: float) -> dict[str, str
     for layer, fraction in zip(summary.layers, summary.suppressed, strict=True):
         if fraction > 0:
             rows[f"cells suppressed {layer}"] = f"{fraction:.2%}"
+    rows |= _below_zero(summary)
     if zero_suppression > 0:
         taken = sum(summary.energy_suppressed)
         label = f"energy suppressed below {zero_suppression:g} GeV"
@@ -87,6 +88,16 @@ def _of_images(summary: IngestSummary, zero_suppression: float) -> dict[str, str
     if summary.skipped:
         rows["files skipped"] = f"{len(summary.skipped):,}"
     return rows
+
+
+def _below_zero(summary: IngestSummary) -> dict[str, str]:
+    """Parts of the energy below 0, in samples that have any: those of signed energies."""
+    towers = summary.census.towers
+    return {
+        f"energy below 0 {layer}": f"{below / total:.2%} of Σ|E|"
+        for layer, below, total in zip(towers.layers, towers.negative, towers.absolute, strict=True)
+        if below > 0
+    }
 
 
 def _of_weights(summary: IngestSummary) -> dict[str, str]:
