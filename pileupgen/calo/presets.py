@@ -65,8 +65,10 @@ def _layered(layers: dict[str, tuple[tuple[float, ...], int]], n_phi: int, name:
     )
 
 
-SHOWERS = ("calochallenge_1", "calochallenge_2", "calochallenge_3")
-"""Presets whose rings lie at radii around a shower's axis."""
+CUBE = "cube_30"
+"""Preset of a square calorimeter: x stands where η does, y / 10 where φ does, both in cells."""
+SHOWERS = ("calochallenge_1", "calochallenge_2", "calochallenge_3", CUBE)
+"""Presets whose rings lie at distances from a shower's axis, not at pseudorapidities."""
 
 PRESETS: dict[str, Grid] = {
     # Delphes' ATLAS card, |η| < 2.5: towers of 0.1 × 10°.
@@ -94,6 +96,15 @@ PRESETS: dict[str, Grid] = {
         50,
         layers=tuple(f"layer_{index}" for index in range(45)),
         name="calochallenge_3",
+    ),
+    # 30 layers of 30 × 30 square cells around the axis.
+    CUBE: Grid(
+        _uniform(-15, 15, 30),
+        30,
+        layers=tuple(f"layer_{index}" for index in range(30)),
+        phi_min=-1.5,
+        phi_max=1.5,
+        name=CUBE,
     ),
     # Data set 1, photons: 368 voxels in five layers of their own binning; r in mm.
     "calochallenge_1": _layered(

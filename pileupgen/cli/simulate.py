@@ -73,8 +73,8 @@ def simulate(
     With --process dijet, ttbar, zee or zmumu each event has a hard scatter, which 'pileupgen
     overlay' adds pileup to; --mu adds simulated pileup here. With top or w it makes jets of
     boosted tops or W bosons (p_T near 1 TeV, anti-k_t R = 0.8, 30 leading particles) and writes
-    HDF5 in JetNet's layout. With shower it makes electromagnetic showers by a parametrisation and
-    writes HDF5 in the CaloChallenge's layout.
+    HDF5 in JetNet's layout. With shower it makes showers of electrons or pions by a parametrisation
+    and writes HDF5 in the CaloChallenge's layout.
 
     With --check it compares the generator with published measurements, applying their own
     selection to particles, and writes ratios, χ² and figures into a folder.
@@ -87,6 +87,7 @@ def simulate(
       pileupgen simulate --process dijet --pt-min 40 --readout noiseless -o dijet.root
       pileupgen simulate --process top -n 5000 -o top.h5
       pileupgen simulate --process shower --energy 1 100 -n 5000 -o shower.h5
+      pileupgen simulate --process shower --particle pion --geometry cube_30 -o pions.h5
       pileupgen simulate --card demo_mc
       pileupgen simulate --check -g sibyll
       pileupgen simulate --config demo

@@ -11,13 +11,16 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.stats import wasserstein_distance
 
-from pileupgen.arrays import Floats
+from pileupgen.arrays import Floats, Ints
+from pileupgen.calo.geometry import Grid
+from pileupgen.calo.presets import CUBE
 from pileupgen.compare.cell_classifier import cell_test
 from pileupgen.compare.quality import MethodOutput
 from pileupgen.compare.two_sample import feature_test
 from pileupgen.errors import StoreError
 from pileupgen.fields import PlainRecord
 from pileupgen.measure.bootstrap import Estimate, estimate, resample
+from pileupgen.measure.observables import MEV
 from pileupgen.measure.showers import ShowerSet
 from pileupgen.samples.store import Images, ImageStore
 
@@ -81,12 +84,13 @@ def measure_showers(images: Images) -> MeasuredShowers:
     Parameters
     ----------
     images : Images
-        On a grid of the CaloChallenge whose layers are alike; ``mu`` is the incident energy in MeV.
+        On a grid of the CaloChallenge whose layers are alike, or on ``cube_30``; ``mu`` is the
+        incident energy in MeV.
 
     Raises
     ------
     GeometryError
-        If the grid is none of the CaloChallenge's.
+        If the grid is none of these.
     StoreError
         If the incident energy of a shower is not known.
     """
@@ -95,22 +99,18 @@ def measure_showers(images: Images) -> MeasuredShowers:
             "The incident energies of showers are not known.",
             "Name them in the data card: mu: incident_energies, then preprocess again.",
         )
-    grid, observables = images.grid, ShowerSet(images.grid)
-    n, (n_layers, n_r, n_alpha) = len(images), grid.shape
-    voxels = np.stack(observables.voxels(images.energy), axis=1).reshape(n, n_layers, n_r, n_alpha)
-    total = voxels.sum(axis=(1, 2, 3))
+    n, (n_layers, n_ring, n_sector) = len(images), images.grid.shape
+    x, y, ring = _places(images.grid)
+    voxels = _voxels(images).reshape(n, n_layers, n_ring * n_sector)
+    total = voxels.sum(axis=(1, 2))
     known = np.maximum(total, 1e-12)
-    radius = observables.data_set.mm * grid.eta_centres
-    place = (
-        radius[:, None] * np.stack([np.cos(grid.phi_centres), np.sin(grid.phi_centres)])[:, None]
-    )
-    transverse = voxels.sum(axis=1)
-    layers, rings = voxels.sum(axis=(2, 3)), voxels.sum(axis=(1, 3))
+    transverse, layers = voxels.sum(axis=1), voxels.sum(axis=2)
+    rings = transverse @ (ring.ravel()[:, None] == np.arange(ring.max() + 1)).astype(float)
     scalars = {
-        "n_hits": (voxels > 0).sum(axis=(1, 2, 3)).astype(np.float64),
+        "n_hits": (voxels > 0).sum(axis=(1, 2)).astype(np.float64),
         "e_ratio": total / images.mu.astype(np.float64),
-        "centre_x": (transverse * place[0]).sum(axis=(1, 2)) / known,
-        "centre_y": (transverse * place[1]).sum(axis=(1, 2)) / known,
+        "centre_x": transverse @ x.ravel() / known,
+        "centre_y": transverse @ y.ravel() / known,
         "centre_z": layers @ np.arange(n_layers) / known,
     }
     log_e = np.log10(np.maximum(voxels, 10**_LOWEST))
@@ -129,6 +129,26 @@ def measure_showers(images: Images) -> MeasuredShowers:
         axis=1,
     )
     return MeasuredShowers(scalars, spectra, features, images.weight)
+
+
+def _places(grid: Grid) -> tuple[Floats, Floats, Ints]:
+    """Where voxels of a layer are, x and y in mm or, of squares, in cells, and in which ring.
+
+    Squares count as in the ring that their distance from the axis, in cells, is rounded down to.
+    """
+    if grid.name == CUBE:
+        x, y = np.meshgrid(grid.eta_centres, 10 * grid.phi_centres, indexing="ij")
+        return x, y, np.hypot(x, y).astype(np.int64)
+    radius = ShowerSet(grid).data_set.mm * grid.eta_centres[:, None]
+    ring = np.arange(grid.n_eta)[:, None] + np.zeros(grid.n_phi, dtype=np.int64)
+    return radius * np.cos(grid.phi_centres), radius * np.sin(grid.phi_centres), ring
+
+
+def _voxels(images: Images) -> Floats:
+    """Energies in MeV above the data set's threshold, (N, L, voxels of a layer)."""
+    if images.grid.name == CUBE:
+        return MEV * images.energy.astype(np.float64).reshape(*images.energy.shape[:2], -1)
+    return np.stack(ShowerSet(images.grid).voxels(images.energy), axis=1)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ from pileupgen.arrays import Floats
 
 SCALE_ENERGY = 0.0212
 """E_s in GeV: R_M = X_0 E_s / E_c (Rossi)."""
+INTERACTION = 35.0
+"""g/cm²: Geant4 takes an element's nuclear interaction length to be this times A^(1/3)."""
 SMALLEST_ALPHA = 1.05
 """Below 1 a profile has no maximum; one shower in 10⁴ at 1 GeV is drawn there."""
 
@@ -42,6 +44,8 @@ class Medium:
     """Radiation length, g/cm²."""
     density: float
     """g/cm³."""
+    interaction: float
+    """Nuclear interaction length, g/cm²."""
 
     @classmethod
     def of(cls, masses: Mapping[str, float], density: float) -> Medium:
@@ -53,12 +57,18 @@ class Medium:
             a=sum(w * a for w, _, a, _ in parts),
             x0=1 / sum(w / x0 for w, _, _, x0 in parts),
             density=density,
+            interaction=1 / sum(w / (INTERACTION * a ** (1 / 3)) for w, _, a, _ in parts),
         )
 
     @property
     def radiation_length(self) -> float:
         """X_0 in mm."""
         return 10 * self.x0 / self.density
+
+    @property
+    def interaction_length(self) -> float:
+        """λ in mm."""
+        return 10 * self.interaction / self.density
 
     @property
     def critical_energy(self) -> float:

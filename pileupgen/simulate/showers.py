@@ -19,9 +19,16 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from pileupgen.arrays import Floats
+from pileupgen.arrays import Flags, Floats, Ints
+from pileupgen.calo.presets import CUBE
 from pileupgen.progress import Advance, silent
 from pileupgen.samples.steadyfile import create_hdf5
+from pileupgen.simulate.hadron_profile import (
+    HadronShowers,
+    draw_hadron_showers,
+    draw_radii,
+    median_radius,
+)
 from pileupgen.simulate.shower_profile import Profiles, draw_profiles
 from pileupgen.simulate.shower_spec import ShowerSpec
 
@@ -54,11 +61,13 @@ class Shower:
     """One shower."""
 
     energy: float
-    """Energy of the electron, GeV."""
+    """Energy of the particle, GeV."""
     voxels: Floats
-    """GeV. Shape (L, n_alpha, n_r)."""
+    """GeV. Shape (L, n_alpha, n_r); of squares (L, n_y, n_x)."""
     outside: float
     """GeV before, behind and beside the voxels."""
+    invisible: float = 0.0
+    """GeV of a hadronic component that is not measured, wherever it is."""
 
 
 def are_current(spec: ShowerSpec, path: Path) -> bool:
@@ -111,7 +120,7 @@ def make_showers(spec: ShowerSpec, path: Path, advance: Advance = silent) -> Sho
 
 
 def measured(spec: ShowerSpec, shower: Shower) -> NDArray[np.float32]:
-    """Voxels in MeV above the threshold, (L, n_alpha, n_r)."""
+    """Voxels in MeV above the threshold, shaped as those of the shower."""
     voxels = MEV * shower.voxels
     return np.where(voxels < spec.threshold, 0.0, voxels).astype(np.float32)
 
@@ -119,26 +128,50 @@ def measured(spec: ShowerSpec, shower: Shower) -> NDArray[np.float32]:
 def make_shower(spec: ShowerSpec, number: int) -> Shower:
     """Make one shower of a sample.
 
-    Its energy is deposited in spots (A.1.4), whose number in a step of the axis is Poisson; each
-    spot's energy is drawn from a gamma distribution of mean e and variance ``sampling``² e, so that
-    the sum of all has mean E and variance ``sampling``² E.
+    Its energy is deposited in spots (A.1.4; of pions as many as CMS has them), whose number in a
+    step of the axis, or of the whole shower, is Poisson; each spot's energy is drawn from a gamma
+    distribution of mean e and variance ``sampling``² e, so that the sum of all has mean E and
+    variance ``sampling``² E.
     """
     rng = np.random.default_rng([spec.seed, _STREAM, number])
     low, high = np.log(spec.energy)
     energy = np.exp(rng.uniform(low, high, size=1))
-    profile = draw_profiles(energy, spec.material, rng)
-    place, deposit = _spots(spec, profile, rng)
-    n_layers, n_r, n_alpha = spec.grid.shape
+    invisible = 0.0
+    if spec.is_hadronic:
+        hadron = draw_hadron_showers(energy, spec.material, rng)
+        place, deposit, invisible = _hadron_spots(spec, hadron, rng)
+    else:
+        place, deposit = _spots(spec, draw_profiles(energy, spec.material, rng), rng)
+    index, inside = _voxel_of(spec, place)
+    n_layers, n_ring, n_sector = spec.grid.shape
+    voxels: Floats = np.zeros(n_layers * n_ring * n_sector)
+    np.add.at(voxels, index[inside], deposit[inside])
+    shape = n_layers, n_sector, n_ring
+    outside = float(deposit[~inside].sum())
+    return Shower(float(energy[0]), voxels.reshape(shape), outside, invisible)
+
+
+def _sampled(spec: ShowerSpec, mean: Floats, rng: np.random.Generator) -> Floats:
+    """Energies of spots, (n,), as the sampling measures them."""
+    variance = spec.sampling**2
+    return variance * rng.standard_gamma(mean / variance) if variance else mean
+
+
+def _voxel_of(spec: ShowerSpec, place: Floats) -> tuple[Ints, Flags]:
+    """Voxels that places, (3, n) in mm, lie in, and whether they lie in one."""
+    n_layers, n_ring, n_sector = spec.grid.shape
     layer = np.floor(place[2] / spec.layer_mm)
-    ring = np.floor(np.hypot(place[0], place[1]) / spec.ring_mm)
-    turn = (np.arctan2(place[1], place[0]) - spec.grid.phi_min) / (2 * np.pi)
-    sector = np.minimum(np.floor(turn * n_alpha), n_alpha - 1)
-    inside = (layer >= 0) & (layer < n_layers) & (ring < n_r)
-    index = ((layer * n_alpha + sector) * n_r + ring)[inside].astype(np.int64)
-    voxels: Floats = np.zeros(n_layers * n_alpha * n_r)
-    np.add.at(voxels, index, deposit[inside])
-    shape = n_layers, n_alpha, n_r
-    return Shower(float(energy[0]), voxels.reshape(shape), float(deposit[~inside].sum()))
+    if spec.grid.name == CUBE:
+        ring, sector = np.floor(place[:2] / spec.ring_mm) + np.array([[n_ring // 2]])
+        beside = (ring < 0) | (sector < 0) | (sector >= n_sector)
+    else:
+        ring = np.floor(np.hypot(place[0], place[1]) / spec.ring_mm)
+        turn = (np.arctan2(place[1], place[0]) - spec.grid.phi_min) / (2 * np.pi)
+        sector = np.minimum(np.floor(turn * n_sector), n_sector - 1)
+        beside = np.zeros(len(ring), dtype=bool)
+    inside = ~beside & (layer >= 0) & (layer < n_layers) & (ring < n_ring)
+    index = (layer * n_sector + sector) * n_ring + ring
+    return np.where(inside, index, 0).astype(np.int64), inside
 
 
 def _spots(spec: ShowerSpec, profile: Profiles, rng: np.random.Generator) -> tuple[Floats, Floats]:
@@ -152,11 +185,7 @@ def _spots(spec: ShowerSpec, profile: Profiles, rng: np.random.Generator) -> tup
     expected = profile.n_spots[0] * np.diff(profile.spots_below(edges)[0])
     count = np.maximum(rng.poisson(expected), share > 0)
     of_spot = np.repeat(np.arange(len(share)), count)
-    mean = profile.energy[0] * share[of_spot] / count[of_spot]
-    deposit = mean
-    if spec.sampling:
-        variance = spec.sampling**2
-        deposit = variance * rng.standard_gamma(mean / variance)
+    deposit = _sampled(spec, profile.energy[0] * share[of_spot] / count[of_spot], rng)
     begin, end = (
         edges[of_spot],
         np.where(np.isinf(edges[of_spot + 1]), edges[-2], edges[of_spot + 1]),
@@ -171,9 +200,49 @@ def _spots(spec: ShowerSpec, profile: Profiles, rng: np.random.Generator) -> tup
     along = medium.radiation_length * (rng.uniform(begin, end) - spec.upstream)
     behind = of_spot == len(share) - 1
     along[behind] += 1.0
+    return _places(along, r, around, tilt), deposit
+
+
+def _hadron_spots(
+    spec: ShowerSpec, shower: HadronShowers, rng: np.random.Generator
+) -> tuple[Floats, Floats, float]:
+    """Places and energies of a pion's spots as :func:`_spots` has them, and what is not measured.
+
+    Spots have equal energies and depths drawn from the profiles; within a layer's depth all have
+    one median radius, which fluctuates from layer to layer.
+    """
+    medium, energy = spec.material, float(shower.energy[0])
+    n_short, n_long = _parts(rng.poisson(shower.n_spots[0]), float(shower.short[0]), rng)
+    is_long = np.arange(n_short + n_long) >= n_short
+    which = is_long.astype(np.int64)
+    scale = (shower.units / shower.beta[:, 0])[which]
+    depth = scale * rng.standard_gamma(shower.alpha[:, 0][which])
+    step = np.floor(depth / spec.layer_mm).astype(np.int64)
+    steps = np.unique(step, return_inverse=True)
+    depths: Floats = spec.layer_mm * (steps[0].astype(np.float64) + 0.5)
+    median, spread = median_radius(energy, depths, medium)
+    log_spread = np.sqrt(np.log1p(spread**2))
+    median = median * np.exp(log_spread * rng.normal(size=len(median)) - 0.5 * log_spread**2)
+    radius = draw_radii(median[steps[1]], medium, rng)
+    around = rng.uniform(0, 2 * np.pi, len(depth))
+    begin = shower.start[0] * medium.interaction_length - spec.upstream * medium.radiation_length
+    mean = np.where(is_long, spec.h_over_e, 1.0) * energy / len(depth)
+    place = _places(begin + depth, radius, around, np.radians(spec.angle))
+    return place, _sampled(spec, mean, rng), energy - float(mean.sum())
+
+
+def _parts(n: int, share: float, rng: np.random.Generator) -> tuple[int, int]:
+    """Divide at least one spot: as many as the share says, the rest of one by chance."""
+    n = max(n, 1)
+    first = int(np.floor(n * share + rng.random()))
+    return min(first, n), n - min(first, n)
+
+
+def _places(along: Floats, r: Floats, around: Floats, tilt: float) -> Floats:
+    """x, y and z, (3, n), at lengths along an inclined axis and radii around it."""
     x = along * np.sin(tilt) + r * np.cos(around) * np.cos(tilt)
     z = along * np.cos(tilt) - r * np.cos(around) * np.sin(tilt)
-    return np.stack([x, r * np.sin(around), z]), deposit
+    return np.stack([x, r * np.sin(around), z])
 
 
 def _record_of(path: Path) -> dict[str, Any]:

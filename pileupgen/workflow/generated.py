@@ -133,8 +133,9 @@ def _describe_showers(spec: ShowerSpec) -> str:
     low, high = spec.energy
     angle = f" at {spec.angle:g}°" if spec.angle else ""
     return (
-        f"{spec.n_events} showers of electrons of {low:g} to {high:g} GeV{angle} in {spec.medium}, "
-        f"voxels of {spec.geometry}, sampling {spec.sampling:g} √GeV, seed {spec.seed}"
+        f"{spec.n_events} showers of {spec.particle}s of {low:g} to {high:g} GeV{angle} in "
+        f"{spec.medium}, voxels of {spec.geometry}, sampling {spec.sampling:g} √GeV, "
+        f"seed {spec.seed}"
     )
 
 

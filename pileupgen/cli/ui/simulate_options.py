@@ -62,17 +62,29 @@ OPTIONS = (
         "--process",
         text="Process of pileup: inelastic, with pythia8 also nondiffractive, nsd or all; of hard "
         "scatters (pythia8): dijet, ttbar, zee or zmumu; of jets (pythia8): top or w; shower: "
-        "single electromagnetic showers. (default: inelastic)",
+        "single showers. (default: inelastic)",
+    ),
+    _option(
+        Literal["electron", "pion"],
+        "--particle",
+        text="Particle of shower: electron, or pion, whose showers are hadronic. "
+        "(default: electron)",
+    ),
+    _option(
+        str,
+        "--geometry",
+        text="Voxels of shower: calochallenge_2 or calochallenge_3, rings and sectors; or cube_30, "
+        "30 layers of 30 × 30 squares. (default: calochallenge_2)",
     ),
     _option(
         tuple[float, float],
         "--energy",
         metavar="LOW HIGH",
-        text="Energies of the electrons of shower in GeV, uniform in the logarithm. "
+        text="Energies of the particles of shower in GeV, uniform in the logarithm. "
         "(default: 1 100)",
     ),
     _option(
-        float, "--angle", text="Angle of the electrons of shower to the axis, degrees. (default: 0)"
+        float, "--angle", text="Angle of the particles of shower to the axis, degrees. (default: 0)"
     ),
     _option(float, "--pt-min", text="Minimum p_T of the partons of dijet in GeV. (default: 30)"),
     _option(float, "--sqrt-s", text="Centre-of-mass energy of pp in GeV. (default: 13600)"),
