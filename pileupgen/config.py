@@ -199,10 +199,10 @@ class TrainingConfig(StrictModel):
         "3,968 and 0.9999 from 215,443",
     )
     grad_clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
-    mixed_precision: Literal["no", "bf16"] = Field(
-        "bf16",
-        description="precision of the networks' products: single, or bfloat16, in whose place "
-        "single precision is taken on CPUs below AVX-512",
+    mixed_precision: Literal["auto", "no", "bf16"] = Field(
+        "auto",
+        description="precision of the networks' products: single (no), bfloat16 (bf16), or "
+        "bfloat16 where the device has instructions for it, without which it is much slower (auto)",
     )
     checkpoint_every: int = Field(250, ge=1, description="steps between checkpoints")
     keep_checkpoints: int = Field(

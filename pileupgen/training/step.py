@@ -35,11 +35,11 @@ class StepResult:
 def new_accelerator(device: str, mixed_precision: str = "no") -> Accelerator:
     """Make an accelerator, also where a process has trained before with another precision.
 
-    Of a device without bfloat16 single precision is taken in its place.
+    Precision ``auto`` is bfloat16 where the device has it.
     """
+    if mixed_precision == "auto":
+        mixed_precision = "bf16" if has_bf16(device) else "no"
     AcceleratorState._reset_state()
-    if mixed_precision == "bf16" and not has_bf16(device):
-        mixed_precision = "no"
     return Accelerator(cpu=device == "cpu", mixed_precision=mixed_precision)
 
 
