@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from pileupgen.compare.quality import QualityJudge
     from pileupgen.compare.shower_quality import ShowerJudge
     from pileupgen.workflow.run import Run
+    from pileupgen.zoo.base import FittedSystem
     from pileupgen.zoo.contract import EventConditions, ZooSample
-    from pileupgen.zoo.image_system import ImageSystem
 
 SHOWERS = "showers"
 TASKS = ("pileup", SHOWERS)
@@ -220,7 +220,7 @@ class _Benchmarking:
             judged.append(plan.task)
         return self.folder / "rows" / f"{fingerprint([self._identity, judged, what])}.json"
 
-    def _fitted(self, entry: Entry) -> ImageSystem:
+    def _fitted(self, entry: Entry) -> FittedSystem:
         """The system as it was trained before, or trained now."""
         from pileupgen.zoo.contract import Budget, EventConditions
 
@@ -241,7 +241,7 @@ class _Benchmarking:
         state.unlink(missing_ok=True)
         return system
 
-    def _measured(self, entry: Entry, system: ImageSystem) -> list[SystemRow]:
+    def _measured(self, entry: Entry, system: FittedSystem) -> list[SystemRow]:
         from pileupgen.compare.quality import MethodOutput
         from pileupgen.zoo.contract import EventConditions, HasLikelihood
         from pileupgen.zoo.image_system import rows_of
@@ -309,7 +309,7 @@ class _Benchmarking:
         return 1000 * (time.process_time() - begun) / N_TOGETHER
 
 
-def _event_ms(system: ImageSystem, conditions: EventConditions, n: int, seed: int) -> float:
+def _event_ms(system: FittedSystem, conditions: EventConditions, n: int, seed: int) -> float:
     """CPU time of an event, in ms, on one thread, made in batches of n; the least of three."""
     import torch
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pileupgen.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
-    from pileupgen.zoo.image_system import ImageSystem
+    from pileupgen.zoo.base import FittedSystem
 
 TRAINING_FREE = ("steps", "sampler")
 """Options that change what is done with a network, not how it is trained."""
@@ -31,7 +31,7 @@ class Entry:
     """In a few words."""
     options: Mapping[str, Any] = field(default_factory=dict)
 
-    def make(self) -> ImageSystem:
+    def make(self) -> FittedSystem:
         """The system, not fitted yet.
 
         Raises
@@ -39,7 +39,7 @@ class Entry:
         DependencyError
             If it needs a package that is not installed.
         """
-        found: ImageSystem = getattr(import_module(f"pileupgen.zoo.{self.module}"), self.kind)(
+        found: FittedSystem = getattr(import_module(f"pileupgen.zoo.{self.module}"), self.kind)(
             **self.options
         )
         return found
