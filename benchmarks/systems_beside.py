@@ -4,11 +4,15 @@ After `pileupgen benchmark --run RUN --methods all`:
 
     python -m benchmarks.systems_beside --run RUN --translated FILE --translated FILE
     python -m benchmarks.systems_beside --run RUN --orders
+    python -m benchmarks.systems_beside --run RUN --post
+    python -m benchmarks.systems_beside --run PAIRS --pairs perfekt,sliced-transport
 
 The first judges stores that `translate` wrote on the events of the benchmark, with its judge. The
 second takes the systems as they were trained: how far apart two events of a GAN are that were made
 at the same conditions, with and without the diversity term, and what DDIM in 50 steps differs by
-from DDPM in 500.
+from DDPM in 500. The third is the spectrum of cells of BIB-AE with and without its post-processor,
+before and after output is brought to the target's marginals. The fourth is how near translated
+events of a run of pairs are to what the same events became.
 """
 
 from __future__ import annotations
@@ -22,16 +26,19 @@ from typing import Any
 import numpy as np
 
 from pileupgen.compare.quality import MethodOutput, Quality, QualityJudge
-from pileupgen.measure.bootstrap import estimate, resample
+from pileupgen.measure.bootstrap import Estimate, estimate, resample
 from pileupgen.samples.store import ImageStore
 from pileupgen.zoo import image_system
 from pileupgen.zoo.contract import EventConditions, ZooSample
-from pileupgen.zoo.image_system import ImageSystem
+from pileupgen.zoo.image_system import TARGET, ImageSystem
+from pileupgen.zoo.pairs import paired_images
 from pileupgen.zoo.registry import TRAINING_FREE, find_system
 
 GANS = ("gan", "sdi-gan", "sdi-gan-intensity", "sdi-gan-regressor")
 N_PAIRS = 300
 N_DRAWS = 200
+N_SPECTRA = 30
+"""Bootstrap draws of spectra: all cells are sorted in each."""
 
 
 def main() -> None:
@@ -39,6 +46,8 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--translated", type=Path, action="append", default=[])
     parser.add_argument("--orders", action="store_true")
+    parser.add_argument("--post", action="store_true")
+    parser.add_argument("--pairs", default="")
     parser.add_argument("--events", type=int, default=500)
     parser.add_argument("--sampled", type=int, default=150, help="events of DDIM and DDPM")
     parser.add_argument("--seed", type=int, default=1)
@@ -51,6 +60,10 @@ def main() -> None:
     if given.orders:
         diversity(given.run, data, given.seed)
         steps(given.run, mc, data, given.sampled, given.seed)
+    if given.post:
+        post_processor(given.run, data, given.events, given.seed)
+    for name in filter(None, given.pairs.split(",")):
+        truth(given.run, name, mc, data, given.seed)
 
 
 def show(name: str, found: Quality) -> None:
@@ -131,6 +144,69 @@ def steps(run: Path, mc: ImageStore, data: ImageStore, n: int, seed: int) -> Non
         system.renew(sample, conditions)
         energy = system.generate(EventConditions.of_pileup(judge.wanted), seed)
         show(f"{sampler}, {n_steps} steps", judge.quality(MethodOutput(energy), has_source=False))
+
+
+def post_processor(run: Path, data: ImageStore, n: int, seed: int) -> None:
+    """W1 of the energies of cells, each layer for itself, over their σ, of BIB-AE's events."""
+    system = load(run, "bib-ae")
+    images = data.read(data.indices("test", n))
+    conditions = EventConditions.of_pileup(images)
+    rng = np.random.default_rng(seed)
+    draws = [np.arange(len(images)), *rng.integers(len(images), size=(N_SPECTRA, len(images)))]
+    real = np.log1p(images.energy)
+    for is_brought in (False, True):
+        found = {}
+        for has_post in (False, True):
+            system.options = {"post": has_post}
+            system.renew(ZooSample.of_stores(data), conditions_of(data))
+            scores = system._drawn(conditions, seed)
+            if is_brought:
+                scores = system.renewal["generate"](scores)
+            made = np.log1p(system.space.decode(scores, images.mu, TARGET))
+            found[has_post] = np.array([spectra_apart(made[d], real[d]) for d in draws])
+        where = "after" if is_brought else "before"
+        for has_post, values in found.items():
+            one = estimate(values[0], values[1:])
+            name = "with" if has_post else "without"
+            print(f"{where} marginals are brought, {name}: W1/σ of cells {interval(one)}")
+        gain = found[False] - found[True]
+        print(f"{where}: without less with {interval(estimate(gain[0], gain[1:]))}")
+
+
+def spectra_apart(one: np.ndarray, other: np.ndarray) -> float:
+    """Mean over layers of W1 of ln(1 + E) of all cells, over the other's standard deviation."""
+    found = []
+    for layer in range(one.shape[1]):
+        a, b = (np.sort(x[:, layer], axis=None) for x in (one, other))
+        found.append(np.abs(a - b).mean() / b.std())
+    return float(np.mean(found))
+
+
+def conditions_of(data: ImageStore) -> EventConditions:
+    """μ of the training events."""
+    return EventConditions.of_pileup(data.read(data.indices("train")))
+
+
+def interval(one: Estimate) -> str:
+    """A value and its 68 % interval."""
+    return f"{one.value:.4f} ({one.low:.4f} to {one.high:.4f})"
+
+
+def truth(run: Path, name: str, mc: ImageStore, data: ImageStore, seed: int) -> None:
+    """Mean |difference| of ln(1 + E) of translated events' cells and blocks to the pair's."""
+    system = load(run, name)
+    pairs = [store.read(store.indices("test")) for store in (data, mc)]
+    target, source = paired_images(pairs[0], pairs[1])
+    moved = system.translate(source, source.mu, seed)
+    counts = resample(len(source), N_DRAWS, np.random.default_rng(seed)) / len(source)
+    logs = [np.log1p(x) for x in (source.energy, moved, target.energy)]
+    sums = [np.log(x.sum(axis=(1, 2, 3))) for x in (source.energy, moved, target.energy)]
+    for what, values in (("cells", logs), ("ΣE", sums)):
+        missed = [np.abs(x - values[2]).reshape(len(source), -1).mean(axis=1) for x in values[:2]]
+        ratio = estimate(
+            missed[1].mean() / missed[0].mean(), (missed[1] @ counts) / (missed[0] @ counts)
+        )
+        print(f"{name}: {what} of the pair are missed by {interval(ratio)} of what the source is")
 
 
 if __name__ == "__main__":

@@ -32,6 +32,13 @@ def benchmark(
     cells: Annotated[
         bool, typer.Option("--cells/--no-cells", help="Make the two-sample test on cells, too.")
     ] = True,
+    pairs: Annotated[
+        bool,
+        typer.Option(
+            "--pairs/--no-pairs",
+            help="Events of the same number are the same event: for systems that learn from pairs.",
+        ),
+    ] = False,
     show: Annotated[
         bool, typer.Option("--list", help="Show the systems that there are, and do nothing.")
     ] = False,
@@ -63,7 +70,12 @@ def benchmark(
     chosen = chosen_systems(methods)
     opened = choose_run(config, run, seed, terminal)
     plan = BenchmarkPlan(
-        task=task, minutes=minutes, n_events=events, on_cells=cells, seed=opened.config.seed
+        task=task,
+        minutes=minutes,
+        n_events=events,
+        on_cells=cells,
+        is_paired=pairs,
+        seed=opened.config.seed,
     )
     table, written = benchmark_systems(opened, chosen, plan)
     console.print(_table(table))

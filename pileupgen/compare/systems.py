@@ -15,6 +15,26 @@ N_ERRORS = 2.0
 
 
 @dataclass(frozen=True)
+class ControlCurve(PlainRecord):
+    """What events have of a property that a generator was asked for."""
+
+    name: str
+    label: str
+    """The property with its unit."""
+    asked: tuple[float, ...]
+    median: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    """Median and central 68 % of the events at each asked value."""
+    real: tuple[float, float, float]
+    """Median and central 68 % of target events."""
+    slope: float
+    slope_error: float
+    """Rise of the measured property over the rise of the asked one, by least squares; 1 is full
+    control."""
+
+
+@dataclass(frozen=True)
 class SystemRow(PlainRecord):
     """A system, judged in one of its uses."""
 
@@ -43,6 +63,8 @@ class SystemRow(PlainRecord):
     single_ms: float | None = None
     batch_ms: float | None = None
     """CPU time of one thread for an event made alone, and for one of 100 made together, in ms."""
+    controls: tuple[ControlCurve, ...] = ()
+    """Curves of a generator whose events can be asked for a property."""
 
     @property
     def label(self) -> str:
@@ -90,6 +112,7 @@ class SystemTable(PlainRecord):
         lines = []
         for row in self.rows:
             values = row.to_dict()
+            values.pop("controls")
             quality = values.pop("quality")
             quality |= quality.pop("distances", {})
             for key, value in quality.items():

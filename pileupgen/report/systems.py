@@ -11,6 +11,7 @@ from pileupgen.compare.shower_quality import TABLE_A, ShowerQuality
 from pileupgen.compare.systems import SystemRow, SystemTable
 from pileupgen.files import write_whole
 from pileupgen.report.captions import Caption
+from pileupgen.report.figures.control import control_figure
 from pileupgen.report.figures.style import write_figure
 from pileupgen.report.figures.systems import systems_figure
 from pileupgen.report.page import environment, page_style, picture_of
@@ -19,6 +20,8 @@ from pileupgen.report.text import NONE, estimate_text
 
 NAME = "systems"
 """Name of the files that are written, without suffix."""
+CONTROL = "systems_control"
+"""Name of the figure of events that were asked for a property."""
 QUALITY_COLUMNS = (
     "system",
     "W1/σ",
@@ -106,6 +109,12 @@ def notes_of(table: SystemTable) -> list[str]:
                 "the speed-up is over it, in batches of 100. It is a parametrisation itself: over "
                 "a full simulation it would be larger by orders of magnitude."
             )
+    notes += [
+        f"Of {row.name}'s events {curve.label} rises by {curve.slope:.2f} ± "
+        f"{curve.slope_error:.2f} of what is asked."
+        for row in table.rows
+        for curve in row.controls
+    ]
     known = [(row, table.is_worse_than_yardstick(row)) for row in table.rows]
     worse = [row.label for row, is_worse in known if is_worse]
     if worse:
@@ -124,7 +133,7 @@ def write_systems(table: SystemTable, folder: Path) -> list[Path]:
     Returns
     -------
     list of Path
-        ``systems.json``, ``systems.csv``, the figure's files, ``systems.html``.
+        ``systems.json``, ``systems.csv``, the figures' files, ``systems.html``.
 
     Raises
     ------
@@ -134,18 +143,28 @@ def write_systems(table: SystemTable, folder: Path) -> list[Path]:
     write_whole(folder / f"{NAME}.json", json.dumps(table.to_dict(), indent=2, ensure_ascii=False))
     write_whole(folder / f"{NAME}.csv", table.to_csv())
     drawn = write_figure(systems_figure(table), folder, NAME)
-    write_whole(folder / f"{NAME}.html", _page(table, folder, drawn))
+    curves = [(row.name, curve) for row in table.rows for curve in row.controls]
+    if curves:
+        drawn += write_figure(control_figure(curves), folder, CONTROL)
+    write_whole(folder / f"{NAME}.html", _page(table, drawn))
     return [folder / f"{NAME}.json", folder / f"{NAME}.csv", *drawn, folder / f"{NAME}.html"]
 
 
-def _page(table: SystemTable, folder: Path, drawn: Sequence[Path]) -> str:
-    words = Caption(
+def _page(table: SystemTable, drawn: Sequence[Path]) -> str:
+    of_systems = Caption(
         title="Quality against cost",
         see="Mean W1/σ and AUC against the CPU time of an event. Filled: made from noise; open: "
         "translated. The band is the reference; lower is better.",
         alt="W1/σ and AUC of every system against the time that an event takes",
     )
-    png = next(path for path in drawn if path.suffix == ".png")
+    of_control = Caption(
+        title="Properties as asked for",
+        see="Median and central 68 % of 100 events at each asked value, at the conditions of "
+        "target events. Full control is on the dashed line; the band is what target events have.",
+        alt="A property of generated events against the value that was asked for",
+    )
+    words = {NAME: of_systems, CONTROL: of_control}
+    pngs = [path for path in drawn if path.suffix == ".png"]
     reference = table.reference
     return (
         environment()
@@ -162,7 +181,7 @@ def _page(table: SystemTable, folder: Path, drawn: Sequence[Path]) -> str:
                 ),
                 Table("What it takes.", COST_COLUMNS, cost_lines(table)),
             ],
-            figures=[picture_of(png.name, (folder / png.name).read_bytes(), words)],
+            figures=[picture_of(p.name, p.read_bytes(), words[p.stem]) for p in pngs],
             notes=notes_of(table),
         )
     )

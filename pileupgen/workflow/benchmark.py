@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pileupgen.compare.systems import SystemRow, SystemTable
+from pileupgen.compare.systems import ControlCurve, SystemRow, SystemTable
 from pileupgen.errors import (
     ConfigError,
     DependencyError,
@@ -63,6 +63,8 @@ class BenchmarkPlan:
     """Seeds of the two-sample test on observables."""
     on_cells: bool = True
     """Whether the two-sample test on cells is made."""
+    is_paired: bool = False
+    """Whether events of the same number in both domains are the same event."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -102,6 +104,8 @@ def benchmark_systems(
         cannot be is left out.
     RunError
         If a sample has fewer than ``FEWEST_JUDGED`` test events.
+    ConfigError
+        If events are said to be pairs and are not.
     DependencyError
         If the only system needs a package that is not installed; of several, it is left out.
     """
@@ -143,6 +147,7 @@ class _Benchmarking:
         from pileupgen.training.data import require_events
 
         self.plan, self.folder = plan, run.directory.path / FOLDER
+        self._sample: ZooSample | None = None
         self._stores = {domain: run.store(domain) for domain in ("mc", "data")}
         for store in self._stores.values():
             run.listener.read(store.path, f"{len(store)} events")
@@ -153,12 +158,18 @@ class _Benchmarking:
                     f"{store.path} has {n} test events; a two-sample test needs {FEWEST_JUDGED}.",
                     "Preprocess more events.",
                 )
-        self._identity = [_WHAT, plan.seed, [store.provenance for store in self._stores.values()]]
-        self._sample: ZooSample | None = None
+        provenance = [store.provenance for store in self._stores.values()]
+        self._identity: list[Any] = [_WHAT, plan.seed, provenance]
+        if plan.is_paired:
+            self._identity.append("pairs")
+            # What is no pair is refused before anything is trained.
+            _ = self.sample
         self._made_judge: QualityJudge | ShowerJudge | None = None
 
     @property
     def n_train(self) -> int:
+        if self.plan.is_paired:
+            return len(self.sample.target)
         return len(self._stores["data"].indices("train"))
 
     @property
@@ -166,7 +177,8 @@ class _Benchmarking:
         from pileupgen.zoo.contract import ZooSample
 
         if self._sample is None:
-            self._sample = ZooSample.of_stores(self._stores["data"], self._stores["mc"])
+            stores = self._stores["data"], self._stores["mc"]
+            self._sample = ZooSample.of_stores(*stores, is_paired=self.plan.is_paired)
         return self._sample
 
     @property
@@ -243,14 +255,16 @@ class _Benchmarking:
 
     def _measured(self, entry: Entry, system: FittedSystem) -> list[SystemRow]:
         from pileupgen.compare.quality import MethodOutput
-        from pileupgen.zoo.contract import EventConditions, HasLikelihood
+        from pileupgen.workflow.control import control_curves
+        from pileupgen.zoo.contract import EventConditions, HasControl, HasLikelihood
         from pileupgen.zoo.image_system import rows_of
 
         judge, seed = self.judge, self.plan.seed
         images = judge.source_images
-        uses: dict[str, Callable[[], Any]] = {
-            "generate": lambda: system.generate(EventConditions.of_pileup(judge.wanted), seed)
-        }
+        conditions = EventConditions.of_pileup(judge.wanted)
+        uses: dict[str, Callable[[], Any]] = {}
+        if system.can_generate:
+            uses["generate"] = lambda: system.generate(conditions, seed)
         if system.can_translate:
             uses["translate"] = lambda: system.translate(images, images.mu, seed)
         nats = error = exact = None
@@ -262,9 +276,11 @@ class _Benchmarking:
             nats, error = float(each.mean()), float(each.std() / np.sqrt(n))
             exact = system.is_exact
         alone = together = None
-        if self.plan.task == SHOWERS:
-            conditions = EventConditions.of_pileup(judge.wanted)
+        if self.plan.task == SHOWERS and system.can_generate:
             alone, together = (_event_ms(system, conditions, n, seed) for n in (1, N_TOGETHER))
+        controls: tuple[ControlCurve, ...] = ()
+        if isinstance(system, HasControl):
+            controls = control_curves(system, conditions, judge.target_images, seed)
         found = []
         for use, make in uses.items():
             begun = time.process_time()
@@ -293,6 +309,7 @@ class _Benchmarking:
                     nats_are_exact=exact,
                     single_ms=alone if use == "generate" else None,
                     batch_ms=together if use == "generate" else None,
+                    controls=controls if use == "generate" else (),
                 )
             )
         return found

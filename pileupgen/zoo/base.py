@@ -71,6 +71,9 @@ class FittedSystem(ABC):
 
     citation: ClassVar[str]
     can_translate: ClassVar[bool] = False
+    can_generate: ClassVar[bool] = True
+    needs_pairs: ClassVar[bool] = False
+    """Whether it learns from source and target events that are the same events."""
     known_options: ClassVar[tuple[str, ...]] = ()
     batch: int = 32
     """Events that go through the networks together."""
@@ -130,6 +133,7 @@ class FittedSystem(ABC):
     ) -> None:
         """Learn from training events; see :class:`~pileupgen.zoo.contract.System`."""
         _require_usable(sample, conditions)
+        self._require_source(sample)
         self._prepare(sample.grid, conditions.names, sample.symmetry)
         self.space.fit(sample)
         self.conditions.standardise(conditions)
@@ -147,6 +151,17 @@ class FittedSystem(ABC):
     ) -> Energies:
         """Refuse, unless a system can."""
         raise RunError("This system only generates.", "Choose one that translates.")
+
+    def _require_source(self, sample: ZooSample) -> None:
+        """Refuse a sample without the source events that the system cannot do without."""
+        name = type(self).__name__
+        if not self.can_generate and sample.source is None:
+            raise TrainingError(f"{name} only translates.", "Give it source events, too.")
+        if self.needs_pairs and not sample.is_paired:
+            raise TrainingError(
+                f"{name} learns from pairs: source and target events that are the same events.",
+                "Give --pairs with samples that differ in the detector's response alone.",
+            )
 
     def _require_learned(self, conditions: EventConditions) -> None:
         """Refuse conditions of another kind than those of the training."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pileupgen.calo.geometry import Grid
 from pileupgen.samples.provenance import has_symmetry
 from pileupgen.samples.store import Images, ImageStore
+from pileupgen.zoo.pairs import paired_images
 
 Energies = NDArray[np.float32]
 DEFAULT_SECONDS = 120.0
@@ -75,13 +76,36 @@ class ZooSample:
     """What translations start from: mc. None where there is nothing to translate."""
     symmetry: Symmetry = Symmetry()
     """Symmetry of the detector; where the grid is not alike, that counts."""
+    is_paired: bool = False
+    """Whether source and target are the same events in the same order, seen differently."""
 
     @classmethod
-    def of_stores(cls, data: ImageStore, mc: ImageStore | None = None) -> ZooSample:
-        """Take the training events of stores, and the symmetries that all their cards allow."""
+    def of_stores(
+        cls, data: ImageStore, mc: ImageStore | None = None, *, is_paired: bool = False
+    ) -> ZooSample:
+        """Take the training events of stores, and the symmetries that all their cards allow.
+
+        Parameters
+        ----------
+        data, mc : ImageStore
+        is_paired : bool
+            Whether events of the same number are the same event; others are then left out.
+
+        Raises
+        ------
+        ConfigError
+            If they are said to be and are not.
+        """
         stores = [data] if mc is None else [data, mc]
         images = [store.read(store.indices("train")) for store in stores]
-        return cls(images[0], None if mc is None else images[1], Symmetry.of_stores(*stores))
+        if is_paired and mc is not None:
+            images = list(paired_images(*images))
+        return cls(
+            images[0],
+            None if mc is None else images[1],
+            Symmetry.of_stores(*stores),
+            is_paired and mc is not None,
+        )
 
     @property
     def grid(self) -> Grid:
@@ -119,6 +143,8 @@ class System(Protocol):
     """The paper that it follows."""
     can_translate: bool
     """Whether :meth:`translate` is there."""
+    can_generate: bool
+    """Whether :meth:`generate` is there."""
 
     @property
     def n_parameters(self) -> int:
@@ -141,7 +167,8 @@ class System(Protocol):
         ------
         TrainingError
             If there are no events, their energies are not finite, or their weights are negative,
-            not finite or all 0; or if a loss is not finite.
+            not finite or all 0; if it needs source events, or pairs, and there are none; or if a
+            loss is not finite.
         GeometryError
             If source and target are on different grids.
         ConfigError
@@ -155,7 +182,7 @@ class System(Protocol):
         Raises
         ------
         RunError
-            If it is not fitted.
+            If it only translates, or is not fitted.
         ConfigError
             If the conditions are of another kind than those of the training.
         """
@@ -190,3 +217,19 @@ class HasLikelihood(Protocol):
         self, images: Images, mu: NDArray[np.float32], seed: int
     ) -> NDArray[np.float64]:
         """Ln p of each target image above that of independent cells, nats a live cell, (N,)."""
+
+
+@runtime_checkable
+class HasControl(Protocol):
+    """A generator whose events have wanted properties."""
+
+    properties: tuple[str, ...]
+    """Names of :data:`~pileupgen.zoo.properties.PROPERTIES`."""
+
+    def property_range(self, name: str) -> tuple[float, float]:
+        """Smallest and largest value of a property that can be asked for."""
+
+    def controlled(
+        self, conditions: EventConditions, name: str, values: NDArray[np.float64], seed: int
+    ) -> Energies:
+        """Make events of wanted values, (N,), of one property: GeV, (N, L, n_eta, n_phi)."""

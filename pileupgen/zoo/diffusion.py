@@ -1,4 +1,4 @@
-"""Diffusion and flow matching on images, with the project's own denoiser.
+"""Diffusion on images, with the project's own denoiser.
 
 The network is :class:`~pileupgen.models.networks.local.LocalDenoiser`: the closed form of the
 stationary Gaussian field and small convolutions that correct it. It goes around in φ; where φ is no
@@ -20,6 +20,7 @@ from pileupgen.models.codec import EventNoise
 from pileupgen.models.networks.layers import standardise_conditions
 from pileupgen.models.networks.local import LocalDenoiser
 from pileupgen.samples.weights import rows_by_weight
+from pileupgen.zoo.attention import AttentiveDenoiser
 from pileupgen.zoo.contract import Budget, ZooSample
 from pileupgen.zoo.fitting import FitRecord, TrainingStep, train
 from pileupgen.zoo.image_system import TARGET, ImageSystem
@@ -39,7 +40,9 @@ class Ddpm(ImageSystem):
 
     Options: ``schedule``, ``"cosine"`` (Nichol & Dhariwal 2102.09672) or ``"linear"`` (from 1e-4 to
     0.02); ``sampler``, ``"ddpm"`` (ancestral) or ``"ddim"`` (Song et al. 2010.02502, η = 0);
-    ``steps``, 50 if not given.
+    ``steps``, 50 if not given; ``conditional``, whether the network is told μ, on; ``attention``,
+    whether blocks attend to each other, to time and to μ (cross-attention, Rombach et al.
+    2112.10752), off.
 
     Raises
     ------
@@ -48,7 +51,10 @@ class Ddpm(ImageSystem):
     """
 
     citation = "Ho, Jain & Abbeel 2006.11239; DDIM, Song, Meng & Ermon 2010.02502"
-    known_options: ClassVar[tuple[str, ...]] = ("schedule", "sampler", "steps")
+    known_options: ClassVar[tuple[str, ...]] = (
+        *("schedule", "sampler", "steps"),
+        *("conditional", "attention"),
+    )
     network: LocalDenoiser
 
     def __init__(self, **options: Any) -> None:
@@ -71,10 +77,9 @@ class Ddpm(ImageSystem):
 
     def make_network(self) -> LocalDenoiser:
         """The local denoiser; its field is fitted in :meth:`train`."""
-        n_layers, n_eta, n_columns = self._shape
-        return LocalDenoiser(
-            n_layers, n_eta, n_columns, n_blocks=4, mirror=self.symmetry.phi and self.symmetry.eta
-        )
+        kind = AttentiveDenoiser if self.options.get("attention", False) else LocalDenoiser
+        mirror = self.symmetry.phi and self.symmetry.eta
+        return kind(*self._shape, n_blocks=4, mirror=mirror)
 
     @property
     def _shape(self) -> tuple[int, int, int]:
@@ -131,14 +136,20 @@ class Ddpm(ImageSystem):
         bar = torch.cumprod(1 - betas, 0)
         return bar.sqrt().float(), (1 - bar).sqrt().float()
 
+    @property
+    def _denoiser(self) -> LocalDenoiser:
+        return self.network
+
     def _velocity(self, x: Tensor, t: Tensor, mu: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         label = torch.full((len(x),), TARGET)
-        return self.network(x, t, label, mu, torch.zeros_like(x), alpha, sigma)
+        if not self.options.get("conditional", True):
+            mu = torch.full_like(mu, torch.nan)
+        return self._denoiser(x, t, label, mu, torch.zeros_like(x), alpha, sigma)
 
     def draw(self, conditions: Tensor, mu: Tensor, noise: EventNoise) -> Tensor:  # noqa: ARG002
         """Denoise from t = T − 1 in even steps."""
         alpha, sigma = self._alpha_sigma()
-        times = torch.linspace(T - 1, 0, self.n_evaluations + 1).round().long()
+        times = torch.linspace(T - 1, 0, self._n_steps + 1).round().long()
         x = noise.normal(self._shape)
         is_ancestral = self.options.get("sampler", "ddim") == "ddpm"
         for now, then in pairwise(times.tolist()):
@@ -157,48 +168,3 @@ class Ddpm(ImageSystem):
             if fresh:
                 x = x + fresh * noise.normal(self._shape)
         return self._of_grid(x)
-
-
-class FlowMatching(Ddpm):
-    """Conditional flow matching along straight lines (Lipman et al. 2210.02747; Liu 2209.03003).
-
-    x_s = (1 − s) z + s ε, from s = 1 to 0 by the midpoint rule; option ``steps``, of two
-    evaluations each. The denoiser sees x_s / √((1 − s)² + s²), which has the form α z + σ ε, and
-    the velocity ε − z follows from its own.
-    """
-
-    citation = "Lipman et al. 2210.02747; Liu, Gong & Liu 2209.03003"
-    known_options = ("steps",)
-
-    @property
-    def n_evaluations(self) -> int:
-        """Two a step, and one for the denoised image at the end."""
-        return 2 * self._n_steps + 1
-
-    def loss(self, z: Tensor, eps: Tensor, u: Tensor, mu: Tensor) -> Tensor:
-        """Mean squared error of ε − z along the straight line, relative to its scale."""
-        s = (0.01 + 0.98 * u)[:, None, None, None]
-        missed = self._flow((1 - s) * z + s * eps, s, mu) - (eps - z)
-        return self._of_grid(missed).square().mean()
-
-    def _flow(self, x: Tensor, s: Tensor, mu: Tensor) -> Tensor:
-        norm = ((1 - s).square() + s.square()).sqrt()
-        alpha, sigma = ((1 - s) / norm).flatten(), (s / norm).flatten()
-        t = (s.flatten() * (T - 1)).round().long()
-        scaled = x / norm
-        v = self._velocity(scaled, t, mu, alpha, sigma)
-        a, b = alpha[:, None, None, None], sigma[:, None, None, None]
-        found: Tensor = (b * scaled + a * v) - (a * scaled - b * v)
-        return found
-
-    def draw(self, conditions: Tensor, mu: Tensor, noise: EventNoise) -> Tensor:  # noqa: ARG002
-        """Solve dx/ds = ε − z from s = 0.99 to 0.01, then take the denoised image."""
-        x = noise.normal(self._shape)
-        ends = torch.linspace(0.99, 0.01, self._n_steps + 1)
-        for now, then in pairwise(ends):
-            half = (then - now) / 2
-            whole = torch.full((len(x), 1, 1, 1), 1.0)
-            middle = x + half * self._flow(x, now * whole, mu)
-            x = x + 2 * half * self._flow(middle, (now + half) * whole, mu)
-        whole = torch.full((len(x), 1, 1, 1), 1.0)
-        return self._of_grid(x - 0.01 * self._flow(x, 0.01 * whole, mu))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,9 +53,12 @@ class ImageSystem(FittedSystem):
         """Make what turns energies into scores and back, for the grid that is set."""
         return ScoreSpace(self.grid, is_eta_symmetric=self.symmetry.eta)
 
-    @abstractmethod
     def draw(self, conditions: Tensor, mu: Tensor, noise: EventNoise) -> Tensor:
-        """Scores (n, L, n_eta, n_phi) of one batch from noise; conditions (n, 2 k), μ (n,)."""
+        """Scores (n, L, n_eta, n_phi) of one batch from noise; conditions (n, 2 k), μ (n,).
+
+        Called of systems alone for which :attr:`can_generate` holds.
+        """
+        raise NotImplementedError
 
     def move(self, images: Images, mu: Tensor, seed: int) -> Tensor:
         """Scores (n, L, n_eta, n_phi) of a batch of translated source events; μ has the shape (n,).
@@ -72,17 +74,20 @@ class ImageSystem(FittedSystem):
 
         They are of training events in proportion to their weights, as the quantiles are.
         """
-        few = rows_by_weight(sample.target.weight, RENEWAL_EVENTS)
-        values = conditions.values[few]
-        # A heavy event comes more than once, with other noise each time.
-        wanted = EventConditions(values, np.arange(len(few), dtype=np.int64), conditions.names)
-        self._learn_marginals("generate", self._drawn(wanted, _RENEWAL_SEED))
+        if self.can_generate:
+            few = rows_by_weight(sample.target.weight, RENEWAL_EVENTS)
+            values = conditions.values[few]
+            # A heavy event comes more than once, with other noise each time.
+            wanted = EventConditions(values, np.arange(len(few), dtype=np.int64), conditions.names)
+            self._learn_marginals("generate", self._drawn(wanted, _RENEWAL_SEED))
         if self.can_translate and sample.source is not None:
             source = rows_of(sample.source, rows_by_weight(sample.source.weight, RENEWAL_EVENTS))
             self._learn_marginals("translate", self._moved(source, source.mu, _RENEWAL_SEED))
 
     def generate(self, conditions: EventConditions, seed: int) -> Energies:
         """Make events from noise."""
+        if not self.can_generate:
+            raise RunError("This system only translates.", "Choose one that generates.")
         if "generate" not in self.renewal:
             raise RunError("This system is not fitted.", "Fit or load it first.")
         self._require_learned(conditions)

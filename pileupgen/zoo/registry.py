@@ -12,7 +12,7 @@ from pileupgen.errors import ConfigError, did_you_mean
 if TYPE_CHECKING:
     from pileupgen.zoo.base import FittedSystem
 
-TRAINING_FREE = ("steps", "sampler")
+TRAINING_FREE = ("steps", "sampler", "post")
 """Options that change what is done with a network, not how it is trained."""
 YARDSTICK = "marginals"
 
@@ -100,6 +100,29 @@ SYSTEMS = {
         ),
         Entry("cvae", "vae", "Cvae", "variational", "conditional VAE"),
         Entry(
+            "corrvae",
+            "corrvae",
+            "CorrVae",
+            "variational",
+            "conditional VAE with latents for ΣE and occupancy",
+        ),
+        Entry(
+            "bib-ae",
+            "bibae",
+            "BibAe",
+            "variational",
+            "autoencoder with critics and a post-processor of cells",
+            {"post": True},
+        ),
+        Entry(
+            "bib-ae-plain",
+            "bibae",
+            "BibAe",
+            "variational",
+            "the same networks without the post-processor",
+            {"post": False},
+        ),
+        Entry(
             "ddpm",
             "diffusion",
             "Ddpm",
@@ -124,8 +147,32 @@ SYSTEMS = {
             {"schedule": "linear", "sampler": "ddim", "steps": 25},
         ),
         Entry(
-            "flow-matching",
+            "ddim-unconditional",
             "diffusion",
+            "Ddpm",
+            "diffusion",
+            "cosine schedule, a network that is not told μ, DDIM, 25 steps",
+            {"schedule": "cosine", "sampler": "ddim", "steps": 25, "conditional": False},
+        ),
+        Entry(
+            "ddim-attention",
+            "diffusion",
+            "Ddpm",
+            "diffusion",
+            "cosine schedule, blocks attend to each other and to μ, DDIM, 25 steps",
+            {"schedule": "cosine", "sampler": "ddim", "steps": 25, "attention": True},
+        ),
+        Entry(
+            "latent-diffusion",
+            "latent",
+            "LatentDiffusion",
+            "diffusion",
+            "on an autoencoder's latents, DDIM, 25 steps",
+            {"schedule": "cosine", "sampler": "ddim", "steps": 25},
+        ),
+        Entry(
+            "flow-matching",
+            "flow_matching",
             "FlowMatching",
             "flow matching",
             "straight lines, midpoint rule, 21 evaluations",
@@ -138,6 +185,27 @@ SYSTEMS = {
             "flow matching",
             "lines from mc, or from noise, to data, midpoint rule, 16 evaluations",
             {"steps": 8},
+        ),
+        Entry(
+            "sliced-transport",
+            "sliced",
+            "SlicedTransport",
+            "translator",
+            "optimal transport between Gaussian fields, then along slices; translates only",
+        ),
+        Entry(
+            "cycle",
+            "cycle",
+            "Cycle",
+            "translator",
+            "cycle-consistent adversarial translation; translates only",
+        ),
+        Entry(
+            "perfekt",
+            "perfekt",
+            "Perfekt",
+            "translator",
+            "regression on pairs and an ensemble term; translates only, needs --pairs",
         ),
     )
 }

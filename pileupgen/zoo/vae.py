@@ -12,7 +12,9 @@ from torch.nn import functional as F
 
 from pileupgen.models.codec import EventNoise
 from pileupgen.samples.store import Images
+from pileupgen.zoo.attention import block_of
 from pileupgen.zoo.contract import Budget, ZooSample
+from pileupgen.zoo.divergences import gaussian_kl
 from pileupgen.zoo.fitting import FitRecord, TrainingStep, train
 from pileupgen.zoo.image_system import TARGET, ImageSystem, padded_batches, rows_of
 from pileupgen.zoo.layers import CellTrunk, log_normal
@@ -45,7 +47,7 @@ class ImageVae(nn.Module):
         super().__init__()
         n_layers, n_eta, n_phi = shape
         self.shape = shape
-        self.block = _block(n_eta), _block(n_phi)
+        self.block = block_of(n_eta), block_of(n_phi)
         self.latent = n_eta // self.block[0], n_phi // self.block[1]
         n_latents, n_known = N_LOCAL + N_EVENT, n_conditions + N_EVENT
         self.encoder = CellTrunk(
@@ -71,16 +73,14 @@ class ImageVae(nn.Module):
 
     def decode(self, latents: Tensor, conditions: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and ln variance of the scores, (N, L, n_eta, n_phi) each."""
-        local = latents[:, :-N_EVENT].reshape(-1, N_LOCAL, *self.latent)
-        spread = F.interpolate(local, size=self.shape[1:], mode="nearest")
-        known = torch.cat([conditions, latents[:, -N_EVENT:]], dim=1)
-        mean, log_variance = self.decoder(spread, known).chunk(2, dim=1)
+        mean, log_variance = self.decoder(*self.spread(latents, conditions)).chunk(2, dim=1)
         return mean, log_variance.clamp(-6, 2)
 
-
-def _block(n: int) -> int:
-    """Cells in a latent block along an axis: the divisor nearest to 3."""
-    return min((k for k in range(1, n + 1) if n % k == 0), key=lambda k: abs(k - 3))
+    def spread(self, latents: Tensor, conditions: Tensor) -> tuple[Tensor, Tensor]:
+        """Latents as a decoder takes them: at cells, (N, ``N_LOCAL``, …), and beside conditions."""
+        local = latents[:, :-N_EVENT].reshape(-1, N_LOCAL, *self.latent)
+        at_cells = F.interpolate(local, size=self.shape[1:], mode="nearest")
+        return at_cells, torch.cat([conditions, latents[:, -N_EVENT:]], dim=1)
 
 
 class Cvae(ImageSystem):
@@ -122,14 +122,16 @@ class Cvae(ImageSystem):
         cell_mean, cell_variance = self.network.decode(latents, conditions)
         scaled = (x - cell_mean) * torch.exp(-0.5 * cell_variance)
         density = log_normal(scaled) - 0.5 * cell_variance.flatten(1).sum(dim=1)
-        kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=1)
-        return (density - log_normal(x) - beta * kl) / x[0].numel()
+        paid = beta * gaussian_kl(mean, log_variance)
+        return (density - log_normal(x) - paid) / x[0].numel()
 
     def draw(self, conditions: Tensor, mu: Tensor, noise: EventNoise) -> Tensor:  # noqa: ARG002
         """Decode normal latents, and draw the cells."""
-        mean, log_variance = self.network.decode(
-            noise.normal((self.network.n_latents,)), conditions
-        )
+        return self.drawn_of(noise.normal((self.network.n_latents,)), conditions, noise)
+
+    def drawn_of(self, latents: Tensor, conditions: Tensor, noise: EventNoise) -> Tensor:
+        """Scores (n, L, n_eta, n_phi) drawn from what latents (n, n_latents) decode to."""
+        mean, log_variance = self.network.decode(latents, conditions)
         return mean + torch.exp(0.5 * log_variance) * noise.normal(self.grid.shape)
 
     @torch.no_grad()

@@ -7,14 +7,16 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
 
 from pileupgen.compare import quality, two_sample
-from pileupgen.compare.systems import SystemTable
+from pileupgen.compare.systems import ControlCurve, SystemTable
 from pileupgen.errors import ConfigError, MissingInputError, RunError, TrainingError
+from pileupgen.report.systems import write_systems
 from pileupgen.workflow import benchmark
 from pileupgen.zoo import image_system, scores
 from tests.compare.test_shower_quality import SPEC, write_showers
@@ -141,6 +143,37 @@ def test_a_system_that_cannot_be_trained_costs_the_others_nothing(judged, comman
     assert "gan is left out. The loss is nan" in said
     assert [row.name for row in table_of(run).rows] == ["marginals"]
     command(*arguments(run, "gan,sdi-gan"), error=TrainingError)
+
+
+def test_what_is_no_pair_is_refused_before_anything_is_trained(judged, command):
+    said = command(*arguments(judged[0], "perfekt"), "--pairs", error=ConfigError)
+    assert "no pairs" in said
+    # Without the option it is left out, and says what it needs.
+    said = command(*arguments(judged[0], "perfekt,marginals"))
+    assert "--pairs" in said
+    assert [row.name for row in table_of(judged[0]).rows] == ["marginals"]
+
+
+def test_events_of_wanted_properties_have_a_figure(judged, tmp_path):
+    curve = ControlCurve(
+        name="sum",
+        label="ΣE / GeV",
+        asked=(1.0, 2.0),
+        median=(1.1, 1.9),
+        low=(1.0, 1.8),
+        high=(1.2, 2.0),
+        real=(1.5, 1.2, 1.8),
+        slope=0.8,
+        slope_error=0.05,
+    )
+    table = table_of(judged[0])
+    row = replace(table.rows[0], controls=(curve,))
+    written = write_systems(replace(table, rows=(row,)), tmp_path)
+    assert "systems_control.png" in {path.name for path in written}
+    page = (tmp_path / "systems.html").read_text(encoding="utf-8")
+    assert "ΣE / GeV rises by 0.80 ± 0.05" in page
+    assert page.count("data:image/png;base64") == 2
+    assert SystemTable.from_dict(json.loads((tmp_path / "systems.json").read_text())).rows == (row,)
 
 
 def test_a_sample_too_small_is_refused_before_anything_is_trained(tmp_path, command):

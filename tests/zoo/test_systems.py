@@ -17,6 +17,7 @@ from pileupgen.zoo.contract import (
     System,
     ZooSample,
 )
+from pileupgen.zoo.gan import Gan
 from pileupgen.zoo.image_system import rows_of
 from pileupgen.zoo.registry import SYSTEMS, YARDSTICK, chosen_systems, find_system
 from tests.toys import Toy
@@ -24,12 +25,14 @@ from tests.toys import Toy
 TINY_GRID = Grid((-0.8, -0.4, 0.0, 0.4, 0.8), 6, name="tiny")
 ALIKE = Symmetry(phi=True, eta=True)
 FEW = 6
-ONE_OF_A_KIND = [
-    name
-    for name in SYSTEMS
-    if name not in ("gan", "sdi-gan", "sdi-gan-intensity", "ddim", "ddpm-linear")
-]
-"""Others are the same with other options."""
+TRANSLATORS = ["sliced-transport", "cycle", "perfekt"]
+"""They do not generate; what they have to keep is in test_translators.py."""
+ALIKE_OTHERS = (
+    *("gan", "sdi-gan", "sdi-gan-intensity", "bib-ae-plain"),
+    *("ddim", "ddpm-linear", "ddim-unconditional"),
+)
+"""They are others' networks with other options."""
+ONE_OF_A_KIND = [name for name in SYSTEMS if name not in (*ALIKE_OTHERS, *TRANSLATORS)]
 
 
 @pytest.fixture(scope="module")
@@ -133,14 +136,14 @@ def test_names_are_found_or_the_like_is_offered():
 
 def test_each_addition_to_the_gan_is_a_term_of_its_own(sample, conditions):
     """The same random numbers: what is switched on changes the generator, by itself."""
-    made = {}
-    for name in ("gan", "sdi-gan", "sdi-gan-intensity", "sdi-gan-regressor"):
-        system = find_system(name).make()
+    values = []
+    alone = ("diversity", "intensity", "regressor")
+    for options in ({}, *({name: 0.3} for name in alone), dict.fromkeys(alone, 0.3)):
+        system = Gan(**options)
         system.fit(sample, conditions, Budget(60.0, max_steps=3), 1)
-        assert ("regressor" in system.network) == (name == "sdi-gan-regressor")
+        assert ("regressor" in system.network) == ("regressor" in options)
         weight = dict(system.network["generator"].named_parameters())["trunk.last.weight"]
-        made[name] = weight.detach().numpy().copy()
-    values = list(made.values())
+        values.append(weight.detach().numpy().copy())
     for i, one in enumerate(values):
         for other in values[:i]:
             assert not np.array_equal(one, other)

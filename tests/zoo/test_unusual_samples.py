@@ -16,7 +16,8 @@ from pileupgen.samples.store import Images
 from pileupgen.zoo import image_system
 from pileupgen.zoo.autoregressive import Autoregressive
 from pileupgen.zoo.contract import Budget, EventConditions, ZooSample
-from pileupgen.zoo.diffusion import Ddpm, FlowMatching
+from pileupgen.zoo.diffusion import Ddpm
+from pileupgen.zoo.flow_matching import FlowMatching
 from pileupgen.zoo.flows import Flow
 from pileupgen.zoo.image_system import ImageSystem
 from pileupgen.zoo.marginals import Marginals
