@@ -44,8 +44,10 @@ class Batch:
     is_encoded: bool = False
     """Whether the codec has been applied already."""
     ceiling: Tensor | None = None
-    """Where a cell is null, the score that its own was drawn below, as of N(0, 1); NaN where it is
-    a hit. None where it is not known. Shape of ``scores``."""
+    """Where a cell is null or tied, the score that its own was drawn below, as of N(0, 1); NaN
+    where it is another hit. None where it is not known. Shape of ``scores``."""
+    floor: Tensor | None = None
+    """The score that it was drawn above, of the same cells; None where there is no lowest."""
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -58,6 +60,7 @@ class Batch:
             label=self.label.to(device),
             mu=self.mu.to(device),
             ceiling=None if self.ceiling is None else self.ceiling.to(device),
+            floor=None if self.floor is None else self.floor.to(device),
         )
 
     def rows(self, part: slice | Tensor) -> Batch:
@@ -69,6 +72,7 @@ class Batch:
             mu=self.mu[part],
             event_id=self.event_id[part],
             ceiling=None if self.ceiling is None else self.ceiling[part],
+            floor=None if self.floor is None else self.floor[part],
         )
 
     def names(self, n: int = 5) -> str:
@@ -158,10 +162,12 @@ class ScoreSample:
                 event_ids.append(torch.from_numpy(images.event_id))
             self._hits.append(torch.cat(hits))
             self._mass.append(torch.cat(masses))
-            top = torch.special.ndtri(self._mass[-1].float())
-            self._ceiling.append(torch.where(self._mass[-1] > 0, top, torch.nan).half())
             nothing = torch.zeros(()).expand_as(self._mass[-1])
             self._bottom.append(nothing if calibration.is_plain else torch.cat(bottoms))
+            top = torch.special.ndtri(self._bottom[-1] + self._mass[-1].float())
+            ceiling = torch.where(self._mass[-1] > 0, top, torch.nan)
+            # Tied values may have limits that differ by less than half precision tells.
+            self._ceiling.append(ceiling.half() if calibration.is_plain else ceiling)
             self._mu.append(torch.cat(mus))
             self._event_id.append(torch.cat(event_ids))
 
@@ -177,16 +183,14 @@ class ScoreSample:
         rng = np.random.default_rng([seed, 1, step])
         rows = self.rows(step, batch_size, seed)
         scores = [self.scores(domain, rows[domain], rng) for domain in (0, 1)]
-        if not self._is_plain:
-            return self.in_turn(rows, scores, augmentation, rng)
-        # Ceilings as further channels, so that they are rolled and mirrored with the scores.
-        both = [
-            torch.cat([values, self.ceilings(domain, rows[domain])], dim=1)
+        # Limits as further channels, so that they are rolled and mirrored with the scores.
+        joined = [
+            torch.cat([values, *self.limits(domain, rows[domain])], dim=1)
             for domain, values in enumerate(scores)
         ]
-        batch = self.in_turn(rows, both, augmentation, rng)
-        values, ceiling = batch.scores.chunk(2, dim=1)
-        return replace(batch, scores=values, ceiling=ceiling)
+        batch = self.in_turn(rows, joined, augmentation, rng)
+        values, ceiling, *floor = batch.scores.split(scores[0].shape[1], dim=1)
+        return replace(batch, scores=values, ceiling=ceiling, floor=floor[0] if floor else None)
 
     def rows(self, step: int, batch_size: int, seed: int) -> list[Ints]:
         """Rows of mc and of data in the batch of a step."""
@@ -236,10 +240,16 @@ class ScoreSample:
         mu, event_id = (
             torch.cat([values[d][rows[d]] for d in (0, 1)]) for values in (self._mu, self._event_id)
         )
-        ceiling = None
-        if self._is_plain:
-            ceiling = torch.cat([self.ceilings(d, rows[d]) for d in (0, 1)])
-        return Batch(torch.cat(scores), labels, mu, event_id, ceiling=ceiling)
+        limits = zip(*(self.limits(d, rows[d]) for d in (0, 1)), strict=True)
+        ceiling, *floor = (torch.cat(of_both) for of_both in limits)
+        return Batch(
+            torch.cat(scores),
+            labels,
+            mu,
+            event_id,
+            ceiling=ceiling,
+            floor=floor[0] if floor else None,
+        )
 
     def _rows(self, domain: int, step: int, n: int, seed: int) -> Ints:
         """Rows of a domain at a step: consecutive pieces of one endless shuffled sequence."""
@@ -266,9 +276,18 @@ class ScoreSample:
         drawn = torch.special.ndtri((bottom + mass * uniform).clamp(1e-7, 1 - 1e-6))
         return torch.where(mass > 0, drawn, hits)
 
-    def ceilings(self, domain: int, rows: Ints) -> Tensor:
-        """Scores that those of null cells are drawn below, (n, L, n_eta, n_phi); NaN of hits."""
-        return self._ceiling[domain][rows].float()
+    def limits(self, domain: int, rows: Ints) -> tuple[Tensor, ...]:
+        """Scores that those of null and tied cells are drawn below and above, NaN of other hits.
+
+        Returns
+        -------
+        tuple of Tensors, shape (n, L, n_eta, n_phi)
+            One where there are no hits below the null cells.
+        """
+        ceiling = self._ceiling[domain][rows].float()
+        if self._is_plain:
+            return (ceiling,)
+        return ceiling, torch.special.ndtri(self._bottom[domain][rows])
 
 
 def _spread(

@@ -80,9 +80,10 @@ class Denoising:
     2303.09556, sec. 3.4). With ``coarse_dropout`` an event sees the block means of its own clean
     latents, but for this part of the events.
 
-    The score of a null cell is a random rank below a ceiling. With a lossless codec its v is
-    replaced by the mean over these ranks given x_t, :func:`velocity_below`, which leaves the
-    minimum where it is and takes the noise of the ranks out of the gradient (Rao-Blackwell).
+    The score of a null cell is a random rank below a ceiling, and above a floor where there are
+    hits below 0. With a lossless codec its v is replaced by the mean over these ranks given x_t,
+    :func:`velocity_within`, which leaves the minimum where it is and takes the noise of the ranks
+    out of the gradient (Rao-Blackwell).
     """
 
     autoencoder: LatentModel
@@ -138,7 +139,12 @@ class Denoising:
         wanted = a * eps - s * z
         if batch.ceiling is not None and isinstance(self.autoencoder, CellPatches):
             ceiling = patchify(batch.ceiling, self.autoencoder.patch)
-            wanted = torch.where(ceiling.isnan(), wanted, velocity_below(ceiling, x_t, a, s))
+            if batch.floor is None:
+                mean = velocity_below(ceiling, x_t, a, s)
+            else:
+                floor = patchify(batch.floor, self.autoencoder.patch)
+                mean = velocity_within(floor, ceiling, x_t, a, s)
+            wanted = torch.where(ceiling.isnan(), wanted, mean)
         error = ((velocity - wanted) ** 2).flatten(1).mean(1)
         return self.weight(alpha, sigma) * error
 
@@ -166,6 +172,42 @@ def velocity_below(ceiling: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -
     """
     b = (ceiling - alpha * x_t) / sigma
     return math.sqrt(2 / math.pi) / torch.special.erfcx(-b / math.sqrt(2))
+
+
+def velocity_within(
+    floor: Tensor, ceiling: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor
+) -> Tensor:
+    """E[v | x_t] of a score z of N(0, 1) that is known to lie between a floor and a ceiling.
+
+    As :func:`velocity_below`, (φ(b) − φ(a)) / (Φ(b) − Φ(a)) with a = (floor − α x_t)/σ. It is
+    computed relative to φ at the limit nearer to 0, so that neither limit may be too far out;
+    between limits that nearly coincide z is in the middle.
+
+    >>> one = torch.ones(())
+    >>> round(float(velocity_within(0 * one, one, 0 * one, 0.6 * one, 0.8 * one)), 3)
+    -0.548
+    >>> below = [velocity_within(-torch.inf * one, 0 * one, one, 0.6 * one, 0.8 * one)]
+    >>> below += [velocity_below(0 * one, one, 0.6 * one, 0.8 * one)]
+    >>> round(float(below[0] - below[1]), 6)
+    0.0
+    """
+    low, high = (((limit - alpha * x_t) / sigma).clamp(-_FAR, _FAR) for limit in (floor, ceiling))
+    is_turned = low + high > 0
+    far, near = torch.where(is_turned, -high, low), torch.where(is_turned, -low, high)
+    # φ(far)/φ(near), from 0 to 1, as |far| > |near|.
+    ratio = 0.5 * (near - far) * (near + far)
+    mass = _mills(near) - ratio.exp() * _mills(far)
+    found = -torch.expm1(ratio) / mass
+    found = torch.where(is_turned, -found, found)
+    return torch.where(high - low > _NARROW, found, -0.5 * (low + high))
+
+
+_FAR, _NARROW = 1e4, 1e-2
+
+
+def _mills(x: Tensor) -> Tensor:
+    """Φ(x)/φ(x)."""
+    return math.sqrt(math.pi / 2) * torch.special.erfcx(-x / math.sqrt(2))
 
 
 @dataclass(frozen=True)

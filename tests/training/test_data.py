@@ -76,6 +76,18 @@ def test_signed_and_tied_cells_are_drawn_within_their_mass(tmp_path):
     is_spread = np.stack([images.energy[:, 0] == 0, np.ones_like(images.energy[:, 1], bool)], 1)
     assert (drawn == is_spread).mean() > 0.99
     assert kstest(batch.scores.numpy().ravel(), "norm").statistic < 0.01
+    # Between the limits that go with them every rank is as likely.
+    inside = ~batch.ceiling.isnan()
+    low, high, rank = (
+        torch.special.ndtr(of[inside].double()) for of in (batch.floor, batch.ceiling, batch.scores)
+    )
+    assert float(low.min()) == 0 < float(low.max())
+    share = ((rank - low) / (high - low))[high - low > 0.05]
+    assert kstest(share.numpy(), "uniform").statistic < 0.01
+    rolled = sample.batch(0, 16, seed=5, augmentation=Augmentation(phi_step=2, eta_mirror=True))
+    inside = ~rolled.ceiling.isnan()
+    assert bool((rolled.scores <= rolled.ceiling + 0.01)[inside].all())
+    assert bool((rolled.scores >= rolled.floor - 0.01)[inside].all())
     scores = batch.scores[batch.label == 0]
     back = calibration.decode(scores, 0, batch.mu[batch.label == 0]).numpy()
     assert (np.abs(back - images.energy) < 1e-2 * (1 + np.abs(images.energy))).mean() > 0.99

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from scipy.stats import truncnorm
 from torch import Tensor, nn
 
 from pileupgen.diffusion.schedule import alpha_sigma, make_scheduler
@@ -11,7 +12,7 @@ from pileupgen.models.networks.cell_patches import CellPatches
 from pileupgen.models.networks.denoiser import NULL, Denoiser
 from pileupgen.models.networks.transformer import TransformerDenoiser
 from pileupgen.training.data import Batch
-from pileupgen.training.objectives import Denoising, velocity_below
+from pileupgen.training.objectives import Denoising, velocity_below, velocity_within
 
 CODEC = CellPatches(2, 8, 12)
 
@@ -86,33 +87,59 @@ def test_an_event_sees_its_own_coarse_content_unless_dropped():
     assert len(seen[0]) == int((drawn["self_coin"] < 0.5).sum())
 
 
-def test_the_velocity_of_a_null_cell_is_the_mean_over_the_ranks_it_may_have():
+@pytest.mark.parametrize("floor", [None, -1.4])
+def test_the_velocity_of_a_null_cell_is_the_mean_over_the_ranks_it_may_have(floor):
     rng = torch.Generator().manual_seed(11)
     alpha, sigma, ceiling = 0.8, 0.6, -0.3
     z, eps = torch.randn(2, 4_000_000, generator=rng)
-    z, eps = z[z < ceiling], eps[z < ceiling]
+    is_null = (z < ceiling) & (z > (-torch.inf if floor is None else floor))
+    z, eps = z[is_null], eps[is_null]
     x_t, velocity = alpha * z + sigma * eps, alpha * eps - sigma * z
     for centre in (-1.5, -0.4, 0.5):
         near = velocity[(x_t - centre).abs() < 0.01]
         of = [torch.tensor(value) for value in (ceiling, centre, alpha, sigma)]
         error = 4 * float(near.std()) / len(near) ** 0.5
-        assert float(velocity_below(*of)) == pytest.approx(float(near.mean()), abs=error)
+        found = velocity_below(*of) if floor is None else velocity_within(torch.tensor(floor), *of)
+        assert float(found) == pytest.approx(float(near.mean()), abs=error)
 
 
-def test_taking_the_mean_over_ranks_lowers_the_noise_and_moves_no_minimum():
+def test_the_velocity_within_limits_is_finite_and_right_however_far_they_are():
+    cases = [(-torch.inf, 0.4), (-2.0, 0.4), (-0.3, 2.1), (1.9, 2.0), (-2.0, torch.inf)]
+    cases += [(-torch.inf, torch.inf), (0.7, 0.7001), (-1.5, -1.5)]
+    x_t = torch.linspace(-6, 6, 41)
+    for alpha, sigma in ((0.999, 0.045), (0.8, 0.6), (0.05, 0.9987)):
+        given = torch.tensor([alpha, sigma])
+        for floor, ceiling in cases:
+            limits = torch.tensor([floor, ceiling])
+            found = velocity_within(*limits, x_t, *given)
+            assert bool(torch.isfinite(found).all())
+            for x, value in zip(x_t.tolist(), found.tolist(), strict=True):
+                a, b = ((limit - alpha * x) / sigma for limit in (floor, ceiling))
+                mean = truncnorm.mean(a, b) if b - a > 0.02 else (a + b) / 2
+                assert value == pytest.approx(-mean, rel=2e-3, abs=2e-3)
+
+
+@pytest.mark.parametrize("bottom", [None, -1.6])
+def test_taking_the_mean_over_ranks_lowers_the_noise_and_moves_no_minimum(bottom):
     """Half of the cells are null: their ranks are drawn again, as ScoreSample draws them."""
     rng, asked = torch.Generator().manual_seed(4), objective(self_conditioning=0.0)
     ceiling = torch.where(torch.rand(2, 8, 12, generator=rng) < 0.5, 0.2, torch.nan)
     hits = torch.randn(2, 8, 12, generator=rng).clamp_min(0.3)
+    floor = None if bottom is None else torch.where(ceiling.isnan(), torch.nan, bottom)
+    low = 0.0 if floor is None else torch.special.ndtr(floor)
     gradients = {True: [], False: []}
     for _ in range(60):
-        ranks = torch.special.ndtri(
-            torch.special.ndtr(ceiling) * torch.rand(32, 2, 8, 12, generator=rng)
-        )
+        uniform = torch.rand(32, 2, 8, 12, generator=rng)
+        ranks = torch.special.ndtri(low + (torch.special.ndtr(ceiling) - low) * uniform)
         scores = torch.where(ceiling.isnan(), hits, ranks)
         zeros = torch.zeros(32, dtype=torch.int64)
         batch = Batch(
-            scores, zeros, torch.full((32,), 60.0), zeros, ceiling=ceiling.expand_as(scores)
+            scores,
+            zeros,
+            torch.full((32,), 60.0),
+            zeros,
+            ceiling=ceiling.expand_as(scores),
+            floor=None if floor is None else floor.expand_as(scores),
         )
         drawn = asked.draw(batch, rng)
         for is_known in (True, False):
