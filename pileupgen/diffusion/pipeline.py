@@ -231,9 +231,9 @@ class TranslationPipeline:
 
     @property
     def _calibration_of_hits(self) -> CellCalibration | None:
-        """The calibration, where null cells are what lies below the hits; else None."""
+        """The calibration, where ranks say what hits are, not values that come again; else None."""
         own = self.calibration
-        return own if isinstance(own, CellCalibration) and own.is_plain else None
+        return own if isinstance(own, CellCalibration) and not own.n_ties else None
 
     def decoder(self, correction: Correction | None, domain: int) -> CellSpace:
         """Calibration that decodes translated scores to energies of a domain."""

@@ -18,6 +18,7 @@ from pileupgen.compare.resampling import Samples
 from pileupgen.measure.sample import Sample, measure_sample
 from pileupgen.report.page import render_report
 from pileupgen.samples.store import Images, ImageStore
+from pileupgen.workflow.run import Run
 from tests.conftest import SMALL_GRID, make_energies
 
 THRESHOLD = 0.2
@@ -105,6 +106,8 @@ def test_signed_cells_go_the_whole_way(folder: Path) -> None:
         assert (energy < 0).mean() > 0.05
         assert np.abs(energy[energy != 0]).min() >= THRESHOLD
     run("train", "--config", config)
+    pipeline = Run.open(folder / "runs/gaussianised").pipeline()
+    assert pipeline._calibration_of_hits is pipeline.calibration
     run("translate", "--config", config)
     translated = ImageStore(folder / "runs/gaussianised/translated/mc_to_data.h5").read().energy
     data = stores["data"].read().energy

@@ -236,7 +236,7 @@ class CellCalibration(CellSpace):
 
     @torch.no_grad()
     def hit_ranks(self, scores: Tensor, domain: int, mu: Tensor) -> Tensor:
-        """Ranks of scores among the hits of their table, in (0, 1); −1 for null cells.
+        """Ranks of scores among the positive hits of their table, in (0, 1); −1 for other cells.
 
         Parameters and shape as those of :meth:`decode`.
         """
@@ -244,8 +244,8 @@ class CellCalibration(CellSpace):
         condition: Tensor | None = None
         for layer in reversed(range(self.n_layers)):
             ranks = self._ranks(domain, layer, mu, condition, scores[:, layer].shape)
-            condition = ranks.decode(scores[:, layer].double())[1]
-            found[:, layer] = condition.float()
+            value, condition = ranks.decode(scores[:, layer].double())
+            found[:, layer] = ranks.among_positive(value, condition).float()
         return found
 
     def _ranks(

@@ -149,6 +149,14 @@ class CellRanks:
         rank = torch.where(value > 0, below + above * (1 - tail), below * negative_tail)
         return torch.where(value != 0, rank / (below + above), -1.0)
 
+    def among_positive(self, value: Tensor, condition: Tensor) -> Tensor:
+        """Rank of a positive hit among such, given its rank among all hits; −1 for other cells."""
+        if self.negatives is None:
+            return condition
+        below = self.negatives.mass
+        above = 1 - self.tables.null_mass - below
+        return torch.where(value > 0, (condition * (below + above) - below) / above, -1.0)
+
     def _tail(self, value: Tensor, share: Tensor | float) -> Tensor:
         """Probability that a positive hit is larger; of a tie, this share of the way from above."""
         if not len(self.ties):

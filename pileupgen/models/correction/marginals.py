@@ -32,16 +32,17 @@ class MarginalCorrection(ModelMixin):
     of hits, an edge left by a former threshold for example. Scores of all μ taken together do not
     show such a feature, so that N(0, 1) marginals do not restore it: in the shift ``nonlocal`` a
     quarter of the hadronic hits of 0.8 to 1 GeV was missing. Ranks among hits do show it.
-    :meth:`fit_hits` takes their quantiles, and :meth:`decoder` corrects by them. A file of a
-    version that knew none leaves the spectrum as it is.
+    :meth:`fit_hits` takes their quantiles, and :meth:`decoder` corrects by them. Hits below 0, of
+    which there are few, keep their spectrum. A file of a version that knew no ranks leaves all as
+    they are.
 
     Attributes
     ----------
     knots : Tensor, shape (L, n_eta, K)
         Translated scores at the quantiles of even Gaussian scores between ∓ ``S_MAX``.
     hit_knots : Tensor, shape (L, n_eta, K_hits)
-        Φ⁻¹ of the ranks of translated hits among the target's, at the quantiles of even Gaussian
-        scores between ∓ ``S_MAX_HITS``.
+        Φ⁻¹ of the ranks of translated positive hits among the target's, at the quantiles of even
+        Gaussian scores between ∓ ``S_MAX_HITS``.
     """
 
     may_lack = frozenset({"hit_knots"})
@@ -91,7 +92,7 @@ class MarginalCorrection(ModelMixin):
         ----------
         ranks : Tensor, shape (N, L, n_eta, n_phi)
             From :meth:`CellCalibration.hit_ranks`, of scores with corrected marginals among the
-            target's hits; −1 for null cells.
+            target's positive hits; −1 for other cells.
         """
         self._decoder = None
         even = np.linspace(-S_MAX_HITS, S_MAX_HITS, self.hit_knots.shape[-1])
@@ -119,7 +120,7 @@ class MarginalCorrection(ModelMixin):
         Parameters
         ----------
         calibration : CellCalibration
-            Without negative or tied values; see :attr:`CellCalibration.is_plain`.
+            Without tied values.
         domain : int
             0 mc, 1 data.
         """
