@@ -189,7 +189,8 @@ class ScoreSample:
             for domain, values in enumerate(scores)
         ]
         batch = self.in_turn(rows, joined, augmentation, rng)
-        values, ceiling, *floor = batch.scores.split(scores[0].shape[1], dim=1)
+        n_parts = joined[0].shape[1] // scores[0].shape[1]
+        values, ceiling, *floor = batch.scores.chunk(n_parts, dim=1)
         return replace(batch, scores=values, ceiling=ceiling, floor=floor[0] if floor else None)
 
     def rows(self, step: int, batch_size: int, seed: int) -> list[Ints]:
