@@ -16,6 +16,7 @@ from hypothesis import settings
 from numpy.typing import NDArray
 
 from pileupgen.cli.main import main
+from pileupgen.compare import quality
 from pileupgen.samples.store import ImageStore, assign_splits, create_store
 from tests.fixtures import (  # noqa: F401
     card_path,
@@ -30,6 +31,8 @@ from tests.tiny import command, no_training_figures, one_figure, tiny_run  # noq
 from tests.toys import SMALL_GRID, toy, toy_stores  # noqa: F401
 
 torch.set_num_threads(1)
+# An FPD is a mean over 20 batches a size; what they give is tested with the distances themselves.
+quality.N_BATCHES = 1
 
 # The suite tries the same examples every time; HYPOTHESIS_PROFILE=default searches at random.
 settings.register_profile("suite", derandomize=True)

@@ -71,10 +71,10 @@ def simulate(
     the same interactions.
 
     With --process dijet, ttbar, zee or zmumu each event has a hard scatter, which 'pileupgen
-    overlay' adds pileup to; --mu adds simulated pileup here. With top or w it makes jets of
-    boosted tops or W bosons (p_T near 1 TeV, anti-k_t R = 0.8, 30 leading particles) and writes
-    HDF5 in JetNet's layout. With shower it makes showers of electrons or pions by a parametrisation
-    and writes HDF5 in the CaloChallenge's layout.
+    overlay' adds pileup to; --mu adds simulated pileup here. With top, w or qcd it makes jets of
+    boosted tops, W bosons or light partons (p_T near 1 TeV, anti-k_t R = 0.8, 30 leading particles)
+    and writes HDF5 in JetNet's layout. With shower it makes showers of electrons or pions by a
+    parametrisation and writes HDF5 in the CaloChallenge's layout.
 
     With --check it compares the generator with published measurements, applying their own
     selection to particles, and writes ratios, χ² and figures into a folder.

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from pileupgen.compare.cell_classifier import cell_test
 from pileupgen.compare.distance_table import DistanceTable
+from pileupgen.compare.physics_distance import fpd, kpd
 from pileupgen.compare.records import TwoSampleTest
 from pileupgen.compare.resampling import Draws, Samples
 from pileupgen.compare.source_correlation import block_source_correlation, cell_source_correlation
@@ -22,6 +23,8 @@ Energies = NDArray[np.float32]
 Floats = NDArray[np.float64]
 N_BOOTSTRAP = 100
 MAX_REFERENCES = 3
+N_BATCHES = 20
+"""Batches that an FPD is averaged over at each size; JetNet's number."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,9 @@ class Quality(PlainRecord):
     cell_auc: float | None = None
     cell_auc_error: float | None = None
     """Two-sample test on cells, where it was asked for."""
+    fpd: Estimate | None = None
+    kpd: Estimate | None = None
+    """Fréchet and kernel physics distance on observables."""
 
 
 @dataclass(frozen=True)
@@ -114,8 +120,17 @@ class QualityJudge:
         table, _ = self._compared(self.source)
         auc, error = self._auc(self.reference[0])
         closed = Estimate(1.0, 1.0, 1.0)
+        fpd, kpd = self._physics(self.reference[0])
         return Quality(
-            table.mean("reference"), closed, auc, error, None, None, len(self.reference[0])
+            table.mean("reference"),
+            closed,
+            auc,
+            error,
+            None,
+            None,
+            len(self.reference[0]),
+            fpd=fpd,
+            kpd=kpd,
         )
 
     def quality(
@@ -154,6 +169,10 @@ class QualityJudge:
             pairs = [(self.source_images.energy, images.energy)]
             means = self.source.cells.energy, sample.cells.energy
             cell = cell_source_correlation(pairs, *means, counts)
+        cell_auc = cell_error = None
+        if on_cells:
+            cell_auc, cell_error = self._cell_auc(images, sample.weight)
+        fpd, kpd = self._physics(sample)
         return Quality(
             table.mean("translated"),
             table.shift_removed("translated"),
@@ -162,7 +181,10 @@ class QualityJudge:
             block,
             cell,
             len(sample),
-            *(self._cell_auc(images, sample.weight) if on_cells else (None, None)),
+            cell_auc,
+            cell_error,
+            fpd,
+            kpd,
         )
 
     def _cell_auc(self, images: Images, weight: Floats) -> tuple[float, float]:
@@ -194,6 +216,10 @@ class QualityJudge:
         draws = Draws.of(samples, np.arange(len(self.source)), N_BOOTSTRAP, self.seed)
         return DistanceTable.of(samples, draws), draws
 
+    def _physics(self, sample: Sample) -> tuple[Estimate, Estimate]:
+        pair = self.target.matrix(), sample.matrix()
+        return physics_distances(*pair, self.target.weight, sample.weight)
+
     def _auc(self, sample: Sample) -> tuple[float, float]:
         test: TwoSampleTest = feature_test(
             self.target.matrix(),
@@ -204,6 +230,22 @@ class QualityJudge:
             seed=self.seed,
         )
         return test.auc, max(test.error, test.spread)
+
+
+def physics_distances(
+    target: Floats, sample: Floats, target_weight: Floats, weight: Floats
+) -> tuple[Estimate, Estimate]:
+    """FPD and KPD of a sample's features, (n, k), to the target's, with bootstrap intervals."""
+    given = target, sample, target_weight, weight
+    found = (
+        fpd(*given, n_batches=N_BATCHES, n_bootstrap=N_BOOTSTRAP),
+        kpd(*given, n_bootstrap=N_BOOTSTRAP),
+    )
+    first, second = found
+    return (
+        Estimate(first.value, max(first.low, 0.0), first.high),
+        Estimate(second.value, second.low, second.high),
+    )
 
 
 def _closed(table: DistanceTable) -> np.ndarray:

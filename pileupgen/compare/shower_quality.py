@@ -15,7 +15,7 @@ from pileupgen.arrays import Floats, Ints
 from pileupgen.calo.geometry import Grid
 from pileupgen.calo.presets import CUBE
 from pileupgen.compare.cell_classifier import cell_test
-from pileupgen.compare.quality import MethodOutput
+from pileupgen.compare.quality import MethodOutput, physics_distances
 from pileupgen.compare.two_sample import feature_test
 from pileupgen.errors import StoreError
 from pileupgen.fields import PlainRecord
@@ -59,6 +59,9 @@ class ShowerQuality(PlainRecord):
     cell_auc: float | None = None
     cell_auc_error: float | None = None
     """Two-sample test on cells, where it was asked for."""
+    fpd: Estimate | None = None
+    kpd: Estimate | None = None
+    """Fréchet and kernel physics distance on five numbers of a shower and its incident energy."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,11 @@ class MeasuredShowers:
 
     def __len__(self) -> int:
         return len(self.weight)
+
+    @property
+    def numbers(self) -> Floats:
+        """Numbers that physics distances are taken on: few, as showers may be. Shape (N, 6)."""
+        return np.stack([*self.scalars.values(), self.features[:, -1]], axis=1)
 
 
 def measure_showers(images: Images) -> MeasuredShowers:
@@ -240,6 +248,9 @@ class ShowerJudge:
             n_seeds=self.n_seeds,
             seed=self.seed,
         )
+        fpd, kpd = physics_distances(
+            self.target.numbers, found.numbers, self.target.weight, found.weight
+        )
         ratio = found.scalars["e_ratio"]
         response = float(np.average(ratio, weights=found.weight))
         variance = float(np.average((ratio - response) ** 2, weights=found.weight))
@@ -253,6 +264,8 @@ class ShowerJudge:
             n_events=len(found),
             cell_auc=auc,
             cell_auc_error=error,
+            fpd=fpd,
+            kpd=kpd,
         )
 
     def _scalar(

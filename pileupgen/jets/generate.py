@@ -1,4 +1,4 @@
-"""Jets of boosted tops and W bosons: Pythia 8, anti-k_t, JetNet's relative coordinates."""
+"""Jets of tops, W bosons and light partons: Pythia 8, anti-k_t, JetNet's coordinates."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from pileupgen.parallel.chunks import Work
 from pileupgen.simulate.generators import import_package, require, reseed, start_pythia
 
 NEUTRINOS = (12, 14, 16)
+_OUTGOING = 23
+"""Pythia's status, of either sign, of what comes out of the hard process."""
 N_LEADING = 2
 """Jets of an event that may be a parent's, in order of p_T: there are two parents."""
 
@@ -68,8 +70,10 @@ class HardJets:
         return self._features(jets[kept], constituents[kept])
 
     def _parents(self, particles: Any) -> Any:
-        """The last copy of parent and antiparent, two an event."""
+        """The last copy of parent and antiparent, or both partons of QCD; two an event."""
         ak, code = self._ak, self._spec.parent
+        if code is None:
+            return particles[abs(particles.status) == _OUTGOING].p
         return ak.concatenate(
             [particles[particles.id == sign * code][:, -1:].p for sign in (1, -1)], axis=1
         )

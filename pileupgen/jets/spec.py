@@ -17,18 +17,18 @@ JET_VERSION = 1
 
 
 class JetSpec(StrictModel):
-    """Large-R jets of boosted top quarks or W bosons, as JetNet has them (2106.11535).
+    """Large-R jets of boosted top quarks, W bosons or light partons, as JetNet's (2106.11535).
 
-    Hard processes at leading order (g g, q q̄ → t t̄; q q̄ → W⁺W⁻), each parton's p_T within a window,
-    hadronic W decays, parton shower, underlying event and hadronisation by Pythia 8.
+    Hard processes at leading order (g g, q q̄ → t t̄; q q̄ → W⁺W⁻; all of QCD), each parton's p_T
+    within a window, hadronic W decays, parton shower, underlying event, hadronisation: Pythia 8.
     """
 
-    process: Literal["top", "w"]
+    process: Literal["top", "w", "qcd"]
     generator: Literal["pythia8"] = "pythia8"
     tune: int = Field(default=MONASH, ge=0, description="Pythia 8's Tune:pp")
     sqrt_s: float = Field(default=13000.0, ge=1000, le=1e6, description="GeV, proton on proton")
     n_events: int = Field(default=10_000, ge=1, description="jets")
-    pt: float = Field(default=1000.0, ge=200, description="GeV; p_T of the top quarks or W bosons")
+    pt: float = Field(default=1000.0, ge=200, description="GeV; p_T of what the jets come from")
     pt_window: float = Field(default=0.01, gt=0, le=0.5, description="half width of it, over pt")
     jet_pt: tuple[float, float] = Field(
         default=(0.8, 1.6), description="window of a jet's p_T, over pt"
@@ -81,6 +81,7 @@ class JetSpec(StrictModel):
         processes = {
             "top": ("Top:gg2ttbar", "Top:qqbar2ttbar"),
             "w": ("WeakDoubleBoson:ffbar2WW",),
+            "qcd": ("HardQCD:all",),
         }
         return {
             **dict.fromkeys(processes[self.process], "on"),
@@ -91,6 +92,6 @@ class JetSpec(StrictModel):
         }
 
     @property
-    def parent(self) -> int:
-        """PDG code of what the jets come from."""
-        return {"top": 6, "w": 24}[self.process]
+    def parent(self) -> int | None:
+        """PDG code of what the jets come from; None for any parton of the hard process."""
+        return {"top": 6, "w": 24, "qcd": None}[self.process]

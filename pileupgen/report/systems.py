@@ -10,6 +10,7 @@ from pileupgen.compare.quality import Quality
 from pileupgen.compare.shower_quality import TABLE_A, ShowerQuality
 from pileupgen.compare.systems import SystemRow, SystemTable
 from pileupgen.files import write_whole
+from pileupgen.measure.bootstrap import Estimate
 from pileupgen.report.captions import Caption
 from pileupgen.report.figures.control import control_figure
 from pileupgen.report.figures.style import write_figure
@@ -29,9 +30,14 @@ QUALITY_COLUMNS = (
     "AUC, observables",
     "AUC, cells",
     "source correlation, blocks",
+    "FPD × 1000",
+    "KPD × 1000",
     "nats a cell",
 )
-SHOWER_COLUMNS = ("system", "mean W1/σ", *TABLE_A.values(), "AUC, observables", "AUC, cells")
+SHOWER_COLUMNS = (
+    *("system", "mean W1/σ", *TABLE_A.values(), "FPD × 1000", "KPD × 1000"),
+    *("AUC, observables", "AUC, cells"),
+)
 COST_COLUMNS = (
     "system",
     "parameters",
@@ -203,10 +209,21 @@ def _cells(found: Quality | ShowerQuality) -> str:
     return f"{found.cell_auc:.3f} ± {found.cell_auc_error:.3f}"
 
 
+def _physics(found: Quality | ShowerQuality) -> list[str]:
+    """FPD and KPD × 1000."""
+    return [
+        NONE
+        if one is None
+        else estimate_text(Estimate(1000 * one.value, 1000 * one.low, 1000 * one.high))
+        for one in (found.fpd, found.kpd)
+    ]
+
+
 def _shower_quality(found: ShowerQuality) -> list[str]:
     return [
         estimate_text(found.w1),
         *(estimate_text(found.distances[name]) for name in TABLE_A),
+        *_physics(found),
         f"{found.auc:.3f} ± {found.auc_error:.3f}",
         _cells(found),
     ]
@@ -220,6 +237,7 @@ def _quality(found: Quality | ShowerQuality) -> list[str]:
         f"{found.auc:.3f} ± {found.auc_error:.3f}",
         _cells(found),
         estimate_text(found.block),
+        *_physics(found),
     ]
 
 

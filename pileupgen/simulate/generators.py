@@ -31,7 +31,7 @@ PYTHIA_PROCESSES: dict[str, tuple[str, ...]] = {
 }
 """Process → Pythia switches. ``nsd`` is all but single-diffractive, ``all`` adds elastic."""
 
-JET_PROCESSES = ("top", "w")
+JET_PROCESSES = ("top", "w", "qcd")
 """Hard processes that give samples of jets; of Pythia 8."""
 
 HARD_PROCESSES: dict[str, dict[str, str]] = {

@@ -42,6 +42,8 @@ FOLDER = "systems"
 """In the run directory."""
 _WHAT = "systems, symmetries of the cards"
 """How systems are trained and judged: what other versions kept is done anew."""
+_JUDGED = "with physics distances"
+"""How rows are judged: those that other versions kept are judged anew, not trained."""
 FEWEST_JUDGED = 8
 """Test events of either domain: two in each of the four folds of a two-sample test."""
 N_TOGETHER = 100
@@ -227,7 +229,7 @@ class _Benchmarking:
 
     def _row_path(self, what: Any) -> Path:
         plan = self.plan
-        judged: list[Any] = [plan.n_events, plan.n_seeds, plan.on_cells, plan.minutes]
+        judged: list[Any] = [_JUDGED, plan.n_events, plan.n_seeds, plan.on_cells, plan.minutes]
         if plan.task != TASKS[0]:
             judged.append(plan.task)
         return self.folder / "rows" / f"{fingerprint([self._identity, judged, what])}.json"

@@ -58,6 +58,9 @@ def test_the_same_showers_are_at_no_distance(judge):
     assert set(found.distances) == set(TABLE_A)
     assert all(one.value == 0 for one in found.distances.values())
     assert found.w1.value == 0
+    # Batches are drawn with replacement; the events are the same.
+    assert found.fpd.value < 2e-4
+    assert abs(found.kpd.value) < 1e-3
     assert found.resolution == pytest.approx(0.1 / np.sqrt(18), rel=0.5)
 
 
@@ -93,6 +96,9 @@ def test_a_higher_response_is_found_in_the_energy_alone(judge):
     assert found.distances["e_ratio"].value == pytest.approx(expected, rel=1e-3)
     assert found.distances["longitudinal"].value < 0.01
     assert found.distances["centre_z"].value < 0.01
+    # One of six numbers moves, in units of its largest value.
+    ratio = target.scalars["e_ratio"]
+    assert found.fpd.value == pytest.approx((0.05 * ratio.mean() / ratio.max()) ** 2, rel=0.6)
     assert found.response == pytest.approx(1.05 * target.scalars["e_ratio"].mean(), rel=1e-3)
     # All hits move by log10 1.05, and some rise above the threshold.
     step = (6.0 + 3.0) / shower_quality.N_ENERGY_BINS

@@ -48,6 +48,18 @@ def test_mass_peaks_at_the_parent_s(files: dict[str, Path], process: str, mass: 
     assert mass - 4 < 0.5 * (masses[narrowest] + masses[narrowest + n]) < mass + 14
 
 
+def test_jets_of_qcd_have_no_peak_and_the_parton_s_pt(tmp_path: Path) -> None:
+    """Masses are spread over more than 30 GeV, which those of W bosons are not."""
+    spec = JetSpec(process="qcd", n_events=60)
+    summary = make_jets(spec, tmp_path / "qcd.h5", workers=1)
+    pt, _, mass, _ = read(tmp_path / "qcd.h5")[1].T
+    assert 0.9 < np.median(pt) / spec.pt < 1.1
+    assert 60 < np.median(mass) < 180
+    assert np.quantile(mass, 0.75) - np.quantile(mass, 0.25) > 30
+    # Both partons of nearly every collision give a jet.
+    assert summary.n_jets / summary.n_collisions > 0.8
+
+
 def test_particles_make_up_the_jet(files: dict[str, Path]) -> None:
     particles, jets = read(files["top"])
     # Of these all particles were kept, so that their momenta add up to the jet's.

@@ -61,7 +61,7 @@ OPTIONS = (
         str,
         "--process",
         text="Process of pileup: inelastic, with pythia8 also nondiffractive, nsd or all; of hard "
-        "scatters (pythia8): dijet, ttbar, zee or zmumu; of jets (pythia8): top or w; shower: "
+        "scatters (pythia8): dijet, ttbar, zee or zmumu; of jets (pythia8): top, w or qcd; shower: "
         "single showers. (default: inelastic)",
     ),
     _option(
