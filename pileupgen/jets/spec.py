@@ -12,7 +12,7 @@ from pileupgen.faults import StrictModel, parse_model
 from pileupgen.run import fingerprint, versions
 from pileupgen.simulate.spec import MONASH
 
-JET_VERSION = 1
+JET_VERSION = 2
 """Counts changes of the code that change the jets of one and the same spec."""
 
 

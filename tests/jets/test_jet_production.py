@@ -44,8 +44,8 @@ def test_mass_peaks_at_the_parent_s(files: dict[str, Path], process: str, mass: 
     masses = np.sort(read(files[process])[1][:, 2])
     n = len(masses) // 3
     narrowest = int(np.argmin(masses[n:] - masses[:-n]))
-    # The underlying event in a jet of R = 0.8 adds some GeV.
-    assert mass - 4 < 0.5 * (masses[narrowest] + masses[narrowest + n]) < mass + 14
+    # The underlying event in a jet of R = 0.8 adds some GeV; of 180 jets the peak is known to 4.
+    assert mass - 4 < 0.5 * (masses[narrowest] + masses[narrowest + n]) < mass + 18
 
 
 def test_jets_of_qcd_have_no_peak_and_the_parton_s_pt(tmp_path: Path) -> None:
