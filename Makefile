@@ -19,7 +19,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
 	$(PYTHON) -m venv $(VENV)
 	$(INSTALL) torch
-	$(INSTALL) --editable '.[simulate,jets,parquet,hepmc,xrootd,cluster,onnx,tensorboard,baselines,docs,dev]'
+	$(INSTALL) --editable '.[simulate,jets,parquet,hepmc,isal,xrootd,cluster,onnx,tensorboard,baselines,docs,dev]'
 	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	touch $@
 

@@ -1,13 +1,16 @@
 """How fast files of each format become stores, against plainly reading the same columns.
 
 python -m benchmarks.reading_formats DELPHES.root [--events 2400] [--repeat 3]
+python -m benchmarks.reading_formats DELPHES.root --steps
 python -m benchmarks.reading_formats DELPHES.root --memory 1000,10000,100000
 python -m benchmarks.reading_formats DELPHES.root --check
 
 The towers of a Delphes file are written in every format with its usual compression, over and over
 where more events are asked for, by the format's own library and not by pileupgen. "Plain" is that
-library (uproot, pyarrow, h5py, numpy) reading the same columns in steps, in the same process. Wall
-times are of quiet rounds, in which other processes took hardly any CPU, if there were such. For
+library (uproot, pyarrow, h5py, numpy) reading the same columns in steps, in the same process; for
+uproot with zlib of Python's own library, though pileupgen uses ISA-L where it is installed. Wall
+times are of quiet rounds, in which other processes took hardly any CPU, if there were such. --steps
+gives CPU time a tower by step, one after another, beside that of the whole in its threads. For
 memory every point is a process of its own. --check compares what stores hold with what numpy makes
 of the same towers.
 """
@@ -21,6 +24,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,11 +39,13 @@ from numpy.typing import NDArray
 
 from benchmarks.reading import CARD, best
 from pileupgen.arrays import Floats
+from pileupgen.calo.imaging import Imager
 from pileupgen.calo.presets import get_grid
 from pileupgen.samples.cards import DataCard
+from pileupgen.samples.census import TowerCensus
 from pileupgen.samples.ingest import ingest
 from pileupgen.samples.readers import FORMATS, MuSource, Reader
-from pileupgen.samples.store import ImageStore
+from pileupgen.samples.store import ImageStore, create_store
 from pileupgen.samples.stream import Stream
 
 BATCH = 500
@@ -155,7 +161,7 @@ def read_plainly(kind: str, path: Path) -> int:
     """Read the same columns with the format's own library."""
     if kind in ("tree", "edm4hep", "rntuple"):
         names = [f"{c}.{h}" for c in ("ECal", "HCal") for h in HITS] if kind == "edm4hep" else LISTS
-        with uproot.open({path: None}) as file:
+        with by_zlib(), uproot.open({path: None}) as file:
             events = file["events"]
             steps = events.iterate(list(names), step_size=STEP, library="ak")
             return sum(len(arrays) for arrays in steps)
@@ -168,6 +174,17 @@ def read_plainly(kind: str, path: Path) -> int:
             images = file["images"]
             return sum(len(images[i : i + 256]) for i in range(0, len(images), 256))
     return len(np.load(path)["images"])
+
+
+@contextmanager
+def by_zlib() -> Iterator[None]:
+    """Let uproot unpack zlib as it does unless told otherwise, and as pileupgen tells it after."""
+    unpacks = uproot.compression._decompress_ZLIB
+    library, unpacks.library = unpacks.library, "zlib"
+    try:
+        yield
+    finally:
+        unpacks.library = library
 
 
 def reader_of(kind: str, path: Path) -> Reader:
@@ -221,6 +238,49 @@ def compare(source: Path, kinds: list[str], n_events: int, repeat: int) -> None:
             found = [*walls[:1], *walls[1:] / walls[0], *used[:1], *used[1:] / used[0]]
             row = " ".join(f"{number:12.3f}" for number in found)
             print(f"{kind:10} {row}  {len(quiet)} of {repeat}", flush=True)
+
+
+def compare_steps(source: Path, kinds: list[str], n_events: int, repeat: int) -> None:
+    heads = ("plain", "towers", "draw", "census", "write", "store")
+    print(f"{n_events:,} events; load {os.getloadavg()[0]:.1f}; CPU ns a tower, the least of each")
+    print(f"{'':10} " + " ".join(f"{head:>8}" for head in heads))
+    with tempfile.TemporaryDirectory() as folder:
+        for kind in kinds:
+            path = Path(folder) / f"events.{kind}"
+            make(kind, path, source, n_events)
+            rounds = [_steps(kind, path, Path(folder) / "images.h5") for _ in range(repeat + 1)]
+            # What is learned of a detector's towers and of the file is there from the second on.
+            found = np.min(rounds[1:], axis=0)
+            print(f"{kind:10} " + " ".join(f"{number:8.1f}" for number in found), flush=True)
+
+
+def _steps(kind: str, path: Path, store: Path) -> list[float]:
+    """CPU nanoseconds a tower of plain reading, of each step, and of all that a store takes."""
+    grid = get_grid("atlas")
+    imager = Imager(grid)
+    pieces, images = list(reader_of(kind, path).chunks()), []
+    for towers in pieces:
+        imager.draw(towers)
+
+    def draw() -> int:
+        images[:] = [imager.draw(towers)[0] for towers in pieces]
+        return 0
+
+    def census() -> int:
+        return len([TowerCensus.of(towers) for towers in pieces])
+
+    def write() -> int:
+        with create_store(store, grid, "mc", {}) as writer:
+            for energy, towers in zip(images, pieces, strict=True):
+                ones = np.ones(len(energy))
+                columns = {"mu": towers.mu, "event_id": towers.event_id, "weight": ones}
+                writer.append(energy, columns)
+        return 0
+
+    works = [partial(read_plainly, kind, path), partial(read_towers, kind, path)]
+    used = [best(work, 1)[1] for work in (*works, draw, census, write)]
+    n_towers = sum(towers.n_towers for towers in pieces)
+    return [1e9 * one / n_towers for one in (*used, best(partial(write_store, kind, path), 1)[1])]
 
 
 def _round(kind: str, path: Path) -> dict[str, Floats]:
@@ -287,6 +347,7 @@ def main() -> None:
     options.add_argument("--repeat", type=int, default=3, help="the best of so many is shown")
     options.add_argument("--formats", default=",".join(OPTIONS), help="by commas")
     options.add_argument("--check", action="store_true", help="compare energies, measure no time")
+    options.add_argument("--steps", action="store_true", help="CPU time of each step instead")
     options.add_argument("--memory", help="numbers of events by commas: measure memory instead")
     given = options.parse_args()
     kinds = given.formats.split(",")
@@ -294,7 +355,8 @@ def main() -> None:
         check(given.file, kinds, given.events)
         return
     if given.memory is None:
-        compare(given.file, kinds, given.events, given.repeat)
+        measure = compare_steps if given.steps else compare
+        measure(given.file, kinds, given.events, given.repeat)
         return
     sizes = [int(size) for size in given.memory.split(",")]
     print(f"{'peak memory / MB':18}" + "".join(f"{size:>10,}" for size in sizes))

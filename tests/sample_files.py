@@ -64,15 +64,16 @@ def write_tree(
     branches: Mapping[str, ak.Array | NDArray[Any]],
     tree: str = "Delphes",
     steps: int = 1,
+    compression: uproot.compression.Compression | None = None,
 ) -> None:
-    """Write branches in ``steps`` baskets each, uncompressed."""
+    """Write branches in ``steps`` baskets each."""
     types = {
         name: f"var * {ak.flatten(values).type.content}"
         if isinstance(values, ak.Array)
         else str(values.dtype)
         for name, values in branches.items()
     }
-    with uproot.recreate(path, compression=None) as file:
+    with uproot.recreate(path, compression=compression) as file:
         written = file.mktree(
             tree, types, counter_name=lambda name: "n_" + name.replace("[", "_").rstrip("]")
         )

@@ -6,18 +6,24 @@ lock, so that reading, drawing and writing fill two cores though they are one st
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 T = TypeVar("T")
 
+_AHEAD = 3
+"""Items that are made before they are asked for. One is not enough where a block of a file is
+unpacked for several items at once: the others of a block take no time, and the next block has to be
+unpacked while they are used."""
+
 
 def read_ahead(items: Generator[T, None, None]) -> Generator[T, None, None]:
-    """Yield items in their order while a thread makes the next one.
+    """Yield items in their order while a thread makes the next ones.
 
     The generator runs in one thread only, and is closed there. What it raises is raised here, after
-    the items before it. Two items more than without are held at a time.
+    the items before it. ``_AHEAD + 1`` items more than without are held at a time.
 
     Parameters
     ----------
@@ -25,16 +31,14 @@ def read_ahead(items: Generator[T, None, None]) -> Generator[T, None, None]:
         Shares nothing that changes with who consumes it.
     """
     with ThreadPoolExecutor(1, "read-ahead") as thread:
-        coming = thread.submit(_next, items)
+        coming = deque(thread.submit(_next, items) for _ in range(_AHEAD))
         try:
-            while True:
-                item = coming.result()
-                if item is None:
-                    return
-                coming = thread.submit(_next, items)
+            while (item := coming.popleft().result()) is not None:
+                coming.append(thread.submit(_next, items))
                 yield item[0]
         finally:
-            coming.cancel()
+            for future in coming:
+                future.cancel()
             thread.submit(items.close).result()
 
 

@@ -29,18 +29,19 @@ def test_items_come_in_order_and_an_error_after_those_before_it() -> None:
     assert log == [*(f"{number} False" for number in range(5)), "closed"]
 
 
-def test_the_next_item_is_made_while_one_is_used() -> None:
-    begun = threading.Event()
+def test_the_next_three_items_are_made_while_one_is_used_and_no_more() -> None:
+    begun = [threading.Event() for _ in range(5)]
 
     def items() -> Generator[int, None, None]:
-        yield 0
-        begun.set()
-        yield 1
+        for number, event in enumerate(begun):
+            event.set()
+            yield number
 
     ahead = read_ahead(items())
     assert next(ahead) == 0
-    assert begun.wait(10)
-    assert list(ahead) == [1]
+    assert all(event.wait(10) for event in begun[:4])
+    assert not begun[4].wait(0.05)
+    assert list(ahead) == [1, 2, 3, 4]
 
 
 def test_who_stops_early_closes_the_generator() -> None:
@@ -48,9 +49,9 @@ def test_who_stops_early_closes_the_generator() -> None:
     ahead = read_ahead(counted(5, log))
     next(ahead)
     ahead.close()
-    # One more at most was made, and the thread is gone.
+    # No more were made than are held, and the thread is gone.
     assert log[-1] == "closed"
-    assert len(log) <= 3
+    assert len(log) <= 6
     assert not any("read-ahead" in thread.name for thread in threading.enumerate())
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import uproot
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -72,6 +73,27 @@ def test_cells_by_branch(tmp_path: Path, towers: Towers, expected: Any) -> None:
     np.testing.assert_array_equal(images_of(path), expected)
     found = read(path)
     assert np.concatenate([part.mu for part in found]).tolist() == towers.mu.tolist()
+
+
+def test_zlib_is_unpacked_by_isal_where_it_is_installed(
+    tmp_path: Path, expected: Any, towers: Towers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    isal_zlib = pytest.importorskip("isal.isal_zlib")
+    path, calls, unpack = tmp_path / "f.root", [], isal_zlib.decompress
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        calls.append(arguments)
+        return unpack(*arguments, **options)
+
+    monkeypatch.setattr(isal_zlib, "decompress", counted)
+    write_tree(path, branches(towers), "ntuple", compression=uproot.ZLIB(1))
+    np.testing.assert_array_equal(images_of(path), expected)
+    assert calls
+    whole = path.read_bytes()
+    place = whole.index(bytes(calls[0][0])) + len(calls[0][0]) // 2
+    path.write_bytes(whole[:place] + bytes(8) + whole[place + 8 :])
+    with pytest.raises(UnreadableInputError, match=r"f\.root cannot be read"):
+        read(path)
 
 
 def test_units_and_transverse_energies(tmp_path: Path, towers: Towers, expected: Any) -> None:

@@ -284,7 +284,10 @@ def uproot_options(path: InputFile) -> dict[str, Any]:
     """Options of the file system that uproot opens a file with."""
     if isinstance(path, RemoteFile):
         return _OPTIONS.get(path.url.split("://", 1)[0], {})
-    return {}
+    from uproot import MultithreadedFileSource
+
+    # In the thread that asks: by default each piece is read by the event loop of another one.
+    return {"handler": MultithreadedFileSource, "use_threads": False}
 
 
 def for_library(path: InputFile, buffering: Mapping[str, Any] = READAHEAD) -> Any:
