@@ -15,6 +15,7 @@ from pileupgen.arrays import Floats, Ints
 from pileupgen.calo.geometry import Grid
 from pileupgen.calo.presets import CUBE
 from pileupgen.compare.cell_classifier import cell_test
+from pileupgen.compare.distances import weighted_std
 from pileupgen.compare.quality import MethodOutput, physics_distances
 from pileupgen.compare.two_sample import feature_test
 from pileupgen.errors import StoreError
@@ -172,7 +173,7 @@ class ShowerJudge:
     n_seeds: int
     seed: int
     spread: dict[str, float] = field(default_factory=dict)
-    """Standard deviation of each distance's quantity in the target."""
+    """Standard deviation of each distance's quantity in the target, by weight."""
 
     @classmethod
     def of(
@@ -187,13 +188,11 @@ class ShowerJudge:
         reference = data.read(np.sort(others[: len(source)]))
         target = measure_showers(images)
         judge = cls(source, images, target, measure_showers(reference), n_seeds, seed)
-        for name in SCALARS:
-            judge.spread[name] = float(target.scalars[name].std()) or 1.0
-        for name in PROFILES:
-            share = target.spectra[name].sum(axis=0)
-            x = np.arange(len(share))
-            mean = (share @ x) / share.sum()
-            judge.spread[name] = float(np.sqrt(share @ (x - mean) ** 2 / share.sum())) or 1.0
+        spectra = {name: target.weight @ counts for name, counts in target.spectra.items()}
+        filled = {name: (target.scalars[name], target.weight) for name in SCALARS}
+        filled |= {name: (np.arange(float(len(share))), share) for name, share in spectra.items()}
+        for name, (x, weight) in filled.items():
+            judge.spread[name] = float(weighted_std(x, weight[:, None])[0]) or 1.0
         return judge
 
     @property

@@ -15,7 +15,7 @@ from pileupgen.models.correction.correlations import FieldCorrection
 from pileupgen.models.correction.marginals import MarginalCorrection
 from pileupgen.progress import SILENT, Listener
 from pileupgen.run import RunDirectory, fingerprint
-from pileupgen.samples.store import ImageStore
+from pileupgen.samples.store import Images, ImageStore
 
 if TYPE_CHECKING:
     from pileupgen.diffusion.pipeline import Correction, TranslationPipeline
@@ -68,6 +68,11 @@ def ready_member(
     return Member(pipeline, settings, correction)
 
 
+def correction_events(source: ImageStore, settings: Settings) -> Images:
+    """Training events that the correction is fitted on, in proportion to their weights."""
+    return source.read(source.indices_by_weight("train", settings.n_correction_events))
+
+
 def _fit(
     directory: RunDirectory,
     pipeline: TranslationPipeline,
@@ -77,8 +82,7 @@ def _fit(
     listener: Listener,
 ) -> Correction:
     n_events = settings.n_correction_events
-    own = ImageStore(directory.images(direction.source))
-    images = own.read(own.indices_by_weight("train", n_events))
+    images = correction_events(ImageStore(directory.images(direction.source)), settings)
     real = None
     if settings.corrects_correlations:
         target = ImageStore(directory.images(direction.target))

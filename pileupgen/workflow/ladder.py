@@ -25,6 +25,7 @@ from pileupgen.parallel.threads import torch_threads
 from pileupgen.progress import SILENT, Advance, Listener, silent
 from pileupgen.run import RunDirectory
 from pileupgen.samples.store import Images, ImageStore
+from pileupgen.workflow.correction import correction_events
 from pileupgen.workflow.model import load_pipeline, model_identity
 from pileupgen.workflow.student import student_of_store
 
@@ -227,7 +228,7 @@ def ladder_of(
     kept = np.arange(min(len(samples.source), MAX_EVENTS))
     first = samples.source.take(kept)
     rows = rows_of_events(source, first.event_id)
-    training = source.read(source.indices("train", asked.n_correction_events))
+    training = correction_events(source, asked)
     pipeline = load_pipeline(directory, device)
     student = student_of_store(directory, provenance, listener)
     if student is not None:

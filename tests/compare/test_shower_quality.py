@@ -74,6 +74,33 @@ def test_showers_without_weight_do_not_count(judge):
     assert found.response == pytest.approx(expected, rel=1e-6)
 
 
+def test_a_weight_of_three_is_three_showers(judge, tmp_path):
+    images, weight = judge.target_images, np.where(np.arange(len(judge.target_images)) % 5, 1, 3)
+
+    def distances(rows: np.ndarray, weights: np.ndarray) -> dict[str, float]:
+        """Of the source from a target of these test showers, and one more for the reference."""
+        n, energy = len(rows), images.energy[rows]
+        columns = {
+            "mu": images.mu[rows],
+            "event_id": np.arange(n),
+            "weight": weights,
+            "split": np.where(np.arange(n) < n - 1, 2, 0),
+        }
+        with create_store(tmp_path / "data.h5", images.grid, "data", {}) as writer:
+            writer.append(energy, columns)
+        with create_store(tmp_path / "mc.h5", images.grid, "mc", {}) as writer:
+            writer.append(1.1 * judge.source_images.energy, judge.source_images.columns)
+        stores = (ImageStore(tmp_path / f"{name}.h5") for name in ("mc", "data"))
+        found = ShowerJudge.of(*stores, None, 1, 1)
+        quality = found.quality(MethodOutput(found.source_images.energy))
+        return {name: one.value for name, one in quality.distances.items()}
+
+    rows = np.arange(len(images))
+    once, again = distances(rows, weight), distances(np.repeat(rows, weight), np.ones(weight.sum()))
+    assert once == pytest.approx(again, rel=1e-6)
+    assert once["n_hits"] != pytest.approx(distances(rows, np.ones(len(rows)))["n_hits"], rel=1e-3)
+
+
 def test_events_begin_again_after_the_last(judge):
     images, n = judge.target_images, len(judge.target_images)
     cycled = images.cycled(n + 2)

@@ -9,10 +9,13 @@ import pytest
 
 from pileupgen.compare.ladder import AS_ASKED
 from pileupgen.compare.resampling import Samples
+from pileupgen.compare.settings import ComparisonSettings
 from pileupgen.diffusion.settings import Settings
 from pileupgen.measure.sample import measure_sample
-from pileupgen.samples.store import Images
-from pileupgen.workflow.ladder import climb, n_translated, planned_variants
+from pileupgen.run import RunDirectory
+from pileupgen.samples.store import Images, ImageStore, create_store
+from pileupgen.workflow import ladder as workflow_ladder
+from pileupgen.workflow.ladder import climb, ladder_of, n_translated, planned_variants
 from tests.conftest import SMALL_GRID, make_energies
 from tests.diffusion.conftest import pipeline  # noqa: F401
 
@@ -83,6 +86,34 @@ def test_where_nothing_is_corrected_no_variant_is(pipeline):  # noqa: F811
     corrected = {way.name for way in planned_variants(ASKED) if way.settings.corrects}
     assert corrected == {way.name for way in planned_variants(ASKED)} - {"calibrate"}
     assert n_translated(pipeline, asked, 300, 200) == 300 * len(planned_variants(asked))
+
+
+def test_the_correction_is_fitted_on_events_by_their_weights(pipeline, tmp_path, monkeypatch):  # noqa: F811
+    """On those of the translation itself, which takes heavy events as often as they count."""
+    source = images(40, 0, 50).weighted(np.where(np.arange(40) % 4, 1.0, 5.0))
+    columns = {**source.columns, "split": np.where(np.arange(40) < 30, 0, 2)}
+    directory = RunDirectory(tmp_path)
+    directory.images("mc").parent.mkdir(parents=True)
+    settings = replace(ASKED, n_correction_events=20)
+    provenance = {**settings.provenance(), "seed": 1}
+    for path in (directory.images("mc"), directory.translated):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with create_store(path, SMALL_GRID, "mc", provenance) as writer:
+            writer.append(source.energy, columns)
+    store = ImageStore(directory.images("mc"))
+    sample = measure_sample("mc", "mc", [store.read()], SMALL_GRID)
+    fitted: list[Images] = []
+    monkeypatch.setattr(workflow_ladder, "load_pipeline", lambda *_: pipeline)
+    monkeypatch.setattr(
+        workflow_ladder, "climb", lambda _p, _s, training, *_, **__: fitted.append(training)
+    )
+    samples = Samples(sample, (sample,), sample, sample)
+    ladder_of(directory, store, ImageStore(directory.translated), samples, ComparisonSettings())
+    event_id = fitted[0].event_id
+    assert len(event_id) == 20
+    assert event_id.tolist() == store.indices_by_weight("train", 20).tolist()
+    # 8 of 30 training events have 40 of 62.
+    assert np.mean(event_id % 4 == 0) == pytest.approx(40 / 62, abs=0.06)
 
 
 def test_correlations_are_moved_by_what_switches_the_class(ladder):
