@@ -135,13 +135,13 @@ def steps(run: Path, mc: ImageStore, data: ImageStore, n: int, seed: int) -> Non
     judge = QualityJudge.of(mc, data, n, 3, seed)
     sample = ZooSample.of_stores(data)
     # The slow sampler's marginals are learned on as many events as are judged.
-    image_system.RENEWAL_EVENTS = n
+    image_system.CORRECTION_EVENTS = n
     conditions = EventConditions.of_pileup(sample.target)
     show("reference", judge.reference_quality())
     for sampler, n_steps in (("ddim", 25), ("ddim", 50), ("ddpm", 100), ("ddpm", 500)):
         system = load(run, "ddpm")
         system.options = {**system.options, "sampler": sampler, "steps": n_steps}
-        system.renew(sample, conditions)
+        system.fit_corrections(sample, conditions)
         energy = system.generate(EventConditions.of_pileup(judge.wanted), seed)
         show(f"{sampler}, {n_steps} steps", judge.quality(MethodOutput(energy), has_source=False))
 
@@ -158,10 +158,10 @@ def post_processor(run: Path, data: ImageStore, n: int, seed: int) -> None:
         found = {}
         for has_post in (False, True):
             system.options = {"post": has_post}
-            system.renew(ZooSample.of_stores(data), conditions_of(data))
+            system.fit_corrections(ZooSample.of_stores(data), conditions_of(data))
             scores = system._drawn(conditions, seed)
             if is_brought:
-                scores = system.renewal["generate"](scores)
+                scores = system.corrections["generate"](scores)
             made = np.log1p(system.space.decode(scores, images.mu, TARGET))
             found[has_post] = np.array([spectra_apart(made[d], real[d]) for d in draws])
         where = "after" if is_brought else "before"

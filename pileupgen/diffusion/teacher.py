@@ -67,7 +67,7 @@ def new_student(
             codec.field_patch,
             mirror=is_mirrored(pipeline),
             has_noise=settings.mode == "partial",
-            way=settings.solver_settings(),
+            solver_settings=settings.solver_settings(),
         )
     student.condition.standardise_as(denoiser.condition)
     # The classifier's gradient is no linear map: the layers have that to learn as well.

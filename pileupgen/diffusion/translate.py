@@ -290,7 +290,7 @@ class Translator:
         student = self.student
         if student is None or settings.exact or not settings.is_deterministic:
             return None
-        fits = self.direction.is_usual and student.way == settings.solver_settings()
+        fits = self.direction.is_usual and student.solver_settings == settings.solver_settings()
         return student if fits else None
 
     def _drawn(self, noise: EventNoise, latents: Tensor) -> Tensor:

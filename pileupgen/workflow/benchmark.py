@@ -247,7 +247,7 @@ class _Benchmarking:
                 system.load(folder)
                 if system.options != dict(entry.options):
                     system.options = dict(entry.options)
-                    system.renew(self.sample, conditions)
+                    system.fit_corrections(self.sample, conditions)
                 return system
         budget = Budget(60 * self.plan.minutes, state=state)
         system.fit(self.sample, conditions, budget, self.plan.seed)

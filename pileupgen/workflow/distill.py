@@ -131,7 +131,7 @@ def distill(
     )
     description = {
         "model": model,
-        "way": settings.solver_settings(),
+        "solver_settings": settings.solver_settings(),
         "settings": settings.provenance(),
         "distill": config.model_dump(),
         "seed": chosen_seed,

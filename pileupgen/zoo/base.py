@@ -104,7 +104,7 @@ class FittedSystem(ABC):
         """Train them."""
 
     @abstractmethod
-    def renew(self, sample: ZooSample, conditions: EventConditions) -> None:
+    def fit_corrections(self, sample: ZooSample, conditions: EventConditions) -> None:
         """Learn what depends on its own output, again where the options have changed."""
 
     @abstractmethod
@@ -141,7 +141,7 @@ class FittedSystem(ABC):
             torch.manual_seed(seed)
             self.network = self.make_network()
             self.trained = self.train(sample, budget, seed)
-        self.renew(sample, conditions)
+        self.fit_corrections(sample, conditions)
 
     def translate(
         self,

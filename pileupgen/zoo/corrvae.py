@@ -179,5 +179,5 @@ class CorrVae(Cvae):
             y = scale(wanted, known)[:, index]
             latents[:, -N_SHARED:] = self.network.properties.moved(latents[:, -N_SHARED:], index, y)
             parts.append(self.drawn_of(latents, known, noise)[:n])
-        scores = self.renewal["generate"](torch.cat(parts))
+        scores = self.corrections["generate"](torch.cat(parts))
         return self.space.decode(scores, conditions.values[:, 0], TARGET)

@@ -21,9 +21,9 @@ from pileupgen.zoo.contract import Energies, EventConditions, ZooSample
 from pileupgen.zoo.scores import SOURCE, TARGET, ScoreSpace, Views
 
 Task = Literal["generate", "translate"]
-RENEWAL_EVENTS = 400
-"""Events by which the marginals of the output are learned."""
-_RENEWAL_SEED = 424_243
+CORRECTION_EVENTS = 400
+"""Events that a residual correction is fitted on."""
+_CORRECTION_SEED = 424_243
 
 
 class ImageSystem(FittedSystem):
@@ -37,15 +37,15 @@ class ImageSystem(FittedSystem):
     Attributes
     ----------
     space : ScoreSpace
-    renewal : dict of MarginalCorrection
-        By what is done: ``generate`` or ``translate``.
+    corrections : dict of MarginalCorrection
+        Residual corrections by what is done: ``generate`` or ``translate``.
     """
 
     space: ScoreSpace
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.renewal: dict[str, MarginalCorrection] = {}
+        self.corrections: dict[str, MarginalCorrection] = {}
 
     # -- what a system has to say ---------------------------------------------------------------
 
@@ -69,37 +69,37 @@ class ImageSystem(FittedSystem):
 
     # -- what all have in common ----------------------------------------------------------------
 
-    def renew(self, sample: ZooSample, conditions: EventConditions) -> None:
-        """Learn the marginals of its output, again where the options have changed.
+    def fit_corrections(self, sample: ZooSample, conditions: EventConditions) -> None:
+        """Fit the residual corrections, again where the options have changed.
 
-        They are of training events in proportion to their weights, as the quantiles are.
+        Events are taken in proportion to their weights, as the quantiles are.
         """
         if self.can_generate:
-            few = rows_by_weight(sample.target.weight, RENEWAL_EVENTS)
+            few = rows_by_weight(sample.target.weight, CORRECTION_EVENTS)
             values = conditions.values[few]
             # A heavy event comes more than once, with other noise each time.
             wanted = EventConditions(values, np.arange(len(few), dtype=np.int64), conditions.names)
-            self._learn_marginals("generate", self._drawn(wanted, _RENEWAL_SEED))
+            self._fit_correction("generate", self._drawn(wanted, _CORRECTION_SEED))
         if self.can_translate and sample.source is not None:
-            source = rows_of(sample.source, rows_by_weight(sample.source.weight, RENEWAL_EVENTS))
-            self._learn_marginals("translate", self._moved(source, source.mu, _RENEWAL_SEED))
+            source = rows_of(sample.source, rows_by_weight(sample.source.weight, CORRECTION_EVENTS))
+            self._fit_correction("translate", self._moved(source, source.mu, _CORRECTION_SEED))
 
     def generate(self, conditions: EventConditions, seed: int) -> Energies:
         """Make events from noise."""
         if not self.can_generate:
             raise RunError("This system only translates.", "Choose one that generates.")
-        if "generate" not in self.renewal:
+        if "generate" not in self.corrections:
             raise RunError("This system is not fitted.", "Fit or load it first.")
         self._require_learned(conditions)
         mu = conditions.values[:, 0]
-        scores = self.renewal["generate"](self._drawn(conditions, seed))
+        scores = self.corrections["generate"](self._drawn(conditions, seed))
         return self.space.decode(scores, mu, TARGET)
 
     def translate(self, images: Images, mu: NDArray[np.float32], seed: int) -> Energies:
         """Make source events look like the target's."""
         if not self.can_translate:
             return super().translate(images, mu, seed)
-        if "translate" not in self.renewal:
+        if "translate" not in self.corrections:
             raise RunError(
                 "This system has not learned to translate.", "Fit it with source events."
             )
@@ -109,7 +109,7 @@ class ImageSystem(FittedSystem):
                 f"'{self.grid.name}' {self.grid.shape}.",
                 "Preprocess them on that grid.",
             )
-        scores = self.renewal["translate"](self._moved(images, mu, seed))
+        scores = self.corrections["translate"](self._moved(images, mu, seed))
         own, limits = self.space.encode(images, mu, SOURCE, seed), self.space.limits
         # Cells beyond all that was learned from are calibrated, no more: ranks out there are all 1.
         scores = kept_beyond(own, scores, limits, self.grid.n_layers)
@@ -120,10 +120,10 @@ class ImageSystem(FittedSystem):
         conditions = self.conditions(torch.from_numpy(images.mu)[:, None])
         return Views(self.grid, self.symmetry, conditions, images.weight)
 
-    def _learn_marginals(self, task: Task, scores: Tensor) -> None:
+    def _fit_correction(self, task: Task, scores: Tensor) -> None:
         correction = MarginalCorrection(self.grid.n_layers, self.grid.n_eta, self.symmetry.eta)
         correction.fit(scores)
-        self.renewal[task] = correction
+        self.corrections[task] = correction
 
     @torch.no_grad()
     def _drawn(self, conditions: EventConditions, seed: int) -> Tensor:
@@ -143,15 +143,15 @@ class ImageSystem(FittedSystem):
         return torch.cat(parts)
 
     def _more_of_head(self) -> dict[str, Any]:
-        return {"renewal": list(self.renewal)}
+        return {"corrections": list(self.corrections)}
 
     def _save_more(self, folder: Path) -> None:
-        for task, correction in self.renewal.items():
+        for task, correction in self.corrections.items():
             correction.save_pretrained(folder / task)
 
     def _load_more(self, folder: Path, head: dict[str, Any]) -> None:
-        self.renewal = {
-            task: MarginalCorrection.from_pretrained(folder / task) for task in head["renewal"]
+        self.corrections = {
+            task: MarginalCorrection.from_pretrained(folder / task) for task in head["corrections"]
         }
 
 

@@ -36,7 +36,7 @@ def test_a_student_is_written_with_what_it_was_made_from(run, told, command):
     assert "4 evaluations" in told
     (folder,) = (run / "students").iterdir()
     description = json.loads((folder / "student.json").read_text())
-    assert description["way"]["timesteps"] == [300, 150, -1]
+    assert description["solver_settings"]["timesteps"] == [300, 150, -1]
     assert description["distill"]["pairs"] == 120
     found = description["agreement"]
     assert (found["teacher"]["n_evaluations"], found["student"]["n_evaluations"]) == (4, 1)

@@ -195,7 +195,7 @@ def test_showers_have_a_table_of_their_own(tmp_path, command, monkeypatch):
     monkeypatch.setattr(systems, "write_figure", draw)
     for module, name, value in (
         (scores, "N_BINS", 1),
-        (image_system, "RENEWAL_EVENTS", 30),
+        (image_system, "CORRECTION_EVENTS", 30),
         (benchmark, "N_TOGETHER", 8),
     ):
         monkeypatch.setattr(module, name, value)

@@ -95,9 +95,9 @@ def test_dead_cells_stay_empty(name, toy):
         assert energy[:, ~grid.is_dead].any()
 
 
-def test_marginals_are_renewed_with_events_in_proportion_to_their_weights(toy, monkeypatch):
+def test_corrections_are_fitted_on_events_in_proportion_to_their_weights(toy, monkeypatch):
     """Source events of weight 0, much higher than the others, come first in the file."""
-    monkeypatch.setattr(image_system, "RENEWAL_EVENTS", 60)
+    monkeypatch.setattr(image_system, "CORRECTION_EVENTS", 60)
     target = toy.images(toy.energies(90, 1, grid=TINY_GRID), TINY_GRID)
     weight = np.repeat([0.0, 1.0], [60, 90])
     energy = np.concatenate(
@@ -210,7 +210,7 @@ def test_a_damaged_folder_changes_nothing(part, translator, tmp_path: Path):
     with pytest.raises(StoreError, match="train again"):
         system.load(folder)
     assert system.options == {"width": 5}
-    assert not system.renewal
+    assert not system.corrections
 
 
 def test_what_was_not_learned_is_not_done(translator, toy):

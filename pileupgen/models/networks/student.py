@@ -33,7 +33,7 @@ class Student(ModelMixin, LocalLayers):
         As :class:`~pileupgen.models.networks.local.LocalDenoiser` takes them.
     has_noise : bool
         Whether noise is drawn at the release.
-    way : dict
+    solver_settings : dict
         What the teacher's result depends on,
         :meth:`pileupgen.diffusion.settings.Settings.solver_settings`.
 
@@ -56,11 +56,11 @@ class Student(ModelMixin, LocalLayers):
         patch: tuple[int, int] = (1, 1),
         mirror: bool = True,
         has_noise: bool = False,
-        way: dict[str, Any] | None = None,
+        solver_settings: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.modes = RingModes(n_channels, height, width_phi, patch)
-        self.has_noise, self.way = has_noise, dict(way or {})
+        self.has_noise, self.solver_settings = has_noise, dict(solver_settings or {})
         n, n_cells, n_inputs = self.modes.n_rows, self.modes.n_channels, 1 + has_noise
         self.maps: Tensor
         self.offsets: Tensor
