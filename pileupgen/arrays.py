@@ -1,4 +1,6 @@
-"""Short names of the arrays that signatures have most."""
+"""Short names of the arrays that signatures have most, and a division that they share."""
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,3 +8,9 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
+
+
+def quotient(numerator: NDArray[Any], denominator: NDArray[Any], empty: float = 0.0) -> Floats:
+    """Numerator over denominator, and ``empty`` where the latter is not above 0."""
+    out = np.full(np.broadcast_shapes(numerator.shape, denominator.shape), empty)
+    return np.divide(numerator, denominator, out=out, where=denominator > 0)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pileupgen.arrays import Floats, Ints
+from pileupgen.arrays import Floats, Ints, quotient
 from pileupgen.compare.distances import (
     is_constant,
     separation_edges,
@@ -187,7 +187,7 @@ def shift_removed(
     gap = source - reference
     if not gap[0] > clear * np.std(gap[1:]):
         return Estimate(np.nan, np.nan, np.nan)
-    closed = np.divide(source - translated, gap, out=np.full_like(gap, np.nan), where=gap > 0)
+    closed = quotient(source - translated, gap, np.nan)
     return estimate(float(closed[0]), closed[1:])
 
 

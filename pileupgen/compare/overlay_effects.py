@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from pileupgen.arrays import Flags, Floats
+from pileupgen.arrays import Flags, Floats, quotient
 from pileupgen.compare.records import AnalysisNumber, OverlayEffects
 from pileupgen.measure.bootstrap import estimate, resample
 from pileupgen.measure.hard_objects import ISOLATED, HardObjects, OverlaidObjects
@@ -186,10 +186,7 @@ def _mean(values: Floats, weight: Floats) -> Floats:
     total = weight.sum(axis=0)
     if len(values) < MIN_OBJECTS:
         return np.full(weight.shape[1], np.nan)
-    found: Floats = np.divide(
-        values @ weight, total, out=np.full_like(total, np.nan), where=total > 0
-    )
-    return found
+    return quotient(values @ weight, total, np.nan)
 
 
 def _quantiles(values: Floats, weight: Floats) -> Floats:

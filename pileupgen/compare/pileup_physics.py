@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from pileupgen.arrays import Floats
+from pileupgen.arrays import Floats, quotient
 from pileupgen.calo.geometry import Grid
+from pileupgen.compare.distances import weighted_std
 from pileupgen.compare.records import Quantity
 from pileupgen.compare.resampling import Draws, Samples
 from pileupgen.measure.bootstrap import Estimate, estimate, resample
@@ -88,12 +89,12 @@ def measured(
         mu = sample.mu.astype(np.float64)
         slope, spread = line_in(mu, rho, counts)
         label = r"$\sigma(\rho\,|\,\mu)/\langle\rho\rangle$"
-        yield "rho_resolution", label, "", _over(spread, mean_rho)
+        yield "rho_resolution", label, "", quotient(spread, mean_rho, np.nan)
         yield "rho_slope", r"$d\rho/d\mu$", "GeV", slope
         slope, _ = line_in(mu, values["sum_et"] / area, counts)
         yield "et_density_slope", r"$d(\Sigma E_T/A)/d\mu$", "GeV", slope
     else:
-        resolution = _over(_std(rho, counts), mean_rho)
+        resolution = quotient(weighted_std(rho, counts), mean_rho, np.nan)
         yield "rho_resolution", r"$\sigma(\rho)/\langle\rho\rangle$", "", resolution
     residual = cone_residual(sample)
     yield (
@@ -102,14 +103,19 @@ def measured(
         "GeV",
         _mean(residual, counts),
     )
-    yield "cone_sigma", r"$\sigma(E_T^\mathrm{cone} - \rho A)$", "GeV", _std(residual, counts)
+    yield (
+        "cone_sigma",
+        r"$\sigma(E_T^\mathrm{cone} - \rho A)$",
+        "GeV",
+        weighted_std(residual, counts),
+    )
     if "met_x" in values:
         squares = np.square(values["met_x"]) + np.square(values["met_y"])
         sigma = np.sqrt(0.5 * _mean(squares, counts))
         yield "met_sigma", r"$\sigma(E_{x,y}^\mathrm{miss})$", "GeV", sigma
-        stochastic = _over(sigma, np.sqrt(np.maximum(_mean(values["sum_et"], counts), 0.0)))
+        root = np.sqrt(np.maximum(_mean(values["sum_et"], counts), 0.0))
         label = r"$\sigma(E_{x,y}^\mathrm{miss})\,\langle\Sigma E_T\rangle^{\mathrm{-1/2}}$"
-        yield "met_stochastic", label, "√GeV", stochastic
+        yield "met_stochastic", label, "√GeV", quotient(sigma, root, np.nan)
     for layer in sample.grid.layers:
         name = f"occupancy_{layer}"
         limit = np.quantile(target.observables[name], 1.0 - TAIL)
@@ -139,23 +145,12 @@ def line_in(mu: Floats, y: Floats, counts: Floats) -> tuple[Floats, Floats]:
     var_x = np.square(x) @ counts / total - mx**2
     cov = (x * z) @ counts / total - mx * mz
     var_z = np.square(z) @ counts / total - mz**2
-    slope = _over(cov, var_x)
+    slope = quotient(cov, var_x, np.nan)
     return slope, np.sqrt(np.maximum(var_z - slope * cov, 0.0))
 
 
 def _mean(x: Floats, counts: Floats) -> Floats:
     return np.asarray(x @ counts / counts.sum(axis=0))
-
-
-def _std(x: Floats, counts: Floats) -> Floats:
-    centred = x - x.mean()
-    variance = _mean(np.square(centred), counts) - np.square(_mean(centred, counts))
-    return np.sqrt(np.maximum(variance, 0.0))
-
-
-def _over(numerator: Floats, denominator: Floats) -> Floats:
-    empty = np.full_like(numerator, np.nan)
-    return np.divide(numerator, denominator, out=empty, where=denominator > 0)
 
 
 def jet_quantities(jets: Sequence[JetSample], n_bootstrap: int, seed: int) -> tuple[Quantity, ...]:
@@ -175,7 +170,7 @@ def jet_quantities(jets: Sequence[JetSample], n_bootstrap: int, seed: int) -> tu
         total = np.bincount(sample.event, weights=sample.pt, minlength=n_events) @ counts
         n_jets = sample.n_jets @ counts
         multiplicity = n_jets / counts.sum(axis=0)
-        mean = np.divide(total, n_jets, out=np.full_like(total, np.nan), where=n_jets > 0)
+        mean = quotient(total, n_jets, np.nan)
         numbers[sample.name] = estimate(float(multiplicity[0]), multiplicity[1:], 0.0)
         means[sample.name] = estimate(float(mean[0]), mean[1:])
     return (

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.special import kolmogorov
 from scipy.stats import norm
 
-from pileupgen.arrays import Floats
+from pileupgen.arrays import Floats, quotient
 from pileupgen.calo.geometry import Grid
 from pileupgen.compare.records import CLEAR, SIGMA_LIMIT, StatisticalTest, Verdict
 from pileupgen.measure.bootstrap import effective_size
@@ -117,8 +117,7 @@ def difference_of_means(
 ) -> Floats:
     """Two-sided chance of the difference of Gaussian means; 1 where neither has an error."""
     scale = np.hypot(first_error, second_error)
-    z = np.divide(np.abs(first - second), scale, out=np.zeros_like(scale), where=scale > 0)
-    return np.asarray(2.0 * norm.sf(z))
+    return np.asarray(2.0 * norm.sf(quotient(np.abs(first - second), scale)))
 
 
 def _observables(target: Sample, sample: Sample) -> tuple[list[str], Floats]:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from pileupgen.arrays import Floats
+from pileupgen.arrays import Floats, quotient
 from pileupgen.compare.records import SourceCorrelation
 from pileupgen.measure.bootstrap import UNKNOWN, Estimate, estimate
 from pileupgen.measure.sample import Sample
@@ -134,7 +134,7 @@ def correlation_of(terms: Floats, counts: Floats) -> Estimate:
     """
     xy, xx, yy = terms.T @ counts
     scale = np.sqrt(xx * yy)
-    r = np.divide(xy, scale, out=np.full_like(xy, np.nan), where=scale > 0)
+    r = quotient(xy, scale, np.nan)
     return estimate(float(r[0]), r[1:], -1.0, 1.0)
 
 

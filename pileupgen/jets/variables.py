@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pileupgen.arrays import Floats
+from pileupgen.arrays import Floats, quotient
 from pileupgen.errors import CardError, did_you_mean
 from pileupgen.jets.axes import wta_kt_axes
 
@@ -39,7 +39,7 @@ class JetArrays:
     @property
     def z(self) -> Floats:
         """Shares of the sum of p_T, shape (N, P); all 0 for a jet without constituents."""
-        return _over(self.pt, self.pt.sum(axis=1, keepdims=True))
+        return quotient(self.pt, self.pt.sum(axis=1, keepdims=True))
 
     @property
     def eta(self) -> Floats:
@@ -89,13 +89,13 @@ def energy_correlations(jets: JetArrays) -> tuple[Floats, Floats]:
 def c2(jets: JetArrays) -> Floats:
     """C₂ = e₃ / e₂² (1305.0007), shape (N,)."""
     e2, e3 = energy_correlations(jets)
-    return _over(e3, e2**2)
+    return quotient(e3, e2**2)
 
 
 def d2(jets: JetArrays) -> Floats:
     """D₂ = e₃ / e₂³ (1409.6298), shape (N,)."""
     e2, e3 = energy_correlations(jets)
-    return _over(e3, e2**3)
+    return quotient(e3, e2**3)
 
 
 def subjettiness(jets: JetArrays, n_axes: int) -> Floats:
@@ -113,19 +113,9 @@ def subjettiness(jets: JetArrays, n_axes: int) -> Floats:
 
 def _ratio(n_axes: int) -> Callable[[JetArrays], Floats]:
     def ratio(jets: JetArrays) -> Floats:
-        return _over(subjettiness(jets, n_axes), subjettiness(jets, n_axes - 1))
+        return quotient(subjettiness(jets, n_axes), subjettiness(jets, n_axes - 1))
 
     return ratio
-
-
-def _over(numerator: Floats, denominator: Floats) -> Floats:
-    """A ratio that is 0 where there is nothing to divide by."""
-    return np.divide(
-        numerator,
-        denominator,
-        out=np.zeros(np.broadcast(numerator, denominator).shape),
-        where=denominator > 0,
-    )
 
 
 VARIABLES: dict[str, tuple[str, Callable[[JetArrays], Floats]]] = {

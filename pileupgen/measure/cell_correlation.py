@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pileupgen.arrays import Floats
+from pileupgen.arrays import Floats, quotient
 from pileupgen.calo.geometry import Grid
 
 MAX_ETA_STEPS = 10
@@ -103,9 +103,9 @@ class CorrelationAccumulator:
         scale = variance / steps[0][0]
         across = np.sqrt(np.maximum(scale[:-1] * scale[1:], 0.0))
         parts = [
-            _over(phi, scale[:, None]),
-            _over(eta, scale[:, None]),
-            _over(layers, across[:, None]),
+            quotient(phi, scale[:, None]),
+            quotient(eta, scale[:, None]),
+            quotient(layers, across[:, None]),
         ]
         return np.concatenate([part.ravel() for part in parts])
 
@@ -144,8 +144,3 @@ class CorrelationAccumulator:
             part.reshape(shape)
             for part, shape in zip(np.split(row, ends[:-1]), shapes, strict=True)
         ]
-
-
-def _over(numerator: Floats, denominator: Floats) -> Floats:
-    wide = np.broadcast_to(denominator, numerator.shape)
-    return np.divide(numerator, wide, out=np.zeros_like(numerator), where=wide > 0)

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pileupgen.arrays import Floats, Ints
+from pileupgen.arrays import Floats, Ints, quotient
 from pileupgen.calo.geometry import Grid
 from pileupgen.errors import GeometryError
 from pileupgen.measure.observables import Observable, ObservableSet
@@ -130,7 +130,7 @@ def correlations(values: Floats, weight: Floats) -> tuple[Floats, Floats]:
     share = weight / weight.sum()
     centred = values - share @ values
     spread = np.sqrt(share @ np.square(centred))
-    u = np.divide(centred, spread, out=np.zeros_like(centred), where=spread > 0)
+    u = quotient(centred, spread)
     value = (u * share[:, None]).T @ u
     # Σ w² (u v − r (u² + v²)/2)², multiplied out, so that no array is (N, F, F).
     s = np.square(share)[:, None]

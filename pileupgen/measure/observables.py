@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pileupgen.arrays import Floats, Ints
+from pileupgen.arrays import Floats, Ints, quotient
 from pileupgen.calo.geometry import Grid
 from pileupgen.errors import GeometryError
 from pileupgen.measure.regions import Cones, Patches, ring_groups
@@ -144,7 +144,7 @@ class ObservableSet:
         self, e: Floats, et: Floats, ring_et: Floats, layer_e: Floats
     ) -> dict[str, Floats]:
         values: dict[str, Floats] = {}
-        fractions = _ratio(layer_e, layer_e.sum(axis=1, keepdims=True))
+        fractions = quotient(layer_e, layer_e.sum(axis=1, keepdims=True))
         residual = et - ring_et[..., None] / self.grid.n_phi
         for i, layer in enumerate(self.grid.layers):
             values[f"sum_e_{layer}"] = layer_e[:, i]
@@ -259,12 +259,7 @@ def correlation(x: Floats, y: Floats) -> Floats:
     squares = np.einsum("nij,nij->n", x, x) * np.einsum("nij,nij->n", y, y)
     # What is left of a constant image is rounding.
     scale = np.einsum("nij,nij->n", np.abs(x), np.abs(y))
-    return np.where(scale > 1e-12, _ratio(product, np.sqrt(squares)), 0.0)
-
-
-def _ratio(numerator: Floats, denominator: Floats) -> Floats:
-    safe = np.where(denominator > 0, denominator, 1.0)
-    return np.asarray(np.where(denominator > 0, numerator / safe, 0.0))
+    return np.where(scale > 1e-12, quotient(product, np.sqrt(squares)), 0.0)
 
 
 def _log_energy(e: Floats) -> tuple[Floats, Floats, Floats]:
@@ -273,8 +268,8 @@ def _log_energy(e: Floats) -> tuple[Floats, Floats, Floats]:
     logs = np.zeros_like(e)
     np.log10(np.abs(e), out=logs, where=hit)
     n_hits = hit.sum(axis=(1, 2)).astype(np.float64)
-    first = _ratio(logs.sum(axis=(1, 2)), n_hits)
-    second = _ratio(np.einsum("nij,nij->n", logs, logs), n_hits)
+    first = quotient(logs.sum(axis=(1, 2)), n_hits)
+    second = quotient(np.einsum("nij,nij->n", logs, logs), n_hits)
     width = np.sqrt(np.maximum(second - first**2, 0.0))
     mean = np.where(n_hits > 0, first + np.log10(MEV), 0.0)
     return n_hits / (e.shape[1] * e.shape[2]), mean, width

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pileupgen.arrays import Floats, Ints
+from pileupgen.arrays import Floats, Ints, quotient
 from pileupgen.calo.geometry import Grid
 from pileupgen.calo.presets import PRESETS
 from pileupgen.errors import GeometryError
@@ -207,14 +207,14 @@ class ShowerSet:
         voxels = self.voxels(energy)
         total = np.sum([e.sum(axis=1) for e in voxels], axis=0)
         incident = np.full(len(energy), np.nan) if mu is None else mu.astype(np.float64)
-        values = {"e_total": total / MEV, "e_ratio": _ratio(total, incident)}
+        values = {"e_total": total / MEV, "e_ratio": quotient(total, incident)}
         for name, e, layer in zip(self.grid.layers, voxels, self._layers, strict=True):
             deposited = e.sum(axis=1)
             values[f"e_{name}"] = deposited / MEV
             values[f"sparsity_{name}"] = 1.0 - (e > 0).mean(axis=1)
             for axis, place in (("eta", layer.eta), ("phi", layer.phi), ("r", layer.r)):
-                centre = _ratio(e @ place, deposited)
-                spread = _ratio(e @ np.square(place), deposited) - np.square(centre)
+                centre = quotient(e @ place, deposited)
+                spread = quotient(e @ np.square(place), deposited) - np.square(centre)
                 values[f"centre_{axis}_{name}"] = centre
                 values[f"width_{axis}_{name}"] = np.sqrt(np.maximum(spread, 0.0))
         return {name: values[name] for name in self.names}
@@ -242,8 +242,3 @@ class ShowerSet:
             elif record.name != "e_ratio":
                 columns.append(column / 100.0 if record.unit == "mm" else column)
         return np.stack(columns, axis=1)
-
-
-def _ratio(numerator: Floats, denominator: Floats) -> Floats:
-    empty = np.zeros_like(numerator)
-    return np.divide(numerator, denominator, out=empty, where=denominator > 0)

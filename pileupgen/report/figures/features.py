@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 
-from pileupgen.arrays import Floats
+from pileupgen.arrays import Floats, quotient
 from pileupgen.measure.features import correlations
 from pileupgen.measure.sample import Sample
 from pileupgen.report.figures.style import new_figure, style, with_count
@@ -39,9 +39,7 @@ def feature_correlation_figure(target: Sample, source: Sample, translated: Sampl
         reach = max(float(np.abs(other - value).max()) for other, _ in found)
         for axes, sample, (other, own) in zip(panes[1:], (source, translated), found, strict=True):
             scale = np.hypot(error, own)
-            sigma = np.divide(
-                np.abs(other - value), scale, out=np.zeros_like(scale), where=scale > 0
-            )
+            sigma = quotient(np.abs(other - value), scale)
             mesh = _matrix(axes, other - value, sigma, names, max(reach, 0.01))
             axes.set_title(with_count(sample.label, len(sample)))
         figure.colorbar(mesh, ax=panes[1:], label=f"difference to {target.label}", pad=0.01)

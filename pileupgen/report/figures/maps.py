@@ -7,6 +7,7 @@ from matplotlib.colors import LogNorm, Normalize, SymLogNorm, TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from pileupgen.arrays import quotient
 from pileupgen.measure.sample import Sample
 from pileupgen.report.figures.displays import draw_map, label_axes
 from pileupgen.report.figures.style import (
@@ -32,9 +33,7 @@ def mean_map_figure(target: Sample, source: Sample, translated: Sample) -> Figur
     samples = [target, source, translated]
     maps = np.stack([sample.cells.energy for sample in samples])
     reference = maps[0]
-    ratios = [
-        np.divide(m, reference, out=np.full_like(m, np.nan), where=reference > 0) for m in maps[1:]
-    ]
+    ratios = [quotient(values, reference, np.nan) for values in maps[1:]]
     far = np.abs(np.concatenate([ratio[np.isfinite(ratio)] for ratio in ratios]) - 1.0)
     half = float(np.clip(np.quantile(far, 0.98), 0.05, 1.0)) if len(far) else 0.5
     around_one = TwoSlopeNorm(1.0, 1.0 - half, 1.0 + half)

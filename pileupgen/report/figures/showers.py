@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from pileupgen.arrays import quotient
 from pileupgen.compare.results import Comparison
 from pileupgen.measure.observables import Observable
 from pileupgen.measure.sample import Sample
@@ -82,8 +83,7 @@ def _profile(sample: Sample, names: list[str], family: str) -> Contents:
         return Contents(mean, np.sqrt(np.square(share) @ centred))
     spread = np.sqrt(share @ centred)
     error = np.sqrt(np.square(share) @ np.square(centred - np.square(spread)))
-    twice = 2 * spread
-    return Contents(spread, np.divide(error, twice, out=np.zeros_like(twice), where=twice > 0))
+    return Contents(spread, quotient(error, 2 * spread))
 
 
 def farthest_records(comparison: Comparison) -> tuple[Observable, ...]:
