@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,11 @@ class Variant:
     plain: Sample | None = None
     """Events without it; None where there is no correction to leave out."""
 
+    def with_negatives(self) -> Variant:
+        """Count cells below 0 among the observables, as the other samples' are then."""
+        plain = None if self.plain is None else self.plain.with_negatives()
+        return replace(self, corrected=self.corrected.with_negatives(), plain=plain)
+
 
 def compare_variants(
     samples: Samples,
@@ -87,6 +92,8 @@ def compare_variants(
     over : Map
         Over observables and variants.
     """
+    if samples.have_negatives:
+        variants = [variant.with_negatives() for variant in variants]
     # How often each source event is drawn, whatever its weight, for each variant has its own.
     alike, n = [np.ones(len(samples.source))], len(samples.source)
     weights = {"reference": [part.weight for part in samples.reference], "source": alike}

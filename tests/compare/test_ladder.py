@@ -91,6 +91,24 @@ def test_events_of_weight_zero_are_as_good_as_left_out(toy):
         assert zeros.auc.value == pytest.approx(rest.auc.value, abs=0.1)
 
 
+def test_cells_below_zero_are_counted_in_every_variant(toy):
+    """Noise of either sign in the target alone: variants that have none are far from it."""
+    source = toy.energies(N, seed=1)
+    noise = np.random.default_rng(3).normal(0, 0.3, source.shape).astype(np.float32)
+    samples = samples_of(toy, source, N)
+    target, asked = (sample(toy, toy.energies(N, seed=k) + noise, "noisy") for k in (7, 1))
+    variants = [
+        Variant("source", "source", samples.source),
+        Variant(AS_ASKED, "as asked", asked, samples.source),
+    ]
+    found = compare_variants(
+        replace(samples, target=target), variants, settings={}, n_bootstrap=20, n_seeds=1
+    )
+    assert target.negatives.any()
+    assert found["source"].mean_w1.value > 2 * found[AS_ASKED].mean_w1.value
+    assert found[AS_ASKED].plain_w1.value == pytest.approx(found["source"].mean_w1.value)
+
+
 def test_no_fraction_is_given_of_a_shift_that_is_not_there(toy):
     """Energies that differ by less than two samples of one distribution do."""
     samples = samples_of(toy, toy.energies(N, seed=1, scale=1.3), N)
