@@ -38,8 +38,9 @@ _DAMAGED = (
 class EventSpace(Protocol):
     """What turns events into numbers that networks learn, and back."""
 
-    is_logarithmic: bool
-    """Whether its tables are even in the logarithm of the first condition."""
+    @property
+    def is_logarithmic(self) -> bool:
+        """Whether its tables are even in the logarithm of the first condition."""
 
     def fit(self, sample: ZooSample) -> None:
         """Take its tables from the training events."""

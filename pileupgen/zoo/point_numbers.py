@@ -147,7 +147,7 @@ class EventNumbers:
         for begin in range(0, len(t), _BATCH):
             rows = slice(begin, begin + _BATCH)
             knots = self._knots_at(u[rows])
-            above = torch.searchsorted(knots, left[rows, :, None].contiguous())
+            above = torch.searchsorted(knots.contiguous(), left[rows, :, None].contiguous())
             above = above.clamp(1, _KNOTS - 1)
             low, high = knots.gather(2, above - 1), knots.gather(2, above)
             part = ((left[rows, :, None] - low) / (high - low)).clamp(0, 1)
@@ -209,7 +209,8 @@ class EventNumbers:
 
     def save(self, folder: Path) -> None:
         """Write the tables into a folder."""
-        save_file(self.tables, folder / "numbers.safetensors")
+        tables = {name: table.contiguous() for name, table in self.tables.items()}
+        save_file(tables, folder / "numbers.safetensors")
 
     def load(self, folder: Path, *, is_logarithmic: bool) -> None:
         """Read what :meth:`save` wrote."""

@@ -12,7 +12,7 @@ from pileupgen.errors import ConfigError, did_you_mean
 if TYPE_CHECKING:
     from pileupgen.zoo.base import FittedSystem
 
-TRAINING_FREE = ("steps", "sampler", "post")
+TRAINING_FREE = ("steps", "sampler", "post", "calibrated", "collisions")
 """Options that change what is done with a network, not how it is trained."""
 YARDSTICK = "marginals"
 
@@ -206,6 +206,49 @@ SYSTEMS = {
             "Perfekt",
             "translator",
             "regression on pairs and an ensemble term; translates only, needs --pairs",
+        ),
+        Entry(
+            "epic-gan", "epic_gan", "EpicGan", "points", "sets of hits, EPiC layers, adversarial"
+        ),
+        Entry(
+            "epic-fm",
+            "epic_fm",
+            "EpicFlow",
+            "points",
+            "sets of hits, EPiC layers, straight lines, midpoint rule, 20 evaluations",
+            {"steps": 10},
+        ),
+        Entry(
+            "caloclouds",
+            "caloclouds",
+            "CaloClouds",
+            "points",
+            "hits by themselves given a latent vector, DDPM, 100 steps",
+            {"steps": 100},
+        ),
+        Entry(
+            "caloclouds2",
+            "caloclouds2",
+            "CaloClouds2",
+            "points",
+            "hits by themselves, EDM, Heun's rule, 25 evaluations",
+            {"steps": 13},
+        ),
+        Entry(
+            "caloclouds2-teacher",
+            "caloclouds2",
+            "CaloClouds2",
+            "points",
+            "the same, trained for half of the time, 25 evaluations",
+            {"steps": 13, "distilled": 0.5},
+        ),
+        Entry(
+            "caloclouds2-cm",
+            "caloclouds2",
+            "CaloClouds2",
+            "points",
+            "its consistency student, 1 evaluation",
+            {"distilled": 0.5, "sampler": "consistency"},
         ),
     )
 }

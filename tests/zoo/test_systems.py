@@ -19,6 +19,7 @@ from pileupgen.zoo.contract import (
 )
 from pileupgen.zoo.gan import Gan
 from pileupgen.zoo.image_system import rows_of
+from pileupgen.zoo.point_system import PointSystem
 from pileupgen.zoo.registry import SYSTEMS, YARDSTICK, chosen_systems, find_system
 from tests.toys import Toy
 
@@ -29,7 +30,7 @@ TRANSLATORS = ["sliced-transport", "cycle", "perfekt"]
 """They do not generate; what they have to keep is in test_translators.py."""
 ALIKE_OTHERS = (
     *("gan", "sdi-gan", "sdi-gan-intensity", "bib-ae-plain"),
-    *("ddim", "ddpm-linear", "ddim-unconditional"),
+    *("ddim", "ddpm-linear", "ddim-unconditional", "caloclouds2-teacher"),
 )
 """They are others' networks with other options."""
 ONE_OF_A_KIND = [name for name in SYSTEMS if name not in (*ALIKE_OTHERS, *TRANSLATORS)]
@@ -100,7 +101,10 @@ def test_marginals_are_those_of_the_target(system, sample, conditions):
     hits, expected = made > 0, sample.target.energy > 0
     assert hits.mean() == pytest.approx(expected.mean(), abs=0.02)
     found, wanted = np.log(made[hits]), np.log(sample.target.energy[expected])
-    assert np.median(found) == pytest.approx(np.median(wanted), abs=0.05)
+    # Energies of points are scaled to sums of layers that were drawn apart.
+    is_of_points = isinstance(system, PointSystem)
+    tolerance = 0.1 if is_of_points else 0.05
+    assert np.median(found) == pytest.approx(np.median(wanted), abs=tolerance)
 
 
 def test_only_some_translate(system, sample):

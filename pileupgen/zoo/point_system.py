@@ -1,0 +1,291 @@
+"""What systems of points share: batches of sets, calibration of what they make, cells."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from pileupgen.arrays import Floats, Ints
+from pileupgen.calo.geometry import Grid
+from pileupgen.errors import ConfigError, RunError, did_you_mean
+from pileupgen.models.codec import EventNoise
+from pileupgen.samples.store import Images
+from pileupgen.samples.weights import rows_by_weight
+from pileupgen.zoo.base import FittedSystem, padded_batches
+from pileupgen.zoo.contract import Energies, EventConditions, Symmetry, ZooSample
+from pileupgen.zoo.point_space import PointSpace
+from pileupgen.zoo.points import Points, apart, cells_of, hits_of
+
+COLLISIONS = ("move", "sum")
+"""What becomes of points in one cell: all but one move to free cells near by, or all are summed."""
+CORRECTION_EVENTS = 100
+"""Events by which the marginals of the output are learned."""
+_EVEN = torch.linspace(-3.7, 3.7, 129).double()
+_SMALLEST = 16
+_SEED = 77_005
+
+
+class PointSystem(FittedSystem):
+    """A system that makes sets of points; :class:`~pileupgen.zoo.contract.System` has its uses.
+
+    How many hits and how much energy an event and its layers have is drawn first. Depth, ring and
+    energy of points are brought to the marginals of the target's hits. Sets are calibrated to what
+    was drawn as in CaloClouds (2305.04847, section 3.4): points in the order of their depth go to
+    the layers, to each as many as it has hits, and energies above a layer's smallest hit are scaled
+    to the layer's sum. Then they go to cells. Events of like numbers of points go through networks
+    together, in batches of one size.
+
+    Attributes
+    ----------
+    corrections : dict of Tensor
+        Scores of its own points at the quantiles of even scores, by the number of the feature.
+
+    Options: ``calibrated``, false to leave that out; ``collisions``, ``move`` or ``sum``. Both
+    change what is done with a network, not how it is trained.
+    """
+
+    known_options: ClassVar[tuple[str, ...]] = ("calibrated", "collisions")
+    batch: int = 16
+    space: PointSpace
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        if options.get("collisions", COLLISIONS[0]) not in COLLISIONS:
+            raise ConfigError(
+                f"There is no way of collisions '{options['collisions']}'.",
+                did_you_mean(str(options["collisions"]), COLLISIONS),
+            )
+        self._is_fitted = False
+        self.corrections: dict[str, Tensor] = {}
+
+    # -- what a system has to say ---------------------------------------------------------------
+
+    @abstractmethod
+    def draw(self, mask: Tensor, known: Tensor, noise: EventNoise) -> Tensor:
+        """Scores (n, P, F) of one batch from noise; what is known of the events is (n, k)."""
+
+    # -- what all have in common ----------------------------------------------------------------
+
+    @property
+    def n_known(self) -> int:
+        """Numbers of an event that networks are shown."""
+        return self.conditions.width + self.space.numbers.n_known
+
+    def make_space(self) -> PointSpace:
+        """Make what turns points and numbers into scores and back."""
+        return PointSpace(self.grid, is_eta_symmetric=self.symmetry.eta)
+
+    def fit_corrections(self, sample: ZooSample, conditions: EventConditions) -> None:
+        """Learn the marginals of depth, ring and energy of its points, for training events.
+
+        As of cells of images, so that points hardly trained have them, too.
+        """
+        few = rows_by_weight(sample.target.weight, CORRECTION_EVENTS)
+        values = conditions.values[few]
+        wanted = EventConditions(values, np.arange(len(few), dtype=np.int64), conditions.names)
+        self.corrections = {}
+        found = [
+            x[mask] for _, x, mask in self._drawn(wanted, *self._told(wanted, _SEED)[:2], _SEED)
+        ]
+        levels = torch.special.ndtr(_EVEN).numpy()
+        for feature in self._corrected_features() if found else ():
+            values_of = torch.cat(found)[:, feature].double().numpy()
+            knots = np.quantile(values_of, levels) + 1e-9 * np.arange(len(levels))
+            self.corrections[str(feature)] = torch.from_numpy(knots)
+        self._is_fitted = True
+
+    def _corrected_features(self) -> tuple[int, ...]:
+        """Features but those of φ in a full turn, which are a vector."""
+        n = self.space.n_features
+        return (0, 1, n - 1) if self.grid.is_periodic else tuple(range(n))
+
+    def _corrected(self, x: Tensor) -> Tensor:
+        """Scores (n, P, F) by the rank among those that the corrections were learned from."""
+        columns = list(x.unbind(dim=2))
+        for name, knots in self.corrections.items():
+            column = columns[int(name)].double().numpy()
+            found = np.interp(column, knots.numpy(), _EVEN.numpy())
+            columns[int(name)] = torch.from_numpy(found).float()
+        return torch.stack(columns, dim=2)
+
+    def _save_more(self, folder: Path) -> None:
+        save_file(self.corrections, folder / "corrections.safetensors")
+
+    def _load_more(self, folder: Path, head: dict[str, Any]) -> None:  # noqa: ARG002
+        self.corrections = load_file(folder / "corrections.safetensors")
+        self._is_fitted = True
+
+    def views(self, images: Images) -> PointViews:
+        """Batches of training events, which come with what is known of them."""
+        shown = self.conditions(torch.from_numpy(images.mu)[:, None])
+        numbers = self.space.numbers
+        known = torch.cat([shown, numbers.known(numbers.encode(images))], dim=1)
+        points = hits_of(images, _SEED)
+        return PointViews(points, self.space, self.symmetry, known, images.weight)
+
+    def generate(self, conditions: EventConditions, seed: int) -> Energies:
+        """Make events from noise."""
+        if not self._is_fitted:
+            raise RunError("This system is not fitted.", "Fit or load it first.")
+        self._require_learned(conditions)
+        hits, known, sums = self._told(conditions, seed)
+        energy = np.zeros((len(conditions), *self.grid.shape), dtype=np.float32)
+        for own, x, mask in self._drawn(conditions, hits, known, seed):
+            place, of_points = self.space.decode(self._corrected(x))
+            for row, event in enumerate(own):
+                found = place[row][mask[row]].numpy(), of_points[row][mask[row]].numpy()
+                energy[event] = self._image(*found, hits[event], sums[event])
+        return energy
+
+    def _told(self, conditions: EventConditions, seed: int) -> tuple[Ints, Tensor, Floats]:
+        """Hits of layers, (N, L), what networks know of events, (N, k), and energies of layers."""
+        numbers = self.space.numbers
+        scores = numbers.draw(EventNoise(seed, conditions.event_id, 1))
+        hits, sums = numbers.decode(scores, conditions.values[:, 0])
+        shown = self.conditions(torch.from_numpy(conditions.values))
+        return hits, torch.cat([shown, numbers.known(scores)], dim=1), sums
+
+    @torch.no_grad()
+    def _drawn(
+        self, conditions: EventConditions, hits: Ints, known: Tensor, seed: int
+    ) -> Iterator[tuple[Ints, Tensor, Tensor]]:
+        """Rows of events of like size, their scores, (n, P, F), and which points there are."""
+        count = hits.sum(axis=1)
+        size = np.array([padded_size(n) for n in count], dtype=np.int64)
+        for padded in np.unique(size[size > 0]):
+            members = np.flatnonzero(size == padded)
+            for rows, n in padded_batches(len(members), self.batch):
+                own = members[rows]
+                mask = torch.from_numpy(np.arange(padded) < count[own, None])
+                noise = EventNoise(seed, conditions.event_id[own], 2)
+                yield own[:n], self.draw(mask, known[own], noise)[:n], mask[:n]
+
+    def _image(self, place: Any, energy: Any, hits: Ints, sums: Floats) -> Any:
+        """One event's points, (n, 3) and (n,), as an image, (L, n_eta, n_phi)."""
+        is_calibrated = self.options.get("calibrated", True)
+        if is_calibrated:
+            place = place.copy()
+            order = np.argsort(place[:, 0], kind="stable")
+            place[order, 0] = np.repeat(np.arange(self.grid.n_layers), hits) + 0.5
+        if self.options.get("collisions", COLLISIONS[0]) == "move":
+            place = (apart(place, energy, self.grid) + 0.5).astype(np.float32)
+        whole = Points(place[None], energy[None], np.ones((1, len(energy)), bool), np.zeros(1))
+        image = cells_of(whole, self.grid).energy[0]
+        return scaled_to(image, sums, self.space.lowest.numpy()) if is_calibrated else image
+
+
+class PointViews:
+    """Batches of training sets, turned in φ and mirrored where the detector allows.
+
+    Parameters
+    ----------
+    points : Points
+    space : PointSpace
+    symmetry : Symmetry
+    known : Tensor, shape (N, k)
+    weight : float64 array, shape (N,)
+    """
+
+    def __init__(
+        self, points: Points, space: PointSpace, symmetry: Symmetry, known: Tensor, weight: Floats
+    ) -> None:
+        self._place, self._energy = torch.from_numpy(points.place), torch.from_numpy(points.energy)
+        self._count, self._known = torch.from_numpy(points.count), known
+        self._weight = torch.from_numpy(np.maximum(weight, 0.0) + 0.0)
+        # An event without hits is no set; where there is no other, one without points comes out.
+        if bool((self._weight * self._count).sum() > 0):
+            self._weight = torch.where(self._count > 0, self._weight, 0.0)
+        self._space, self._symmetry = space, symmetry.of(space.grid)
+        self._step = turn_step(space.grid)
+
+    def draw(
+        self, n: int, rng: torch.Generator, most: int | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw n events in proportion to their weights.
+
+        Parameters
+        ----------
+        n : int
+        rng : torch.Generator
+        most : int, optional
+            Points of an event at most, drawn among all that it has.
+
+        Returns
+        -------
+        Tensor, shape (n, P, F)
+            Scores.
+        Tensor, shape (n, P)
+            Which points there are.
+        Tensor, shape (n, k)
+            What is known of the events.
+        """
+        rows = torch.multinomial(self._weight, n, replacement=True, generator=rng)
+        count = self._count[rows]
+        size = max(int(count.max()), 1)
+        place, energy = torch.zeros(n, size, 3), torch.zeros(n, size)
+        held = min(size, self._place.shape[1])
+        place[:, :held], energy[:, :held] = self._place[rows, :held], self._energy[rows, :held]
+        mask = torch.arange(size) < count[:, None]
+        if most is not None and size > most:
+            order = torch.rand(n, size, generator=rng).masked_fill(~mask, 2.0)
+            chosen = order.topk(most, dim=1, largest=False).indices
+            place = place.gather(1, chosen[..., None].expand(-1, -1, 3))
+            energy, mask = energy.gather(1, chosen), mask.gather(1, chosen)
+        ring, column = place[..., 1], place[..., 2]
+        _, n_eta, n_phi = self._space.grid.shape
+        flips = torch.rand(2, generator=rng) < 0.5
+        if self._symmetry.phi and self._space.grid.is_periodic:
+            turn = self._step * int(torch.randint(n_phi // self._step, (1,), generator=rng))
+            column = (column + turn) % n_phi
+        if flips[0] and self._symmetry.phi:
+            column = n_phi - column
+        if flips[1] and self._symmetry.eta:
+            ring = n_eta - ring
+        lengths = torch.rand(mask.shape, generator=rng)
+        x = self._space.encode(torch.stack([place[..., 0], ring, column], -1), energy, lengths)
+        return torch.where(mask[..., None], x, 0.0), mask, self._known[rows]
+
+
+def turn_step(grid: Grid) -> int:
+    """Columns of the smallest turn that maps cells of the detector onto cells."""
+    return int(np.lcm.reduce(np.unique(grid.layer_widths)))
+
+
+def padded_size(n: int) -> int:
+    """Points that a set of n is padded to: one of few sizes, so that sets share batches."""
+    if n <= _SMALLEST:
+        return _SMALLEST if n else 0
+    power = 1 << (int(n) - 1).bit_length()
+    sizes = (5 * power // 8, 3 * power // 4, 7 * power // 8, power)
+    return next(size for size in sizes if size >= n)
+
+
+def scaled_to(image: Any, sums: Floats, lowest: Any) -> Any:
+    """Scale what cells have above their layer's smallest hit, so that layers have given sums.
+
+    A layer whose sum is below that of as many smallest hits has smallest hits.
+
+    Parameters
+    ----------
+    image : float32 array, shape (L, n_eta, n_phi)
+    sums : float64 array, shape (L,)
+        GeV.
+    lowest : float32 array, shape (L,)
+        GeV.
+    """
+    found = image.astype(np.float64)
+    for layer, total in enumerate(sums):
+        is_hit = found[layer] > 0
+        floor = float(lowest[layer])
+        above = np.where(is_hit, np.maximum(found[layer] - floor, 0.0), 0.0)
+        left = total - floor * is_hit.sum()
+        scale = max(left, 0.0) / max(float(above.sum()), 1e-30)
+        found[layer] = np.where(is_hit, floor + scale * above, 0.0)
+    return found.astype(np.float32)
