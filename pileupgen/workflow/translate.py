@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -188,22 +188,23 @@ def translate(
 
 
 def configured(run: Run, given: Mapping[str, Any]) -> Run:
-    """Put settings that are given in place of the config's.
+    """Put settings that are given in place of the config's, also of timesteps that contradict them.
 
     Raises
     ------
     ConfigError
-        If they do not fit, or contradict each other or the config.
+        If they do not fit, or contradict each other.
     """
     changes = {key: value for key, value in given.items() if value is not None}
     timesteps = changes.get("timesteps")
     if timesteps is not None and "num_inference_steps" in changes:
         raise ConfigError("--steps and --timesteps exclude each other.", "Leave out one of them.")
-    if "num_inference_steps" in changes and run.config.translate.timesteps is not None:
-        raise ConfigError(
-            "The config has translate.timesteps, which --steps does not go with.",
-            "Give --timesteps, or take them out of the config.",
-        )
+    own = run.config.translate.timesteps
+    if timesteps is None and own is not None:
+        elsewhere = changes.get("t_release", own[0]) != own[0] or changes.get("mode") == "generate"
+        if elsewhere or "num_inference_steps" in changes:
+            even = replace(run.config.translate, timesteps=None)
+            run = replace(run, config=run.config.model_copy(update={"translate": even}))
     if timesteps and "t_release" not in changes and changes.get("mode") != "generate":
         # The first of explicit timesteps is the release.
         changes["t_release"] = timesteps[0]

@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 
 from pileupgen import Listener, Run
 from pileupgen.errors import ConfigError, MissingInputError, RunError
+from pileupgen.workflow.run import choose_run
+from pileupgen.workflow.translate import configured
 
 WAY: dict[str, Any] = {"t_release": 300, "w": 1.0}
 
@@ -108,3 +110,27 @@ def test_what_is_not_there_or_does_not_fit_is_named(tiny_run, tmp_path):
     with pytest.raises(MissingInputError, match="Run 'pileupgen preprocess --run"):
         fresh.store("mc")
     assert not (tmp_path / "fresh").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "steps"),
+    [
+        ({}, "config's"),
+        ({"t_release": 995}, "config's"),
+        ({"mode": "transport"}, "config's"),
+        ({"t_release": 300, "w": 2.0}, None),
+        ({"t_release": "auto"}, None),
+        ({"num_inference_steps": 30}, None),
+        ({"mode": "generate"}, None),
+        ({"timesteps": (500, 100)}, (500, 100)),
+    ],
+)
+def test_what_is_given_takes_the_place_of_the_configs_timesteps(given, steps, tmp_path):
+    """Else no option could change the release of a config that has timesteps."""
+    run = choose_run(Path("delphes_nonlocal"), tmp_path / "run")
+    own = run.config.translate.timesteps
+    assert own is not None
+    found = configured(run, given).config.translate
+    assert found.timesteps == (own if steps == "config's" else steps)
+    if found.t_release != "auto":
+        found.check(1000)
