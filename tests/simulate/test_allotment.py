@@ -69,7 +69,7 @@ def test_use_in_other_crossings_leaves_errors_as_they_are_where_weights_add_up_t
     rng = np.random.default_rng(3)
     n_events, mu = 40, 10.0
     means = []
-    for seed in range(400):
+    for seed in range(200):
         counts = rng.poisson(mu, n_events)
         x = rng.exponential(1.0, counts.sum())
         found = Allotment.of(((1.0, 1.0),), counts, seed, len(x))
@@ -79,7 +79,7 @@ def test_use_in_other_crossings_leaves_errors_as_they_are_where_weights_add_up_t
         means.append((in_time + np.dot(weights, others)) / n_events)
     own = (1 + np.square(weights).sum()) * 2
     again = (1 + np.sum(weights)) ** 2 - 1
-    assert np.var(means) * n_events / mu == pytest.approx(own + again, rel=0.24)
+    assert np.var(means) * n_events / mu == pytest.approx(own + again, rel=0.35)
 
 
 def test_files_with_too_few_interactions_are_refused_with_what_would_do() -> None:
