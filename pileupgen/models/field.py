@@ -158,6 +158,9 @@ class StationaryField(ModelMixin):
         list(over(fit_one, range(len(samples))))
 
     def _fit_one(self, index: int, sample: Tensor) -> None:
+        if len(sample) == 1:
+            # The one event is fitted to and judged by.
+            sample = sample.repeat(2, 1, 1, 1)
         held_out = torch.arange(len(sample)) % 5 == 0
         mean = sample.double().mean(dim=(0, 3)).flatten()
         coordinates = self.modes.of_cells(sample.double()) - self.modes.constant(mean)

@@ -3,8 +3,8 @@
 A residual network moves a source event, without noise, to where the same event is in the target.
 Two terms teach it: the squared difference of each pair, and the maximum mean discrepancy between
 moved and target events, which a mean over what a pair may become does not keep small. Here it is
-that of a few numbers of an event, as the original's is of a jet's; its weight rises linearly in the
-training, where the original holds it as a constraint.
+that of a few numbers of an event, as the original's is of a jet's, and its weight rises linearly in
+the training; the original has a schedule of its own.
 """
 
 from __future__ import annotations

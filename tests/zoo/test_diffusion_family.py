@@ -57,6 +57,15 @@ def test_attention_carries_mu_and_distant_cells_into_the_velocity(sample):
     assert not torch.allclose(found, plain)
 
 
+def test_what_is_saved_with_attention_makes_the_same_events(sample, tmp_path: Path):
+    system = fitted(Ddpm(steps=2, attention=True), sample, 1)
+    system.save(tmp_path / "system")
+    again = Ddpm()
+    again.load(tmp_path / "system")
+    few = EventConditions.of_pileup(sample.target).taken(np.arange(3))
+    np.testing.assert_array_equal(again.generate(few, 2), system.generate(few, 2))
+
+
 def test_latents_are_scaled_and_both_networks_have_their_share(sample):
     system = fitted(LatentDiffusion(steps=4), sample, 5)
     scores = system.space.encode(sample.target, sample.target.mu, 1, 1)
@@ -82,3 +91,11 @@ def test_evaluations_of_latents_are_the_denoisers_and_one_decoding(sample):
     system.generate(EventConditions.of_pileup(sample.target).taken(np.arange(2)), 1)
     assert calls == ["denoiser"] * 4 + ["autoencoder"]
     assert len(calls) == system.n_evaluations
+
+
+@pytest.mark.parametrize("kind", [Ddpm, LatentDiffusion])
+def test_one_event_is_enough_where_nothing_is_alike(kind, toy):
+    """Its Gaussian field is fitted to and judged by the same event."""
+    one = ZooSample(toy.images(toy.energies(1, 1, grid=TINY_GRID), TINY_GRID))
+    system = fitted(kind(steps=2), one, 1)
+    assert np.isfinite(system.generate(EventConditions.of_pileup(one.target), 1)).all()

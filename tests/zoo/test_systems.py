@@ -30,7 +30,8 @@ TRANSLATORS = ["sliced-transport", "cycle", "perfekt"]
 """They do not generate; what they have to keep is in test_translators.py."""
 ALIKE_OTHERS = (
     *("gan", "sdi-gan", "sdi-gan-intensity", "bib-ae-plain"),
-    *("ddim", "ddpm-linear", "ddim-unconditional", "caloclouds2-teacher"),
+    *("ddim", "ddpm-linear", "ddim-unconditional", "ddim-attention"),
+    "caloclouds2-teacher",
 )
 """They are others' networks with other options."""
 ONE_OF_A_KIND = [name for name in SYSTEMS if name not in (*ALIKE_OTHERS, *TRANSLATORS)]
