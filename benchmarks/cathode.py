@@ -3,6 +3,7 @@
     pileupgen simulate --process qcd -n 40000 -o qcd.h5
     pileupgen simulate --process w -n 6000 --seed 2 -o w.h5
     python -m benchmarks.cathode --signal w.h5 --background qcd.h5 --output cathode.json
+    python -m benchmarks.cathode --made --seconds 6 --output cathode.json
 
 In each repeat half of the background and `--injected` signal jets of the signal region are data.
 The density of jet variables given the mass is learned from the side bands of data and sampled in
@@ -46,8 +47,9 @@ OVERSAMPLED = 4
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--signal", type=Path, required=True, help="jets in JetNet's layout")
-    parser.add_argument("--background", type=Path, required=True)
+    parser.add_argument("--signal", type=Path, help="jets in JetNet's layout")
+    parser.add_argument("--background", type=Path)
+    parser.add_argument("--made", action="store_true", help="take made events, see `made`")
     parser.add_argument("--features", default="tau21,tau32,c2,ptd")
     parser.add_argument("--window", type=float, nargs=2, default=(40.0, 200.0), help="GeV")
     parser.add_argument("--region", type=float, nargs=2, default=(65.0, 105.0), help="GeV")
@@ -58,9 +60,14 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     given = parser.parse_args()
     names = ["mass", *given.features.split(",")]
-    signal, background = (variables(path, names) for path in (given.signal, given.background))
+    if given.made:
+        signal, background = made(given.seed)
+    else:
+        if given.signal is None or given.background is None:
+            parser.error("give --signal and --background, or --made")
+        signal, background = (variables(path, names) for path in (given.signal, given.background))
     kept = json.loads(given.output.read_text()) if given.output.exists() else {}
-    key = f"{given.features} {given.injected} {given.seconds:g} {given.seed}"
+    key = f"{given.made} {given.features} {given.injected} {given.seconds:g} {given.seed}"
     rows: list[dict[str, Any]] = kept.setdefault(key, [])
     for number in range(len(rows), given.repeats):
         begun = time.process_time()
@@ -78,6 +85,20 @@ def variables(path: Path, names: list[str]) -> Floats:
         jets = JetArrays(file[PARTICLES][:].astype(float), file[JETS][:].astype(float))
     found = jet_variables(jets, names)
     return found[((jets.pt > 0).sum(axis=1) > 3) & np.isfinite(found).all(axis=1)]
+
+
+def made(seed: int) -> tuple[Floats, Floats]:
+    """A mass and four numbers of 1,500 signal and 12,000 background events of known densities.
+
+    Masses of signal are normal, 83 ± 8, those of background fall by e in 60, from 40 on. Numbers of
+    signal are normal, 1.5 ± 0.5; those of background are normal about m / 100 with the width 1.
+    """
+    rng = np.random.default_rng([seed, 7])
+    mass = 40 + rng.exponential(60.0, 12_000)
+    background = rng.normal(size=(12_000, 4)) + mass[:, None] / 100
+    signal = rng.normal(1.5, 0.5, size=(1500, 4))
+    peak = rng.normal(83.0, 8.0, size=(1500, 1))
+    return np.hstack([peak, signal]), np.hstack([mass[:, None], background])
 
 
 def repeat(

@@ -24,7 +24,13 @@ from pileupgen.zoo.contract import Budget, EventConditions, Symmetry, ZooSample
 from pileupgen.zoo.epic_fm import EpicFlow, normal_velocity
 from pileupgen.zoo.point_layers import EpicNet, PointwiseNet, mean_of_points, pooled
 from pileupgen.zoo.point_space import PointSpace
-from pileupgen.zoo.point_system import PointSystem, PointViews, padded_size, scaled_to
+from pileupgen.zoo.point_system import (
+    PointSystem,
+    PointViews,
+    padded_size,
+    scaled_to,
+    turn_step,
+)
 from pileupgen.zoo.points import hits_of
 from tests.toys import Toy
 from tests.zoo.test_autoregressive import randomised
@@ -166,6 +172,11 @@ def test_sets_are_turned_by_whole_cells_and_mirrored(toy: Toy):
     assert len(seen) > 6
 
 
+def test_a_turn_maps_cells_of_every_layer_onto_cells():
+    assert turn_step(replace(TINY_GRID, layer_n_phi=(6, 3))) == 2
+    assert turn_step(replace(TINY_GRID, layer_n_phi=(2, 3))) == 6
+
+
 def test_sets_are_padded_to_few_sizes():
     sizes = [padded_size(n) for n in range(2000)]
     assert sizes[0] == 0
@@ -207,6 +218,17 @@ def test_flow_matching_brings_noise_to_a_normal_of_any_mean_and_width(toy: Toy):
     found = system.draw(mask, torch.zeros(40, system.n_known), Fixed(40))
     assert found.mean() == pytest.approx(m, abs=0.02)
     assert found.std() == pytest.approx(s, rel=0.03)
+
+
+def test_the_velocity_of_normal_points_is_the_mean_of_lines_through_a_place():
+    rng = torch.Generator().manual_seed(1)
+    x, noise = torch.randn(2, 200_000, generator=rng)
+    for t in (0.1, 0.6):
+        x_t = t * x + (1 - t) * noise
+        slope = float((x_t * (x - noise)).mean() / x_t.square().mean())
+        assert float(normal_velocity(torch.ones(1), torch.tensor(t))) == pytest.approx(
+            slope, abs=0.01
+        )
 
 
 @torch.no_grad()

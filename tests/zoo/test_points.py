@@ -44,10 +44,12 @@ def test_hits_come_back_to_the_byte_and_all_energy_is_accounted_for(toy: Toy):
     assert (some.below > 0).all()
 
 
-def test_the_last_cells_of_a_large_grid_come_back(toy: Toy):
+def test_the_last_cells_of_a_large_grid_come_back(toy: Toy, monkeypatch):
     """Places are rounded to single precision: none may come to lie in the next cell."""
+    largest = float(np.nextafter(np.float32(1), np.float32(0)))
+    monkeypatch.setattr(EventNoise, "uniform", lambda _, shape: torch.full((2, *shape), largest))
     grid = PRESETS["calochallenge_2"]
-    energy = np.zeros((300, *grid.shape), dtype=np.float32)
+    energy = np.zeros((2, *grid.shape), dtype=np.float32)
     energy[:, -1, -1, -1] = 1.0
     images = toy.images(energy, grid)
     assert cells_of(hits_of(images, 1), grid).energy.tobytes() == energy.tobytes()
