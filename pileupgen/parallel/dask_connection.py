@@ -49,7 +49,7 @@ def connect(
     is_address = "://" in scheduler or (":" in scheduler and "/" not in scheduler)
     address = scheduler if is_address else _read_scheduler_file(Path(scheduler))
     try:
-        client = distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+        client = _client(distributed, address)
     except (OSError, ValueError, TypeError) as error:
         raise FarmError(
             f"No Dask scheduler at {address}: {first_line(error)}",
@@ -94,11 +94,26 @@ def start_cluster(
     jobs = BatchJobs(kind, n_workers, job or {}, logs, tell)
     try:
         jobs.ask()
-        client = distributed.Client(jobs.cluster, timeout=CONNECT_SECONDS, set_as_default=False)
+        client = _client(distributed, jobs.cluster)
     except BaseException:
         jobs.close()
         raise
     return DaskFarm(client, patience, jobs, tell)
+
+
+def _client(distributed: Any, target: Any) -> Any:
+    """Connect to an address or a cluster.
+
+    An interruption may leave the client half made, which Dask's own would wait for when it is
+    taken away, 20 s long and with a traceback, as nobody listens any more.
+    """
+
+    class Client(distributed.Client):
+        def __del__(self) -> None:
+            if getattr(self, "status", "") == "running":
+                super().__del__()
+
+    return Client(target, timeout=CONNECT_SECONDS, set_as_default=False)
 
 
 def _read_scheduler_file(path: Path) -> str:

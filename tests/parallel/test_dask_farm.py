@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import threading
 import time
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -190,3 +192,25 @@ def test_workers_of_another_code_are_refused(farm: FarmProcesses, tmp_path: Path
 def test_an_unknown_cluster_or_setting_is_refused() -> None:
     with pytest.raises(ConfigError, match="No cluster 'slrum'"):
         start_cluster("slrum", 1)
+
+
+def test_a_client_that_was_interrupted_as_it_connected_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    distributed = pytest.importorskip("distributed")
+    started, closed = [], []
+
+    def interrupted(client: Any, **given: Any) -> None:
+        started.append(True)
+        client.status = "connecting"
+        client._Client__loop = object()  # from then on Dask closes what is taken away
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(distributed.Client, "start", interrupted)
+    monkeypatch.setattr(distributed.Client, "close", lambda client: closed.append(client.status))
+    # Not by pytest.raises, which keeps the exception and with it the client.
+    with suppress(KeyboardInterrupt):
+        connect("tcp://127.0.0.1:9")
+    gc.collect()
+    assert started
+    assert closed == []
