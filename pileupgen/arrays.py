@@ -11,6 +11,19 @@ Flags = NDArray[np.bool_]
 
 
 def quotient(numerator: NDArray[Any], denominator: NDArray[Any], empty: float = 0.0) -> Floats:
-    """Numerator over denominator, and ``empty`` where the latter is not above 0."""
+    """Divide, where there is something above 0 to divide by.
+
+    Parameters
+    ----------
+    numerator, denominator : arrays
+        Of shapes that broadcast.
+    empty : float
+        Answer elsewhere, NaN denominators included.
+
+    Returns
+    -------
+    float64 array
+        Of the broadcast shape, in the unit of the numerator over that of the denominator.
+    """
     out = np.full(np.broadcast_shapes(numerator.shape, denominator.shape), empty)
     return np.divide(numerator, denominator, out=out, where=denominator > 0)

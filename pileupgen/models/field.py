@@ -159,7 +159,7 @@ class StationaryField(ModelMixin):
 
     def _fit_one(self, index: int, sample: Tensor) -> None:
         if len(sample) == 1:
-            # The one event is fitted to and judged by.
+            # One event serves for the fit and for its check.
             sample = sample.repeat(2, 1, 1, 1)
         held_out = torch.arange(len(sample)) % 5 == 0
         mean = sample.double().mean(dim=(0, 3)).flatten()

@@ -267,7 +267,7 @@ def _require_usable(sample: ZooSample, conditions: EventConditions) -> None:
         raise ConfigError(
             f"Conditions {', '.join(conditions.names)} of shape {conditions.values.shape} for "
             f"{len(sample.target)} target events.",
-            "Image systems know one condition, mu, of every target event.",
+            "Systems know one condition, mu, of every target event.",
         )
     if sample.source is not None and sample.source.grid != sample.grid:
         raise GeometryError(

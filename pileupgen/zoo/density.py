@@ -58,7 +58,8 @@ class ConditionalDensity:
         Raises
         ------
         TrainingError
-            If there are fewer than 100 events, or numbers that are not finite.
+            If there are fewer than 100 events, numbers that are not finite, or a likelihood that
+            is not.
         """
         if len(x) < 100 or not (np.isfinite(x).all() and np.isfinite(m).all()):
             raise TrainingError(
@@ -87,6 +88,11 @@ class ConditionalDensity:
                 break
             rows = torch.from_numpy(rng.integers(n_held, len(x), size=BATCH))
             loss = -flow(c[rows]).log_prob(z[rows]).mean()
+            if not torch.isfinite(loss):
+                raise TrainingError(
+                    f"The likelihood is {loss.item()} at step {step}.",
+                    "Look for extreme values among the conditions.",
+                )
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from pileupgen.errors import RunError, TrainingError
 
@@ -53,3 +54,12 @@ def test_what_cannot_be_learned_is_refused():
         ConditionalDensity().sample(np.zeros(3), 1)
     with pytest.raises(TrainingError, match="100 or more"):
         ConditionalDensity().fit(np.zeros((20, 2)), np.zeros(20), seed=1)
+
+
+def test_a_likelihood_that_is_not_finite_ends_the_training(monkeypatch):
+    """Weights that are NaN would make samples that are."""
+    rng = np.random.default_rng(0)
+    found = ConditionalDensity()
+    monkeypatch.setattr(found, "_condition", lambda m: torch.full((len(m), 1), torch.nan))
+    with pytest.raises(TrainingError, match="likelihood is nan at step 0"):
+        found.fit(rng.normal(size=(200, 2)), rng.normal(size=200), seed=1, max_steps=3)

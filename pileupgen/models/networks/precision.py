@@ -24,5 +24,5 @@ def has_bf16(device: torch.device | str) -> bool:
 
 
 def autocast(device: torch.device, bf16: bool = True) -> torch.autocast:
-    """A context in which networks compute in bfloat16, where that is asked for and no slower."""
+    """A context of bfloat16 for networks, where that is asked for and the device has it."""
     return torch.autocast(device.type, torch.bfloat16, enabled=bf16 and has_bf16(device))
