@@ -161,7 +161,7 @@ def read_plainly(kind: str, path: Path) -> int:
     """Read the same columns with the format's own library."""
     if kind in ("tree", "edm4hep", "rntuple"):
         names = [f"{c}.{h}" for c in ("ECal", "HCal") for h in HITS] if kind == "edm4hep" else LISTS
-        with by_zlib(), uproot.open({path: None}) as file:
+        with as_uproot_unpacks(), uproot.open({path: None}) as file:
             events = file["events"]
             steps = events.iterate(list(names), step_size=STEP, library="ak")
             return sum(len(arrays) for arrays in steps)
@@ -177,14 +177,19 @@ def read_plainly(kind: str, path: Path) -> int:
 
 
 @contextmanager
-def by_zlib() -> Iterator[None]:
-    """Let uproot unpack zlib as it does unless told otherwise, and as pileupgen tells it after."""
-    unpacks = uproot.compression._decompress_ZLIB
-    library, unpacks.library = unpacks.library, "zlib"
+def as_uproot_unpacks() -> Iterator[None]:
+    """Let uproot unpack as it does unless told otherwise, and as pileupgen tells it after."""
+    kept = []
+    for unpacks in (uproot.compression._decompress_ZLIB, uproot.compression._decompress_ZSTD):
+        kept.append((unpacks, dict(vars(unpacks))))
+        vars(unpacks).pop("decompress", None)
+        if "library" in vars(unpacks):
+            unpacks.library = "zlib"
     try:
         yield
     finally:
-        unpacks.library = library
+        for unpacks, told in kept:
+            vars(unpacks).update(told)
 
 
 def reader_of(kind: str, path: Path) -> Reader:

@@ -32,6 +32,7 @@ class RowTable:
     def __init__(self, max_rows: int = 1 << 18) -> None:
         self.max_rows = max_rows
         self._n = 0
+        # Words of row n at n + 1, and at 0 those of some row, with which free places are compared.
         self._known: list[NDArray[np.uint64]] = []
         # Row number + 1; 0 is free.
         self._tables = [np.zeros(1 << _TABLE_BITS, dtype=np.int32) for _ in _MULTIPLIERS]
@@ -56,15 +57,19 @@ class RowTable:
         -------
         int64 array, shape (n,)
         """
+        return self.places(rows) - 1
+
+    def places(self, rows: NDArray[np.floating[Any]]) -> Ints:
+        """Numbers of rows plus one, 0 for those not kept, as :meth:`find` has them."""
         words = _words(rows)
-        numbers = self._find_in(0, words)
-        left = np.flatnonzero(numbers < 0)
+        found = self._find_in(0, words)
+        if not len(found) or found.min() > 0:
+            return found
+        left = np.flatnonzero(found == 0)
         for level in range(1, len(self._tables)):
-            if not len(left):
-                break
-            numbers[left] = self._find_in(level, words[left])
-            left = left[numbers[left] < 0]
-        return numbers
+            found[left] = self._find_in(level, words[left])
+            left = left[found[left] == 0]
+        return found
 
     def add(self, rows: NDArray[np.floating[Any]]) -> Ints:
         """Keep rows, none of which is kept yet.
@@ -93,23 +98,20 @@ class RowTable:
             kept.append(distinct[placed])
             distinct = np.delete(distinct, placed)
         positions = np.concatenate(kept)
-        new = np.ascontiguousarray(words[positions].T)
-        self._known = (
-            [np.concatenate(pair) for pair in zip(self._known, new, strict=True)]
-            if self._known
-            else list(new)
-        )
+        if len(positions):
+            known = self._known or [word[:1] for word in words[positions].T]
+            new = words[positions].T
+            self._known = [np.concatenate(pair) for pair in zip(known, new, strict=True)]
         return positions
 
     def _find_in(self, level: int, words: NDArray[np.uint64]) -> NDArray[np.int64]:
         found = self._tables[level].take(_address(words, level)).astype(np.int64)
-        found -= 1
         if not self._n:
             return found
-        # Where a place is free, −1, it is compared with the last row; it stays −1 either way.
-        parts = [known[found] == words[:, i] for i, known in enumerate(self._known)]
+        # Where a place is free it stays 0, whichever row it is compared with.
+        parts = [known.take(found) == words[:, i] for i, known in enumerate(self._known)]
         same = parts[0] if len(parts) == 1 else np.logical_and.reduce(parts)
-        return found if same.all() else np.where(same, found, -1)
+        return found if same.all() else found * same
 
 
 class RowMemo:
@@ -117,6 +119,7 @@ class RowMemo:
 
     def __init__(self) -> None:
         self.table = RowTable()
+        # Numbers of row n at n + 1; what is at 0 is nobody's.
         self._values: NDArray[Any] | None = None
         self._is_useful = True
 
@@ -141,22 +144,21 @@ class RowMemo:
         """
         if not self._is_useful or not len(rows):
             return compute(slice(None))
-        number = self.table.find(rows)
-        unknown = np.flatnonzero(number < 0) if number.min() < 0 else number[:0]
+        place = self.table.places(rows)
+        unknown = np.flatnonzero(place == 0) if place.min() == 0 else place[:0]
         while len(unknown) and not self.table.is_full:
             head = unknown[:_LEARN_AT_ONCE]
             values = compute(head)
             kept = self.table.add(rows[head])
-            if self._values is None:
-                self._values = values[:0]
             if not len(kept):
                 break
-            self._values = np.concatenate([self._values, values[kept]])
-            number[unknown] = self.table.find(rows[unknown])
-            unknown = unknown[number[unknown] < 0]
-        if self._values is None or not len(self._values):
+            known = values[:1] if self._values is None else self._values
+            self._values = np.concatenate([known, values[kept]])
+            place[unknown] = self.table.places(rows[unknown])
+            unknown = unknown[place[unknown] == 0]
+        if self._values is None:
             return compute(slice(None))
-        found = self._values.take(number, axis=0, mode="wrap")
+        found = self._values.take(place, axis=0)
         if len(unknown):
             found[unknown] = compute(unknown)
             # Rows that never come again (smeared centres) are not worth looking up.
@@ -176,12 +178,17 @@ def _hash(words: NDArray[np.uint64], level: int) -> NDArray[np.uint64]:
         if n_words > 2 or column == 0:
             # Round doubles have bits in their upper half only; a product passes bits upwards only,
             # so that the top bits of two words (two signs) would cancel. 29: no sign meets a sign.
-            word = word ^ (word >> np.uint64(29))
-        product = word * _MULTIPLIERS[level, column]
+            product = word >> np.uint64(29)
+            product ^= word
+            product *= _MULTIPLIERS[level, column]
+        else:
+            product = word * _MULTIPLIERS[level, column]
         mixed = np.add(mixed, product, out=product) if column else product
     return mixed
 
 
 def _address(words: NDArray[np.uint64], level: int) -> Ints:
     # The upper bits of a product depend on all bits of its factors.
-    return (_hash(words, level) >> np.uint64(64 - _TABLE_BITS)).view(np.int64)
+    mixed = _hash(words, level)
+    mixed >>= np.uint64(64 - _TABLE_BITS)
+    return mixed.view(np.int64)

@@ -134,7 +134,9 @@ def test_cells_that_are_records(tmp_path: Path) -> None:
 
 
 def test_each_cluster_is_unpacked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_ntuple(tmp_path / "f.root", delphes_branches(random_towers(N_EVENTS, 1)), steps=5)
+    branches = delphes_branches(random_towers(N_EVENTS, 1))
+    branches["edges"] = ak.unflatten(branches["Tower.Edges[4]"], 4, axis=1)
+    write_ntuple(tmp_path / "f.root", branches, steps=5)
     with uproot.open(tmp_path / "f.root") as file:
         kind = type(file["events"])
     unpacked: Counter[tuple[int, int]] = Counter()
@@ -151,11 +153,60 @@ def test_each_cluster_is_unpacked_once(tmp_path: Path, monkeypatch: pytest.Monke
         [tmp_path / "f.root"], TreeOptions.model_validate(OPTIONS), MuSource.parse("unknown")
     )
     # As a process reads its share of a sample: span after span.
+    tree = RootTree(tmp_path / "f.root", "events")
+    others = [tree.column(name) for name in ("Vertex_size", "edges")]
     for begin in range(0, N_EVENTS, 3):
-        list(reader.read(Span(0, begin, min(begin + 3, N_EVENTS), 0)))
-    # Each of four lists is two columns.
-    assert len(unpacked) == 5 * 2 * 4
+        end = min(begin + 3, N_EVENTS)
+        list(reader.read(Span(0, begin, end, 0)))
+        for column in others:
+            column.read(begin, end)
+    tree.close()
+    # Each of five lists is two columns, and one number an event is one.
+    assert len(unpacked) == 5 * (2 * 5 + 1)
     assert set(unpacked.values()) == {1}
+
+
+def test_lists_are_what_uproot_makes_of_them(tmp_path: Path) -> None:
+    branches = delphes_branches(random_towers(N_EVENTS, 5, occupancy=0.005))
+    cells = ak.zip({"a": branches["Tower.Eta"]})
+    fields = {"plain": branches["Tower.Eta"], "signs": branches["Tower.Eta"] > 0, "cells": cells}
+    fields["one"] = branches["Vertex_size"]
+    write_ntuple(tmp_path / "f.root", fields, steps=5)
+    tree = RootTree(tmp_path / "f.root", "events")
+    with uproot.open(tmp_path / "f.root") as file:
+        events = file["events"]
+        wanted = {name: events[name].array() for name in ("plain", "signs")}
+        wanted["cells.a"] = events["cells"].array()["a"]
+    for name, lists in wanted.items():
+        for begin, end in ((0, N_EVENTS), (5, 6), (3, 17), (4, 4)):
+            found, part = tree.column(name).read_at(begin, end), lists[begin:end]
+            np.testing.assert_array_equal(found.values, ak.to_numpy(ak.flatten(part)))
+            assert found.values.dtype == ak.to_numpy(ak.flatten(lists)).dtype
+            assert found.counts is not None
+            assert found.counts.tolist() == ak.num(part).tolist()
+    one = tree.column("one").read_at(5, 9)
+    assert one.counts is None
+    np.testing.assert_array_equal(one.values, fields["one"][5:9])
+    assert one.values.dtype == np.int32
+    tree.close()
+
+
+def test_lists_that_do_not_fit_their_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_ntuple(tmp_path / "f.root", delphes_branches(random_towers(N_EVENTS, 1)))
+    with uproot.open(tmp_path / "f.root") as file:
+        kind = type(file["events"])
+    read_cluster_range = kind.read_cluster_range
+    for dtype in (np.float32, np.int64):
+
+        def short(*arguments: Any, of: type = dtype) -> Any:
+            found = read_cluster_range(*arguments)
+            return found[:-1] if found.dtype == of else found
+
+        monkeypatch.setattr(kind, "read_cluster_range", short)
+        with pytest.raises(UnreadableInputError, match=r"Eta'.*lengths of its columns do not fit"):
+            read(tmp_path / "f.root", "unknown")
 
 
 def test_what_is_not_there(tmp_path: Path) -> None:

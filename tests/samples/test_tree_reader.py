@@ -75,18 +75,32 @@ def test_cells_by_branch(tmp_path: Path, towers: Towers, expected: Any) -> None:
     assert np.concatenate([part.mu for part in found]).tolist() == towers.mu.tolist()
 
 
-def test_zlib_is_unpacked_by_isal_where_it_is_installed(
-    tmp_path: Path, expected: Any, towers: Towers, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("library", "function", "codec"),
+    [
+        ("isal.isal_zlib", "decompress", uproot.ZLIB(1)),
+        ("cramjam.zstd", "decompress_into", uproot.ZSTD(1)),
+    ],
+)
+def test_what_unpacks_faster_is_used(
+    tmp_path: Path,
+    expected: Any,
+    towers: Towers,
+    monkeypatch: pytest.MonkeyPatch,
+    library: str,
+    function: str,
+    codec: uproot.compression.Compression,
 ) -> None:
-    isal_zlib = pytest.importorskip("isal.isal_zlib")
-    path, calls, unpack = tmp_path / "f.root", [], isal_zlib.decompress
+    package, _, name = library.partition(".")
+    module = getattr(pytest.importorskip(package), name, None) or pytest.importorskip(library)
+    path, calls, unpack = tmp_path / "f.root", [], getattr(module, function)
 
     def counted(*arguments: Any, **options: Any) -> Any:
         calls.append(arguments)
         return unpack(*arguments, **options)
 
-    monkeypatch.setattr(isal_zlib, "decompress", counted)
-    write_tree(path, branches(towers), "ntuple", compression=uproot.ZLIB(1))
+    monkeypatch.setattr(module, function, counted)
+    write_tree(path, branches(towers), "ntuple", compression=codec)
     np.testing.assert_array_equal(images_of(path), expected)
     assert calls
     whole = path.read_bytes()

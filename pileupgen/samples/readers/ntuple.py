@@ -58,22 +58,47 @@ class FieldLeaf:
 
 
 class NTupleField(BlockColumn):
-    """A field, each cluster of it unpacked once."""
+    """A field, each cluster of it unpacked once.
+
+    Numbers and lists of numbers are taken from uproot's columns as they are; all else through an
+    awkward array, which takes as long again.
+    """
 
     def __init__(self, path: InputFile, name: str, ntuple: Any, field: Any) -> None:
         sizes = [int(cluster.num_entries) for cluster in ntuple.cluster_summaries]
         ends = [0, *(int(end) for end in np.cumsum(sizes))]
         super().__init__(path, name, "field", ends, _n_bytes(ntuple, field))
         self._ntuple, self._field = ntuple, field
+        self._plain = _plain_columns(ntuple, field)
         self._ahead = _Ahead()
 
     def read_at(self, begin: int, end: int) -> Flat:
         """Entries ``begin … end − 1``, whatever was read before."""
         with reading(self.path, f"field '{self.name}', entries {begin} to {end - 1}"):
+            if self._plain is not None and begin < end:
+                return self._read_plain(*self._plain, begin, end)
             self._ahead.cluster = int(np.searchsorted(self._ends, end, side="left"))
             array = self._array(begin, end)
             self._ahead.forget_others()
             return flat_of(array, self)
+
+    def _read_plain(self, ends: int | None, numbers: int, begin: int, end: int) -> Flat:
+        """Entries, from the columns with the ends of their lists, if any, and their numbers."""
+        first = int(np.searchsorted(self._ends, begin, side="right")) - 1
+        last = int(np.searchsorted(self._ends, end, side="left"))
+        n_entries = int(self._ends[last] - self._ends[first])
+        values = self._ntuple.read_cluster_range(numbers, first, last)
+        if ends is None:
+            flat, n_lists, n_numbers = Flat(values, None), len(values), n_entries
+        else:
+            found = self._ntuple.read_cluster_range(ends, first, last)
+            counts = np.diff(found).astype(np.int64, copy=False)
+            flat, n_lists = Flat(values, counts), len(counts)
+            n_numbers = int(counts.sum()) if counts.min(initial=0) >= 0 else -1
+        if n_lists != n_entries or n_numbers != len(values):
+            raise ValueError("the lengths of its columns do not fit each other")
+        at = int(self._ends[first])
+        return flat.entries(begin - at, end - at)
 
     def _array(self, begin: int, end: int) -> Any:
         if self._field.top_level and "." in self.name:
@@ -108,6 +133,34 @@ class _Ahead(dict[str, Any]):
 
     def _is_wanted(self, key: str) -> bool:
         return key.rsplit(":", 2)[1:2] == [str(self.cluster)]
+
+
+def _plain_columns(ntuple: Any, field: Any) -> tuple[int | None, int] | None:
+    """Columns of a field with the ends of its lists (None: one number an entry) and its numbers.
+
+    None where the field is anything else, has no such columns in its first clusters, or has them in
+    several representations of which one is wider.
+    """
+    if field.fields:
+        return None
+    form = _form(ntuple, field).contents[0]
+    lists, numbers = (
+        (form, form.content) if form.is_list and hasattr(form, "offsets") else (None, form)
+    )
+    while numbers.is_record and len(numbers.contents) == 1 and not numbers.is_tuple:
+        numbers = numbers.contents[0]
+    if not hasattr(numbers, "primitive") or numbers.inner_shape:
+        return None
+    parts = [part for part in (lists, numbers) if part is not None]
+    columns = [int(part.form_key.rpartition("-")[2]) for part in parts]
+    if any(part.parameters for part in parts) or any(
+        ntuple.column_records[number].first_element_index for number in columns
+    ):
+        return None
+    dtype = ntuple.get_field_metadata(columns[-1]).dtype_result
+    if dtype != np.dtype(numbers.primitive) or dtype.kind not in "fiub":
+        return None
+    return None if lists is None else columns[0], columns[-1]
 
 
 def _form(ntuple: Any, field: Any) -> Any:
