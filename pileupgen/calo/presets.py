@@ -53,6 +53,12 @@ _DATA_SET_1 = {
 }
 
 
+def _fibres(n_x: int, n_y: int, name: str) -> Grid:
+    """Grid of one layer of squares around the axis."""
+    edges = _uniform(-n_x / 2, n_x / 2, n_x)
+    return Grid(edges, n_y, ("fibres",), phi_min=-n_y / 20, phi_max=n_y / 20, name=name)
+
+
 def _layered(layers: dict[str, tuple[tuple[float, ...], int]], n_phi: int, name: str) -> Grid:
     """Grid of all layers' edges together, of layers given by their edges and cells in φ."""
     return Grid(
@@ -67,8 +73,12 @@ def _layered(layers: dict[str, tuple[tuple[float, ...], int]], n_phi: int, name:
 
 CUBE = "cube_30"
 """Preset of a square calorimeter: x stands where η does, y / 10 where φ does, both in cells."""
-SHOWERS = ("calochallenge_1", "calochallenge_2", "calochallenge_3", CUBE)
-"""Presets whose rings lie at distances from a shower's axis, not at pseudorapidities."""
+ZDC_NEUTRON, ZDC_PROTON = "zdc_neutron", "zdc_proton"
+"""Presets of the fibres of zero-degree calorimeters: x stands where η does, y / 10 where φ does,
+both in fibres."""
+FIBRES = (ZDC_NEUTRON, ZDC_PROTON)
+SHOWERS = ("calochallenge_1", "calochallenge_2", "calochallenge_3", CUBE, *FIBRES)
+"""Presets whose rings lie at distances from a detector's axis, not at pseudorapidities."""
 
 PRESETS: dict[str, Grid] = {
     # Delphes' ATLAS card, |η| < 2.5: towers of 0.1 × 10°.
@@ -106,6 +116,9 @@ PRESETS: dict[str, Grid] = {
         phi_max=1.5,
         name=CUBE,
     ),
+    # Fibres of ALICE's calorimeters of neutrons, 44 × 44, and of protons, 56 × 30.
+    ZDC_NEUTRON: _fibres(44, 44, ZDC_NEUTRON),
+    ZDC_PROTON: _fibres(56, 30, ZDC_PROTON),
     # Data set 1, photons: 368 voxels in five layers of their own binning; r in mm.
     "calochallenge_1": _layered(
         {

@@ -39,6 +39,8 @@ class Towers:
     E_T, times a scale. None where all are 1. Shape (n_towers,)."""
     left_out: Mapping[str, float] = field(default_factory=dict)
     """Σ|E| in GeV of cells that the card leaves out, by what they are called in the file."""
+    known: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    """What else the file knows of each event, by the names of stores. Shape (N,) each."""
     collections: Mapping[str, float] = field(default_factory=dict)
     """ΣE in GeV by collection of the file, where the card joins several."""
 
@@ -65,6 +67,7 @@ class Towers:
             weight=None if self.weight is None else self.weight[begin:end],
             group=None if self.group is None else self.group[begin:end],
             factor=None if self.factor is None else self.factor[low:high],
+            known={name: values[begin:end] for name, values in self.known.items()},
         )
 
     def centres(self) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:

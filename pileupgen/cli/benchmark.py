@@ -19,7 +19,9 @@ def benchmark(
     config: ConfigOption = None,
     run: RunOption = None,
     seed: SeedOption = None,
-    task: Annotated[str, typer.Option("--task", help="What is made: pileup, showers.")] = "pileup",
+    task: Annotated[
+        str, typer.Option("--task", help="What is made: pileup, showers, zdc.")
+    ] = "pileup",
     methods: Annotated[
         str, typer.Option("--methods", metavar="NAME,…", help="Systems, or all.")
     ] = "all",
@@ -47,9 +49,10 @@ def benchmark(
 
     Each system learns from the training events with the same budget; those that translate also do
     that. With --task showers the images are showers on a grid of the CaloChallenge, conditioned on
-    their incident energies. Numbers are of test events. What was trained or judged before is kept,
-    and an interrupted training goes on. Writes systems/systems.html, .json, .csv and a figure in
-    the run directory.
+    their incident energies; with --task zdc light in the fibres of a zero-degree calorimeter,
+    conditioned on nine numbers of the particle. Numbers are of test events. What was trained or
+    judged before is kept, and an interrupted training goes on. Writes systems/systems.html, .json,
+    .csv and a figure in the run directory.
 
     \b
     Examples:
@@ -57,6 +60,7 @@ def benchmark(
       pileupgen benchmark --methods marginals,autoregressive,flow --minutes 1
       pileupgen benchmark --run runs/delphes_nonlocal
       pileupgen benchmark --task showers --config showers
+      pileupgen benchmark --task zdc --config zdc --methods marginals,gan,sdi-gan,cvae,ddim
     """
     from pileupgen.zoo.registry import SYSTEMS, chosen_systems
 

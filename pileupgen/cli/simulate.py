@@ -19,8 +19,8 @@ def simulate(
         typer.Option(
             "--output",
             "-o",
-            help="ROOT file to write; for jets and showers HDF5, with --check a folder. (default: "
-            "simulated.root; PROCESS.root for hard scatters, PROCESS.h5 for jets, showers; checks)",
+            help="ROOT file to write; for jets, showers and zdc HDF5, with --check a folder. "
+            "(default: simulated.root; PROCESS.root for hard scatters, PROCESS.h5; checks)",
         ),
     ] = None,
     card: Annotated[
@@ -63,7 +63,7 @@ def simulate(
     run: RunOption = None,
     device: DeviceOption = None,  # noqa: ARG001 - every command takes it; generators need none
 ) -> None:
-    """Simulate pileup events, hard scatters, jets or showers.
+    """Simulate pileup events, hard scatters, jets or single particles.
 
     A generator makes interactions, which are overlaid and pass a fast calorimeter. The ROOT file
     has Delphes' tree and branch names; an RNTuple (--rntuple) has Tower_Eta for Tower.Eta. The
@@ -74,7 +74,8 @@ def simulate(
     overlay' adds pileup to; --mu adds simulated pileup here. With top, w or qcd it makes jets of
     boosted tops, W bosons or light partons (p_T near 1 TeV, anti-k_t R = 0.8, 30 leading particles)
     and writes HDF5 in JetNet's layout. With shower it makes showers of electrons or pions by a
-    parametrisation and writes HDF5 in the CaloChallenge's layout.
+    parametrisation and writes HDF5 in the CaloChallenge's layout. With zdc it makes neutrons or
+    protons in a zero-degree calorimeter: photons in every fibre, and nine numbers of the particle.
 
     With --check it compares the generator with published measurements, applying their own
     selection to particles, and writes ratios, χ² and figures into a folder.
@@ -88,6 +89,7 @@ def simulate(
       pileupgen simulate --process top -n 5000 -o top.h5
       pileupgen simulate --process shower --energy 1 100 -n 5000 -o shower.h5
       pileupgen simulate --process shower --particle pion --geometry cube_30 -o pions.h5
+      pileupgen simulate --process zdc --particle neutron -n 5000 -o neutrons.h5
       pileupgen simulate --card demo_mc
       pileupgen simulate --check -g sibyll
       pileupgen simulate --config demo

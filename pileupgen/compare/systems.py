@@ -8,7 +8,11 @@ from io import StringIO
 
 from pileupgen.compare.quality import Quality
 from pileupgen.compare.shower_quality import ShowerQuality
+from pileupgen.compare.zdc_quality import ZdcQuality
 from pileupgen.fields import PlainRecord
+
+AnyQuality = Quality | ShowerQuality | ZdcQuality
+"""What the judges of the tasks give."""
 
 N_ERRORS = 2.0
 """Errors by which an AUC must be higher than another to be called worse."""
@@ -46,7 +50,7 @@ class SystemRow(PlainRecord):
     use: str
     """``generate``: events from noise at conditions of target events; ``translate``: source events
     made alike."""
-    quality: Quality | ShowerQuality
+    quality: AnyQuality
     n_parameters: int
     n_evaluations: int
     """Passes through a network that an event takes, one after another."""
@@ -81,8 +85,8 @@ class SystemTable(PlainRecord):
     """Budget of each training."""
     n_train: int
     """Training events of the target."""
-    reference: Quality | ShowerQuality
-    source: Quality | ShowerQuality
+    reference: AnyQuality
+    source: AnyQuality
     """Other target events, and source events as they are, against the target."""
     rows: tuple[SystemRow, ...]
     yardstick: str
@@ -114,7 +118,7 @@ class SystemTable(PlainRecord):
             values = row.to_dict()
             values.pop("controls")
             quality = values.pop("quality")
-            quality |= quality.pop("distances", {})
+            quality |= quality.pop("distances", {}) | quality.pop("channels", {})
             for key, value in quality.items():
                 if isinstance(value, dict):
                     values |= {
@@ -133,7 +137,7 @@ class SystemTable(PlainRecord):
         return text.getvalue()
 
 
-def _tests(found: Quality | ShowerQuality) -> list[tuple[float, float]]:
+def _tests(found: AnyQuality) -> list[tuple[float, float]]:
     """AUC and error of the two-sample tests that were made."""
     tests = [(found.auc, found.auc_error)]
     if found.cell_auc is not None and found.cell_auc_error is not None:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from pileupgen.compare.quality import Quality
 from pileupgen.compare.shower_quality import TABLE_A, ShowerQuality
-from pileupgen.compare.systems import SystemRow, SystemTable
+from pileupgen.compare.systems import AnyQuality, SystemRow, SystemTable
+from pileupgen.compare.zdc_quality import ZdcQuality
 from pileupgen.files import write_whole
 from pileupgen.measure.bootstrap import Estimate
+from pileupgen.measure.fibres import CHANNELS
 from pileupgen.report.captions import Caption
 from pileupgen.report.figures.control import control_figure
 from pileupgen.report.figures.style import write_figure
@@ -38,6 +40,10 @@ SHOWER_COLUMNS = (
     *("system", "mean W1/σ", *TABLE_A.values(), "FPD × 1000", "KPD × 1000"),
     *("AUC, observables", "AUC, cells"),
 )
+ZDC_COLUMNS = (
+    *("system", "mean W1, photons", *CHANNELS.values()),
+    *("AUC, observables", "AUC, cells", "training, CPU min"),
+)
 COST_COLUMNS = (
     "system",
     "parameters",
@@ -53,7 +59,8 @@ COST_COLUMNS = (
 
 def quality_columns(table: SystemTable) -> tuple[str, ...]:
     """Heads of the table of quality."""
-    return SHOWER_COLUMNS if isinstance(table.reference, ShowerQuality) else QUALITY_COLUMNS
+    kinds = {ShowerQuality: SHOWER_COLUMNS, ZdcQuality: ZDC_COLUMNS}
+    return kinds.get(type(table.reference), QUALITY_COLUMNS)
 
 
 def quality_lines(table: SystemTable) -> list[list[str]]:
@@ -65,6 +72,13 @@ def quality_lines(table: SystemTable) -> list[list[str]]:
             [name, *_shower_quality(found)]
             for name, found in judged
             if isinstance(found, ShowerQuality)
+        ]
+    if isinstance(table.reference, ZdcQuality):
+        lines = [["reference", *_light(table.reference), NONE]]
+        lines.append(["source", *_light(table.source), NONE])
+        return lines + [
+            [row.label, *_light(row.quality), f"{row.training_seconds / 60:.2g}"]
+            for row in table.rows
         ]
     lines = [
         ["reference", *_quality(table.reference), NONE],
@@ -93,11 +107,12 @@ def cost_lines(table: SystemTable) -> list[list[str]]:
 
 def notes_of(table: SystemTable) -> list[str]:
     """What has to be known to read the tables, and which systems do worse than the yardstick."""
+    is_light = isinstance(table.reference, ZdcQuality)
     notes = [
         f"Systems learn from {table.n_train:,} events of the target with "
         f"{table.minutes:g} minutes of CPU time each. All work on Gaussian scores of cells given "
-        f"ring, layer and {_condition(table)}, and their output is brought to the target's "
-        "marginals in the same way.",
+        f"{'place' if is_light else 'ring, layer'} and {_condition(table)}, and their output is "
+        "brought to the target's marginals in the same way.",
         "Nats a cell: ln p of held-out target events above that of independent cells; "
         "≥ where it is a lower bound. Null cells stand at a random rank.",
         "What is translated is correlated with its source event; what is made from noise is not.",
@@ -109,12 +124,18 @@ def notes_of(table: SystemTable) -> list[str]:
             "hits' energies, depths and radii are of all showers together. Times alone and of 100 "
             "are of one thread."
         )
-        if table.simulation_ms is not None:
-            notes.append(
-                f"The built-in simulation takes {table.simulation_ms:.3g} ms of CPU time a shower; "
-                "the speed-up is over it, in batches of 100. It is a parametrisation itself: over "
-                "a full simulation it would be larger by orders of magnitude."
-            )
+    if is_light:
+        notes.append(
+            "Light is made for held-out particles of the same kind as the target's, not for the "
+            "same ones. Fibres are a chequerboard: those of one colour are read in common, the "
+            "others by quadrant. Distances are W1 of a channel's photons."
+        )
+    if table.simulation_ms is not None:
+        notes.append(
+            f"The built-in simulation takes {table.simulation_ms:.3g} ms of CPU time a shower; "
+            "the speed-up is over it, in batches of 100. It is a parametrisation itself: over "
+            "a full simulation it would be larger by orders of magnitude."
+        )
     notes += [
         f"Of {row.name}'s events {curve.label} rises by {curve.slope:.2f} ± "
         f"{curve.slope_error:.2f} of what is asked."
@@ -157,11 +178,12 @@ def write_systems(table: SystemTable, folder: Path) -> list[Path]:
 
 
 def _page(table: SystemTable, drawn: Sequence[Path]) -> str:
+    mean = quality_columns(table)[1].replace("mean", "Mean")
     of_systems = Caption(
         title="Quality against cost",
-        see="Mean W1/σ and AUC against the CPU time of an event. Filled: made from noise; open: "
+        see=f"{mean} and AUC against the CPU time of an event. Filled: made from noise; open: "
         "translated. The band is the reference; lower is better.",
-        alt="W1/σ and AUC of every system against the time that an event takes",
+        alt=f"{mean} and AUC of every system against the time that an event takes",
     )
     of_control = Caption(
         title="Properties as asked for",
@@ -194,7 +216,8 @@ def _page(table: SystemTable, drawn: Sequence[Path]) -> str:
 
 
 def _condition(table: SystemTable) -> str:
-    return "incident energy" if isinstance(table.reference, ShowerQuality) else "μ"
+    kinds = {ShowerQuality: "incident energy", ZdcQuality: "energy of the particle"}
+    return kinds.get(type(table.reference), "μ")
 
 
 def _speed_up(row: SystemRow, table: SystemTable) -> str:
@@ -203,7 +226,7 @@ def _speed_up(row: SystemRow, table: SystemTable) -> str:
     return f"{table.simulation_ms / row.batch_ms:.2g}"
 
 
-def _cells(found: Quality | ShowerQuality) -> str:
+def _cells(found: AnyQuality) -> str:
     if found.cell_auc is None:
         return NONE
     return f"{found.cell_auc:.3f} ± {found.cell_auc_error:.3f}"
@@ -229,7 +252,17 @@ def _shower_quality(found: ShowerQuality) -> list[str]:
     ]
 
 
-def _quality(found: Quality | ShowerQuality) -> list[str]:
+def _light(found: AnyQuality) -> list[str]:
+    assert isinstance(found, ZdcQuality)
+    return [
+        estimate_text(found.w1),
+        *(estimate_text(found.channels[name]) for name in CHANNELS),
+        f"{found.auc:.3f} ± {found.auc_error:.3f}",
+        _cells(found),
+    ]
+
+
+def _quality(found: AnyQuality) -> list[str]:
     assert isinstance(found, Quality)
     return [
         estimate_text(found.w1),

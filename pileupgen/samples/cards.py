@@ -19,6 +19,7 @@ from pileupgen.calo.geometry import Grid
 from pileupgen.calo.presets import PRESETS
 from pileupgen.errors import CardError, ConfigError, MissingInputError, did_you_mean
 from pileupgen.faults import StrictModel, parse_model, read_yaml
+from pileupgen.samples.columns import PARTICLE
 from pileupgen.samples.readers import FORMATS, InputFile, MuSource, Reader
 from pileupgen.samples.readers.base import GEV, EventColumn
 from pileupgen.samples.readers.collection import Collection
@@ -74,6 +75,9 @@ class DataCard(StrictModel):
     group: str | None = Field(
         None, description="a branch whose events of one number lie in one split, or 'none'"
     )
+    conditions: tuple[str, ...] = Field(
+        (), description="further numbers of each event that generators are conditioned on"
+    )
     detector: Detector
     how_made: str = Field(min_length=1)
     selection: str = Field(min_length=1)
@@ -103,6 +107,14 @@ class DataCard(StrictModel):
             MuSource.parse(mu)
         return mu
 
+    @field_validator("conditions")
+    @classmethod
+    def _conditions_are_known(cls, conditions: tuple[str, ...]) -> tuple[str, ...]:
+        for name in conditions:
+            if name not in PARTICLE:
+                raise ValueError(f"no condition '{name}'. {did_you_mean(name, PARTICLE)}")
+        return tuple(dict.fromkeys(conditions))
+
     @field_validator("checksum")
     @classmethod
     def _checksums_are_sha256(cls, checksum: dict[str, str]) -> dict[str, str]:
@@ -128,6 +140,8 @@ class DataCard(StrictModel):
         # Named only where they say something: cards without them keep their fingerprints.
         if values["group"] is None:
             del values["group"]
+        if not values["conditions"]:
+            del values["conditions"]
         for name in ("period", "suppressed"):
             if values["detector"][name] is None:
                 del values["detector"][name]
@@ -239,6 +253,7 @@ class DataCard(StrictModel):
         reader.weigh_by(EventColumn.parse(self.weight, kind.weights))
         reader.group_by(EventColumn.parse(self.group, kind.groups))
         reader.number_by(kind.ids)
+        reader.know(self.conditions)
         return reader
 
 

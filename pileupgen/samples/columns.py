@@ -52,6 +52,20 @@ COLUMNS: dict[str, tuple[str, str, str]] = {
 }
 
 
+PARTICLE: dict[str, tuple[str, str, str]] = {
+    "vertex_x": ("f4", "mm", "where the particle begins; only of samples of single particles"),
+    "vertex_y": ("f4", "mm", "likewise"),
+    "vertex_z": ("f4", "mm", "likewise"),
+    "momentum_x": ("f4", "GeV", "momentum of the particle there"),
+    "momentum_y": ("f4", "GeV", "likewise"),
+    "momentum_z": ("f4", "GeV", "likewise"),
+    "mass": ("f4", "GeV", "mass of the particle"),
+    "charge": ("f4", "e", "charge of the particle"),
+}
+"""What a card may have read of single particles beside ``mu``: further conditions of an event."""
+COLUMNS |= PARTICLE
+
+
 def usable_weights(columns: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
     """Event weights ≥ 0 of a store's columns: what learning and testing take."""
     return columns["weight_positive"] if "weight_positive" in columns else columns["weight"]

@@ -149,6 +149,7 @@ def ingest(
                 "mu": np.where(np.isfinite(drawn.mu) & (drawn.mu >= 0), drawn.mu, np.nan),
                 "event_id": drawn.event_id,
                 "weight": drawn.weight,
+                **drawn.known,
             }
             if (drawn.group is None) != (not groups) and writer.n_events:
                 raise UnreadableInputError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -63,6 +63,8 @@ class Drawn:
     """Towers, and those that shared their energy among cells."""
     group: NDArray[np.int64] | None
     """Number that events share which belong together. Shape (n,)."""
+    known: Mapping[str, NDArray[np.float32]]
+    """What else is known of each event, by the names of stores. Shape (n,) each."""
 
 
 @dataclass(frozen=True)
@@ -226,6 +228,7 @@ class _Drawer:
             n_towers=imager.n_towers - n_towers,
             n_shared=imager.n_shared - n_shared,
             group=towers.group,
+            known=towers.known,
         )
 
 

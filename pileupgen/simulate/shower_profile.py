@@ -28,6 +28,8 @@ _ELEMENTS = {
     "O": (8, 15.999, 34.24),
     "Si": (14, 28.085, 21.82),
     "Fe": (26, 55.845, 13.84),
+    "Cu": (29, 63.546, 12.86),
+    "Zn": (30, 65.38, 12.43),
     "W": (74, 183.84, 6.76),
     "Pb": (82, 207.2, 6.37),
 }
@@ -81,6 +83,14 @@ class Medium:
         return self.radiation_length * SCALE_ENERGY / self.critical_energy
 
 
+def _with_quartz(masses: Mapping[str, float], density: float, share: float) -> Medium:
+    """A metal whose volume has a share of quartz fibres."""
+    metal, quartz = density * (1 - share) / sum(masses.values()), 2.2 * share / 60.08
+    mixed = {name: metal * mass for name, mass in masses.items()}
+    oxide = {"Si": quartz * 28.085, "O": quartz * 2 * 15.999}
+    return Medium.of(mixed | oxide, density * (1 - share) + 2.2 * share)
+
+
 _W_MASS, _SI_MASS = 0.14 * 19.30, 0.03 * 2.329
 MEDIA = {
     # 1.4 mm of tungsten and 0.3 mm of silicon, as data set 2 of the CaloChallenge has them
@@ -88,6 +98,9 @@ MEDIA = {
     "w_si": Medium.of({"W": _W_MASS, "Si": _SI_MASS}, (_W_MASS + _SI_MASS) / 0.17),
     "pbwo4": Medium.of({"Pb": 207.2, "W": 183.84, "O": 4 * 15.999}, 8.30),
     "iron": Medium.of({"Fe": 1.0}, 7.874),
+    # ALICE's zero-degree calorimeters: a fibre in 22 parts of a tungsten alloy, in 65 of brass.
+    "w_quartz": _with_quartz({"W": 93.5, "Cu": 6.5}, 17.6, 1 / 22),
+    "brass_quartz": _with_quartz({"Cu": 70.0, "Zn": 30.0}, 8.48, 1 / 65),
 }
 
 

@@ -42,7 +42,7 @@ class ShowerSpec(StrictModel):
     particle: Literal["electron", "pion"] = Field(
         default="electron", description="what hits the calorimeter"
     )
-    medium: str = Field(default="w_si", description="w_si, pbwo4 or iron")
+    medium: str = Field(default="w_si", description="w_si, pbwo4, iron, w_quartz or brass_quartz")
     geometry: Literal["calochallenge_2", "calochallenge_3", "cube_30"] = Field(
         default="calochallenge_2", description="voxels"
     )

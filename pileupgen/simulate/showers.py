@@ -13,7 +13,7 @@ import json
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import h5py
 import numpy as np
@@ -29,7 +29,7 @@ from pileupgen.simulate.hadron_profile import (
     draw_radii,
     median_radius,
 )
-from pileupgen.simulate.shower_profile import Profiles, draw_profiles
+from pileupgen.simulate.shower_profile import Medium, Profiles, draw_profiles
 from pileupgen.simulate.shower_spec import ShowerSpec
 
 RECORD = "pileupgen"
@@ -70,7 +70,42 @@ class Shower:
     """GeV of a hadronic component that is not measured, wherever it is."""
 
 
-def are_current(spec: ShowerSpec, path: Path) -> bool:
+class HadronCalorimeter(Protocol):
+    """What of a calorimeter decides where hadrons deposit their energy."""
+
+    @property
+    def material(self) -> Medium:
+        """What the shower develops in."""
+
+    @property
+    def layer_mm(self) -> float:
+        """Depth in which all spots have one median radius, mm."""
+
+    @property
+    def upstream(self) -> float:
+        """Dead material before it, X_0."""
+
+    @property
+    def angle(self) -> float:
+        """Degrees between particle and axis."""
+
+    @property
+    def sampling(self) -> float:
+        """√GeV."""
+
+    @property
+    def h_over_e(self) -> float:
+        """Part of the long component that is measured."""
+
+
+class HasFingerprint(Protocol):
+    """Specification of a sample."""
+
+    def fingerprint(self) -> str:
+        """16 hex digits of all that the sample depends on."""
+
+
+def are_current(spec: HasFingerprint, path: Path) -> bool:
     """Whether a file holds these very showers."""
     return path.is_file() and _record_of(path).get("fingerprint") == spec.fingerprint()
 
@@ -139,7 +174,7 @@ def make_shower(spec: ShowerSpec, number: int) -> Shower:
     invisible = 0.0
     if spec.is_hadronic:
         hadron = draw_hadron_showers(energy, spec.material, rng)
-        place, deposit, invisible = _hadron_spots(spec, hadron, rng)
+        place, deposit, invisible = hadron_spots(spec, hadron, rng)
     else:
         place, deposit = _spots(spec, draw_profiles(energy, spec.material, rng), rng)
     index, inside = _voxel_of(spec, place)
@@ -151,7 +186,9 @@ def make_shower(spec: ShowerSpec, number: int) -> Shower:
     return Shower(float(energy[0]), voxels.reshape(shape), outside, invisible)
 
 
-def _sampled(spec: ShowerSpec, mean: Floats, rng: np.random.Generator) -> Floats:
+def _sampled(
+    spec: ShowerSpec | HadronCalorimeter, mean: Floats, rng: np.random.Generator
+) -> Floats:
     """Energies of spots, (n,), as the sampling measures them."""
     variance = spec.sampling**2
     return variance * rng.standard_gamma(mean / variance) if variance else mean
@@ -203,13 +240,14 @@ def _spots(spec: ShowerSpec, profile: Profiles, rng: np.random.Generator) -> tup
     return _places(along, r, around, tilt), deposit
 
 
-def _hadron_spots(
-    spec: ShowerSpec, shower: HadronShowers, rng: np.random.Generator
+def hadron_spots(
+    spec: HadronCalorimeter, shower: HadronShowers, rng: np.random.Generator
 ) -> tuple[Floats, Floats, float]:
-    """Places and energies of a pion's spots as :func:`_spots` has them, and what is not measured.
+    """Places in mm, (3, n), and energies in GeV, (n,), of a hadron's spots; what is not measured.
 
-    Spots have equal energies and depths drawn from the profiles; within a layer's depth all have
-    one median radius, which fluctuates from layer to layer.
+    The hadron enters at x = y = z = 0. Spots have equal energies and depths drawn from the
+    profiles; within a layer's depth all have one median radius, which fluctuates from layer to
+    layer.
     """
     medium, energy = spec.material, float(shower.energy[0])
     n_short, n_long = _parts(rng.poisson(shower.n_spots[0]), float(shower.short[0]), rng)

@@ -28,6 +28,7 @@ from pileupgen.simulate.generators import (
 from pileupgen.simulate.response import Readout, ResponseCard, find_response, load_response
 from pileupgen.simulate.shower_spec import SHOWER
 from pileupgen.simulate.tunes import TUNES, Tune, parse_tune
+from pileupgen.simulate.zdc_spec import ZDC
 
 MONASH = 14
 """Pythia's ``Tune:pp`` where none is asked for (Skands et al., 1404.5630)."""
@@ -217,7 +218,7 @@ class SampleSpec(StrictModel):
             raise ValueError(f"tune is a setting of pythia8, not of {self.generator}")
         offered = processes(self.generator)
         hard = tuple(HARD_PROCESSES) if self.generator == "pythia8" else ()
-        elsewhere = (*JET_PROCESSES, SHOWER) if self.generator == "pythia8" else ()
+        elsewhere = (*JET_PROCESSES, SHOWER, ZDC) if self.generator == "pythia8" else ()
         if self.process not in (*offered, *hard):
             raise ValueError(
                 f"{self.generator} has no process '{self.process}'. "

@@ -27,17 +27,22 @@ from pileupgen.run import fingerprint
 from pileupgen.samples.weights import rows_by_weight
 from pileupgen.simulate.shower_spec import SHOWER, ShowerSpec
 from pileupgen.simulate.showers import make_shower
+from pileupgen.simulate.zdc import make_zdc_event
+from pileupgen.simulate.zdc_spec import ZDC, ZdcSpec
 from pileupgen.zoo.registry import YARDSTICK, Entry
 
 if TYPE_CHECKING:
     from pileupgen.compare.quality import QualityJudge
     from pileupgen.compare.shower_quality import ShowerJudge
+    from pileupgen.compare.zdc_quality import ZdcJudge
     from pileupgen.workflow.run import Run
     from pileupgen.zoo.base import FittedSystem
     from pileupgen.zoo.contract import EventConditions, ZooSample
 
 SHOWERS = "showers"
-TASKS = ("pileup", SHOWERS)
+TASKS = ("pileup", SHOWERS, ZDC)
+OF_SHOWERS = (SHOWERS, ZDC)
+"""Tasks whose systems stand for a simulation, and are timed beside it."""
 FOLDER = "systems"
 """In the run directory."""
 _WHAT = "systems, symmetries of the cards"
@@ -166,7 +171,7 @@ class _Benchmarking:
             self._identity.append("pairs")
             # What is no pair is refused before anything is trained.
             _ = self.sample
-        self._made_judge: QualityJudge | ShowerJudge | None = None
+        self._made_judge: QualityJudge | ShowerJudge | ZdcJudge | None = None
 
     @property
     def n_train(self) -> int:
@@ -184,14 +189,15 @@ class _Benchmarking:
         return self._sample
 
     @property
-    def judge(self) -> QualityJudge | ShowerJudge:
+    def judge(self) -> QualityJudge | ShowerJudge | ZdcJudge:
         from pileupgen.compare.quality import QualityJudge
         from pileupgen.compare.shower_quality import ShowerJudge
+        from pileupgen.compare.zdc_quality import ZdcJudge
 
         if self._made_judge is None:
             plan, stores = self.plan, self._stores
-            kind = ShowerJudge if plan.task == SHOWERS else QualityJudge
-            self._made_judge = kind.of(
+            kinds: dict[str, Any] = {SHOWERS: ShowerJudge, ZDC: ZdcJudge}
+            self._made_judge = kinds.get(plan.task, QualityJudge).of(
                 stores["mc"], stores["data"], plan.n_events, plan.n_seeds, plan.seed
             )
         return self._made_judge
@@ -211,9 +217,11 @@ class _Benchmarking:
         """Quality of the reference or of the source, measured or as it was kept."""
         from pileupgen.compare.quality import MethodOutput, Quality
         from pileupgen.compare.shower_quality import ShowerQuality
+        from pileupgen.compare.zdc_quality import ZdcQuality
 
         path = self._row_path(name)
-        kind = ShowerQuality if self.plan.task == SHOWERS else Quality
+        kinds: dict[str, Any] = {SHOWERS: ShowerQuality, ZDC: ZdcQuality}
+        kind = kinds.get(self.plan.task, Quality)
         found = _read(path, kind.from_dict)
         if found is None:
             judge = self.judge
@@ -241,7 +249,7 @@ class _Benchmarking:
         key = fingerprint([self._identity, self.plan.minutes, entry.training])
         folder, state = self.folder / "models" / key, self.folder / f"training-{key}.safetensors"
         system = entry.make()
-        conditions = EventConditions.of_pileup(self.sample.target)
+        conditions = EventConditions.of_images(self.sample.target)
         if folder.is_dir():
             with suppress(StoreError):
                 system.load(folder)
@@ -263,7 +271,7 @@ class _Benchmarking:
 
         judge, seed = self.judge, self.plan.seed
         images = judge.source_images
-        conditions = EventConditions.of_pileup(judge.wanted)
+        conditions = EventConditions.of_images(judge.wanted)
         uses: dict[str, Callable[[], Any]] = {}
         if system.can_generate:
             uses["generate"] = lambda: system.generate(conditions, seed)
@@ -278,7 +286,7 @@ class _Benchmarking:
             nats, error = float(each.mean()), float(each.std() / np.sqrt(n))
             exact = system.is_exact
         alone = together = None
-        if self.plan.task == SHOWERS and system.can_generate:
+        if self.plan.task in OF_SHOWERS and system.can_generate:
             alone, together = (_event_ms(system, conditions, n, seed) for n in (1, N_TOGETHER))
         controls: tuple[ControlCurve, ...] = ()
         if isinstance(system, HasControl):
@@ -319,12 +327,16 @@ class _Benchmarking:
     def simulation_ms(self) -> float | None:
         """CPU time of a shower of the built-in simulation that made the target, in ms."""
         values = self._stores["data"].provenance.get("card", {}).get("generate") or {}
-        if self.plan.task != SHOWERS or values.get("process") != SHOWER:
+        if (self.plan.task, values.get("process")) not in ((SHOWERS, SHOWER), (ZDC, ZDC)):
             return None
-        spec = ShowerSpec.parse(values, "the card of the showers")
+        kind = ShowerSpec if values["process"] == SHOWER else ZdcSpec
+        spec = kind.parse(values, "the card of the showers")
         begun = time.process_time()
         for number in range(N_TOGETHER):
-            make_shower(spec, number)
+            if isinstance(spec, ZdcSpec):
+                make_zdc_event(spec, number)
+            else:
+                make_shower(spec, number)
         return 1000 * (time.process_time() - begun) / N_TOGETHER
 
 

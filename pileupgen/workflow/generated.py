@@ -1,4 +1,4 @@
-"""The kinds of samples that can be made: pileup in a calorimeter, jets, and single showers."""
+"""The kinds of samples that can be made: pileup in a calorimeter, jets, and single particles."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from pileupgen.progress import SILENT, Advance, Listener, silent
 from pileupgen.resources import find_file
 from pileupgen.samples.cards import load_card
 from pileupgen.samples.delphes_file import Container
-from pileupgen.simulate import produce, showers
+from pileupgen.simulate import produce, showers, zdc
 from pileupgen.simulate.generators import JET_PROCESSES, UNTUNED
 from pileupgen.simulate.measured.record import last_check
 from pileupgen.simulate.particle_files import write_hepmc
 from pileupgen.simulate.pool import read_pool
 from pileupgen.simulate.shower_spec import SHOWER, ShowerSpec
 from pileupgen.simulate.spec import SampleSpec
+from pileupgen.simulate.zdc_spec import ZDC, ZdcSpec
 
-Spec = SampleSpec | JetSpec | ShowerSpec
+Spec = SampleSpec | JetSpec | ShowerSpec | ZdcSpec
 
 
 def parse_spec(values: Mapping[str, Any], where: str, folder: Path | None = None) -> Spec:
@@ -40,7 +41,7 @@ def parse_spec(values: Mapping[str, Any], where: str, folder: Path | None = None
     """
     process = str(values.get("process", "")).strip().lower()
     kind: type[Spec] = JetSpec if process in JET_PROCESSES else SampleSpec
-    kind = ShowerSpec if process == SHOWER else kind
+    kind = ShowerSpec if process == SHOWER else ZdcSpec if process == ZDC else kind
     return kind.parse(values, where, folder)
 
 
@@ -58,7 +59,7 @@ def is_current(spec: Spec, path: Path, container: Container = "ttree") -> bool:
     """Whether a file holds this very sample."""
     if isinstance(spec, JetSpec):
         return produce_jets.are_current(spec, path)
-    if isinstance(spec, ShowerSpec):
+    if isinstance(spec, ShowerSpec | ZdcSpec):
         return showers.are_current(spec, path)
     return produce.is_current(spec, path, container)
 
@@ -71,15 +72,18 @@ def make(
     cache: Path | None = None,
     workers: int | None = None,
     container: Container = "ttree",
-) -> produce.SampleSummary | produce_jets.JetSummary | showers.ShowerSummary:
+) -> produce.SampleSummary | produce_jets.JetSummary | showers.ShowerSummary | zdc.ZdcSummary:
     """Make a sample.
 
-    See :func:`produce.make_sample`, :func:`produce_jets.make_jets`, :func:`showers.make_showers`.
+    See :func:`produce.make_sample`, :func:`produce_jets.make_jets`, :func:`showers.make_showers`,
+    :func:`zdc.make_zdc_sample`.
     """
     if isinstance(spec, JetSpec):
         return produce_jets.make_jets(spec, path, advance, workers=workers)
     if isinstance(spec, ShowerSpec):
         return showers.make_showers(spec, path, advance)
+    if isinstance(spec, ZdcSpec):
+        return zdc.make_zdc_sample(spec, path, advance)
     return produce.make_sample(
         spec, path, advance, cache=cache, workers=workers, container=container
     )
@@ -91,6 +95,8 @@ def describe(spec: Spec) -> str:
         return _describe_jets(spec)
     if isinstance(spec, ShowerSpec):
         return _describe_showers(spec)
+    if isinstance(spec, ZdcSpec):
+        return _describe_zdc(spec)
     mu = f"⟨μ⟩ = {spec.mu:g}" if spec.mu_profile is None else "a given μ profile"
     readout = "" if spec.readout == "card" else f" {spec.readout}"
     return (
@@ -139,6 +145,15 @@ def _describe_showers(spec: ShowerSpec) -> str:
     )
 
 
+def _describe_zdc(spec: ZdcSpec) -> str:
+    low, high = spec.energy
+    _, n_x, n_y = spec.grid.shape
+    return (
+        f"{spec.n_events} {spec.particle}s of {low:g} to {high:g} GeV in {n_x} × {n_y} fibres, "
+        f"{spec.photons:g} photons a GeV, seed {spec.seed}"
+    )
+
+
 def spec_of_card(name: str, given: Mapping[str, Any]) -> Spec:
     """Read what a card asks to be generated, with other values in place of its own.
 
@@ -177,7 +192,8 @@ def simulate_to(
     output : Path, optional
         The file; named after ``name``, the jets' process or ``simulated`` if not given.
     workers : int, optional
-        Processes; all cores if not given. Showers are made in one.
+        Processes; all cores if not given. Showers and particles in a zero-degree calorimeter are
+        made in one.
     container : str
         ``ttree`` or ``rntuple``; jets and showers are HDF5.
     hepmc : Path, optional

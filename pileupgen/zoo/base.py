@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from pileupgen.calo.geometry import Grid
 from pileupgen.errors import (
@@ -27,6 +27,7 @@ from pileupgen.files import folder_written_whole
 from pileupgen.samples.store import Images
 from pileupgen.zoo.contract import Budget, Energies, EventConditions, Symmetry, ZooSample
 from pileupgen.zoo.fitting import FitRecord
+from pileupgen.zoo.layers import PlacedModule
 from pileupgen.zoo.scores import ConditionInput
 
 _DAMAGED = (
@@ -41,6 +42,10 @@ class EventSpace(Protocol):
     @property
     def is_logarithmic(self) -> bool:
         """Whether its tables are even in the logarithm of the first condition."""
+
+    @property
+    def is_by_place(self) -> bool:
+        """Whether cells of a ring differ."""
 
     def fit(self, sample: ZooSample) -> None:
         """Take its tables from the training events."""
@@ -75,6 +80,8 @@ class FittedSystem(ABC):
     can_generate: ClassVar[bool] = True
     needs_pairs: ClassVar[bool] = False
     """Whether it learns from source and target events that are the same events."""
+    takes_several: ClassVar[bool] = False
+    """Whether events may have more conditions than μ, or what stands for it."""
     known_options: ClassVar[tuple[str, ...]] = ()
     batch: int = 32
     """Events that go through the networks together."""
@@ -134,13 +141,15 @@ class FittedSystem(ABC):
     ) -> None:
         """Learn from training events; see :class:`~pileupgen.zoo.contract.System`."""
         _require_usable(sample, conditions)
+        conditions = conditions.varying()
         self._require_source(sample)
+        self._require_taken(conditions)
         self._prepare(sample.grid, conditions.names, sample.symmetry)
         self.space.fit(sample)
         self.conditions.standardise(conditions)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.network = self.make_network()
+            self.network = self._built()
             self.trained = self.train(sample, budget, seed)
         self.fit_corrections(sample, conditions)
 
@@ -164,15 +173,52 @@ class FittedSystem(ABC):
                 "Give --pairs with samples that differ in the detector's response alone.",
             )
 
-    def _require_learned(self, conditions: EventConditions) -> None:
-        """Refuse conditions of another kind than those of the training."""
-        if conditions.names != self.names:
-            raise ConfigError(
-                f"Conditions {', '.join(conditions.names)}; the system learned {self.names[0]}."
+    def _require_taken(self, conditions: EventConditions) -> None:
+        """Refuse several conditions where the system knows one."""
+        if len(conditions.names) > 1 and not self.takes_several:
+            raise TrainingError(
+                f"{type(self).__name__} knows one condition; these events have "
+                f"{len(conditions.names)}: {', '.join(conditions.names)}.",
+                "Choose marginals, a GAN, cvae, a flow, DDPM, DDIM or flow matching.",
             )
 
+    def _learned(self, conditions: EventConditions) -> EventConditions:
+        """Take the conditions of the training, and refuse those that lack some."""
+        missing = [name for name in self.names if name not in conditions.names]
+        if missing:
+            raise ConfigError(
+                f"Conditions {', '.join(conditions.names)}; the system learned "
+                f"{', '.join(self.names)}."
+            )
+        return conditions.named(self.names)
+
+    def shown(self, images: Images, mu: NDArray[np.float32] | None = None) -> Tensor:
+        """Conditions of events as networks see them, (N, 2 k).
+
+        Parameters
+        ----------
+        images : Images
+        mu : float32 array, shape (N,), optional
+            In place of their μ.
+        """
+        values = self._learned(EventConditions.of_images(images)).values
+        if mu is not None:
+            values = np.concatenate([mu[:, None], values[:, 1:]], axis=1)
+        return self.conditions(torch.from_numpy(values))
+
+    def _built(self) -> nn.Module:
+        """Networks, which are told where a cell is if places are not alike."""
+        network = self.make_network()
+        if self.space.is_by_place:
+            for module in network.modules():
+                if isinstance(module, PlacedModule):
+                    module.tell_places(self.grid.n_phi)
+        return network
+
     def _prepare(self, grid: Grid, names: tuple[str, ...], symmetry: Symmetry) -> None:
-        self.grid, self.names, self.symmetry = grid, names, symmetry.of(grid)
+        # An event is not turned or mirrored without its vertex and momentum.
+        allowed = symmetry.of(grid) if len(names) == 1 else Symmetry()
+        self.grid, self.names, self.symmetry = grid, names, allowed
         self.space = self.make_space()
         self.conditions = ConditionInput(len(names))
 
@@ -238,7 +284,7 @@ class FittedSystem(ABC):
         found.space.load(folder, is_logarithmic=head["is_logarithmic"])
         # Weights are drawn before they are loaded: that is not to change anybody's random numbers.
         with torch.random.fork_rng(devices=[]):
-            found.network = found.make_network()
+            found.network = found._built()
         tensors = load_file(folder / "weights.safetensors")
         for name, module in (("network", found.network), ("conditions", found.conditions)):
             start = f"{name}."
@@ -263,11 +309,12 @@ class FittedSystem(ABC):
 
 def _require_usable(sample: ZooSample, conditions: EventConditions) -> None:
     """Refuse what cannot be learned from."""
-    if conditions.names != ("mu",) or conditions.values.shape != (len(sample.target), 1):
+    names, shape = conditions.names, conditions.values.shape
+    if names[:1] != ("mu",) or shape != (len(sample.target), len(names)):
         raise ConfigError(
-            f"Conditions {', '.join(conditions.names)} of shape {conditions.values.shape} for "
-            f"{len(sample.target)} target events.",
-            "Systems know one condition, mu, of every target event.",
+            f"Conditions {', '.join(names)} of shape {shape} for {len(sample.target)} target "
+            "events.",
+            "Systems know mu of every target event, and what follows it.",
         )
     if sample.source is not None and sample.source.grid != sample.grid:
         raise GeometryError(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pileupgen.calo.geometry import Grid
+from pileupgen.samples.columns import PARTICLE
 from pileupgen.samples.provenance import has_symmetry
 from pileupgen.samples.store import Images, ImageStore
 from pileupgen.zoo.pairs import paired_images
@@ -37,9 +38,31 @@ class EventConditions:
         """Take μ, the one condition of a pileup image."""
         return cls(images.mu[:, None], images.event_id)
 
+    @classmethod
+    def of_images(cls, images: Images) -> EventConditions:
+        """Take μ, or what stands for it, and what else is known of a particle."""
+        names = tuple(name for name in PARTICLE if name in images.columns)
+        known = [images.mu, *(images.columns[name] for name in names)]
+        return cls(np.stack(known, axis=1).astype(np.float32), images.event_id, ("mu", *names))
+
     def taken(self, rows: NDArray[np.int64]) -> EventConditions:
         """Some of the events."""
         return EventConditions(self.values[rows], self.event_id[rows], self.names)
+
+    def named(self, names: tuple[str, ...]) -> EventConditions:
+        """Some of the conditions; names that there are not raise a ValueError."""
+        columns = [self.names.index(name) for name in names]
+        return EventConditions(self.values[:, columns], self.event_id, names)
+
+    def varying(self) -> EventConditions:
+        """The first condition, and of the others those that differ between the events."""
+        known = np.where(np.isfinite(self.values), self.values, np.nan)
+        kept = [self.names[0]] + [
+            name
+            for name, values in zip(self.names[1:], known.T[1:], strict=True)
+            if len(np.unique(values[~np.isnan(values)])) > 1
+        ]
+        return self.named(tuple(kept))
 
 
 @dataclass(frozen=True)
@@ -167,13 +190,12 @@ class System(Protocol):
         ------
         TrainingError
             If there are no events, their energies are not finite, or their weights are negative,
-            not finite or all 0; if it needs source events, or pairs, and there are none; or if a
-            loss is not finite.
+            not finite or all 0; if it needs source events, or pairs, and there are none; if events
+            have several conditions and it knows one; or if a loss is not finite.
         GeometryError
             If source and target are on different grids.
         ConfigError
-            If the conditions are not those of the target's events, or of a kind that the system
-            does not know.
+            If the conditions are not those of the target's events.
         """
 
     def generate(self, conditions: EventConditions, seed: int) -> Energies:
@@ -184,7 +206,7 @@ class System(Protocol):
         RunError
             If it only translates, or is not fitted.
         ConfigError
-            If the conditions are of another kind than those of the training.
+            If conditions of the training are missing.
         """
 
     def translate(self, images: Images, mu: NDArray[np.float32], seed: int) -> Energies:

@@ -92,6 +92,7 @@ class CorrVae(Cvae):
     """A conditional VAE whose events have wanted properties, see :meth:`controlled`."""
 
     citation = "CorrVAE, Wang et al. 2210.01796"
+    takes_several = False
     network: ControlledVae
     properties = tuple(PROPERTIES)
     """Names of the properties that :meth:`controlled` takes."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pileupgen.diffusion.schedule import cosine_betas
-from pileupgen.errors import ConfigError
+from pileupgen.errors import ConfigError, TrainingError
 from pileupgen.models.codec import EventNoise
 from pileupgen.models.networks.layers import standardise_conditions
 from pileupgen.models.networks.local import LocalDenoiser
@@ -24,6 +24,7 @@ from pileupgen.zoo.attention import AttentiveDenoiser
 from pileupgen.zoo.contract import Budget, ZooSample
 from pileupgen.zoo.fitting import FitRecord, TrainingStep, train
 from pileupgen.zoo.image_system import TARGET, ImageSystem
+from pileupgen.zoo.informed import InformedDenoiser
 from pileupgen.zoo.scores import Views
 
 T = 1000
@@ -55,6 +56,7 @@ class Ddpm(ImageSystem):
         *("schedule", "sampler", "steps"),
         *("conditional", "attention"),
     )
+    takes_several = True
     network: LocalDenoiser
 
     def __init__(self, **options: Any) -> None:
@@ -77,9 +79,25 @@ class Ddpm(ImageSystem):
 
     def make_network(self) -> LocalDenoiser:
         """The local denoiser; its field is fitted in :meth:`train`."""
-        kind = AttentiveDenoiser if self.options.get("attention", False) else LocalDenoiser
+        has_attention = self.options.get("attention", False)
+        if self._has_several:
+            if has_attention:
+                raise TrainingError(
+                    "Attention is for one condition; these events have several.", "Choose ddim."
+                )
+            return InformedDenoiser(*self._shape, n_told=self.conditions.width)
+        kind = AttentiveDenoiser if has_attention else LocalDenoiser
         mirror = self.symmetry.phi and self.symmetry.eta
         return kind(*self._shape, n_blocks=4, mirror=mirror)
+
+    @property
+    def _has_several(self) -> bool:
+        """Whether events have more conditions than the first."""
+        return len(self.names) > 1
+
+    def _told(self, conditions: Tensor, mu: Tensor) -> Tensor:
+        """What the network is told where it asks for μ: μ, (N,), or that and all, (N, 1 + 2 k)."""
+        return torch.cat([mu[:, None], conditions], dim=1) if self._has_several else mu
 
     @property
     def _shape(self) -> tuple[int, int, int]:
@@ -102,7 +120,8 @@ class Ddpm(ImageSystem):
         network.field.fit([by_weight, by_weight], mirror_eta=self.symmetry.eta, has_pooled=False)
         mu = torch.from_numpy(images.mu)
         standardise_conditions(network, mu)
-        views = Views(self.grid, self.symmetry, mu[:, None], images.weight)
+        told = self._told(self.shown(images), mu)
+        views = Views(self.grid, self.symmetry, told.view(len(mu), -1), images.weight)
         # Times are spread evenly over a batch, for a loss of less variance.
         places = torch.arange(EVENTS_A_STEP) / EVENTS_A_STEP
 
@@ -111,7 +130,7 @@ class Ddpm(ImageSystem):
             z = self._closed(z, step.rng)
             eps = torch.randn(z.shape, generator=step.rng)
             u = (torch.rand(1, generator=step.rng) + places) % 1
-            return self.loss(z, eps, u, of_events[:, 0])
+            return self.loss(z, eps, u, of_events if self._has_several else of_events[:, 0])
 
         return train(network, [network], [loss], budget, seed, rates=[4e-3])
 
@@ -146,8 +165,9 @@ class Ddpm(ImageSystem):
             mu = torch.full_like(mu, torch.nan)
         return self._denoiser(x, t, label, mu, torch.zeros_like(x), alpha, sigma)
 
-    def draw(self, conditions: Tensor, mu: Tensor, noise: EventNoise) -> Tensor:  # noqa: ARG002
+    def draw(self, conditions: Tensor, mu: Tensor, noise: EventNoise) -> Tensor:
         """Denoise from t = T − 1 in even steps."""
+        mu = self._told(conditions, mu)
         alpha, sigma = self._alpha_sigma()
         times = torch.linspace(T - 1, 0, self._n_steps + 1).round().long()
         x = noise.normal(self._shape)

@@ -43,8 +43,9 @@ class FlowMatching(Ddpm):
         found: Tensor = (b * scaled + a * v) - (a * scaled - b * v)
         return found
 
-    def draw(self, conditions: Tensor, mu: Tensor, noise: EventNoise) -> Tensor:  # noqa: ARG002
+    def draw(self, conditions: Tensor, mu: Tensor, noise: EventNoise) -> Tensor:
         """Solve dx/ds = ε − z from s = 0.99 to 0.01, then take the denoised image."""
+        mu = self._told(conditions, mu)
         x = noise.normal(self._shape)
         ends = torch.linspace(0.99, 0.01, self._n_steps + 1)
         for now, then in pairwise(ends):

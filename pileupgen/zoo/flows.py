@@ -136,6 +136,7 @@ class Flow(ImageSystem):
     """A coupling flow trained by maximum likelihood; option ``spline``."""
 
     citation = "RealNVP, Dinh et al. 1605.08803; neural splines, Durkan et al. 1906.04032"
+    takes_several = True
     known_options = ("spline", "n_couplings")
     network: CouplingFlow
 
@@ -191,8 +192,9 @@ class Flow(ImageSystem):
         """Ln p of each target image above that of independent cells, nats a live cell, (N,)."""
         found, n_cells = [torch.empty(0)], self.space.n_alive(TARGET)
         for rows, n in padded_batches(len(images), self.batch):
-            x = self.space.encode(rows_of(images, rows), mu[rows], TARGET, seed)
-            conditions = self.conditions(torch.from_numpy(mu[rows])[:, None])
+            few = rows_of(images, rows)
+            x = self.space.encode(few, mu[rows], TARGET, seed)
+            conditions = self.shown(few, mu[rows])
             z, gained = self.network(x, conditions)
             found.append((log_normal(z) + gained - log_normal(x))[:n] / n_cells)
         return np.asarray(torch.cat(found).double().numpy())

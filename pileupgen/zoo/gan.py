@@ -86,6 +86,7 @@ class Gan(ImageSystem):
     """Generator, critic and, if wanted, a regressor of the conditions; see the module."""
 
     citation = "Goodfellow et al. 1406.2661; SDI-GAN, Dubiński et al. 2207.01561"
+    takes_several = True
     known_options = ("diversity", "intensity", "regressor")
     network: nn.ModuleDict
 
@@ -102,12 +103,13 @@ class Gan(ImageSystem):
     def make_network(self) -> nn.ModuleDict:
         """The networks that the options ask for."""
         shape, n, is_ring = self.grid.shape, self.conditions.width, self.grid.is_periodic
+        n_seen = shape[0] + (2 if self.space.is_by_place else 0)
         parts: dict[str, nn.Module] = {
             "generator": ImageGenerator(shape, n, is_ring=is_ring),
-            "critic": Critic(shape[0], n, is_ring=is_ring),
+            "critic": Critic(n_seen, n, is_ring=is_ring),
         }
         if self._weight("regressor"):
-            parts["regressor"] = Critic(shape[0], 0, n // 2, is_ring=is_ring)
+            parts["regressor"] = Critic(n_seen, 0, n // 2, is_ring=is_ring)
         return nn.ModuleDict(parts)
 
     def _weight(self, name: str) -> float:
@@ -127,7 +129,7 @@ class Gan(ImageSystem):
             real, mu, conditions = views.draw(arrays, EVENTS_A_STEP, step.rng)
             noise, event = self._noise(step.rng)
             fake = make(noise, event, conditions)
-            loss = F.softplus(-judge(fake, conditions)).mean()
+            loss = F.softplus(-judge(self._seen(fake), conditions)).mean()
             if self._weight("diversity"):
                 other_noise, other_event = self._noise(step.rng)
                 other = make(other_noise, other_event, conditions)
@@ -148,7 +150,7 @@ class Gan(ImageSystem):
 
         def of_critic(step: TrainingStep) -> Tensor:  # noqa: ARG001 - it sees the generator's events
             real, fake, conditions = events
-            both = torch.cat([real, fake])
+            both = self._seen(torch.cat([real, fake]))
             logit = judge(both, conditions.repeat(2, 1))[:, 0]
             return F.softplus(torch.cat([-logit[: len(real)], logit[len(real) :]])).mean()
 
@@ -164,9 +166,17 @@ class Gan(ImageSystem):
     def _missed(self, x: Tensor, conditions: Tensor) -> Tensor:
         """Mean squared error of the regressor's conditions, where they are known."""
         values, known = conditions.chunk(2, dim=1)
-        found = self.network["regressor"](x, conditions[:, :0])
+        found = self.network["regressor"](self._seen(x), conditions[:, :0])
         missed: Tensor = ((found - values).square() * known).mean()
         return missed
+
+    def _seen(self, x: Tensor) -> Tensor:
+        """Scores as a critic sees them: with their places, from −1 to 1, where those differ."""
+        if not self.space.is_by_place:
+            return x
+        axes = [torch.linspace(-1, 1, n) for n in self.grid.shape[1:]]
+        places = torch.stack(torch.meshgrid(*axes, indexing="ij"))
+        return torch.cat([x, places.expand(len(x), -1, -1, -1)], dim=1)
 
     def _noise(self, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         n_layers, n_eta, n_phi = self.grid.shape

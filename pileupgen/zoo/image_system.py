@@ -18,6 +18,7 @@ from pileupgen.samples.store import Images
 from pileupgen.samples.weights import rows_by_weight
 from pileupgen.zoo.base import FittedSystem, padded_batches, rows_of
 from pileupgen.zoo.contract import Energies, EventConditions, ZooSample
+from pileupgen.zoo.places import PlaceSpace
 from pileupgen.zoo.scores import SOURCE, TARGET, ScoreSpace, Views
 
 Task = Literal["generate", "translate"]
@@ -51,6 +52,8 @@ class ImageSystem(FittedSystem):
 
     def make_space(self) -> ScoreSpace:
         """Make what turns energies into scores and back, for the grid that is set."""
+        if len(self.names) > 1 and not self.grid.is_periodic:
+            return PlaceSpace(self.grid)
         return ScoreSpace(self.grid, is_eta_symmetric=self.symmetry.eta)
 
     def draw(self, conditions: Tensor, mu: Tensor, noise: EventNoise) -> Tensor:
@@ -90,9 +93,9 @@ class ImageSystem(FittedSystem):
             raise RunError("This system only translates.", "Choose one that generates.")
         if "generate" not in self.corrections:
             raise RunError("This system is not fitted.", "Fit or load it first.")
-        self._require_learned(conditions)
+        conditions = self._learned(conditions)
         mu = conditions.values[:, 0]
-        scores = self.corrections["generate"](self._drawn(conditions, seed))
+        scores = self._corrected("generate", self._drawn(conditions, seed))
         return self.space.decode(scores, mu, TARGET)
 
     def translate(self, images: Images, mu: NDArray[np.float32], seed: int) -> Energies:
@@ -109,7 +112,7 @@ class ImageSystem(FittedSystem):
                 f"'{self.grid.name}' {self.grid.shape}.",
                 "Preprocess them on that grid.",
             )
-        scores = self.corrections["translate"](self._moved(images, mu, seed))
+        scores = self._corrected("translate", self._moved(images, mu, seed))
         own, limits = self.space.encode(images, mu, SOURCE, seed), self.space.limits
         # Cells beyond all that was learned from are calibrated, no more: ranks out there are all 1.
         scores = kept_beyond(own, scores, limits, self.grid.n_layers)
@@ -117,13 +120,16 @@ class ImageSystem(FittedSystem):
 
     def views(self, images: Images) -> Views:
         """Batches of training events, which come with their conditions."""
-        conditions = self.conditions(torch.from_numpy(images.mu)[:, None])
-        return Views(self.grid, self.symmetry, conditions, images.weight)
+        return Views(self.grid, self.symmetry, self.shown(images), images.weight)
 
     def _fit_correction(self, task: Task, scores: Tensor) -> None:
-        correction = MarginalCorrection(self.grid.n_layers, self.grid.n_eta, self.symmetry.eta)
-        correction.fit(scores)
+        alike = self.space.alike(scores)
+        correction = MarginalCorrection(alike.shape[1], alike.shape[2], self.symmetry.eta)
+        correction.fit(alike)
         self.corrections[task] = correction
+
+    def _corrected(self, task: Task, scores: Tensor) -> Tensor:
+        return self.space.apart(self.corrections[task](self.space.alike(scores)))
 
     @torch.no_grad()
     def _drawn(self, conditions: EventConditions, seed: int) -> Tensor:

@@ -59,6 +59,7 @@ class LatentDiffusion(Ddpm):
     """Diffusion of latents; options ``schedule``, ``sampler``, ``steps``, as of ``Ddpm``."""
 
     citation = "Rombach et al. 2112.10752"
+    takes_several = False
     known_options = ("schedule", "sampler", "steps")
     network: LatentNetworks  # type: ignore[assignment]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -32,7 +34,26 @@ class _OpenConv2d(nn.Conv2d):
         super().__init__(n_in, n_out, 3, padding=1)
 
 
-class CellTrunk(nn.Module):
+class PlacedModule(nn.Module):
+    """A network that knows which ring a cell is in; :attr:`ring` is what it adds there."""
+
+    ring: nn.Parameter
+    """Shape (width, n_eta, 1); (width, n_eta, n_phi) once it was told places."""
+
+    def tell_places(self, n_phi: int) -> None:
+        """Let it tell the cells of a ring apart, too.
+
+        Each channel begins as a slow wave over the image: of places that began alike a network
+        takes long to learn what a condition does at each of them.
+        """
+        width, n_eta = self.ring.shape[:2]
+        along = torch.linspace(-1, 1, n_eta)[:, None], torch.linspace(-1, 1, n_phi)[None]
+        wave, phase = torch.randn(2, width, 1, 1), 2 * math.pi * torch.rand(width, 1, 1)
+        shape = torch.cos(math.pi * (wave[0] * along[0] + wave[1] * along[1]) + phase)
+        self.ring = nn.Parameter(self.ring.detach() + shape)
+
+
+class CellTrunk(PlacedModule):
     """Residual convolutions on cells, with what the event has in common, and where a ring is.
 
     Parameters

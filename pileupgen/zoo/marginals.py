@@ -14,6 +14,7 @@ class Marginals(ImageSystem):
     """Independent cells, each with its distribution given ring, layer and μ."""
 
     citation = "none: the yardstick"
+    takes_several = True
 
     @property
     def n_evaluations(self) -> int:

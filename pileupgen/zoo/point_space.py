@@ -50,6 +50,8 @@ class PointSpace:
     numbers : EventNumbers
     """
 
+    is_by_place = False
+
     def __init__(self, grid: Grid, *, is_eta_symmetric: bool) -> None:
         self.grid, self._is_eta_symmetric = grid, is_eta_symmetric
         self.numbers = EventNumbers(grid)

@@ -134,7 +134,7 @@ class PointSystem(FittedSystem):
         """Make events from noise."""
         if not self._is_fitted:
             raise RunError("This system is not fitted.", "Fit or load it first.")
-        self._require_learned(conditions)
+        conditions = self._learned(conditions)
         hits, known, sums = self._told(conditions, seed)
         energy = np.zeros((len(conditions), *self.grid.shape), dtype=np.float32)
         for own, x, mask in self._drawn(conditions, hits, known, seed):

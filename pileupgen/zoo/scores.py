@@ -36,12 +36,18 @@ _CLEAR = 1e-6
 class ScoreSpace:
     """Energies to scores and back, for source and target.
 
+    Cells of a ring share their quantiles; in :class:`~pileupgen.zoo.places.PlaceSpace` others
+    do.
+
     Parameters
     ----------
     grid : Grid
     is_eta_symmetric : bool
         Whether rings at η and −η share their quantiles.
     """
+
+    is_by_place = False
+    """Whether cells of a ring differ."""
 
     def __init__(self, grid: Grid, *, is_eta_symmetric: bool) -> None:
         self.grid, self.is_logarithmic = grid, False
@@ -71,10 +77,18 @@ class ScoreSpace:
         self.is_logarithmic = spans_decades(torch.from_numpy(sample.target.mu))
         self.calibration = self._new_calibration(N_LOG_BINS if self.is_logarithmic else N_BINS)
         self.calibration.fit(
-            [images.energy for images in both],
+            [self.alike(torch.from_numpy(images.energy)).numpy() for images in both],
             [self._place(torch.from_numpy(images.mu)).numpy() for images in both],
             [images.weight for images in both],
         )
+
+    def alike(self, x: Tensor) -> Tensor:
+        """Cells (N, L, n_eta, n_phi) with those that share their quantiles along the last axis."""
+        return x
+
+    def apart(self, x: Tensor) -> Tensor:
+        """Inverse of :meth:`alike`."""
+        return x
 
     def _place(self, mu: Tensor) -> Tensor:
         """What quantiles are interpolated in: μ, (N,), or its logarithm."""
@@ -112,8 +126,7 @@ class ScoreSpace:
 
     def is_alive(self, domain: int) -> Tensor:
         """Whether a cell ever has energy, (L, n_eta, n_phi)."""
-        alive: Tensor = self.calibration.is_alive[domain]
-        return alive
+        return self.apart(self.calibration.is_alive[domain][None])[0]
 
     def encode(self, images: Images, mu: NDArray[np.float32], domain: int, seed: int) -> Tensor:
         """Energies of events to scores (N, L, n_eta, n_phi), null cells at a random rank."""
@@ -123,7 +136,8 @@ class ScoreSpace:
             energy = torch.from_numpy(np.ascontiguousarray(images.energy[rows]))
             uniform = EventNoise(seed, images.event_id[rows], _NULL_STREAM).uniform(self.grid.shape)
             of_events = self._place(torch.from_numpy(mu[rows]))
-            parts.append(self.calibration.encode(energy, domain, of_events, uniform))
+            cells, rank = self.alike(energy), self.alike(uniform)
+            parts.append(self.apart(self.calibration.encode(cells, domain, of_events, rank)))
         return torch.cat(parts)
 
     def decode(self, scores: Tensor, mu: NDArray[np.float32], domain: int) -> NDArray[np.float32]:
@@ -132,15 +146,22 @@ class ScoreSpace:
         of_events = self._place(torch.from_numpy(mu))
         for begin in range(0, len(scores), _BATCH):
             rows = slice(begin, begin + _BATCH)
-            found = self.calibration.decode(scores[rows], domain, of_events[rows])
+            cells = self.alike(scores[rows])
+            found = self.apart(self.calibration.decode(cells, domain, of_events[rows]))
             energy[rows] = np.where(self.grid.is_dead, np.float32(0.0), found.numpy())
         return energy
 
     def null_mass(self, mu: Tensor, domain: int) -> Tensor:
-        """Probability of a null cell at a place, (N, L, n_eta, 1), float64; 0 without nulls."""
+        """Probability of a null cell, float64; 0 without nulls.
+
+        (N, L, n_eta, 1); (N, L, n_eta, n_phi) where cells of a ring differ.
+        """
         if not self.has_nulls:
             return torch.zeros(len(mu), self.grid.n_layers, self.grid.n_eta, 1).double()
-        return null_probability(self.calibration, domain, self._place(mu))[..., None]
+        found = null_probability(self.calibration, domain, self._place(mu))[..., None]
+        if not self.is_by_place:
+            return found
+        return self.apart(found.expand(-1, -1, -1, self.calibration.is_alive.shape[-1]))
 
 
 def split_scores(scores: Tensor, null_mass: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -88,6 +88,7 @@ class Cvae(ImageSystem):
 
     citation = "Kingma & Welling 1312.6114; Sohn, Lee & Yan, NeurIPS 2015"
     is_exact = False
+    takes_several = True
     known_options = ("beta",)
     network: ImageVae
 
@@ -142,10 +143,11 @@ class Cvae(ImageSystem):
         found = [torch.empty(0)]
         share = self.space.n_alive(TARGET) / math.prod(self.grid.shape)
         for rows, n in padded_batches(len(images), self.batch):
-            x = self.space.encode(rows_of(images, rows), mu[rows], TARGET, seed)
+            few = rows_of(images, rows)
+            x = self.space.encode(few, mu[rows], TARGET, seed)
             normal = EventNoise(seed, images.event_id[rows], stream=5).normal(
                 (self.network.n_latents,)
             )
-            conditions = self.conditions(torch.from_numpy(mu[rows])[:, None])
+            conditions = self.shown(few, mu[rows])
             found.append(self._bound(x, conditions, normal, 1.0)[:n] / share)
         return np.asarray(torch.cat(found).double().numpy())

@@ -16,10 +16,13 @@ from matplotlib.figure import Figure
 from pileupgen.compare import quality, two_sample
 from pileupgen.compare.systems import ControlCurve, SystemTable
 from pileupgen.errors import ConfigError, MissingInputError, RunError, TrainingError
+from pileupgen.measure.fibres import CHANNELS
 from pileupgen.report.systems import write_systems
+from pileupgen.simulate.zdc_spec import ZdcSpec
 from pileupgen.workflow import benchmark
-from pileupgen.zoo import image_system, scores
+from pileupgen.zoo import image_system, places, scores
 from tests.compare.test_shower_quality import SPEC, write_showers
+from tests.compare.test_zdc_quality import write_light
 from tests.conftest import write_sample
 
 NAMES = "marginals,autoregressive,ddim"
@@ -219,6 +222,44 @@ def test_showers_have_a_table_of_their_own(tmp_path, command, monkeypatch):
     with (run / "systems" / "systems.csv").open(encoding="utf-8") as file:
         line = next(csv.DictReader(file))
     assert float(line["e_cell"]) == pytest.approx(row.quality.distances["e_cell"].value)
+
+
+def test_light_of_particles_has_the_table_of_its_papers(tmp_path, command, monkeypatch):
+    """And a system that knows one condition is left out, with a word of why."""
+    from pileupgen.report import systems
+
+    monkeypatch.setattr(systems, "write_figure", lambda *_: [])
+    for module, name, value in (
+        (scores, "N_LOG_BINS", 1),
+        (scores, "N_BINS", 1),
+        (places, "_BLOCK", 11),
+        (image_system, "CORRECTION_EVENTS", 30),
+        (benchmark, "N_TOGETHER", 8),
+    ):
+        monkeypatch.setattr(module, name, value)
+    run = tmp_path / "run"
+    (run / "data").mkdir(parents=True)
+    for seed, domain in enumerate(("mc", "data")):
+        spec = ZdcSpec(n_events=100, seed=seed, photons=10 - 5 * seed)
+        write_light(run / "data" / f"{domain}.h5", spec, domain)
+    said = command(*arguments(run, "marginals,pixelcnn"), "--task", "zdc")
+    assert "pixelcnn is left out" in said
+    table = table_of(run)
+    (row,) = table.rows
+    assert set(row.quality.channels) == set(CHANNELS)
+    w1 = [one.value for one in row.quality.channels.values()]
+    assert row.quality.w1.value == pytest.approx(sum(w1) / 5)
+    # Half of the light is read in common.
+    values = {name: one.value for name, one in table.source.channels.items()}
+    assert max(values, key=values.__getitem__) == "common"
+    assert table.source.photons > 1.2 * table.reference.photons
+    assert table.simulation_ms > 0 < row.batch_ms
+    page = (run / "systems" / "systems.html").read_text(encoding="utf-8")
+    for words in ("mean W1, photons", "x &lt; 0, y &gt; 0", "training, CPU min"):
+        assert words in page
+    with (run / "systems" / "systems.csv").open(encoding="utf-8") as file:
+        line = next(csv.DictReader(file))
+    assert float(line["quadrant_4"]) == pytest.approx(w1[4])
 
 
 def test_a_run_without_images_is_named(tmp_path, command):

@@ -62,13 +62,13 @@ OPTIONS = (
         "--process",
         text="Process of pileup: inelastic, with pythia8 also nondiffractive, nsd or all; of hard "
         "scatters (pythia8): dijet, ttbar, zee or zmumu; of jets (pythia8): top, w or qcd; shower: "
-        "single showers. (default: inelastic)",
+        "single showers; zdc: particles in a zero-degree calorimeter. (default: inelastic)",
     ),
     _option(
-        Literal["electron", "pion"],
+        Literal["electron", "pion", "neutron", "proton"],
         "--particle",
-        text="Particle of shower: electron, or pion, whose showers are hadronic. "
-        "(default: electron)",
+        text="Particle of shower: electron, or pion, whose showers are hadronic; of zdc: neutron "
+        "or proton. (default: electron; neutron)",
     ),
     _option(
         str,
@@ -80,8 +80,8 @@ OPTIONS = (
         tuple[float, float],
         "--energy",
         metavar="LOW HIGH",
-        text="Energies of the particles of shower in GeV, uniform in the logarithm. "
-        "(default: 1 100)",
+        text="Energies of the particles of shower or zdc in GeV, uniform in the logarithm. "
+        "(default: 1 100; 20 300)",
     ),
     _option(
         float, "--angle", text="Angle of the particles of shower to the axis, degrees. (default: 0)"

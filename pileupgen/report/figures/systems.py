@@ -7,9 +7,8 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from pileupgen.compare.quality import Quality
-from pileupgen.compare.shower_quality import ShowerQuality
-from pileupgen.compare.systems import SystemTable
+from pileupgen.compare.systems import AnyQuality, SystemTable
+from pileupgen.compare.zdc_quality import ZdcQuality
 from pileupgen.report.figures.style import COLOURS, new_figure, style
 
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c510a")
@@ -49,7 +48,8 @@ def systems_figure(table: SystemTable) -> Figure:
         if max(found) > _FEW * min(found):
             w1_axes.set_yscale("log")
             _plain_ticks(w1_axes.yaxis)
-        w1_axes.set_ylabel(r"mean $W_1/\sigma$ to data")
+        is_light = isinstance(table.reference, ZdcQuality)
+        w1_axes.set_ylabel("mean $W_1$ [photons]" if is_light else r"mean $W_1/\sigma$ to data")
         auc_axes.set_ylabel("AUC on observables")
         for axes in (w1_axes, auc_axes):
             axes.set_xscale("log")
@@ -68,7 +68,7 @@ def _plain_ticks(axis: Axis) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def _band(axes: Axes, reference: Quality | ShowerQuality) -> None:
+def _band(axes: Axes, reference: AnyQuality) -> None:
     low, high = reference.w1.low, reference.w1.high
     grey = COLOURS["reference"]
     axes.axhspan(low, high, color=grey, alpha=0.35, lw=0, zorder=0, label="reference")

@@ -78,6 +78,7 @@ class FileReader(ABC, Generic[F]):
         self._weight = EventColumn()
         self._group = EventColumn()
         self._ids: tuple[str, ...] = ()
+        self._known: tuple[str, ...] = ()
         self._held: tuple[int, F] | None = None
 
     def weigh_by(self, source: EventColumn) -> None:
@@ -91,6 +92,10 @@ class FileReader(ABC, Generic[F]):
     def number_by(self, names: tuple[str, ...]) -> None:
         """Take ``event_id`` from the first of these columns that a file has, from now on."""
         self._ids = names
+
+    def know(self, names: tuple[str, ...]) -> None:
+        """Read these columns, one number an event each, from now on."""
+        self._known = names
 
     @abstractmethod
     def _open(self, path: InputFile) -> F:
@@ -135,6 +140,24 @@ class FileReader(ABC, Generic[F]):
                 f"{path} has no '{self._group.branches[0]}', which by the card tells which events "
                 "belong together.",
                 "Correct the card's group, or leave it out.",
+            )
+        return found
+
+    def _open_known(self, file: F, path: InputFile) -> dict[str, EventNumbers]:
+        """Open what else is to be read of every event.
+
+        Raises
+        ------
+        MissingFieldError
+            If the file does not have one of them.
+        """
+        opened = {name: self._event_numbers(file, name) for name in self._known}
+        found = {name: numbers for name, numbers in opened.items() if numbers is not None}
+        missing = [name for name in self._known if name not in found]
+        if missing:
+            raise MissingFieldError(
+                f"{path} has no '{missing[0]}', a condition of its events by the card.",
+                "Correct the card's conditions.",
             )
         return found
 
@@ -219,6 +242,7 @@ class FileReader(ABC, Generic[F]):
         read_weights = self._open_weights(file, path)
         read_groups = self._open_groups(file, path)
         read_ids = self._first(file, EventColumn(self._ids))
+        read_known = self._open_known(file, path)
         for (begin, end), towers in zip(
             pieces, self._read(file, pieces, span.first_id), strict=True
         ):
@@ -231,6 +255,11 @@ class FileReader(ABC, Generic[F]):
                 towers = replace(towers, group=group)
             if read_ids is not None:
                 towers = replace(towers, event_id=read_ids(begin, end).astype(np.int64))
+            if read_known:
+                known = {
+                    name: read(begin, end).astype(np.float32) for name, read in read_known.items()
+                }
+                towers = replace(towers, known=known)
             yield towers
 
     def chunks(self, max_events: int | None = None) -> Iterator[Towers]:

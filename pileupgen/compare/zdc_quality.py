@@ -1,0 +1,213 @@
+"""How near generated light of a zero-degree calorimeter is to other: W1 of its five channels.
+
+The table of the papers on ALICE's calorimeters (2306.13606, 2406.03263): W1 in photons between the
+distributions of a channel's sum, and the mean over channels. A classifier sees what these do not:
+whether the light goes with the particle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import wasserstein_distance
+
+from pileupgen.arrays import Floats
+from pileupgen.calo.presets import FIBRES, PRESETS
+from pileupgen.compare.cell_classifier import cell_test
+from pileupgen.compare.quality import MethodOutput
+from pileupgen.compare.two_sample import feature_test
+from pileupgen.errors import GeometryError, StoreError
+from pileupgen.fields import PlainRecord
+from pileupgen.measure.bootstrap import Estimate, estimate, resample
+from pileupgen.measure.fibres import CHANNELS, channel_sums
+from pileupgen.samples.columns import PARTICLE
+from pileupgen.samples.store import Images, ImageStore
+
+N_BOOTSTRAP = 100
+FEWEST_JUDGED = 8
+"""Events of each sample: two in each of the four folds of a two-sample test."""
+
+
+@dataclass(frozen=True)
+class ZdcQuality(PlainRecord):
+    """One row's numbers."""
+
+    w1: Estimate
+    """Mean of the distances, photons."""
+    channels: dict[str, Estimate]
+    """W1 by the names of ``CHANNELS``, photons."""
+    auc: float
+    """Two-sample test on channels, lit fibres, the light's place and the particle."""
+    auc_error: float
+    """The larger of its statistical error and its spread over seeds."""
+    photons: float
+    """Mean of an event."""
+    n_events: int
+    cell_auc: float | None = None
+    cell_auc_error: float | None = None
+    """Two-sample test on fibres, where it was asked for."""
+
+
+@dataclass(frozen=True)
+class MeasuredLight:
+    """What is compared of N events."""
+
+    sums: Floats
+    """Photons of each channel. Shape (N, 5)."""
+    features: Floats
+    """What a classifier sees. Shape (N, k)."""
+    weight: Floats
+    """Shape (N,)."""
+
+    def __len__(self) -> int:
+        return len(self.weight)
+
+
+def measure_light(images: Images) -> MeasuredLight:
+    """Measure events.
+
+    Raises
+    ------
+    GeometryError
+        If the grid is none of ``zdc_neutron`` and ``zdc_proton``.
+    """
+    grid = images.grid
+    if not any(PRESETS[name] == grid for name in FIBRES):
+        raise GeometryError(
+            f"Grid '{grid.name}' has not the fibres of a zero-degree calorimeter.",
+            f"Preprocess with geometry {' or '.join(FIBRES)}.",
+        )
+    photons = images.energy.astype(np.float64)[:, 0]
+    sums, total = channel_sums(images.energy), np.maximum(photons.sum(axis=(1, 2)), 1e-12)
+    centre_x = photons.sum(axis=2) @ grid.eta_centres / total
+    centre_y = photons.sum(axis=1) @ (10 * grid.phi_centres) / total
+    known = [images.columns[name] for name in ("mu", *PARTICLE) if name in images.columns]
+    lit = np.count_nonzero(photons, axis=(1, 2))
+    columns = [*np.log1p(sums).T, np.log1p(lit), centre_x, centre_y, *known]
+    return MeasuredLight(sums, np.stack(columns, axis=1).astype(np.float64), images.weight)
+
+
+@dataclass(frozen=True)
+class ZdcJudge:
+    """Held-out events, measured once; see :class:`~pileupgen.compare.quality.QualityJudge`."""
+
+    source_images: Images
+    target_images: Images
+    """Test events of both domains."""
+    wanted: Images
+    """Other test events of the target's, whose conditions generated ones have."""
+    target: MeasuredLight
+    reference: MeasuredLight
+    """Other events of the target's domain, as many as there are source events."""
+    n_seeds: int
+    seed: int
+
+    @classmethod
+    def of(
+        cls, mc: ImageStore, data: ImageStore, n_events: int | None, n_seeds: int, seed: int
+    ) -> ZdcJudge:
+        """Measure test events of both domains and the reference.
+
+        Half of the target's test events, at most, are judged against; the next ones say which
+        particles light is made for. A classifier that saw the same particle in both samples would
+        learn which of them it has met with which label, and do worse than by chance.
+
+        Raises
+        ------
+        StoreError
+            If there are too few for that.
+        """
+        rows = data.indices("test")
+        n = min(len(rows) // 2, len(mc.indices("test")), n_events or len(rows))
+        if n < FEWEST_JUDGED:
+            raise StoreError(
+                f"{data.path} has {len(rows)} test events; {2 * FEWEST_JUDGED} are needed.",
+                "Preprocess more events.",
+            )
+        others = np.random.default_rng([seed, 5]).permutation(
+            np.flatnonzero(data.columns["split"] != 2)
+        )
+        source, target = mc.read(mc.indices("test", n)), data.read(rows[:n])
+        reference = measure_light(data.read(np.sort(others[:n])))
+        return cls(
+            source,
+            target,
+            data.read(rows[n : 2 * n]),
+            measure_light(target),
+            reference,
+            n_seeds,
+            seed,
+        )
+
+    def reference_quality(self) -> ZdcQuality:
+        """What two samples of the target's domain differ by."""
+        return self._quality(self.reference)
+
+    def quality(
+        self, output: MethodOutput, *, has_source: bool = True, on_cells: bool = False
+    ) -> ZdcQuality:
+        """Measure events that a method made; parameters as those of the pileup's judge."""
+        assert output.energy is not None
+        like = self.source_images if has_source else self.wanted
+        images = Images(output.energy, like.grid, like.columns)
+        if output.weight is not None:
+            images = images.weighted(images.weight * output.weight)
+        cells: tuple[float, float] | tuple[None, None] = (None, None)
+        if on_cells:
+            test = cell_test(
+                self.target_images.energy,
+                images.energy,
+                images.grid,
+                self.target.weight,
+                images.weight,
+                seed=self.seed,
+            )
+            cells = test.auc, max(test.error, test.spread)
+        return self._quality(measure_light(images), *cells)
+
+    def _quality(
+        self, found: MeasuredLight, auc: float | None = None, error: float | None = None
+    ) -> ZdcQuality:
+        rng = np.random.default_rng([self.seed, 17])
+        # How often each event counts: as it is, then resampled.
+        pairs = [
+            (self.target.weight * of_target, found.weight * of_found)
+            for of_target, of_found in zip(
+                _draws(len(self.target), rng), _draws(len(found), rng), strict=True
+            )
+        ]
+        drawn = np.array(
+            [
+                [wasserstein_distance(x, y, p, q) for p, q in pairs]
+                for x, y in zip(self.target.sums.T, found.sums.T, strict=True)
+            ]
+        )
+        mean = drawn.mean(axis=0)
+        test = feature_test(
+            self.target.features,
+            found.features,
+            self.target.weight,
+            found.weight,
+            n_seeds=self.n_seeds,
+            seed=self.seed,
+        )
+        channels = {
+            name: estimate(each[0], each[1:], lower=0.0)
+            for name, each in zip(CHANNELS, drawn, strict=True)
+        }
+        return ZdcQuality(
+            w1=estimate(mean[0], mean[1:], lower=0.0),
+            channels=channels,
+            auc=test.auc,
+            auc_error=max(test.error, test.spread),
+            photons=float(np.average(found.sums.sum(axis=1), weights=found.weight)),
+            n_events=len(found),
+            cell_auc=auc,
+            cell_auc_error=error,
+        )
+
+
+def _draws(n: int, rng: np.random.Generator) -> Floats:
+    """How often each event counts: as it is, then resampled, (1 + ``N_BOOTSTRAP``, n)."""
+    return np.concatenate([np.ones((n, 1)), resample(n, N_BOOTSTRAP, rng)], axis=1).T
