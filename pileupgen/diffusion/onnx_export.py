@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from pileupgen.diffusion import run_onnx
+from pileupgen.diffusion.direction import Direction
 from pileupgen.diffusion.events import EventKeys, Events
 from pileupgen.diffusion.guidance import Strength
 from pileupgen.diffusion.onnx_coding import write_coding
@@ -107,10 +108,11 @@ def _write_graphs(
 ) -> dict[str, str]:
     if settings.mode == "calibrate":
         return {}
+    common = pipeline.translator(Direction()).common_modes(settings)
     if pipeline.student is not None:
-        written = write_student(pipeline, settings.release_timestep, folder)
+        written = write_student(pipeline, settings.release_timestep, common, folder)
         return written | write_coding(pipeline, correction, folder)
-    return write_graphs(pipeline, folder)
+    return write_graphs(pipeline, common, folder)
 
 
 def require_exportable(pipeline: TranslationPipeline, settings: Settings) -> None:
@@ -197,7 +199,8 @@ _ORDER = [
     "student, where not null: scores, clipped to limits.visible, mu and, where it draws_noise, "
     "normal numbers (latent) to translated scores and ln r by the graph of that name, in the place "
     "of everything up to the decoder.",
-    "encoder: scores, clipped to limits.visible, to latents x, with label encode.label.",
+    "encoder: scores, clipped to limits.visible, to latents x, with label encode.label; the common "
+    "scale of events is mapped there, and left out of ratio, where settings.map_scale is true.",
     "start, where not null: x = alpha x + sigma normal.",
     "phases, each beginning with x_0 = 0. Where 'noise' is not null, x = alpha x + sigma normal "
     "first. Where 'ratio' is not null, ln r = ratio(x) then.",

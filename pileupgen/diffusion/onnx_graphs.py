@@ -15,6 +15,7 @@ from pileupgen.diffusion.schedule import alpha_sigma
 from pileupgen.models.calibration import quantiles, ranks
 from pileupgen.models.calibration.calibration import SLACK
 from pileupgen.models.calibration.limits import visible
+from pileupgen.models.common_modes import CommonModes
 from pileupgen.models.correction import marginals as corrections
 from pileupgen.models.correction.correlations import FieldCorrection
 from pileupgen.models.networks.denoiser import DATA, MC
@@ -23,13 +24,16 @@ OPSET = 17
 
 
 class _Encoder(nn.Module):
-    def __init__(self, autoencoder: Any) -> None:
+    """Scores to latents, with the common scale of events mapped where the translation does so."""
+
+    def __init__(self, autoencoder: Any, common: CommonModes | None) -> None:
         super().__init__()
         self.autoencoder = autoencoder
+        self.common = common
 
     def forward(self, scores: Tensor, label: Tensor, mu: Tensor) -> Tensor:
         latents: Tensor = self.autoencoder.encode(scores, label.expand(scores.shape[0]), mu)
-        return latents
+        return latents if self.common is None else self.common.move(latents)
 
 
 class _Decoder(nn.Module):
@@ -82,23 +86,28 @@ class _ClosedForm(nn.Module):
 
 
 class _Ratio(nn.Module):
-    def __init__(self, ratio: Any) -> None:
+    """Ln r at a release, less that of the modes that were mapped before it."""
+
+    def __init__(self, ratio: Any, common: CommonModes | None) -> None:
         super().__init__()
         self.ratio = ratio
+        self.common = common
 
     def forward(self, x_t: Tensor, t: Tensor, mu: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         n = x_t.shape[0]
         log_ratio: Tensor = self.ratio(x_t, t.expand(n), mu, alpha.expand(n), sigma.expand(n))
+        if self.common is not None:
+            log_ratio = log_ratio - self.common.log_ratio(x_t).to(log_ratio.dtype)
         return log_ratio
 
 
 class AtOnce(nn.Module):
     """Scores to translated scores and ln r: encoder, student, ratio and decoder in one."""
 
-    def __init__(self, pipeline: TranslationPipeline, t: int) -> None:
+    def __init__(self, pipeline: TranslationPipeline, t: int, common: CommonModes | None) -> None:
         super().__init__()
         self.autoencoder: Any = pipeline.autoencoder
-        self.ratio = pipeline.ratio
+        self.ratio = _Ratio(pipeline.ratio, common)
         self.student: Any = pipeline.student
         self.limits = pipeline.calibration.score_limits
         self.t: Tensor
@@ -113,26 +122,29 @@ class AtOnce(nn.Module):
         label = self.t.new_full((1,), MC).expand(n)
         seen = visible(scores, self.limits)
         x_t, x_0 = self.student(self.autoencoder.encode(seen, label, mu), mu, noise)
-        t, alpha, sigma = (value.expand(n) for value in (self.t, *self.levels))
-        log_ratio: Tensor = self.ratio(x_t, t, mu, alpha, sigma)
+        log_ratio: Tensor = self.ratio(x_t, self.t, mu, *self.levels)
         mean: Tensor = self.autoencoder.decode(x_0, label + (DATA - MC), mu)[0]
         return mean, log_ratio
 
 
-def write_student(pipeline: TranslationPipeline, t: int, folder: Path) -> dict[str, str]:
+def write_student(
+    pipeline: TranslationPipeline, t: int, common: CommonModes | None, folder: Path
+) -> dict[str, str]:
     """Write a student, with all that the networks do, as one graph; the name of its file."""
     inputs = {
         "scores": torch.zeros(2, *pipeline.geometry.shape),
         "mu": torch.tensor([60.0, 50.0]),
     }
-    module = AtOnce(pipeline, t).eval()
+    module = AtOnce(pipeline, t, common).eval()
     if module.student.has_noise:
         inputs["noise"] = torch.zeros(2, *pipeline.autoencoder.latent_shape)
     write_graph(module, inputs, ["translated", "log_ratio"], folder / "student.onnx")
     return {"student": "student.onnx"}
 
 
-def write_graphs(pipeline: TranslationPipeline, folder: Path) -> dict[str, str]:
+def write_graphs(
+    pipeline: TranslationPipeline, common: CommonModes | None, folder: Path
+) -> dict[str, str]:
     """Write encoder, denoiser, its closed form, decoder and ratio; the name of each one's file.
 
     All take any number of events at a time; label, t, α and σ have shape (1,), one for all events.
@@ -143,7 +155,7 @@ def write_graphs(pipeline: TranslationPipeline, folder: Path) -> dict[str, str]:
     alpha, sigma = torch.tensor([0.8]), torch.tensor([0.6])
     graphs: dict[str, tuple[nn.Module, dict[str, Tensor], str]] = {
         "encoder": (
-            _Encoder(pipeline.autoencoder),
+            _Encoder(pipeline.autoencoder, common),
             {"scores": scores, "label": label, "mu": mu},
             "latents",
         ),
@@ -171,7 +183,7 @@ def write_graphs(pipeline: TranslationPipeline, folder: Path) -> dict[str, str]:
             "scores",
         ),
         "ratio": (
-            _Ratio(pipeline.ratio),
+            _Ratio(pipeline.ratio, common),
             {"x_t": x, "t": t, "mu": mu, "alpha": alpha, "sigma": sigma},
             "log_ratio",
         ),

@@ -220,6 +220,15 @@ class Settings:
     """Share of σ² at the release that is drawn, in the mode ``partial``. The event is inverted as
     far as α_i = α / (1 − ``fresh_noise`` σ²)^(1/2) and noised forward from there, so that what is
     released has the density of noised events for any share; 1 noises clean events, 0 inverts."""
+    map_scale: bool = setting(
+        False,
+        "map the common scale of events in closed form before the release, which leaves nearly all "
+        "of the source's spread there",
+        **_POINT,
+    )
+    """Map modes with α²λ ≥ 4 σ² at the release, such as the energy of an event as a whole, by their
+    optimal linear map first; see :class:`~pileupgen.models.common_modes.CommonModes`. A release
+    removes a fifth at most of what differs in these."""
     out_of_range: OutOfRange = setting(
         "limited",
         "treatment of events outside the training's range in energy or μ: limited refuses those "

@@ -34,6 +34,7 @@ from pileupgen.diffusion.solvers import Record, solve
 from pileupgen.models.calibration.limits import visible
 from pileupgen.models.calibration.space import CellSpace
 from pileupgen.models.codec import Codec, EventNoise, LatentModel
+from pileupgen.models.common_modes import CommonModes
 from pileupgen.models.networks.denoiser import DATA, NULL, FieldDenoiser
 from pileupgen.models.networks.precision import autocast
 from pileupgen.models.networks.ratio import RatioClassifier
@@ -85,6 +86,7 @@ class Translator:
     """Takes the place of the solver where it was distilled for the settings."""
     inversions: Inversions | None = None
     """Inversions made before, where events are translated several times."""
+    _common: dict[int, CommonModes] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def codec(self) -> Codec:
@@ -206,7 +208,7 @@ class Translator:
                 eps = drawn() if student.has_noise else None
                 with self._autocast():
                     x_t, end = student(latents, mu, eps)
-            log_ratio = self.log_ratio(x_t, settings.release_timestep, mu).double().cpu()
+            log_ratio = self.release_ratio(x_t, mu, settings).double().cpu()
         cells = (self.calibration.n_channels, *energy.shape[2:])
         normal = noise.normal(cells) if settings.decode == "sample" else None
         with self._autocast():
@@ -253,6 +255,9 @@ class Translator:
         drawn : callable
             Gives standard normal noise of the shape of the latents.
         """
+        common = self.common_modes(settings)
+        if common is not None:
+            latents = common.move(latents)
         x_t = self._release(latents, mu, drawn, settings, trace)
         return x_t, self._denoised(x_t, latents, mu, settings, drawn, trace)
 
@@ -324,6 +329,24 @@ class Translator:
     def _maps(self) -> Tensor:
         labels = self.direction.source_label, self.direction.target_label
         return self.denoiser.field.transport(*labels)
+
+    def common_modes(self, settings: Settings) -> CommonModes | None:
+        """Modes that are mapped before the release, if any are."""
+        t = settings.release_timestep
+        if not (settings.map_scale and settings.switch_class) or t == 0:
+            return None
+        if t not in self._common:
+            alpha, sigma = alpha_sigma(self.scheduler, torch.tensor([t]))
+            labels = self.direction.source_label, self.direction.target_label
+            field = self.denoiser.field
+            self._common[t] = CommonModes(field, *labels, float(alpha), float(sigma))
+        return self._common[t]
+
+    def release_ratio(self, x_t: Tensor, mu: Tensor, settings: Settings) -> Tensor:
+        """Ln p_data / p_mc of latents at the release, less that of modes mapped before, (N,)."""
+        found = self.log_ratio(x_t, settings.release_timestep, mu)
+        common = self.common_modes(settings)
+        return found if common is None else found - self.direction.sign * common.log_ratio(x_t)
 
     def _autocast(self) -> torch.autocast:
         return autocast(self.denoiser.device, self.bf16)

@@ -266,9 +266,7 @@ class StationaryField(ModelMixin):
         -------
         Tensor, shape (W//2 + 1, C·H, C·H), float64
         """
-        before, after = self.covariance(source), self.covariance(target)
-        root, inverse = _power(before, 0.5), _power(before, -0.5)
-        return inverse @ _power(root @ after @ root, 0.5) @ inverse
+        return linear_map(self.covariance(source), self.covariance(target))
 
     def move(self, latents: Tensor, maps: Tensor, source: int, target: int) -> Tensor:
         """Latents (N, C, H, W) from one field to another, m_t + A (x − m_s).
@@ -334,8 +332,14 @@ def _real_fourier(width: int) -> tuple[Tensor, Tensor]:
     return torch.stack(columns, dim=1), torch.tensor(frequency)
 
 
+def linear_map(before: Tensor, after: Tensor) -> Tensor:
+    """Give the linear map of least mean squared displacement between covariances (…, n, n)."""
+    root, inverse = _power(before, 0.5), _power(before, -0.5)
+    return inverse @ _power(root @ after @ root, 0.5) @ inverse
+
+
 def _power(matrices: Tensor, power: float) -> Tensor:
-    """Square root of symmetric positive matrices (…, n, n)."""
+    """Symmetric positive matrices (…, n, n) to a power."""
     values, vectors = torch.linalg.eigh(matrices)
     scaled = vectors * values.clamp_min(1e-12)[..., None, :] ** power
     return scaled @ vectors.transpose(-1, -2)

@@ -1,8 +1,8 @@
 """What `--t-release auto` takes by default: the release whose translated events are measured best.
 
 A ratio classifier says how alike noised events are, not what becomes of them. Some release times
-are tried on validation events, together with the translations that need no diffusion, and the rule
-of `pileupgen scan` decides.
+are tried on validation events, together with an inversion to the end and the translations that need
+no diffusion, and the rule of `pileupgen scan` decides.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 FRACTIONS = (0.1, 0.2, 0.3, 0.45, 0.6, 0.8)
 """Release times tried, over the number of timesteps."""
+TO_THE_END = (0.995, 0.8, 0.6, 0.45, 0.3, 0.18, 0.09, 0.03)
+"""Timesteps of the inversion that is tried, over their number: crowded at the clean end, where even
+ones leave too coarse a last step."""
 N_EVENTS = 600
 """Validation events of mc and of data at most."""
 MIN_SOURCE_CORRELATION = 0.9
@@ -48,6 +51,10 @@ def measured_release(
     lowest = MIN_SOURCE_CORRELATION if tolerance is None else tolerance
     times = sorted({round(part * pipeline.num_train_timesteps) for part in FRACTIONS})
     tried = [replace(settings, t_release=t, tolerance=None, timesteps=None) for t in times]
+    steps = tuple(int(part * pipeline.num_train_timesteps) for part in TO_THE_END)
+    if len(set(steps)) == len(steps):
+        end = replace(tried[0], mode="invert", w=0.0, t_release=steps[0], timesteps=steps)
+        tried.append(replace(end, release="common", map_scale=False, fresh_noise=1.0))
     without: tuple[Mode, ...] = ("calibrate", "transport")
     plain = [
         replace(Settings(mode=mode), t_release=0, n_correction_events=settings.n_correction_events)

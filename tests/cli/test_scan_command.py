@@ -152,13 +152,13 @@ def test_an_automatic_release_is_measured_and_kept(tiny_run, command, tmp_path):
     tried = {part.settings["t_release"] for part in measured if part.n_evaluations == 2}
     assert {100, 200, 300, 450, 600, 800} <= tried
     provenance = ImageStore(tmp_path / "auto.h5").provenance
-    best, _ = recommend([p for p in measured if p.n_evaluations in (0, 2)], 0.9)
+    best, _ = recommend([p for p in measured if p.n_evaluations in (0, 2, 16)], 0.9)
     assert provenance["mode"] == best.settings["mode"]
     assert provenance["t_release"] == best.settings["t_release"]
 
 
 def test_a_release_measured_as_none_keeps_what_does_not_belong_to_the_way(monkeypatch, tmp_path):
-    points = [point(0.05, 0.99, 0), *[point(0.2, 0.95)] * 7]
+    points = [point(0.05, 0.99, 0), *[point(0.2, 0.95)] * 8]
     monkeypatch.setattr(
         "pileupgen.workflow.measured_release.measure_points", lambda *_: (points, {})
     )
@@ -168,6 +168,22 @@ def test_a_release_measured_as_none_keeps_what_does_not_belong_to_the_way(monkey
     assert found.mode == "calibrate"
     assert (found.out_of_range, found.exact) == ("allow", True)
     assert (found.n_draws, found.micro_batch) == (3, 7)
+
+
+def test_an_automatic_release_may_be_an_inversion_to_the_end(monkeypatch, tmp_path):
+    asked = Settings(t_release="auto", fresh_noise=0.08, map_scale=True, n_draws=3)
+    tried: list[Settings] = []
+
+    def measured(directory, name, pipeline, candidates, *rest):
+        tried.extend(candidates)
+        return [*[point(0.3, 0.95)] * (len(candidates) - 1), point(0.05, 0.99)], {}
+
+    monkeypatch.setattr("pileupgen.workflow.measured_release.measure_points", measured)
+    model = SimpleNamespace(num_train_timesteps=1000)
+    found = measured_release(RunDirectory(tmp_path), "model", model, asked, 1)
+    assert (found.mode, found.w, found.t_release, found.n_draws) == ("invert", 0.0, 995, 3)
+    assert found.timesteps == (995, 800, 600, 450, 300, 180, 90, 30)
+    assert [one.map_scale for one in tried[2:-1]] == [True] * 6
 
 
 @pytest.mark.parametrize("leak", [0.0, 0.25])

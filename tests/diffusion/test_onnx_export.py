@@ -28,6 +28,7 @@ from pileupgen.diffusion.solvers import solve
 from pileupgen.errors import ConfigError, RunError
 from pileupgen.models.calibration.calibration import CellCalibration
 from pileupgen.models.codec import EventNoise
+from pileupgen.models.common_modes import CommonModes
 from pileupgen.models.correction.correlations import FieldCorrection
 from pileupgen.models.correction.marginals import MarginalCorrection
 from pileupgen.models.networks.autoencoder import Autoencoder
@@ -77,9 +78,12 @@ def graphs_once(
     folder = tmp_path_factory.getbasetemp() / "onnx-graphs"
     if not folder.exists():
         folder.mkdir()
-        onnx_graphs.write_graphs(pipeline, folder)
+        onnx_graphs.write_graphs(pipeline, None, folder)
 
-    def copy(_: PileupTranslationPipeline, place: Path) -> dict[str, str]:
+    def copy(
+        _: PileupTranslationPipeline, common: CommonModes | None, place: Path
+    ) -> dict[str, str]:
+        assert common is None
         shutil.copytree(folder, place, dirs_exist_ok=True)
         return {path.stem: path.name for path in folder.iterdir()}
 
@@ -142,6 +146,22 @@ def test_other_denoisers_on_cells_agree_too(
     pipeline = make_pipeline(CellPatches(2, 8, 12), denoiser())
     found = export_translation(pipeline, PARTIAL, tmp_path / "out", events)
     assert_within_tolerances(found)
+
+
+def test_a_common_scale_that_is_mapped_agrees_too(events: Events, tmp_path: Path) -> None:
+    """Events and ln r are others than without the map, in both alike."""
+    pipeline = make_pipeline(
+        CellPatches(2, 8, 12), LocalDenoiser(8, 4, 6, width=8, n_blocks=1, patch=(2, 2))
+    )
+    eigenvalues = pipeline.denoiser.field.eigenvalues
+    eigenvalues[:2, 0, -1] = torch.tensor([30.0, 60.0])
+    settings = dataclasses.replace(PARTIAL, map_scale=True)
+    found = {}
+    for name, one in (("plain", PARTIAL), ("mapped", settings)):
+        assert_within_tolerances(export_translation(pipeline, one, tmp_path / name, events))
+        found[name] = np.load(tmp_path / name / "check.npz")
+    assert np.abs(found["plain"]["scores"] - found["mapped"]["scores"]).max() > 0.05
+    assert np.abs(found["plain"]["log_ratio"] - found["mapped"]["log_ratio"]).max() > 0.05
 
 
 def test_a_denoiser_that_sees_the_source_is_refused() -> None:

@@ -17,6 +17,7 @@ from tests.models.test_networks import scramble
 WAYS = [
     Settings("partial", 300, 2.0, 4),
     Settings("partial", 300, 2.0, 4, fresh_noise=0.1, guidance="classifier-free"),
+    Settings("partial", 100, 2.0, 4, map_scale=True),
     Settings("partial", 400, 1.0, 4, "ddim", guidance="ratio", guidance_interval=(50, 200)),
     Settings("invert", 600, 1.0, timesteps=(600, 200, 20), guidance_schedule="cosine"),
 ]
