@@ -10,7 +10,7 @@ from pileupgen.compare.results import Comparison
 from pileupgen.measure.bootstrap import Estimate
 from pileupgen.report.text import NONE, estimate_text, number, percent, sigma_text
 
-_LEFT_OUT = ("network_off", "class_kept", "unguided", "not_self_conditioned")
+_LEFT_OUT = ("network_off", "class_kept", "unguided", "scale_kept", "not_self_conditioned")
 _PHYSICS = {"rho": "⟨ρ⟩", "rho_resolution": "ρ resolution", "met_sigma": "σ(missing E_T)"}
 _WITHOUT_DIFFUSION = (("calibrate", "calibration alone"), ("transport", "the linear map alone"))
 """Translations without diffusion, the simplest first: their mode and name."""

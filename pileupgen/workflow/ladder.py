@@ -69,6 +69,10 @@ def planned_variants(
         PlannedVariant("class_kept", "class not switched", replace(settings, switch_class=False)),
         *([PlannedVariant("unguided", "w = 0", replace(settings, w=0.0))] if settings.w else []),
         *(
+            [PlannedVariant("scale_kept", "scale not mapped", replace(settings, map_scale=False))]
+            * settings.map_scale
+        ),
+        *(
             [PlannedVariant("not_self_conditioned", "self-conditioning off", alone)]
             * is_self_conditioned
         ),

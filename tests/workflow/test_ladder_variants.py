@@ -73,6 +73,9 @@ def test_each_variant_lacks_one_part(ladder):
     settings = {way.name: way.settings for way in planned_variants(ASKED)}
     assert settings["network_off"] == replace(ASKED, network=False)
     assert settings["unguided"] == replace(ASKED, w=0.0)
+    mapped = replace(ASKED, map_scale=True)
+    (kept,) = [way.settings for way in planned_variants(mapped) if way.name == "scale_kept"]
+    assert kept == ASKED
     names = [way.name for way in planned_variants(ASKED, is_self_conditioned=False)]
     assert "not_self_conditioned" not in names
     assert "unguided" not in {way.name for way in planned_variants(replace(ASKED, w=0.0))}
