@@ -22,7 +22,7 @@ from pileupgen.calo.towers import Towers, four_edges
 from pileupgen.errors import GeometryError
 
 _SHARED = -1
-_TOWERS_AT_ONCE = 1 << 16
+_TOWERS_AT_ONCE = 1 << 17
 
 
 def towers_to_images(towers: Towers, grid: Grid) -> tuple[NDArray[np.float32], Floats]:

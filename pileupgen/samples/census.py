@@ -205,13 +205,8 @@ def _least_above_zero(numbers: NDArray[np.float32]) -> np.float32:
 
 def _first_filled(numbers: NDArray[np.float32]) -> NDArray[np.float32]:
     """The first ``_PROBE`` numbers that are not zero, of the first ``_LOOKED_FOR``."""
-    size = _PROBE
-    while True:
-        probe = numbers[:size]
-        probe = probe[probe != 0][:_PROBE]
-        if len(probe) == _PROBE or size >= min(_LOOKED_FOR, len(numbers)):
-            return probe
-        size *= 2
+    looked_at = numbers[:_LOOKED_FOR]
+    return looked_at[np.flatnonzero(looked_at != 0)[:_PROBE]]
 
 
 def _frequent(values: NDArray[Any], counts: NDArray[np.int64]) -> list[Extreme]:

@@ -141,7 +141,7 @@ def _plain_columns(ntuple: Any, field: Any) -> tuple[int | None, int] | None:
     None where the field is anything else, has no such columns in its first clusters, or has them in
     several representations of which one is wider.
     """
-    if field.fields:
+    if field.fields or not hasattr(ntuple, "get_field_metadata"):  # as older versions of uproot
         return None
     form = _form(ntuple, field).contents[0]
     lists, numbers = (
