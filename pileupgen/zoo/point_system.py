@@ -270,7 +270,8 @@ def padded_size(n: int) -> int:
 def scaled_to(image: Any, sums: Floats, lowest: Any) -> Any:
     """Scale what cells have above their layer's smallest hit, so that layers have given sums.
 
-    A layer whose sum is below that of as many smallest hits has smallest hits.
+    Where no hit is above the smallest, all get alike. A layer whose sum is below that of as many
+    smallest hits has smallest hits.
 
     Parameters
     ----------
@@ -285,6 +286,8 @@ def scaled_to(image: Any, sums: Floats, lowest: Any) -> Any:
         is_hit = found[layer] > 0
         floor = float(lowest[layer])
         above = np.where(is_hit, np.maximum(found[layer] - floor, 0.0), 0.0)
+        if not above.any():
+            above = is_hit.astype(np.float64)
         left = total - floor * is_hit.sum()
         scale = max(left, 0.0) / max(float(above.sum()), 1e-30)
         found[layer] = np.where(is_hit, floor + scale * above, 0.0)

@@ -192,6 +192,14 @@ def test_layers_are_scaled_to_their_sums_and_keep_their_smallest_hits():
     assert found[0, 0].tolist() == [0.0, 0.5, 1.5, 3.5]
 
 
+def test_a_layer_of_smallest_hits_alone_gets_its_energy_too():
+    """As of one hit whose energy was drawn below its layer's smallest one."""
+    image = np.array([[[0.0, 0.5, 0.0, 0.0]], [[0.1, 0.3, 0.0, 0.0]]], dtype="f4")
+    found = scaled_to(image, np.array([4.0, 3.0]), np.array([0.5, 0.5], dtype="f4"))
+    assert found.sum(axis=(1, 2)).tolist() == [4.0, 3.0]
+    assert found[1, 0].tolist() == [1.5, 1.5, 0.0, 0.0]
+
+
 # -- ways of making sets --------------------------------------------------------------------------
 
 
