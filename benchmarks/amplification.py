@@ -30,6 +30,7 @@ from pileupgen.arrays import Floats
 from pileupgen.compare.amplification import quantile_edges, quantile_error, worth_of
 from pileupgen.files import write_whole
 from pileupgen.measure.observables import ObservableSet
+from pileupgen.run import hash_file
 from pileupgen.samples.store import ImageStore
 from pileupgen.zoo.contract import Budget, EventConditions, Symmetry, ZooSample
 from pileupgen.zoo.registry import chosen_systems
@@ -53,10 +54,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--output", type=Path, required=True)
     given = parser.parse_args()
-    key = " ".join(
-        str(getattr(given, name))
-        for name in ("what", "systems", "observable", "train", "generated", "seconds", "seed")
-    )
+    if given.what == "run" and given.run is None:
+        parser.error("give --run, a run directory with images")
+    key = key_of(given)
     kept = json.loads(given.output.read_text()) if given.output.exists() else {}
     rows: list[dict[str, Any]] = kept.setdefault(key, [])
     for number in range(len(rows), given.repeats):
@@ -65,6 +65,15 @@ def main() -> None:
         write_whole(given.output, json.dumps(kept))
         print(f"repeat {number + 1} of {given.repeats}: {time.process_time() - begun:.0f} s of CPU")
     show(rows[: given.repeats], given.train)
+
+
+def key_of(given: argparse.Namespace) -> str:
+    """All that the rows of a file depend on, of a run its events, too."""
+    names = ("what", "systems", "observable", "train", "generated", "seconds", "seed")
+    values = [str(getattr(given, name)) for name in names]
+    if given.what == "run":
+        values.append(hash_file(given.run / "data" / "data.h5")[:16])
+    return " ".join(values)
 
 
 def show(rows: list[dict[str, Any]], n_train: int) -> None:

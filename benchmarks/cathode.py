@@ -38,6 +38,7 @@ from pileupgen.compare.two_sample import (
 from pileupgen.files import write_whole
 from pileupgen.jets.jetnet_file import JETS, PARTICLES
 from pileupgen.jets.variables import JetArrays, jet_variables
+from pileupgen.run import hash_file
 from pileupgen.zoo.density import ConditionalDensity
 
 N_CLASSIFIERS = 5
@@ -67,7 +68,7 @@ def main() -> None:
             parser.error("give --signal and --background, or --made")
         signal, background = (variables(path, names) for path in (given.signal, given.background))
     kept = json.loads(given.output.read_text()) if given.output.exists() else {}
-    key = f"{given.made} {given.features} {given.injected} {given.seconds:g} {given.seed}"
+    key = key_of(given)
     rows: list[dict[str, Any]] = kept.setdefault(key, [])
     for number in range(len(rows), given.repeats):
         begun = time.process_time()
@@ -77,6 +78,16 @@ def main() -> None:
             f"repeat {number + 1}: {time.process_time() - begun:.0f} s of CPU, {rows[-1]['what']}"
         )
     show(rows[: given.repeats])
+
+
+def key_of(given: argparse.Namespace) -> str:
+    """All that the rows of a file depend on, of jets their files, too."""
+    ends = *given.window, *given.region
+    values = [given.made, given.features, given.injected, *(f"{x:g}" for x in ends)]
+    values += [f"{given.seconds:g}", given.seed]
+    if not given.made:
+        values += [hash_file(path)[:16] for path in (given.signal, given.background)]
+    return " ".join(map(str, values))
 
 
 def variables(path: Path, names: list[str]) -> Floats:

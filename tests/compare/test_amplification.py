@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
+
 import numpy as np
 import pytest
 
+from benchmarks import amplification, cathode
 from pileupgen.compare.amplification import quantile_edges, quantile_error, worth_of
 from pileupgen.errors import ConfigError
 
@@ -62,3 +65,23 @@ def test_bins_that_cannot_be_made_are_refused():
         quantile_edges(np.arange(9.0), 1)
     with pytest.raises(ConfigError, match="coincide"):
         quantile_edges(np.array([0.0, 0.0, 0.0, 1.0]), 10)
+
+
+def test_kept_rows_are_of_the_same_events_and_cuts(small_stores, tmp_path):
+    """Rows of another run, other jets or another window are not taken from a file."""
+    run, other = tmp_path / "run", tmp_path / "other"
+    for folder, store in zip((run, other), small_stores, strict=True):
+        (folder / "data").mkdir(parents=True)
+        (folder / "data" / "data.h5").symlink_to(store.path)
+    options = {"what": "run", "systems": "marginals", "observable": "sum_et", "train": 100}
+    options |= {"generated": 1000, "seconds": 1.0, "seed": 1}
+    keys = {amplification.key_of(Namespace(run=one, **options)) for one in (run, other, run)}
+    assert len(keys) == 2
+    files = [tmp_path / name for name in ("one.h5", "two.h5")]
+    for path in files:
+        path.write_text(path.name)
+    jets = {"made": False, "features": "tau21", "injected": 9, "seconds": 6.0, "seed": 1}
+    jets |= {"window": (40.0, 200.0), "region": (65.0, 105.0)}
+    jets |= {"signal": files[0], "background": files[1]}
+    changes = ({}, {"signal": files[1]}, {"background": files[0]}, {"region": (70.0, 105.0)})
+    assert len({cathode.key_of(Namespace(**{**jets, **one})) for one in changes}) == 4
