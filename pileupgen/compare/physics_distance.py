@@ -173,6 +173,8 @@ def _kernel_draws(
     n, m = min(len(x), MAX_KERNEL_EVENTS), min(len(y), MAX_KERNEL_EVENTS)
     if not n_bootstrap:
         return []
+    # Of independent samples the variances, each over the number of events, add up.
+    narrower = np.sqrt((1 / len(x) + 1 / len(y)) / (1 / n + 1 / m))
     x, y = x[:n], y[:m]
     wx, wy = (None if w is None else w[:k] for w, k in ((wx, n), (wy, m)))
     counts = list(_resampled(wx, wy, n, m, n_bootstrap, seed))
@@ -183,7 +185,7 @@ def _kernel_draws(
         + np.sum(cy * (_kernel(y, y) @ cy), axis=0)
         - 2 * np.sum(cx * (_kernel(x, y) @ cy), axis=0)
     )
-    return list(draws)
+    return list(draws.mean() + narrower * (draws - draws.mean()))
 
 
 def _moments(x: Floats, counts: Floats) -> tuple[Floats, Floats]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pileupgen.compare import physics_distance
 from pileupgen.compare.physics_distance import fpd, frechet_distance, kpd
 from pileupgen.compare.records import PhysicsDistance
 from pileupgen.compare.rows import median_distance
@@ -110,6 +111,14 @@ def test_the_kernels_interval_is_as_wide_as_samples_differ():
     width = np.mean([0.5 * (one.high - one.low) for one in found])
     assert width == pytest.approx(spread, rel=0.4)
     assert all(one.low <= one.value <= one.high for one in found)
+
+
+def test_the_kernels_interval_of_some_events_is_as_wide_as_that_of_all(monkeypatch):
+    x, y = bounded(1600, 1), bounded(1600, 2, 1.6)
+    whole = kpd(x, y, n_bootstrap=100, batch_size=200)
+    monkeypatch.setattr(physics_distance, "MAX_KERNEL_EVENTS", 200)
+    part = kpd(x, y, n_bootstrap=100, batch_size=200)
+    assert part.high - part.low == pytest.approx(whole.high - whole.low, rel=0.35)
 
 
 def test_no_bootstrap_gives_no_interval():
