@@ -11,6 +11,7 @@ import numpy as np
 from pileupgen.arrays import Flags
 from pileupgen.calo.geometry import Grid
 from pileupgen.compare.distance_table import DistanceTable
+from pileupgen.compare.records import TELLING
 from pileupgen.compare.resampling import Draws, Samples
 from pileupgen.compare.source_correlation import block_source_correlation
 from pileupgen.compare.two_sample import resampled_auc
@@ -58,6 +59,12 @@ class ScanPoint(PlainRecord):
             rise > N_ERRORS * float(np.std(np.subtract(own, its), ddof=1))
             for rise, own, its in pairs
         )
+
+    def least_seen(self, other: ScanPoint) -> tuple[float, float]:
+        """Smallest clear differences of W1/σ and of the AUC from another point's."""
+        pairs = (self.w1_draws, other.w1_draws), (self.auc_draws, other.auc_draws)
+        found = [N_ERRORS * float(np.std(np.subtract(*pair), ddof=1)) for pair in pairs]
+        return found[0], found[1]
 
 
 @dataclass(frozen=True)
@@ -179,4 +186,12 @@ def recommend(points: Sequence[ScanPoint], min_source_correlation: float) -> tup
     )
     if not chosen.n_evaluations and any(point.n_evaluations for point in points):
         rule += "; no diffusion comes clearly nearer, so none is recommended"
+        unseen = [
+            max(chosen.least_seen(point)) for point in pool if point.n_evaluations and point in near
+        ]
+        if unseen and min(unseen) > TELLING:
+            rule += (
+                f", but {chosen.n_events:,} events are too few to tell: a difference of "
+                f"{min(unseen):.2g} in W1/σ or AUC would not be seen, and {TELLING:g} should be"
+            )
     return chosen, rule

@@ -282,6 +282,11 @@ class InputFile(Record):
     """Its number of events."""
 
 
+TELLING = 0.05
+"""Difference in W1/σ or in an AUC that events have to show by ``CLEAR`` errors, before it means
+anything that they show none."""
+
+
 class Difference(Record):
     """How far a variant of a translation is from the one as asked, on paired events."""
 

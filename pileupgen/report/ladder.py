@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from pileupgen.compare.ladder import AS_ASKED, FAMILIES
-from pileupgen.compare.records import CLEAR, Difference, Ladder, Rung
+from pileupgen.compare.records import CLEAR, TELLING, Difference, Ladder, Rung
 from pileupgen.compare.results import Comparison
 from pileupgen.measure.bootstrap import Estimate
 from pileupgen.report.text import NONE, estimate_text, number, percent, sigma_text
@@ -86,7 +86,8 @@ def caption_of(comparison: Comparison) -> str:
 def sentences(comparison: Comparison) -> list[str]:
     """Say what the diffusion adds to the linear map and which parts change nothing.
 
-    Where a translation without diffusion is not clearly farther from the target, it is recommended.
+    Where a translation without diffusion is not clearly farther from the target, it is recommended,
+    if the events are enough to tell.
     """
     ladder = comparison.ladder
     if ladder is None:
@@ -132,6 +133,14 @@ def _simplest(ladder: Ladder) -> list[str]:
             continue
         if rung.block.value < asked.block.value:
             continue
+        if not _can_tell(w1, auc):
+            return [
+                f"The test has too few events to tell whether the diffusion is worth anything: of "
+                f"{ladder.n_events:,}, what {name} lacks is seen from a difference of about "
+                f"{number(CLEAR * w1.value.error)} in W1/σ or "
+                f"{number(CLEAR * auc.value.error)} in the AUC on, and {TELLING:g} should be. "
+                "Nothing is recommended; validate more test events."
+            ]
         return [
             f"With these {ladder.n_events:,} events the translation does not come clearly nearer "
             f"to the target than {name}, which has W1/σ {number(rung.mean_w1.value)} in place of "
@@ -141,6 +150,15 @@ def _simplest(ladder: Ladder) -> list[str]:
             f"Recommended: --mode {mode}."
         ]
     return []
+
+
+def _can_tell(w1: Difference, auc: Difference) -> bool:
+    """Whether a difference of ``TELLING`` would be clear, or the events are the very same ones."""
+    if w1.value.value == 0 and w1.value.error == 0:
+        return True
+    # Trees that have too few events to split give the same AUC whatever they are shown.
+    errors = w1.value.error, auc.value.error
+    return all(0 < CLEAR * error <= TELLING for error in errors)
 
 
 def _sigmas(rung: Rung) -> list[float]:

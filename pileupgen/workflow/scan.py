@@ -6,8 +6,10 @@ import csv
 import itertools
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from io import StringIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -213,8 +215,9 @@ def measure_points(
         for candidate in candidates:
             name = f"{fingerprint([candidate.provenance(), common])}.json"
             path = directory.path / "scan" / "points" / name
-            if path.is_file():
-                points.append(ScanPoint.from_dict(json.loads(path.read_text(encoding="utf-8"))))
+            known = _kept_point(path)
+            if known is not None:
+                points.append(known)
                 advance(1, f"{candidate.describe()} (kept)")
                 continue
             point = measure_point(directory, pipeline, model, candidate, mc, rows, judge, seed)
@@ -222,6 +225,13 @@ def measure_points(
             points.append(point)
             advance(1, candidate.describe())
     return points, judge.references()
+
+
+def _kept_point(path: Path) -> ScanPoint | None:
+    """A point that was measured before; None where there is none, or its file is damaged."""
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        return ScanPoint.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    return None
 
 
 def judge_of(mc: ImageStore, data: ImageStore, n_events: int, seed: int) -> Judge:

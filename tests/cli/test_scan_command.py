@@ -15,7 +15,7 @@ from pileupgen.measure.bootstrap import Estimate
 from pileupgen.run import RunDirectory
 from pileupgen.samples.store import ImageStore, assign_splits, create_store
 from pileupgen.workflow.measured_release import measured_release
-from pileupgen.workflow.scan import _combinations
+from pileupgen.workflow.scan import _combinations, _kept_point
 from tests.tiny import CONFIG
 from tests.toys import SMALL_GRID
 
@@ -62,12 +62,30 @@ def test_where_nothing_is_left_to_learn_no_diffusion_is_recommended():
     assert "none is recommended" not in rule
 
 
+def test_a_recommendation_of_no_diffusion_says_if_few_events_decided():
+    for error, is_told in ((0.01, False), (0.05, True)):
+        points = [point(0.075, 0.996, n=0, error=error), point(0.07, 0.98, error=error)]
+        chosen, rule = recommend(points, 0.9)
+        assert chosen is points[0]
+        assert ("100 events are too few to tell" in rule) is is_told
+
+
 def test_a_classifier_decides_where_distances_do_not():
     calibration, inverted = point(0.075, 0.996, n=0, auc=0.56), point(0.075, 0.98)
     assert recommend([calibration, inverted], 0.9)[0] is inverted
     # What is clearly nearer in one and clearly farther in the other excludes nothing.
     mixed = point(0.04, 0.997, auc=0.62)
     assert recommend([mixed, inverted], 0.9)[0] is mixed
+
+
+def test_a_damaged_point_is_measured_anew(tmp_path):
+    path, kept = tmp_path / "point.json", point(0.1, 0.9)
+    assert _kept_point(path) is None
+    for text in ("", "{", "[]", "null", '{"settings": {}}'):
+        path.write_text(text)
+        assert _kept_point(path) is None
+    path.write_text(json.dumps(kept.to_dict()))
+    assert _kept_point(path) == kept
 
 
 def test_a_scan_keeps_its_points_and_recommends_one(tiny_run, command):

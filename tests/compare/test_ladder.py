@@ -184,6 +184,32 @@ def test_it_is_told_in_words_and_as_a_table(ladder, comparison):
     assert not sentences(comparison)
 
 
+def test_few_events_recommend_nothing(ladder, comparison):
+    """That no difference is clear means something where one of 0.05 would be."""
+
+    def said(error_w1: float, error_auc: float) -> str:
+        rung = ladder["unguided"]
+        changes = {
+            name: rise.model_copy(
+                update={"value": Estimate(0.01, 0.01 - error, 0.01 + error), "sigma": 1.0}
+            )
+            for name, rise, error in (
+                ("w1_rise", rung.w1_rise, error_w1),
+                ("auc_rise", rung.auc_rise, error_auc),
+            )
+        }
+        near = rung.model_copy(update={"name": "calibrate", **changes})
+        of = {"rungs": (near, ladder[AS_ASKED]), "settings": {"mode": "invert"}}
+        return sentences(comparison.model_copy(update={"ladder": ladder.model_copy(update=of)}))[-1]
+
+    assert said(0.01, 0.015).endswith("Recommended: --mode calibrate.")
+    # Trees that cannot split give one AUC for all.
+    for errors in ((0.03, 0.01), (0.01, 0.03), (0.01, 0.0)):
+        assert "too few events" in said(*errors)
+        assert "Recommended" not in said(*errors)
+    assert "0.090 in W1/σ or 0.030 in the AUC" in said(0.03, 0.01)
+
+
 def test_no_diffusion_is_recommended_where_none_comes_nearer(ladder, comparison):
     """The calibration before the linear map, and neither where it is clearly farther."""
 
