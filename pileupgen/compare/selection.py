@@ -145,7 +145,8 @@ def linked_events(source: ImageStore, translated: ImageStore) -> tuple[Ints, Int
     Raises
     ------
     StoreError
-        If the translated store has no link to its source, or the linked events are not there.
+        If the translated store has no link to its source, is of another sample, or the linked
+        events are not there.
     InputError
         If it has no events.
     """
@@ -156,6 +157,13 @@ def linked_events(source: ImageStore, translated: ImageStore) -> tuple[Ints, Int
         )
     if not len(translated):
         raise InputError(f"{translated.path} has no events.", "Run 'pileupgen translate' again.")
+    made_of = translated.provenance.get("source")
+    if made_of is not None and made_of != source.provenance:
+        raise StoreError(
+            f"{translated.path} was translated from another sample than {source.path}, whose "
+            "events only have the same numbers.",
+            "Give the translation of this run's events, or run 'pileupgen translate' again.",
+        )
     links = np.asarray(translated.columns["source_event"], dtype=np.int64)
     source_rows = rows_of_events(source, links)
     n_lost = int(np.sum(source_rows < 0))

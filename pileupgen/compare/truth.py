@@ -39,7 +39,7 @@ def paired_truth(
     GeometryError
         If the truth is of another grid.
     InputError
-        If it holds none of the interactions.
+        If it holds none of the interactions, or events of the same number have another μ.
     """
     _, source, translated = selection.stores
     require_same_grid(truth.grid, source.grid, str(truth.path), str(source.path))
@@ -49,6 +49,15 @@ def paired_truth(
         raise InputError(
             f"{truth.path} holds the counterpart of no source event that was compared.",
             "Its event_id must be that of the source event.",
+        )
+    known_mu = np.asarray(truth.columns["mu"])[rows[found]]
+    differs = np.abs(known_mu - samples.source.mu[found]) > 1e-3
+    if differs.any():
+        raise InputError(
+            f"{int(differs.sum()):,} of {len(differs):,} events of {truth.path} have another μ "
+            "than the source event of their number: they are other interactions.",
+            "The truth is the same interactions in the target's detector: simulate it with "
+            "the source's options but for --response.",
         )
     label = f"truth of {truth.path.name}"
     known = measure_sample(label, label, truth.batches(rows[found]), truth.grid)

@@ -85,6 +85,25 @@ def test_a_store_without_links_is_refused(toy_stores):
         select_events(toy_stores["target"], toy_stores["source"], toy_stores["source"])
 
 
+def test_a_translation_of_another_sample_with_the_same_numbers_is_refused(
+    toy, tmp_path, toy_stores
+):
+    target, source, translated = (toy_stores[name] for name in ("target", "source", "translated"))
+    for number, provenance in enumerate(({"seed": 9}, source.provenance)):
+        store = toy.store(
+            tmp_path / f"{number}.h5",
+            translated.read().energy,
+            "mc_to_data",
+            provenance={"source": provenance},
+            source_event=translated.columns["source_event"],
+        )
+        if provenance == source.provenance:
+            assert len(select_events(target, source, store).translated) == len(store)
+        else:
+            with pytest.raises(StoreError, match="was translated from another sample"):
+                select_events(target, source, store)
+
+
 def test_links_that_lead_nowhere_are_counted(toy, tmp_path, toy_stores):
     translated = toy.store(
         tmp_path / "t.h5",

@@ -54,6 +54,15 @@ def test_events_without_a_counterpart_are_left_out(stores):
     assert comparison.truth.translated.cell.value == pytest.approx(1.0)
 
 
+def test_events_that_only_share_their_numbers_are_no_truth(toy, stores, tmp_path):
+    """As those of any other sample, whose numbers begin at 0 too."""
+    three, _, _ = stores
+    energy, mu = three["source"].read().energy, three["source"].columns["mu"] + 1
+    other = toy.store(tmp_path / "other.h5", energy, "data", mu=mu)
+    with pytest.raises(InputError, match=r"100 of 100 events of .* have another μ"):
+        validate_stores(**three, settings=SETTINGS, truth=other)
+
+
 def test_a_truth_of_other_events_is_refused(toy, stores, tmp_path):
     three, _, _ = stores
     other = toy.store(tmp_path / "o.h5", toy.energies(5), "data", event_id=np.arange(9000, 9005))
