@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -52,6 +52,28 @@ def require_no_folder(path: Path) -> None:
     """
     if path.is_dir():
         raise OutputError(f"{path} is a folder.", "Give the name of a file.")
+
+
+def require_not_read(path: Path, inputs: Iterable[Path]) -> None:
+    """Check that what is written does not take the place of what is read.
+
+    Parameters
+    ----------
+    path : Path
+        File to write.
+    inputs : iterable of Path
+        Files that are read, or that other stages still need; some may be missing.
+
+    Raises
+    ------
+    OutputError
+        If it is one of them, by whatever name.
+    """
+    if path.resolve() in {given.resolve() for given in inputs}:
+        raise OutputError(
+            f"{path} is read by this command or by later ones, and would be lost.",
+            "Choose another --output.",
+        )
 
 
 @contextmanager

@@ -21,9 +21,10 @@ from pileupgen.diffusion.direction import Direction
 from pileupgen.diffusion.events import Translation
 from pileupgen.diffusion.input_range import InputRange, input_range, require_within
 from pileupgen.diffusion.pipeline import Correction, TranslationPipeline
-from pileupgen.diffusion.settings import MICRO_BATCH, Settings
-from pileupgen.diffusion.shard import append_evenly
+from pileupgen.diffusion.settings import MICRO_BATCH, WITHOUT_NETWORK, Settings
+from pileupgen.diffusion.shard import PRECISION, append_evenly, joined_precision
 from pileupgen.diffusion.weights import WeightSummary
+from pileupgen.models.networks.precision import precision_of
 from pileupgen.parallel import Executor, Serial
 from pileupgen.progress import Advance, silent
 from pileupgen.samples.blocks import StoreBlocks
@@ -59,6 +60,12 @@ class Production:
     def n_copies(self) -> int:
         """Translated events of each source event."""
         return len(self.members) * self.n_draws
+
+    @property
+    def precision(self) -> str:
+        """Precision of the networks' products on this machine, ``bfloat16`` or ``float32``."""
+        has_network = self.members[0].settings.mode not in WITHOUT_NETWORK
+        return precision_of(self.members[0].pipeline.denoiser.device, has_network)
 
     @property
     def n_draws(self) -> int:
@@ -174,7 +181,9 @@ def produce(
 
 
 def _write_block(production: Production, path: Path, rows: Ints, advance: Advance) -> None:
-    with create_store(path, production.source.grid, production.direction.name, {}) as writer:
+    # Blocks may be of different machines, which have bfloat16 or not.
+    made_in = {PRECISION: production.precision}
+    with create_store(path, production.source.grid, production.direction.name, made_in) as writer:
         for energy, columns in production.translate(rows, advance):
             writer.append(energy, columns)
 
@@ -223,7 +232,7 @@ def _join(
     stores = [ImageStore(path) for path in paths]
     log_ratio = np.concatenate([store.columns["log_ratio"] for store in stores])
     summary = WeightSummary.of(log_ratio, limit)
-    full = {**provenance, "weights": summary.to_dict()}
+    full = {**provenance, PRECISION: joined_precision(stores), "weights": summary.to_dict()}
     with create_store(target, stores[0].grid, domain, full) as writer:
         append_evenly(writer, stores)
     return summary

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from pileupgen.errors import ConfigError, StoreError
 from pileupgen.run import differing_keys
 from pileupgen.samples.store import Images, ImageStore, StoreWriter, create_store
 
+PRECISION = "precision"
+"""Key of the provenance: precision of the networks' products, see :func:`joined_precision`."""
 _APPEND_EVENTS = 256
 """Events appended at a time, always, so that the bytes do not depend on who appends."""
 
@@ -101,7 +103,11 @@ def merge_shards(paths: Sequence[Path], target: Path) -> int:
             )
     log_ratio = np.concatenate([store.columns["log_ratio"] for store in stores])
     limit = float(stores[0].provenance["weights"]["limit"])
-    full = {**provenance, "weights": WeightSummary.of(log_ratio, limit).to_dict()}
+    full = {
+        **provenance,
+        PRECISION: joined_precision(stores),
+        "weights": WeightSummary.of(log_ratio, limit).to_dict(),
+    }
     with create_store(target, stores[0].grid, stores[0].domain, full) as writer:
         append_evenly(writer, stores)
         return writer.n_events
@@ -140,7 +146,19 @@ def _require_complete(shards: list[Shard], paths: list[Path]) -> None:
 
 
 def _common(store: ImageStore) -> dict[str, Any]:
-    return {k: v for k, v in store.provenance.items() if k not in ("shard", "weights")}
+    differs = "shard", "weights", PRECISION
+    return {k: v for k, v in store.provenance.items() if k not in differs}
+
+
+def joined_precision(stores: Sequence[ImageStore]) -> str:
+    """Precisions that the events of some stores were computed in, as ``bfloat16 and float32``."""
+    found = {part for store in stores for part in precisions(store.provenance)}
+    return " and ".join(sorted(found))
+
+
+def precisions(provenance: Mapping[str, Any]) -> list[str]:
+    """Precisions that a translated store names; of a store without any, ``unknown``."""
+    return str(provenance.get(PRECISION, "unknown")).split(" and ")
 
 
 def append_evenly(writer: StoreWriter, stores: Sequence[ImageStore]) -> None:

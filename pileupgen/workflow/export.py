@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from pileupgen.errors import OutputError, StoreError
-from pileupgen.files import require_no_folder
+from pileupgen.errors import StoreError
+from pileupgen.files import require_no_folder, require_not_read
 from pileupgen.workflow.run import Run, open_store
 
 Format = Literal["root", "rntuple", "npz", "parquet", "showerdata", "overlay"]
@@ -103,9 +103,9 @@ def export(
         )
     if not len(rows):
         raise StoreError(f"{path} has no events in split '{split}'.", "Choose another --split.")
-    if target.resolve() == path.resolve():
-        raise OutputError(f"{target} is the store itself.", "Choose another --output.")
     require_no_folder(target)
+    own = [run.directory.images("mc"), run.directory.images("data"), run.directory.translated]
+    require_not_read(target, [path, *own])
     run.listener.read(f"{path}, {len(rows):,} of {len(source):,} events")
     with run.listener.progress(f"export to {kind}", len(rows)) as advance:
         if kind == "overlay":

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pileupgen.errors import ConfigError, MissingInputError
-from pileupgen.files import require_no_folder
+from pileupgen.files import require_no_folder, require_not_read
+from pileupgen.workflow.precision import tell_precision
 from pileupgen.workflow.run import Run
 from pileupgen.workflow.translate import Translated, next_command
 
@@ -46,8 +47,10 @@ def merge(run: Run, shards: Sequence[Path] | None = None, output: Path | None = 
         run.listener.read(path)
     target = output or whole
     require_no_folder(target)
+    require_not_read(target, [*paths, run.directory.images("mc"), run.directory.images("data")])
     n_events = merge_shards(paths, target)
     run.listener.wrote(target, f"{n_events:,} events")
+    tell_precision(target, run.listener)
     merged = Translated.read(target, is_new=True)
     run.listener.next(next_command(run, merged.store.domain, target))
     return merged

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pileupgen.errors import ConfigError, OutputError, PileupgenError, StoreError
-from pileupgen.files import require_no_folder
+from pileupgen.errors import ConfigError, PileupgenError, StoreError
+from pileupgen.files import require_no_folder, require_not_read
 from pileupgen.overlay.choice import Choice, Limits, PileupPool, choose
 from pileupgen.overlay.conditions import Conditions, examined_rows, require_alike
 from pileupgen.overlay.crossings import CrossingChoice, SingleInteractions, choose_crossings
@@ -19,7 +19,7 @@ from pileupgen.overlay.produce import Overlaying, Pairing, join_blocks, overlay_
 from pileupgen.overlay.settings import OverlaySettings
 from pileupgen.progress import SILENT, Listener
 from pileupgen.run import RunDirectory, fingerprint, hash_file, versions
-from pileupgen.samples.mu_profile import MuProfile, parse_mu_profile
+from pileupgen.samples.mu_profile import MuProfile, parse_mu_profile, strata
 from pileupgen.samples.store import ImageStore, usable_weights
 from pileupgen.workflow.estimate import Duration, Plan, PlannedStep
 from pileupgen.workflow.events_of import find_events
@@ -165,9 +165,7 @@ def _prepare(request: OverlayRequest, settings: OverlaySettings, listener: Liste
     require_no_folder(request.output)
     pileup = find_events(request.pileup, "pileup", request.output, None, listener)
     signal = find_events(request.signal, "signal", request.output, pileup.grid, listener)
-    for events in (signal, pileup):
-        if request.output.resolve() == events.path.resolve():
-            raise OutputError(f"{request.output} is a sample itself.", "Choose another --output.")
+    require_not_read(request.output, [signal.path, pileup.path])
     rows = _signal_rows(signal, request)
     found = [_conditions(events) for events in (signal, pileup)]
     require_alike(found[0], found[1], is_cut=bool(settings.cuts), allow=frozenset(request.allow))
@@ -223,6 +221,14 @@ def _crossings(
             f"The single interactions of {pileup.path} have weights, and the sum of "
             "several of them can have only one.",
             "Take --weights none.",
+        )
+    other = pool.mu[np.isfinite(pool.mu) & (strata(np.nan_to_num(pool.mu)) != 1)]
+    if len(other):
+        raise StoreError(
+            f"{len(other):,} of {len(pool.mu):,} events of {pileup.path} are no single "
+            f"interactions: their μ is {other.min():g} … {other.max():g}.",
+            "Leave --interactions out for whole pileup events, or make a library of one "
+            "interaction an event: mu: 1 and mu_spread: fixed in the card's generate.",
         )
     grid = pileup.grid
     detector = (pileup.provenance.get("card") or {}).get("detector") or {}

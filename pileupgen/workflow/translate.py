@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pileupgen.diffusion.settings import UNRELEASED, Settings
 from pileupgen.errors import ConfigError, RunError
-from pileupgen.files import require_no_folder
+from pileupgen.files import require_no_folder, require_not_read
 from pileupgen.progress import SILENT, Listener
 from pileupgen.run import RunDirectory, fingerprint, versions
 from pileupgen.workflow.model import (
@@ -20,6 +20,7 @@ from pileupgen.workflow.model import (
     read_release_scan,
 )
 from pileupgen.workflow.operating_point import read_operating_point
+from pileupgen.workflow.precision import tell_precision
 from pileupgen.workflow.run import Run, open_store
 from pileupgen.workflow.student import student_for, students_of
 
@@ -80,8 +81,8 @@ class Request:
         direction = Direction(source, target)
         direction.check()
         whole = run.directory.translation(direction.name) if output is None else Path(output)
-        require_no_folder(whole)
-        return cls(
+        own = [run.directory.images(domain) for domain in ("mc", "data")]
+        request = cls(
             split,
             None if shard is None else Shard.parse(shard),
             direction,
@@ -92,6 +93,9 @@ class Request:
             device,
             force,
         )
+        require_no_folder(request.target)
+        require_not_read(request.target, [request.source, *own])
+        return request
 
     @property
     def target(self) -> Path:
@@ -320,6 +324,7 @@ def _translate(
     seconds = time.perf_counter() - begun
     copies = "" if production.n_copies == 1 else f" × {production.n_copies}"
     tell.wrote(target, f"{len(rows):,} events{copies}")
+    precision = tell_precision(target, tell)
     if settings.mode not in UNRELEASED and not request.direction.is_control:
         tell.tell(
             "weights",
@@ -329,6 +334,7 @@ def _translate(
     return {
         "n_events": len(rows) * production.n_copies,
         "weights": summary.to_dict(),
+        "precision": precision,
         "range": _tell_range(target, production.n_copies, tell).to_dict(),
         "rate": {
             "seconds": seconds,

@@ -15,7 +15,13 @@ import pytest
 from pileupgen.diffusion import production
 from pileupgen.diffusion.direction import Direction
 from pileupgen.diffusion.shard import Shard
-from pileupgen.errors import ConfigError, MissingInputError, RunError, StoreError
+from pileupgen.errors import (
+    ConfigError,
+    MissingInputError,
+    OutputError,
+    RunError,
+    StoreError,
+)
 from pileupgen.run import RunDirectory
 from pileupgen.samples.store import ImageStore
 from pileupgen.workflow.translate import _target_period
@@ -205,6 +211,38 @@ def test_missing_doubled_and_foreign_shards_are_named(plain, tiny_run, command, 
     said = command("merge", one, tmp_path / "c.shard-1-of-2.h5", "-o", target, error=StoreError)
     assert "different divisions" in said
     assert not target.exists()
+
+
+def test_parts_of_machines_with_and_without_bfloat16_are_told(
+    tiny_run, command, tmp_path, monkeypatch
+):
+    """By shards and by blocks: both are joined, and the store has both precisions."""
+    target = tmp_path / "mixed.h5"
+    args = ("translate", "--run", tiny_run, "--mode", "calibrate", "-o", target)
+    assert "networks in float32" in command(*args, "--shard", "1/2")
+    monkeypatch.setattr(production, "precision_of", lambda *_: "bfloat16")
+    assert "networks in bfloat16" in command(*args, "--shard", "2/2")
+    shards = sorted(tmp_path.glob("mixed.shard-*"))
+    said = " ".join(command("merge", "--run", tiny_run, *shards, "-o", target).split())
+    assert "were computed in bfloat16 and float32" in said
+    assert ImageStore(target).provenance["precision"] == "bfloat16 and float32"
+    found = iter(("float32", "bfloat16"))
+    monkeypatch.setattr(production, "precision_of", lambda *_: next(found))
+    monkeypatch.setattr(production, "BLOCK_EVENTS", 100)
+    assert "were computed in bfloat16 and float32" in " ".join(command(*args).split())
+
+
+@pytest.mark.parametrize("name", ["mc", "data", "./data/../data/mc"])
+def test_what_is_read_is_not_overwritten(tiny_run, command, plain, name):
+    """Nor what later commands read."""
+    path = tiny_run / ("data" if "/" not in name else "") / f"{name}.h5"
+    before = path.stat().st_mtime_ns
+    options = ("translate", "--run", tiny_run, "--mode", "calibrate", "--output", path)
+    assert "would be lost" in command(*options, error=OutputError)
+    assert "would be lost" in command("merge", plain, "--output", plain, error=OutputError)
+    export = ("export", "--run", tiny_run, "--store", plain, "--output", path)
+    assert "would be lost" in command(*export, error=OutputError)
+    assert path.stat().st_mtime_ns == before
 
 
 def test_draws_differ_and_the_first_is_the_plain_translation(plain, tiny_run, command, tmp_path):

@@ -138,12 +138,21 @@ def test_the_ladder_leaves_cells_as_they_are_or_lowers_them(tmp_path: Path) -> N
 
 def test_single_interactions_with_weights_have_no_sum(tmp_path: Path) -> None:
     write_events(tmp_path / "signal.h5", 20, 1)
-    write_events(tmp_path / "single.h5", 200, 2, weight=np.linspace(1, 2, 200))
+    write_events(tmp_path / "single.h5", 200, 2, mu=1.0, weight=np.linspace(1, 2, 200))
     with pytest.raises(StoreError, match="have weights"):
         run(tmp_path, "out.h5")
     made = run(tmp_path, "out.h5", weights="none")
     # Nothing says that this detector is alike in φ, so nothing is turned.
     assert set(made.columns["pileup_weight"]) == {1.0}
+
+
+@pytest.mark.parametrize("mu", [60.0, 0.0, np.arange(200) % 2])
+def test_whole_pileup_events_are_no_single_interactions(tmp_path: Path, mu: object) -> None:
+    """Their sums would have the μ of the profile written down, and many times its energy."""
+    write_events(tmp_path / "signal.h5", 20, 1)
+    write_events(tmp_path / "single.h5", 200, 2, mu=mu)
+    with pytest.raises(StoreError, match="are no single interactions: their μ is"):
+        run(tmp_path, "out.h5")
 
 
 def test_crossings_need_a_profile() -> None:

@@ -376,7 +376,7 @@ def test_a_folder_is_no_store_to_write(samples: Path, tmp_path: Path) -> None:
 
 
 def test_a_sample_is_not_overwritten(samples: Path, tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="is a sample itself"):
+    with pytest.raises(OutputError, match="would be lost"):
         run(samples, samples / "pileup.h5")
 
 

@@ -14,6 +14,12 @@ from pileupgen.errors import InterruptedRunError
 _ENDINGS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
+HINT = (
+    "Run the same command again: what was finished is kept, and what has no state in between, such "
+    "as a sample of showers or a comparison, begins anew."
+)
+
+
 class Ended(KeyboardInterrupt):
     """A signal that ends the command as Ctrl-C does."""
 
@@ -46,7 +52,7 @@ def interruptible() -> Iterator[None]:
 
 
 def _interruption(message: str, number: int) -> InterruptedRunError:
-    error = InterruptedRunError(message, "Run the same command again: what was finished is kept.")
+    error = InterruptedRunError(message, HINT)
     error.exit_code = 128 + number
     return error
 

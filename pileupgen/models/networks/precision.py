@@ -23,6 +23,11 @@ def has_bf16(device: torch.device | str) -> bool:
     return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
+def precision_of(device: torch.device | str, bf16: bool = True) -> str:
+    """Name what :func:`autocast` computes in: ``bfloat16`` or ``float32``."""
+    return "bfloat16" if bf16 and has_bf16(device) else "float32"
+
+
 def autocast(device: torch.device, bf16: bool = True) -> torch.autocast:
     """A context of bfloat16 for networks, where that is asked for and the device has it."""
     return torch.autocast(device.type, torch.bfloat16, enabled=bf16 and has_bf16(device))
