@@ -186,7 +186,10 @@ def scores(first: Floats, second: Floats, test: Floats, seed: int) -> Floats:
 
 
 def show(rows: list[dict[str, Any]]) -> None:
-    """Print means over the repeats; ± is the larger of their scatter and of the mean interval."""
+    """Print means over the repeats; ± is the larger of their scatter and of the mean interval.
+
+    Repeats divide the same jets anew, so that their mean is not known better by their number.
+    """
     for name in rows[0]["rows"]:
         texts = []
         for number in ("largest", "at_efficiency"):
@@ -194,7 +197,7 @@ def show(rows: list[dict[str, Any]]) -> None:
             values = np.array([one["value"] for one in each])
             inside = np.mean([(one["high"] - one["low"]) / 2 for one in each])
             scatter = values.std(ddof=1) if len(values) > 1 else 0.0
-            error = max(scatter, inside) / np.sqrt(len(values))
+            error = max(scatter, inside)
             texts.append(
                 f"{values.mean():.2f} ± {error:.2f} ({', '.join(f'{v:.2f}' for v in values)})"
             )

@@ -85,3 +85,10 @@ def test_kept_rows_are_of_the_same_events_and_cuts(small_stores, tmp_path):
     jets |= {"signal": files[0], "background": files[1]}
     changes = ({}, {"signal": files[1]}, {"background": files[0]}, {"region": (70.0, 105.0)})
     assert len({cathode.key_of(Namespace(**{**jets, **one})) for one in changes}) == 4
+
+
+def test_repeats_on_the_same_jets_do_not_make_the_error_smaller(capsys):
+    interval = {"value": 2.0, "low": 1.7, "high": 2.3}
+    of = {"largest": interval, "at_efficiency": interval, "auc": 0.8}
+    cathode.show(4 * [{"rows": {"CATHODE": of}, "density": [0.5, 0.01]}])
+    assert "max SIC 2.00 ± 0.30" in capsys.readouterr().out
