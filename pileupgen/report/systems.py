@@ -136,7 +136,7 @@ def notes_of(table: SystemTable) -> list[str]:
             "the speed-up is over it, in batches of 100. It is a parametrisation itself: over "
             "a full simulation it would be larger by orders of magnitude."
         )
-    if isinstance(table.reference, Quality) and not is_light:
+    if isinstance(table.reference, Quality):
         notes.append(
             "What is made from noise has the μ of the target's own events; the reference and what "
             "is translated have other ones, and their distances are larger for that."
@@ -280,7 +280,7 @@ def _quality(found: AnyQuality) -> list[str]:
 
 
 def _nats(row: SystemRow) -> str:
-    if row.nats is None:
+    if row.nats is None or row.nats_error is None:
         return NONE
     bound = "" if row.nats_are_exact else "≥ "
     # A flow may find single events of the test nearly impossible, and the mean is then theirs.
