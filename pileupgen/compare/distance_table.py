@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,10 +42,13 @@ class DistanceTable:
         draws: Draws,
         advance: Advance = silent,
         executor: Executor | None = None,
+        *,
+        only: Collection[str] = ("reference", "source", "translated"),
     ) -> DistanceTable:
-        """Measure the samples; ``advance`` is called with 1 after each observable."""
-        target, rows = samples.target, samples.rows()
-        weights = {name: [part.weight for part in parts] for name, parts in rows.items()}
+        """Measure the samples of some rows; ``advance`` is called with 1 after each observable."""
+        target, of_rows = samples.target, samples.rows()
+        weights = {name: [part.weight for part in parts] for name, parts in of_rows.items()}
+        rows = {name: of_rows[name] for name in only}
         resampling = _Resampling(target.weight, weights, draws.drawn_by, draws)
         constant = tuple(key for key, values in target.observables.items() if is_constant(values))
         distances: dict[str, dict[str, Floats]] = {name: {} for name in rows}
@@ -58,8 +61,8 @@ class DistanceTable:
             for key, values in target.observables.items()
         )
         found = (executor or Serial()).map(_measure, resampling, tasks)
-        for key, of_rows in zip(target.observables, found, strict=True):
-            for name, values in of_rows.items():
+        for key, measured in zip(target.observables, found, strict=True):
+            for name, values in measured.items():
                 distances[name][key] = values
             advance(1)
         return cls(distances, constant)

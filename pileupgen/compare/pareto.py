@@ -96,8 +96,10 @@ class Judge:
 
     def references(self) -> dict[str, Estimate]:
         """Mean W1/σ of reference and source."""
-        table = DistanceTable.of(self._samples(self.source), self._draws(self.source))
-        return {name: table.mean(name) for name in ("reference", "source")}
+        names = ("reference", "source")
+        samples, draws = self._samples(self.source), self._draws(self.source)
+        table = DistanceTable.of(samples, draws, only=names)
+        return {name: table.mean(name) for name in names}
 
     def measure(
         self,
@@ -111,7 +113,7 @@ class Judge:
         sample = measure_sample("translated", "translated", translated, self.source.grid)
         draws = self._draws(sample)
         counts = draws.rows["translated"][0]
-        distances = DistanceTable.of(self._samples(sample), draws)
+        distances = DistanceTable.of(self._samples(sample), draws, only=("translated",))
         auc = resampled_auc(
             self.target.matrix(), sample.matrix(), draws.target, counts, seed=self.seed
         )

@@ -11,12 +11,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy.optimize import OptimizeWarning, curve_fit
-from scipy.stats import iqr
 
 from pileupgen.arrays import Floats
 from pileupgen.compare.records import PhysicsDistance
 from pileupgen.measure.bootstrap import estimate, resample
 
+N_BATCHES = 20
+"""Batches that an FPD is averaged over at each size; JetNet's number."""
 INTERQUANTILE = (16.275, 83.725)
 """Percentiles between which the spread of KPD is taken; JetNet's numbers."""
 MAX_KERNEL_EVENTS = 4_000
@@ -31,7 +32,7 @@ def fpd(
     *,
     min_samples: int = 20_000,
     max_samples: int = 50_000,
-    n_batches: int = 20,
+    n_batches: int | None = None,
     n_points: int = 10,
     seed: int = 42,
     n_bootstrap: int = 0,
@@ -54,7 +55,7 @@ def fpd(
     real_weight, generated_weight : float64 arrays, shape (n,) and (m,), optional
         Events are drawn in proportion; not part of JetNet's definition.
     min_samples, max_samples, n_batches, n_points, seed : int
-        JetNet's parameters and defaults.
+        JetNet's parameters and defaults; ``N_BATCHES`` batches where none are given.
     n_bootstrap : int
         Resamplings for the interval; 0 leaves it out.
     """
@@ -65,7 +66,7 @@ def fpd(
     values = []
     for size in sizes:
         batch = []
-        for _ in range(n_batches):
+        for _ in range(N_BATCHES if n_batches is None else n_batches):
             moments_x = _moments(x, _drawn(rng, len(x), int(size), px))
             moments_y = _moments(y, _drawn(rng, len(y), int(size), py))
             batch.append(frechet_distance(*moments_x, *moments_y))
@@ -118,7 +119,8 @@ def kpd(
         cx = _drawn(rng, len(x), batch_size, px)
         cy = _drawn(rng, len(y), batch_size, py)
         values.append(_unbiased_mmd(x[cx > 0], y[cy > 0], cx[cx > 0], cy[cy > 0]))
-    error = float(iqr(values, rng=INTERQUANTILE) / 2)
+    low, high = np.percentile(values, INTERQUANTILE)
+    error = float(high - low) / 2
     draws = _kernel_draws(x, y, real_weight, generated_weight, n_bootstrap, seed)
     return _with_interval(float(np.median(values)), draws, error)
 

@@ -23,8 +23,6 @@ Energies = NDArray[np.float32]
 Floats = NDArray[np.float64]
 N_BOOTSTRAP = 100
 MAX_REFERENCES = 3
-N_BATCHES = 20
-"""Batches that an FPD is averaged over at each size; JetNet's number."""
 
 
 @dataclass(frozen=True)
@@ -238,7 +236,7 @@ def physics_distances(
     """FPD and KPD of a sample's features, (n, k), to the target's, with bootstrap intervals."""
     given = target, sample, target_weight, weight
     found = (
-        fpd(*given, n_batches=N_BATCHES, n_bootstrap=N_BOOTSTRAP),
+        fpd(*given, n_bootstrap=N_BOOTSTRAP),
         kpd(*given, n_bootstrap=N_BOOTSTRAP),
     )
     first, second = found

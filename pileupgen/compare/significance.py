@@ -11,8 +11,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
-from scipy.special import kolmogorov
-from scipy.stats import norm
+from scipy.special import kolmogorov, ndtr, ndtri
 
 from pileupgen.arrays import Floats, quotient
 from pileupgen.calo.geometry import Grid
@@ -64,7 +63,7 @@ def judge(target: Sample, sample: Sample) -> Verdict:
         significance=found[0].significance if found else 0.0,
         n_tests=sum(len(chances) for _, _, chances in families),
         n_clear=sum(
-            int(np.sum(chances * len(chances) * len(families) < norm.sf(CLEAR)))
+            int(np.sum(chances * len(chances) * len(families) < ndtr(-CLEAR)))
             for _, _, chances in families
         ),
         findings=tuple(found[:N_SHOWN]),
@@ -86,7 +85,7 @@ def in_sigma(chance: float) -> float:
     >>> round(in_sigma(0.00135), 2)
     3.0
     """
-    return float(np.clip(norm.isf(max(chance, 1e-300)), 0.0, SIGMA_LIMIT))
+    return float(np.clip(-ndtri(max(chance, 1e-300)), 0.0, SIGMA_LIMIT))
 
 
 def kolmogorov_smirnov(x: Floats, y: Floats, wx: Floats, wy: Floats) -> float:
@@ -117,7 +116,7 @@ def difference_of_means(
 ) -> Floats:
     """Two-sided chance of the difference of Gaussian means; 1 where neither has an error."""
     scale = np.hypot(first_error, second_error)
-    return np.asarray(2.0 * norm.sf(quotient(np.abs(first - second), scale)))
+    return np.asarray(2.0 * ndtr(-quotient(np.abs(first - second), scale)))
 
 
 def _observables(target: Sample, sample: Sample) -> tuple[list[str], Floats]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from pileupgen.arrays import Flags, Floats, Ints
+from pileupgen.arrays import Flags, Floats, Ints, quotient
 from pileupgen.compare.records import TwoSampleTest
 from pileupgen.measure.bootstrap import effective_size
 from pileupgen.progress import Advance, silent
@@ -95,7 +95,7 @@ def resampled_auc(
             scores = boosted_log_odds(
                 features[train], is_second[train], features[test], fold_seed, weight[train]
             )
-            found.append([roc_auc(scores, is_second[test], column) for column in counts[test].T])
+            found.append(roc_aucs(scores, is_second[test], counts[test]))
     return np.asarray(np.mean(found, axis=0))
 
 
@@ -243,12 +243,32 @@ def roc_auc(scores: Floats, is_second: Flags, weight: Floats) -> float:
     >>> roc_auc(np.array([0.0, 1.0]), np.array([False, True]), np.ones(2))
     1.0
     """
-    _, tie = np.unique(scores, return_inverse=True)
-    first = np.bincount(tie, weights=weight * ~is_second)
-    second = np.bincount(tie, weights=weight * is_second)
-    below = np.cumsum(first) - 0.5 * first
-    total = float(first.sum() * second.sum())
-    return float(second @ below) / total if total > 0 else float("nan")
+    return float(roc_aucs(scores, is_second, weight[:, None])[0])
+
+
+def roc_aucs(scores: Floats, is_second: Flags, weights: Floats) -> Floats:
+    """:func:`roc_auc` of the same scores with weights of several kinds.
+
+    Parameters
+    ----------
+    scores : float64 array, shape (n,)
+        Sorted once for all weights.
+    is_second : bool array, shape (n,)
+        Which sample an event is from.
+    weights : float64 array, shape (n, B)
+        Weights ≥ 0, one kind a column.
+
+    Returns
+    -------
+    float64 array, shape (B,)
+    """
+    order = np.argsort(scores)
+    of_second, weights = is_second[order, None], weights[order]
+    tie = np.flatnonzero(np.diff(scores[order], prepend=np.nan) != 0)
+    first = np.add.reduceat(np.where(of_second, 0.0, weights), tie, axis=0)
+    second = np.add.reduceat(np.where(of_second, weights, 0.0), tie, axis=0)
+    below = np.cumsum(first, axis=0) - 0.5 * first
+    return quotient((second * below).sum(axis=0), first.sum(axis=0) * second.sum(axis=0), np.nan)
 
 
 def hanley_mcneil(auc: float, n: float, m: float) -> float:

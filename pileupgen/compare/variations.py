@@ -86,7 +86,7 @@ def over_copies(samples: Samples, selection: Selection, seed: int) -> tuple[str,
 def _mean_distance(samples: Samples, part: Sample, selection: Selection, seed: int) -> Estimate:
     compared = Samples(samples.target, samples.reference[:1], samples.source, part)
     draws = Draws.of(compared, selection.source_of, N_BOOTSTRAP, seed)
-    return DistanceTable.of(compared, draws).mean("translated")
+    return DistanceTable.of(compared, draws, only=("translated",)).mean("translated")
 
 
 def _spread(values: list[float] | list[np.floating]) -> str:

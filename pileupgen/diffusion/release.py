@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 
 from pileupgen.arrays import Floats
 from pileupgen.diffusion.settings import RatioCriterion
-from pileupgen.diffusion.weights import effective_fraction
+from pileupgen.diffusion.weights import effective_fractions
 from pileupgen.errors import ConfigError, UnreadableInputError
 from pileupgen.fields import PlainRecord
 
@@ -158,11 +158,17 @@ def _first_within(values: list[float], limit: float, by: RatioCriterion) -> int 
 
 def auc(mc: Floats, data: Floats) -> float:
     """Probability that a data event scores above an mc event (Mann & Whitney), ties half."""
+    return float(_aucs(mc, data))
+
+
+def _aucs(mc: Floats, data: Floats) -> Floats:
+    """:func:`auc` of the events along the last axis, for each of the others."""
     from scipy.stats import rankdata
 
-    ranks = rankdata(np.concatenate([mc, data]))
-    n_mc, n_data = len(mc), len(data)
-    return float((ranks[n_mc:].sum() - n_data * (n_data + 1) / 2) / (n_mc * n_data))
+    ranks = rankdata(np.concatenate([mc, data], axis=-1), axis=-1)
+    n_mc, n_data = mc.shape[-1], data.shape[-1]
+    above = ranks[..., n_mc:].sum(axis=-1) - n_data * (n_data + 1) / 2
+    return np.asarray(above / (n_mc * n_data))
 
 
 def scan_release(
@@ -183,23 +189,25 @@ def scan_release(
     rng = np.random.default_rng([seed, 4])
     rows: dict[str, list[float]] = {}
     for mc, data in log_ratios:
-        draws = [
-            _criteria(rng.choice(mc, len(mc)), rng.choice(data, len(data)))
-            for _ in range(n_bootstrap)
-        ]
-        values = _criteria(mc, data)
-        for name in list(values):
-            low, high = np.quantile([draw[name] for draw in draws], [0.16, 0.84])
+        # As they are first, then resampled.
+        drawn = ((rng.choice(mc, len(mc)), rng.choice(data, len(data))) for _ in range(n_bootstrap))
+        pairs = [(mc, data), *drawn]
+        found = _criteria(*(np.stack(part) for part in zip(*pairs, strict=True)))
+        values = {name: value[0] for name, value in found.items()}
+        for name, value in found.items():
+            low, high = np.quantile(value[1:], [0.16, 0.84])
             values[f"{name}_low"] = min(low, values[name])
             values[f"{name}_high"] = max(high, values[name])
         values["accuracy"] = 0.5 * ((mc < 0).mean() + (data > 0).mean())
         losses = [np.logaddexp(0, mc).mean(), np.logaddexp(0, -data).mean()]
         values["cross_entropy"] = 0.5 * sum(losses)
-        for name, value in values.items():
-            rows.setdefault(name, []).append(float(value))
+        for name, number in values.items():
+            rows.setdefault(name, []).append(float(number))
     n_mc, n_data = (len(sample) for sample in log_ratios[0])
     return ReleaseScan(t=times, n_mc=n_mc, n_data=n_data, **rows)
 
 
-def _criteria(mc: Floats, data: Floats) -> dict[str, float]:
-    return {"auc": auc(mc, data), "ess": effective_fraction(mc), "spread": float(mc.std())}
+def _criteria(mc: Floats, data: Floats) -> dict[str, Floats]:
+    """Criteria of draws (1 + B, N) and (1 + B, M) of events, one number a draw."""
+    aucs, ess = _aucs(mc, data), effective_fractions(mc)
+    return {"auc": aucs, "ess": ess, "spread": mc.std(axis=-1)}

@@ -21,8 +21,14 @@ def effective_fraction(log_ratio: Floats) -> float:
     >>> effective_fraction(np.zeros(3))
     1.0
     """
-    r = np.exp(log_ratio - log_ratio.max())
-    return float(r.sum() ** 2 / (len(r) * (r**2).sum()))
+    return float(effective_fractions(log_ratio))
+
+
+def effective_fractions(log_ratio: Floats) -> Floats:
+    """:func:`effective_fraction` of the events along the last axis, for each of the others."""
+    r = np.exp(log_ratio - log_ratio.max(axis=-1, keepdims=True))
+    total, squares = r.sum(axis=-1), (r**2).sum(axis=-1)
+    return np.asarray(total**2 / (r.shape[-1] * squares))
 
 
 @dataclass(frozen=True)
