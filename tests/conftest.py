@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
@@ -16,7 +17,7 @@ from hypothesis import settings
 from numpy.typing import NDArray
 
 from pileupgen.cli.main import main
-from pileupgen.compare import quality
+from pileupgen.compare import physics_distance, two_sample
 from pileupgen.samples.store import ImageStore, assign_splits, create_store
 from tests.fixtures import (  # noqa: F401
     card_path,
@@ -31,21 +32,24 @@ from tests.tiny import command, no_training_figures, one_figure, tiny_run  # noq
 from tests.toys import SMALL_GRID, toy, toy_stores  # noqa: F401
 
 torch.set_num_threads(1)
-# An FPD is a mean over 20 batches a size; what they give is tested with the distances themselves.
-quality.N_BATCHES = 1
+# An FPD is a mean over 20 batches a size, and gradient boosting has 80 trees: both are most of a
+# comparison of few events. Tests that ask what such a test tells take ``thorough``.
+FPD_BATCHES, physics_distance.N_BATCHES = physics_distance.N_BATCHES, 1
+ALL_TREES, two_sample.MAX_ITER = two_sample.MAX_ITER, 16
 
 # The suite tries the same examples every time; HYPOTHESIS_PROFILE=default searches at random.
 settings.register_profile("suite", derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 
-_LONG = ("real", "parallel", "integration")
-"""Folders whose modules take longest, part of the time waiting for other processes."""
+_FIRST = ("real", "parallel", "integration", "zoo", "cli", "compare")
+"""Folders with the longest modules, those first that wait for other processes part of the time."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes long, so that no process is left with it when the others are done."""
-    items.sort(key=lambda item: item.path.parent.name not in _LONG)
+    order = {name: place for place, name in enumerate(_FIRST)}
+    items.sort(key=lambda item: order.get(item.path.parent.name, len(order)))
 
 
 def make_energies(
@@ -90,6 +94,15 @@ def run_main(*arguments: str) -> tuple[int, str]:
     ):
         main()
     return int(done.value.code or 0), said.getvalue()
+
+
+@pytest.fixture(scope="module")
+def thorough() -> Iterator[None]:
+    """Two-sample tests with as many trees and batches as outside of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(physics_distance, "N_BATCHES", FPD_BATCHES)
+        patch.setattr(two_sample, "MAX_ITER", ALL_TREES)
+        yield
 
 
 @pytest.fixture(scope="session")

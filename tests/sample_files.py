@@ -67,10 +67,11 @@ def write_tree(
     compression: uproot.compression.Compression | None = None,
 ) -> None:
     """Write branches in ``steps`` baskets each."""
+    # Types as they are: awkward takes longer to read one in words than uproot to write a branch.
     types = {
-        name: f"var * {ak.flatten(values).type.content}"
+        name: ak.types.ListType(ak.flatten(values).type.content)
         if isinstance(values, ak.Array)
-        else str(values.dtype)
+        else values.dtype
         for name, values in branches.items()
     }
     with uproot.recreate(path, compression=compression) as file:

@@ -17,6 +17,7 @@ def test_a_roll_in_phi_by_two_cells_changes_nothing():
         assert torch.allclose(network(x), network(x.roll(2, dims=3)), atol=1e-5)
 
 
+@pytest.mark.usefixtures("thorough")
 def test_it_tells_leakage_apart_as_well_as_trees_on_observables_do(toy):
     """The same cells in another order: marginals per ring are equal, neighbours are not."""
     leaky = toy.energies(400, seed=2, leak=0.08)

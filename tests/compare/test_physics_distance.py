@@ -8,6 +8,8 @@ from pileupgen.compare.physics_distance import fpd, frechet_distance, kpd
 from pileupgen.compare.records import PhysicsDistance
 from pileupgen.compare.rows import median_distance
 
+pytestmark = pytest.mark.usefixtures("thorough")
+
 # Computed with jetnet 0.2.5 on the arrays below: fpd(x, y, **options) and kpd(x, y, **options).
 SMALL = {"min_samples": 500, "max_samples": 2000}
 FPD = [

@@ -16,6 +16,8 @@ from pileupgen.compare.two_sample import (
     roc_auc,
 )
 
+pytestmark = pytest.mark.usefixtures("thorough")
+
 RNG = np.random.default_rng(11)
 
 

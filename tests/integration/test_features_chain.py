@@ -17,6 +17,8 @@ from pileupgen.cli.translate import translate
 from pileupgen.cli.validate import validate
 from pileupgen.samples.store import ImageStore
 
+pytestmark = pytest.mark.usefixtures("thorough")
+
 FEATURES = {
     "pt": {"column": "jets[0]", "unit": "GeV"},
     "eta": "jets[1]",

@@ -17,6 +17,8 @@ from pileupgen.parallel import Executor, Processes, Serial
 from pileupgen.samples.store import ImageStore, assign_splits, create_store
 from tests.parallel.conftest import FarmProcesses
 
+pytestmark = pytest.mark.usefixtures("thorough")
+
 GRID = Grid(tuple(np.round(np.linspace(-1.0, 1.0, 11), 3)), 12, name="toy")
 N = 560
 SETTINGS = ComparisonSettings(n_bootstrap=10, n_seeds=1, n_mu_bins=1)
