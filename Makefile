@@ -11,7 +11,7 @@ PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE pytest -n 2 --dist loadfile 
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test types coverage docs setup format clean
+.PHONY: demo test types tests coverage docs setup format clean
 
 setup: $(VENV)/.installed
 
@@ -36,7 +36,10 @@ test: setup
 	ruff check .
 	ruff format --check .
 	lint-imports
-	$(MAKE) -j 2 types docs
+	$(MAKE) -j 3 tests types docs
+
+# The first tests wait for other processes part of the time, in which types and pages are checked.
+tests: setup
 	$(PYTEST)
 
 types: setup
