@@ -10,31 +10,25 @@ import typer
 from typer.core import TyperGroup
 from typer.testing import CliRunner
 
-from pileupgen.cli.main import app
+from pileupgen.cli.main import app, main
+from tests.conftest import run_main
 
 HEAVY = ("torch", "matplotlib", "diffusers", "uproot", "awkward", "h5py", "sklearn", "scipy")
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "pileupgen", *arguments], capture_output=True, text=True, check=False
-    )
-
-
-@pytest.mark.parametrize("what", ["import pileupgen", "import pileupgen.cli.main"])
-def test_importing_loads_nothing_heavy(what):
-    code = f"{what}, sys; print([m for m in {HEAVY} if m in sys.modules])"
-    done = subprocess.run(
-        [sys.executable, "-c", f"import sys; {code}"], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "[]"
+def test_importing_loads_nothing_heavy():
+    """The package, and what its command line begins with."""
+    shown = f"print([m for m in {HEAVY} if m in sys.modules])"
+    code = f"import sys, pileupgen; {shown}; import pileupgen.cli.main; {shown}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["[]", "[]"]
 
 
 def test_help_lists_the_commands():
-    done = run("--help")
-    assert done.returncode == 0
+    code, said = run_main("--help")
+    assert code == 0
     for command in ("simulate", "preprocess", "cards", "train", "translate", "validate", "export"):
-        assert command in done.stdout
+        assert command in said
 
 
 def commands(group: Any, *path: str) -> list[tuple[str, ...]]:
@@ -66,14 +60,19 @@ def test_paragraphs_of_help_fill_the_terminal_and_examples_keep_their_lines(monk
     assert "pileupgen merge" in examples.splitlines()[1]
 
 
-def test_version():
+def test_version_as_a_module():
     from pileupgen import __version__
 
-    assert run("--version").stdout.strip() == f"pileupgen {__version__}"
+    command = [sys.executable, "-m", "pileupgen", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"pileupgen {__version__}"
 
 
-def test_an_unknown_option_is_named():
-    done = run("translate", "--t-relase", "300")
-    assert done.returncode == 2
-    assert "--t-relase" in done.stderr
-    assert "Traceback" not in done.stderr
+def test_an_unknown_option_is_named(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["pileupgen", "translate", "--t-relase", "300"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    errors = capsys.readouterr().err
+    assert "--t-relase" in errors
+    assert "Traceback" not in errors

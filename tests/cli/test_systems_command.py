@@ -17,6 +17,7 @@ from pileupgen.compare import quality, two_sample
 from pileupgen.compare.systems import ControlCurve, SystemTable
 from pileupgen.errors import ConfigError, MissingInputError, RunError, TrainingError
 from pileupgen.measure.fibres import CHANNELS
+from pileupgen.report import systems
 from pileupgen.report.systems import write_systems
 from pileupgen.simulate.zdc_spec import ZdcSpec
 from pileupgen.workflow import benchmark
@@ -30,11 +31,23 @@ NAMES = "marginals,autoregressive,ddim"
 
 @pytest.fixture(scope="module", autouse=True)
 def _quick_judge() -> Iterator[None]:
-    """Fewer trees and resamplings: what the judge finds is tested elsewhere."""
+    """Fewer trees, resamplings and corrected events: what they give is tested elsewhere."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(two_sample, "MAX_ITER", 5)
         patch.setattr(quality, "N_BOOTSTRAP", 10)
+        patch.setattr(image_system, "CORRECTION_EVENTS", 30)
         yield
+
+
+@pytest.fixture
+def empty_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of figures with nothing in them; those of the module's first table are drawn."""
+
+    def draw(figure: object, folder: Path, name: str) -> list[Path]:
+        Figure((1.0, 1.0)).savefig(folder / f"{name}.png")
+        return [folder / f"{name}.png"]
+
+    monkeypatch.setattr(systems, "write_figure", draw)
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +103,7 @@ def test_files_say_the_same(judged):
     assert "systems.html" in said
 
 
+@pytest.mark.usefixtures("empty_figures")
 def test_what_is_there_is_not_measured_again(judged, command, monkeypatch):
     from pileupgen.zoo.image_system import ImageSystem
 
@@ -109,6 +123,7 @@ def test_what_is_there_is_not_measured_again(judged, command, monkeypatch):
     assert rows["ddpm"].training_steps == rows["ddim"].training_steps
 
 
+@pytest.mark.usefixtures("empty_figures")
 def test_a_row_of_another_version_is_measured_again(judged, command):
     run, _ = judged
     for path in (run / "systems" / "rows").glob("*.json"):
@@ -134,6 +149,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_done(tmp_path, command,
     assert re.search(words, said)
 
 
+@pytest.mark.usefixtures("empty_figures")
 def test_a_system_that_cannot_be_trained_costs_the_others_nothing(judged, command, monkeypatch):
     from pileupgen.zoo.gan import Gan
 
@@ -148,6 +164,7 @@ def test_a_system_that_cannot_be_trained_costs_the_others_nothing(judged, comman
     command(*arguments(run, "gan,sdi-gan"), error=TrainingError)
 
 
+@pytest.mark.usefixtures("empty_figures")
 def test_what_is_no_pair_is_refused_before_anything_is_trained(judged, command):
     said = command(*arguments(judged[0], "perfekt"), "--pairs", error=ConfigError)
     assert "no pairs" in said
@@ -187,21 +204,11 @@ def test_a_sample_too_small_is_refused_before_anything_is_trained(tmp_path, comm
     assert not (tmp_path / "run" / "systems").exists()
 
 
+@pytest.mark.usefixtures("empty_figures")
 def test_showers_have_a_table_of_their_own(tmp_path, command, monkeypatch):
     """Fewer tables and showers than usual, and no figure: those are tested elsewhere."""
-    from pileupgen.report import systems
-
-    def draw(figure: object, folder: Path, name: str) -> list[Path]:
-        Figure((1.0, 1.0)).savefig(folder / f"{name}.png")
-        return [folder / f"{name}.png"]
-
-    monkeypatch.setattr(systems, "write_figure", draw)
-    for module, name, value in (
-        (scores, "N_BINS", 1),
-        (image_system, "CORRECTION_EVENTS", 30),
-        (benchmark, "N_TOGETHER", 8),
-    ):
-        monkeypatch.setattr(module, name, value)
+    monkeypatch.setattr(scores, "N_BINS", 1)
+    monkeypatch.setattr(benchmark, "N_TOGETHER", 8)
     run = tmp_path / "run"
     for seed, domain in enumerate(("mc", "data")):
         values = {"n_events": 60, "seed": seed, "energy": (20.0, 40.0)}
@@ -226,8 +233,6 @@ def test_showers_have_a_table_of_their_own(tmp_path, command, monkeypatch):
 
 def test_light_of_particles_has_the_table_of_its_papers(tmp_path, command, monkeypatch):
     """And a system that knows one condition is left out, with a word of why."""
-    from pileupgen.report import systems
-
     monkeypatch.setattr(systems, "write_figure", lambda *_: [])
     for module, name, value in (
         (scores, "N_LOG_BINS", 1),

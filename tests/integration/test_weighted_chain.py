@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from pileupgen.models.calibration.calibration import CellCalibration
 from pileupgen.samples.store import ImageStore
 from tests.conftest import SMALL_GRID, make_energies
 from tests.sample_files import delphes_branches, write_tree
-from tests.tiny import CONFIG, Command
+from tests.tiny import CONFIG, Command, one_figure_of_many
 
 N = 900
 
@@ -60,7 +61,11 @@ def biased() -> tuple[Any, NDArray[np.float64]]:
 
 
 def test_weighted_events_end_as_unweighted_ones_of_the_same_law(
-    tmp_path: Path, card_values: dict[str, Any], biased: Any, command: Command
+    tmp_path: Path,
+    card_values: dict[str, Any],
+    biased: Any,
+    command: Command,
+    no_training_figures: AbstractContextManager[object],
 ) -> None:
     events, weight = biased
     plain, data = make_energies(N, 0, 1), make_energies(N, 1, 2)
@@ -75,9 +80,11 @@ def test_weighted_events_end_as_unweighted_ones_of_the_same_law(
     (tmp_path / "weighted.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     where = ("--config", tmp_path / "weighted.yaml", "--run", tmp_path / "run")
     command("preprocess", *where)
-    command("train", *where, "--device", "cpu")
+    with no_training_figures:
+        command("train", *where, "--device", "cpu")
     command("translate", *where, "--mode", "calibrate", "--split", "all", "--device", "cpu")
-    command("validate", *where, "--quick", "--no-ladder")
+    with one_figure_of_many():
+        command("validate", *where, "--quick", "--no-ladder")
 
     store = ImageStore(tmp_path / "run" / "data" / "mc.h5")
     usable = store.read().weight
