@@ -100,8 +100,9 @@ def _table(found: SystemTable) -> Table:
         caption=" ".join(notes_of(found)[-1:]),
     )
     columns = quality_columns(found)
-    # A terminal is no page: no physics distances, and of those of showers the first two.
-    shown = [i for i, name in enumerate(columns) if name[:3] not in ("FPD", "KPD")]
+    # A terminal is no page: no physics distances, and of those of showers the first two. The time
+    # of the training has a column of its own.
+    shown = [i for i, name in enumerate(columns) if not name.startswith(("FPD", "KPD", "training"))]
     shown = shown if len(shown) < 8 else [*shown[:4], *shown[-2:]]
     for number, name in enumerate(
         (*(columns[i] for i in shown), "training, CPU s", "an event, ms")

@@ -249,6 +249,7 @@ def test_light_of_particles_has_the_table_of_its_papers(tmp_path, command, monke
         write_light(run / "data" / f"{domain}.h5", spec, domain)
     said = command(*arguments(run, "marginals,pixelcnn"), "--task", "zdc")
     assert "pixelcnn is left out" in said
+    assert "training, CPU min" not in said
     table = table_of(run)
     (row,) = table.rows
     assert set(row.quality.channels) == set(CHANNELS)
