@@ -153,7 +153,8 @@ def test_the_run_as_configured_is_what_translate_does(tiny_run):
     assert as_configured(config, run).num_inference_steps == config.translate.num_inference_steps
     automatic = config.model_copy(update={"translate": replace(config.translate, t_release="auto")})
     chosen = as_configured(automatic, run)
-    assert chosen.mode in ("calibrate", "transport") or chosen.t_release in (100, 200, 300)
+    tried = {100, 200, 300} if chosen.mode == "partial" else {995}
+    assert chosen.mode in ("calibrate", "transport") or chosen.t_release in tried
 
 
 @pytest.fixture

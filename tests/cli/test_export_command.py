@@ -69,7 +69,7 @@ def test_what_cannot_be_exported(run_path: Path) -> None:
     with pytest.raises(StoreError, match="No split"):
         export(run=run_path, split="tset")
     before = store.read_bytes()
-    with pytest.raises(OutputError, match="the store itself"):
+    with pytest.raises(OutputError, match="is read by this command"):
         export(run=run_path, output=store)
     assert store.read_bytes() == before
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pileupgen.calo.presets import PRESETS
-from pileupgen.compare import two_sample, zdc_quality
+from pileupgen.compare import zdc_quality
 from pileupgen.compare.quality import MethodOutput
 from pileupgen.compare.zdc_quality import ZdcJudge, measure_light
 from pileupgen.errors import GeometryError
@@ -16,6 +16,8 @@ from pileupgen.measure.fibres import CHANNELS, channel_of, channel_sums
 from pileupgen.samples.store import Images, ImageStore, create_store
 from pileupgen.simulate.zdc import make_zdc_event
 from pileupgen.simulate.zdc_spec import ZdcSpec
+
+pytestmark = pytest.mark.usefixtures("thorough")
 
 
 def write_light(path: Path, spec: ZdcSpec, domain: str) -> ImageStore:
@@ -40,9 +42,8 @@ def judge(tmp_path_factory) -> ZdcJudge:
     folder = tmp_path_factory.mktemp("light")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(zdc_quality, "N_BOOTSTRAP", 20)
-        patch.setattr(two_sample, "MAX_ITER", 20)
         stores = [
-            write_light(folder / f"{name}.h5", ZdcSpec(n_events=240, seed=seed), name)
+            write_light(folder / f"{name}.h5", ZdcSpec(n_events=480, seed=seed), name)
             for seed, name in ((1, "mc"), (2, "data"))
         ]
         yield ZdcJudge.of(*stores, None, 1, 1)
@@ -95,7 +96,7 @@ def test_light_of_other_particles_is_told_apart_though_channels_agree(judge):
 
 def test_no_particle_is_in_both_samples(judge):
     """Half of 120 test events are judged against; light is made for the others."""
-    assert len(judge.target_images) == len(judge.wanted) == len(judge.source_images) == 60
+    assert len(judge.target_images) == len(judge.wanted) == len(judge.source_images) == 120
     assert not set(judge.target_images.event_id) & set(judge.wanted.event_id)
 
 
