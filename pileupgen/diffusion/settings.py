@@ -343,6 +343,8 @@ class Settings:
             "w": self.w,
             "guided": guided,
             "fresh_noise": 0.0 if self.inverts else self.fresh_noise,
+            # Left out where it is off, so that students distilled without this setting still fit.
+            **({"map_scale": True} if self.map_scale else {}),
         }
         plain: dict[str, Any] = json.loads(json.dumps(values))
         return plain

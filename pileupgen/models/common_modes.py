@@ -38,7 +38,8 @@ class CommonModes:
         self, field: StationaryField, source: int, target: int, alpha: float, sigma: float
     ) -> None:
         self._field, self._source, self._alpha = field, source, alpha
-        before, after = field.covariance(source), field.covariance(target)
+        # Small matrices in double precision; they go to the device of the latents when used.
+        before, after = (field.covariance(label).cpu() for label in (source, target))
         _, vectors = torch.linalg.eigh((before + after)[:N_LONG_FREQUENCIES])
         self._maps = torch.eye(field.modes.n_rows, dtype=torch.float64).repeat(len(before), 1, 1)
         self._forms = torch.zeros_like(self._maps)

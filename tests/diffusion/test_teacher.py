@@ -68,7 +68,13 @@ def test_a_student_translates_in_its_own_way_and_direction_only(trained, events)
     assert differ(settings)
     # How events are corrected or drawn is no part of the way.
     assert differ(replace(settings, n_correction_events=100, log_weight_limit=3.0))
-    for change in ({"w": 1.0}, {"t_release": 301}, {"num_inference_steps": 5}, {"network": False}):
+    for change in (
+        {"w": 1.0},
+        {"t_release": 301},
+        {"num_inference_steps": 5},
+        {"network": False},
+        {"map_scale": True},
+    ):
         assert not differ(replace(settings, **change)), change
     assert not differ(settings, source="data", target="data")
 
