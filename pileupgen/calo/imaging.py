@@ -87,6 +87,7 @@ class Imager:
         place = self._places(towers)
         # One bin more than cells: what lies outside.
         n_bins = self._n_cells + 1
+        flat = images.reshape(towers.n_events, len(columns), self._n_cells)
         bins = np.repeat(
             np.arange(towers.n_events, dtype=np.int64) * n_bins, np.diff(towers.offsets)
         )
@@ -114,7 +115,7 @@ class Imager:
             if len(self._dead[layer]):
                 outside[:, layer] += drawn[:, self._dead[layer]].sum(axis=1)
                 drawn[:, self._dead[layer]] = 0.0
-            images[:, layer] = drawn[:, :-1].reshape(-1, self.grid.n_eta, self.grid.n_phi)
+            flat[:, layer] = drawn[:, :-1]
 
     def _columns(self, layers: tuple[str, ...]) -> list[int]:
         missing = [layer for layer in self.grid.layers if layer not in layers]

@@ -13,10 +13,10 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-_AHEAD = 3
+_AHEAD = 6
 """Items that are made before they are asked for. One is not enough where a block of a file is
-unpacked for several items at once: the others of a block take no time, and the next block has to be
-unpacked while they are used."""
+unpacked for several items at once: the others of a block take no time, and the next blocks have to
+be unpacked while they are used."""
 
 
 def read_ahead(items: Generator[T, None, None]) -> Generator[T, None, None]:

@@ -97,15 +97,13 @@ class TowerCensus:
             census.frequent.append(often)
             others = len(probe) - (often[0][1] if often else 0)
             census.distinct.append((len(values) - 1) / others if others else 1.0)
-            total, below = float(energy.sum(dtype=np.float64)), 0.0
+            total, below = _sum(energy), 0.0
             if low[0] < 0:
-                below = -float(np.minimum(energy, 0).sum(dtype=np.float64))
+                below = -_sum(np.minimum(energy, 0))
             census.negative.append(below)
             census.absolute.append(total + 2 * below)
             is_energy = numbers is towers.energy
-            census.size.append(
-                census.absolute[-1] if is_energy else float(np.abs(number).sum(dtype=np.float64))
-            )
+            census.size.append(census.absolute[-1] if is_energy else _sum(np.abs(number)))
         return census
 
     def add(self, later: TowerCensus) -> None:
@@ -159,6 +157,11 @@ def _as_in_the_file(towers: Towers) -> NDArray[np.float32]:
     # To the nearest of 21 significant bits: energies are rounded to 24 of them.
     bits[...] = (bits + 4) & ~7
     return numbers
+
+
+def _sum(numbers: NDArray[np.float32]) -> float:
+    """Sum to float32's precision: numpy adds in pairs, in a fifth of the time that doubles take."""
+    return float(numbers.sum())
 
 
 def _are_whole(values: NDArray[Any]) -> bool:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Generator
+from contextlib import closing
 from functools import partial
 
 import pytest
@@ -29,29 +30,29 @@ def test_items_come_in_order_and_an_error_after_those_before_it() -> None:
     assert log == [*(f"{number} False" for number in range(5)), "closed"]
 
 
-def test_the_next_three_items_are_made_while_one_is_used_and_no_more() -> None:
-    begun = [threading.Event() for _ in range(5)]
+def test_the_next_six_items_are_made_while_one_is_used_and_no_more() -> None:
+    begun = [threading.Event() for _ in range(8)]
 
     def items() -> Generator[int, None, None]:
         for number, event in enumerate(begun):
             event.set()
             yield number
 
-    ahead = read_ahead(items())
-    assert next(ahead) == 0
-    assert all(event.wait(10) for event in begun[:4])
-    assert not begun[4].wait(0.05)
-    assert list(ahead) == [1, 2, 3, 4]
+    with closing(read_ahead(items())) as ahead:
+        assert next(ahead) == 0
+        assert all(event.wait(10) for event in begun[:7])
+        assert not begun[7].wait(0.05)
+        assert list(ahead) == list(range(1, 8))
 
 
 def test_who_stops_early_closes_the_generator() -> None:
     log: list[str] = []
-    ahead = read_ahead(counted(5, log))
+    ahead = read_ahead(counted(9, log))
     next(ahead)
     ahead.close()
     # No more were made than are held, and the thread is gone.
     assert log[-1] == "closed"
-    assert len(log) <= 6
+    assert len(log) <= 9
     assert not any("read-ahead" in thread.name for thread in threading.enumerate())
 
 
