@@ -283,17 +283,28 @@ class StoreWriter:
             self._flush_columns()
 
     def append_store(self, other: ImageStore) -> None:
-        """Add all events of a store of this version, its compressed chunks as they are.
+        """Add all events of a store, its compressed chunks as they are.
 
         All but the last store appended in this way have a multiple of ``CHUNK_EVENTS`` events.
+
+        Raises
+        ------
+        StoreError
+            If the events before it do not end with a chunk, or the store has another shape or
+            another compression.
         """
         self._flush(whole_chunks=False)
         self._behind.wait()
         if self.n_events % CHUNK_EVENTS or other.grid.shape != self._grid.shape:
             raise StoreError(f"{other.path} cannot be appended chunk by chunk.")
         images, n = self._file["images"], len(other)
-        images.resize(self.n_events + n, axis=0)
         with h5py.File(other.path, "r") as file:
+            if _packing(file["images"]) != _packing(images):
+                raise StoreError(
+                    f"{other.path} is compressed in another way, by another version.",
+                    "Delete it; the command that made it makes it again.",
+                )
+            images.resize(self.n_events + n, axis=0)
             chunks = file["images"].id
             for begin in range(0, n, CHUNK_EVENTS):
                 mask, packed = chunks.read_direct_chunk((begin, 0, 0, 0))
@@ -372,6 +383,13 @@ class StoreWriter:
     def close(self) -> None:
         """Let go of the thread; what is not written by then is not."""
         self._behind.close()
+
+
+def _packing(images: h5py.Dataset) -> tuple[Any, ...]:
+    """How chunks are cut and packed, but for the chunk's size that filters note for themselves."""
+    filters = images.id.get_create_plist()
+    kinds = [filters.get_filter(number)[0] for number in range(filters.get_nfilters())]
+    return images.chunks, images.dtype, *kinds
 
 
 @contextmanager

@@ -322,3 +322,19 @@ def test_other_software_finds_the_filter_by_its_path(tmp_path: Path) -> None:
     assert reading().returncode != 0
     found = reading(HDF5_PLUGIN_PATH=hdf5plugin.PLUGINS_PATH)
     assert float(found.stdout) == pytest.approx(energy.sum(dtype=np.float64))
+
+
+def test_stores_packed_in_another_way_are_read_but_not_joined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(hdf5plugin, "Bitshuffle", hdf5plugin.Zstd)
+        energy = write(tmp_path / "before.h5", 16)
+    before = ImageStore(tmp_path / "before.h5")
+    np.testing.assert_array_equal(before.read().energy, energy)
+    with (
+        pytest.raises(StoreError, match="compressed in another way"),
+        create_store(tmp_path / "s.h5", GRID, "mc", {}) as writer,
+    ):
+        writer.append_store(before)
+    assert not (tmp_path / "s.h5").exists()
