@@ -37,7 +37,7 @@ from pileupgen.compare.two_sample import (
 )
 from pileupgen.files import write_whole
 from pileupgen.jets.jetnet_file import JETS, PARTICLES
-from pileupgen.jets.variables import JetArrays, jet_variables
+from pileupgen.measure.jet_variables import JetArrays, jet_variables
 from pileupgen.run import hash_file
 from pileupgen.zoo.density import ConditionalDensity
 

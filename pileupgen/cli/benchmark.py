@@ -20,7 +20,7 @@ def benchmark(
     run: RunOption = None,
     seed: SeedOption = None,
     task: Annotated[
-        str, typer.Option("--task", help="What is made: pileup, showers, zdc.")
+        str, typer.Option("--task", help="What is made: pileup, showers, zdc, jets.")
     ] = "pileup",
     methods: Annotated[
         str, typer.Option("--methods", metavar="NAME,…", help="Systems, or all.")
@@ -50,9 +50,10 @@ def benchmark(
     Each system learns from the training events with the same budget; those that translate also do
     that. With --task showers the images are showers on a grid of the CaloChallenge, conditioned on
     their incident energies; with --task zdc light in the fibres of a zero-degree calorimeter,
-    conditioned on nine numbers of the particle. Numbers are of test events. What was trained or
-    judged before is kept, and an interrupted training goes on. Writes systems/systems.html, .json,
-    .csv and a figure in the run directory.
+    conditioned on nine numbers of the particle; with --task jets the constituents of jets,
+    conditioned on the jet's p_T, for the systems of points. Numbers are of test events. What was
+    trained or judged before is kept, and an interrupted training goes on. Writes
+    systems/systems.html, .json, .csv and a figure in the run directory.
 
     \b
     Examples:
@@ -61,6 +62,7 @@ def benchmark(
       pileupgen benchmark --run runs/delphes_nonlocal
       pileupgen benchmark --task showers --config showers
       pileupgen benchmark --task zdc --config zdc --methods marginals,gan,sdi-gan,cvae,ddim
+      pileupgen benchmark --task jets --config jets --methods point-marginals,epic-gan,epic-fm
     """
     from pileupgen.zoo.registry import SYSTEMS, chosen_systems
 

@@ -20,7 +20,7 @@ from pileupgen.compare.quality import MethodOutput, physics_distances
 from pileupgen.compare.two_sample import feature_test
 from pileupgen.errors import StoreError
 from pileupgen.fields import PlainRecord
-from pileupgen.measure.bootstrap import Estimate, estimate, resample
+from pileupgen.measure.bootstrap import Estimate, estimate, event_counts
 from pileupgen.measure.observables import MEV
 from pileupgen.measure.showers import ShowerSet
 from pileupgen.samples.store import Images, ImageStore
@@ -230,8 +230,8 @@ class ShowerJudge:
         self, found: MeasuredShowers, auc: float | None = None, error: float | None = None
     ) -> ShowerQuality:
         rng = np.random.default_rng([self.seed, 17])
-        of_target = self.target.weight[:, None] * _draws(len(self.target), rng)
-        of_found = found.weight[:, None] * _draws(len(found), rng)
+        of_target = self.target.weight[:, None] * event_counts(len(self.target), N_BOOTSTRAP, rng)
+        of_found = found.weight[:, None] * event_counts(len(found), N_BOOTSTRAP, rng)
         drawn = {
             name: self._scalar(name, found, of_target, of_found)
             if name in SCALARS
@@ -283,8 +283,3 @@ class ShowerJudge:
             shares.append(pooled / np.maximum(pooled.sum(axis=1, keepdims=True), 1e-300))
         gaps = np.abs(np.cumsum(shares[0] - shares[1], axis=1))[:, :-1]
         return np.asarray(gaps.sum(axis=1) / self.spread[name])
-
-
-def _draws(n: int, rng: np.random.Generator) -> Floats:
-    """How often each shower counts: as it is, then resampled, (n, 1 + ``N_BOOTSTRAP``)."""
-    return np.concatenate([np.ones((n, 1)), resample(n, N_BOOTSTRAP, rng)], axis=1)

@@ -6,12 +6,14 @@ import csv
 from dataclasses import dataclass
 from io import StringIO
 
-from pileupgen.compare.quality import Quality
-from pileupgen.compare.shower_quality import ShowerQuality
-from pileupgen.compare.zdc_quality import ZdcQuality
+from pileupgen.compare.jet_quality import JetJudge, JetQuality
+from pileupgen.compare.quality import Quality, QualityJudge
+from pileupgen.compare.shower_quality import ShowerJudge, ShowerQuality
+from pileupgen.compare.zdc_quality import ZdcJudge, ZdcQuality
 from pileupgen.fields import PlainRecord
 
-AnyQuality = Quality | ShowerQuality | ZdcQuality
+AnyJudge = QualityJudge | ShowerJudge | ZdcJudge | JetJudge
+AnyQuality = Quality | ShowerQuality | ZdcQuality | JetQuality
 """What the judges of the tasks give."""
 
 N_ERRORS = 2.0

@@ -15,18 +15,17 @@ from scipy.stats import wasserstein_distance
 from pileupgen.arrays import Floats
 from pileupgen.calo.presets import FIBRES, PRESETS
 from pileupgen.compare.cell_classifier import cell_test
+from pileupgen.compare.halves import Halves
 from pileupgen.compare.quality import MethodOutput
 from pileupgen.compare.two_sample import feature_test
-from pileupgen.errors import GeometryError, StoreError
+from pileupgen.errors import GeometryError
 from pileupgen.fields import PlainRecord
-from pileupgen.measure.bootstrap import Estimate, estimate, resample
+from pileupgen.measure.bootstrap import Estimate, estimate, event_counts
 from pileupgen.measure.fibres import CHANNELS, channel_sums
 from pileupgen.samples.columns import PARTICLE
 from pileupgen.samples.store import Images, ImageStore
 
 N_BOOTSTRAP = 100
-FEWEST_JUDGED = 8
-"""Events of each sample: two in each of the four folds of a two-sample test."""
 
 
 @dataclass(frozen=True)
@@ -109,36 +108,14 @@ class ZdcJudge:
     ) -> ZdcJudge:
         """Measure test events of both domains and the reference.
 
-        Half of the target's test events, at most, are judged against; the next ones say which
-        particles light is made for. A classifier that saw the same particle in both samples would
-        learn which of them it has met with which label, and do worse than by chance.
-
         Raises
         ------
         StoreError
-            If there are too few for that.
+            If there are too few; see :class:`~pileupgen.compare.halves.Halves`.
         """
-        rows = data.indices("test")
-        n = min(len(rows) // 2, len(mc.indices("test")), n_events or len(rows))
-        if n < FEWEST_JUDGED:
-            raise StoreError(
-                f"{data.path} has {len(rows)} test events; {2 * FEWEST_JUDGED} are needed.",
-                "Preprocess more events.",
-            )
-        others = np.random.default_rng([seed, 5]).permutation(
-            np.flatnonzero(data.columns["split"] != 2)
-        )
-        source, target = mc.read(mc.indices("test", n)), data.read(rows[:n])
-        reference = measure_light(data.read(np.sort(others[:n])))
-        return cls(
-            source,
-            target,
-            data.read(rows[n : 2 * n]),
-            measure_light(target),
-            reference,
-            n_seeds,
-            seed,
-        )
+        half = Halves.of(mc, data, n_events, seed)
+        target, reference = (measure_light(images) for images in (half.target, half.reference))
+        return cls(half.source, half.target, half.wanted, target, reference, n_seeds, seed)
 
     def reference_quality(self) -> ZdcQuality:
         """What two samples of the target's domain differ by."""
@@ -174,7 +151,9 @@ class ZdcJudge:
         pairs = [
             (self.target.weight * of_target, found.weight * of_found)
             for of_target, of_found in zip(
-                _draws(len(self.target), rng), _draws(len(found), rng), strict=True
+                event_counts(len(self.target), N_BOOTSTRAP, rng).T,
+                event_counts(len(found), N_BOOTSTRAP, rng).T,
+                strict=True,
             )
         ]
         drawn = np.array(
@@ -206,8 +185,3 @@ class ZdcJudge:
             cell_auc=auc,
             cell_auc_error=error,
         )
-
-
-def _draws(n: int, rng: np.random.Generator) -> Floats:
-    """How often each event counts: as it is, then resampled, (1 + ``N_BOOTSTRAP``, n)."""
-    return np.concatenate([np.ones((n, 1)), resample(n, N_BOOTSTRAP, rng)], axis=1).T

@@ -6,15 +6,16 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from pileupgen.arrays import Floats
+from pileupgen.calo.constituents import constituent_names
 from pileupgen.calo.geometry import Grid
 from pileupgen.calo.towers import Towers
 from pileupgen.errors import CardError, UnreadableInputError
 from pileupgen.faults import StrictModel
 from pileupgen.jets.jetnet_file import JETS, PARTICLES
-from pileupgen.jets.variables import JetArrays, jet_variables, unit_of
+from pileupgen.measure.jet_variables import JetArrays, jet_variables, unit_of
 from pileupgen.samples.readers.base import Format, MuSource
 from pileupgen.samples.readers.features import feature_towers
 from pileupgen.samples.readers.files import EventNumbers, FileReader
@@ -22,6 +23,8 @@ from pileupgen.samples.readers.hdf5 import H5File
 from pileupgen.samples.readers.remote import InputFile
 
 DEFAULT_VARIABLES = ("mass", "pt", "tau21", "tau32", "d2", "c2", "girth", "ptd")
+P_T = "pt"
+"""What may stand for μ: the jet's p_T, in GeV."""
 _FLOATS_PER_PARTICLE = 60
 """Room that the variables of a jet take while they are computed, per particle and particle."""
 
@@ -31,6 +34,9 @@ class JetNetOptions(StrictModel):
 
     features: tuple[str, ...] = Field(
         DEFAULT_VARIABLES, min_length=1, description="variables; or etarel_1, phirel_1, ptrel_1, …"
+    )
+    constituents: int | None = Field(
+        None, ge=1, description="in place of features: η, φ and p_T of so many leading constituents"
     )
 
     @field_validator("features")
@@ -45,10 +51,21 @@ class JetNetOptions(StrictModel):
             raise ValueError("features must be distinct")
         return names
 
+    @model_validator(mode="after")
+    def _is_one_of_both(self) -> JetNetOptions:
+        if self.constituents is not None and "features" in self.model_fields_set:
+            raise ValueError("give either features or constituents")
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Features of the table."""
+        return self.features if self.constituents is None else constituent_names(self.constituents)
+
     @property
     def grid(self) -> Grid:
         """Grid of the table."""
-        return Grid.of_features(self.features, [unit_of(name) for name in self.features])
+        return Grid.of_features(self.names, [unit_of(name) for name in self.names])
 
 
 class JetNetReader(FileReader[H5File]):
@@ -59,7 +76,7 @@ class JetNetReader(FileReader[H5File]):
     files : sequence of Path
         HDF5 files, read in this order.
     mu : MuSource
-        A constant.
+        A constant, or ``pt``: the jets' p_T in GeV, which generated jets are conditioned on.
     gev : float
         What one unit of the file's energies is in GeV.
     """
@@ -67,9 +84,12 @@ class JetNetReader(FileReader[H5File]):
     def __init__(
         self, files: Sequence[InputFile], options: JetNetOptions, mu: MuSource, gev: float = 1.0
     ) -> None:
-        if mu.branch is not None:
-            raise CardError("JetNet's files have no μ.", "Leave 'mu' out of the card.")
-        super().__init__(files, options.features, mu, gev)
+        if mu.branch not in (None, P_T):
+            raise CardError(
+                f"JetNet's files have no μ, and no '{mu.branch}' to stand for it.",
+                f"Leave 'mu' out of the card, or give mu: {P_T}.",
+            )
+        super().__init__(files, options.names, mu, gev)
 
     def _open(self, path: InputFile) -> H5File:
         file = H5File(path, PARTICLES)
@@ -114,7 +134,7 @@ class JetNetReader(FileReader[H5File]):
             jets = _finite(file, found, begin, end)[:, :4]
             jets[:, [0, 2]] *= self._gev
             values = jet_variables(JetArrays(particles, jets), self.layers)
-            mu = np.full(end - begin, self._mu.offset)
+            mu = self._mu.offset + (jets[:, 0] if self._mu.branch else np.zeros(end - begin))
             yield feature_towers(values, self.layers, mu, file.path, begin, first_id)
 
 

@@ -122,3 +122,8 @@ def require_weights(weight: Floats, where: str) -> None:
         )
     if not np.any(weight > 0):
         raise InputError(f"{where}: all {len(weight)} event weights are zero.", "Translate again.")
+
+
+def event_counts(n: int, n_draws: int, rng: np.random.Generator) -> Floats:
+    """How often each event counts: as it is, then resampled, (n, 1 + n_draws)."""
+    return np.concatenate([np.ones((n, 1)), resample(n, n_draws, rng)], axis=1)

@@ -25,24 +25,15 @@ from pileupgen.errors import (
 from pileupgen.files import write_whole
 from pileupgen.run import fingerprint
 from pileupgen.samples.weights import rows_by_weight
-from pileupgen.simulate.shower_spec import SHOWER, ShowerSpec
-from pileupgen.simulate.showers import make_shower
-from pileupgen.simulate.zdc import make_zdc_event
-from pileupgen.simulate.zdc_spec import ZDC, ZdcSpec
-from pileupgen.zoo.registry import YARDSTICK, Entry
+from pileupgen.workflow.tasks import PILEUP, TASKS
+from pileupgen.zoo.registry import Entry
 
 if TYPE_CHECKING:
-    from pileupgen.compare.quality import QualityJudge
-    from pileupgen.compare.shower_quality import ShowerJudge
-    from pileupgen.compare.zdc_quality import ZdcJudge
+    from pileupgen.compare.systems import AnyJudge
     from pileupgen.workflow.run import Run
     from pileupgen.zoo.base import FittedSystem
     from pileupgen.zoo.contract import EventConditions, ZooSample
 
-SHOWERS = "showers"
-TASKS = ("pileup", SHOWERS, ZDC)
-OF_SHOWERS = (SHOWERS, ZDC)
-"""Tasks whose systems stand for a simulation, and are timed beside it."""
 FOLDER = "systems"
 """In the run directory."""
 _WHAT = "systems, symmetries of the cards"
@@ -52,7 +43,7 @@ _JUDGED = "with physics distances"
 FEWEST_JUDGED = 8
 """Test events of either domain: two in each of the four folds of a two-sample test."""
 N_TOGETHER = 100
-"""Showers of a batch whose time is taken, beside that of one alone."""
+"""Events of a batch whose time is taken, beside that of one alone."""
 N_LIKELIHOOD = 200
 """Target events whose likelihood is taken, at most."""
 
@@ -61,7 +52,7 @@ N_LIKELIHOOD = 200
 class BenchmarkPlan:
     """What is measured, beside the run and the systems."""
 
-    task: str = "pileup"
+    task: str = PILEUP
     minutes: float = 2.0
     """CPU time of each training."""
     n_events: int | None = 500
@@ -141,7 +132,7 @@ def benchmark_systems(
         reference=work.kept_quality("reference"),
         source=work.kept_quality("source"),
         rows=tuple(rows),
-        yardstick=YARDSTICK,
+        yardstick=TASKS[plan.task].yardstick,
         simulation_ms=work.simulation_ms(),
     )
     return table, write_systems(table, work.folder)
@@ -153,7 +144,8 @@ class _Benchmarking:
     def __init__(self, run: Run, plan: BenchmarkPlan) -> None:
         from pileupgen.training.data import require_events
 
-        self.plan, self.folder = plan, run.directory.path / FOLDER
+        self.plan, self.task = plan, TASKS[plan.task]
+        self.folder = run.directory.path / FOLDER
         self._sample: ZooSample | None = None
         self._stores = {domain: run.store(domain) for domain in ("mc", "data")}
         for store in self._stores.values():
@@ -171,7 +163,7 @@ class _Benchmarking:
             self._identity.append("pairs")
             # What is no pair is refused before anything is trained.
             _ = self.sample
-        self._made_judge: QualityJudge | ShowerJudge | ZdcJudge | None = None
+        self._made_judge: AnyJudge | None = None
 
     @property
     def n_train(self) -> int:
@@ -189,15 +181,10 @@ class _Benchmarking:
         return self._sample
 
     @property
-    def judge(self) -> QualityJudge | ShowerJudge | ZdcJudge:
-        from pileupgen.compare.quality import QualityJudge
-        from pileupgen.compare.shower_quality import ShowerJudge
-        from pileupgen.compare.zdc_quality import ZdcJudge
-
+    def judge(self) -> AnyJudge:
         if self._made_judge is None:
             plan, stores = self.plan, self._stores
-            kinds: dict[str, Any] = {SHOWERS: ShowerJudge, ZDC: ZdcJudge}
-            self._made_judge = kinds.get(plan.task, QualityJudge).of(
+            self._made_judge = self.task.judge_kind().of(
                 stores["mc"], stores["data"], plan.n_events, plan.n_seeds, plan.seed
             )
         return self._made_judge
@@ -215,14 +202,10 @@ class _Benchmarking:
 
     def kept_quality(self, name: str) -> Any:
         """Quality of the reference or of the source, measured or as it was kept."""
-        from pileupgen.compare.quality import MethodOutput, Quality
-        from pileupgen.compare.shower_quality import ShowerQuality
-        from pileupgen.compare.zdc_quality import ZdcQuality
+        from pileupgen.compare.quality import MethodOutput
 
         path = self._row_path(name)
-        kinds: dict[str, Any] = {SHOWERS: ShowerQuality, ZDC: ZdcQuality}
-        kind = kinds.get(self.plan.task, Quality)
-        found = _read(path, kind.from_dict)
+        found = _read(path, self.task.quality_kind().from_dict)
         if found is None:
             judge = self.judge
             found = (
@@ -238,7 +221,7 @@ class _Benchmarking:
     def _row_path(self, what: Any) -> Path:
         plan = self.plan
         judged: list[Any] = [_JUDGED, plan.n_events, plan.n_seeds, plan.on_cells, plan.minutes]
-        if plan.task != TASKS[0]:
+        if plan.task != PILEUP:
             judged.append(plan.task)
         return self.folder / "rows" / f"{fingerprint([self._identity, judged, what])}.json"
 
@@ -286,7 +269,7 @@ class _Benchmarking:
             nats, error = float(each.mean()), float(each.std() / np.sqrt(n))
             exact = system.is_exact
         alone = together = None
-        if self.plan.task in OF_SHOWERS and system.can_generate:
+        if self.task.maker is not None and system.can_generate:
             alone, together = (_event_ms(system, conditions, n, seed) for n in (1, N_TOGETHER))
         controls: tuple[ControlCurve, ...] = ()
         if isinstance(system, HasControl):
@@ -325,19 +308,14 @@ class _Benchmarking:
         return found
 
     def simulation_ms(self) -> float | None:
-        """CPU time of a shower of the built-in simulation that made the target, in ms."""
-        values = self._stores["data"].provenance.get("card", {}).get("generate") or {}
-        if (self.plan.task, values.get("process")) not in ((SHOWERS, SHOWER), (ZDC, ZDC)):
+        """CPU time of an event of the built-in simulation that made the target, in ms."""
+        card = self._stores["data"].provenance.get("card", {})
+        make = self.task.maker_of(card.get("generate") or {})
+        if make is None:
             return None
-        kind = ShowerSpec if values["process"] == SHOWER else ZdcSpec
-        spec = kind.parse(values, "the card of the showers")
         begun = time.process_time()
-        for number in range(N_TOGETHER):
-            if isinstance(spec, ZdcSpec):
-                make_zdc_event(spec, number)
-            else:
-                make_shower(spec, number)
-        return 1000 * (time.process_time() - begun) / N_TOGETHER
+        n = make(N_TOGETHER)
+        return 1000 * (time.process_time() - begun) / n
 
 
 def _event_ms(system: FittedSystem, conditions: EventConditions, n: int, seed: int) -> float:

@@ -80,11 +80,12 @@ class CaloClouds(PointSystem):
     def train(self, sample: ZooSample, budget: Budget, seed: int) -> FitRecord:
         """Train encoder and denoiser, then the flow on the latents they agreed on, in turns."""
         views, network, (alpha, sigma) = self.views(sample.target), self.network, schedule()
-        places = torch.arange(EVENTS_A_STEP) / EVENTS_A_STEP
+        n = self.a_step(EVENTS_A_STEP)
+        places = torch.arange(n) / n
         latents: list[Tensor] = []
 
         def of_points(step: TrainingStep) -> Tensor:
-            x, mask, known = views.draw(EVENTS_A_STEP, step.rng, POINTS_A_STEP)
+            x, mask, known = views.draw(n, step.rng, POINTS_A_STEP)
             mean, log_variance = network.encoder.judge(x, mask, known).chunk(2, dim=1)
             log_variance = log_variance.clamp(-8, 4)
             normal = torch.randn(mean.shape, generator=step.rng)

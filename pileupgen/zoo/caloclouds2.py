@@ -108,10 +108,10 @@ class CaloClouds2(PointSystem):
     def train(self, sample: ZooSample, budget: Budget, seed: int) -> FitRecord:
         """Train the denoiser, then with the rest of the budget the student."""
         views, network, share = self.views(sample.target), self.network, 1 - self._distilled
-        levels = noise_levels(N_SCALES)
+        levels, n = noise_levels(N_SCALES), self.a_step(EVENTS_A_STEP)
 
         def of_teacher(step: TrainingStep) -> Tensor:
-            x, mask, known = views.draw(EVENTS_A_STEP, step.rng, POINTS_A_STEP)
+            x, mask, known = views.draw(n, step.rng, POINTS_A_STEP)
             sigma = torch.exp(MEAN_LOG + SPREAD_LOG * torch.randn(len(x), generator=step.rng))
             noisy = x + sigma[:, None, None] * torch.randn(x.shape, generator=step.rng)
             found = self.denoised(noisy, sigma, known)
@@ -120,7 +120,7 @@ class CaloClouds2(PointSystem):
             return mean_of_points((found - x).square() * weight[:, None, None], mask)
 
         def of_student(step: TrainingStep) -> Tensor:
-            x, mask, known = views.draw(EVENTS_A_STEP, step.rng, POINTS_A_STEP)
+            x, mask, known = views.draw(n, step.rng, POINTS_A_STEP)
             number = torch.randint(N_SCALES - 1, (len(x),), generator=step.rng)
             high, low = levels[number], levels[number + 1]
             noisy = x + high[:, None, None] * torch.randn(x.shape, generator=step.rng)

@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from pileupgen.calo.constituents import n_constituents
 from pileupgen.calo.geometry import Grid
 from pileupgen.samples.columns import PARTICLE
 from pileupgen.samples.provenance import has_symmetry
@@ -85,7 +86,9 @@ class Symmetry:
         )
 
     def of(self, grid: Grid) -> Symmetry:
-        """What of it a grid has, too."""
+        """What of it a grid has, too; the places of jets' constituents are in no grid."""
+        if n_constituents(grid):
+            return self
         return Symmetry(self.phi and grid.is_phi_uniform, self.eta and grid.is_eta_symmetric)
 
 

@@ -59,11 +59,11 @@ class EpicFlow(PointSystem):
 
     def train(self, sample: ZooSample, budget: Budget, seed: int) -> FitRecord:
         """Fit the velocity at times spread evenly over a batch."""
-        views = self.views(sample.target)
-        places = torch.arange(EVENTS_A_STEP) / EVENTS_A_STEP
+        views, n = self.views(sample.target), self.a_step(EVENTS_A_STEP)
+        places = torch.arange(n) / n
 
         def loss(step: TrainingStep) -> Tensor:
-            x, mask, known = views.draw(EVENTS_A_STEP, step.rng)
+            x, mask, known = views.draw(n, step.rng)
             noise = torch.randn(x.shape, generator=step.rng)
             t = (torch.rand(1, generator=step.rng) + places) % 1
             part = t[:, None, None]

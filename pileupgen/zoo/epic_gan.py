@@ -55,10 +55,11 @@ class EpicGan(PointSystem):
     def train(self, sample: ZooSample, budget: Budget, seed: int) -> FitRecord:
         """Train critic and generator in turns."""
         views, network = self.views(sample.target), self.network
+        n = self.a_step(EVENTS_A_STEP)
         events: list[Tensor] = []
 
         def of_generator(step: TrainingStep) -> Tensor:
-            real, mask, known = views.draw(EVENTS_A_STEP, step.rng)
+            real, mask, known = views.draw(n, step.rng)
             noise = torch.randn(real.shape, generator=step.rng)
             event = torch.randn(len(real), N_NOISE, generator=step.rng)
             fake = self._moved(noise, mask, known, event)

@@ -13,19 +13,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from pileupgen.arrays import Floats
+from pileupgen.arrays import Floats, Ints
 from pileupgen.calo.geometry import Grid
 from pileupgen.errors import TrainingError
-from pileupgen.zoo.contract import ZooSample
+from pileupgen.samples.store import Images
+from pileupgen.zoo.contract import Symmetry, ZooSample
 from pileupgen.zoo.point_numbers import EventNumbers
-from pileupgen.zoo.points import hits_of
+from pileupgen.zoo.points import Points, apart, cells_of, hits_of, scaled_to
 
 _SEED = 77_003
 """Seed of the random parts of the training's places and numbers."""
-_KNOTS, _FARTHEST = 257, 4.5
+KNOTS, FARTHEST = 257, 4.5
 """Knots of the energies' scores, between ∓ the second."""
 _RARE = 1e-6
 """Probability of a row or column that had no hit."""
@@ -51,18 +53,26 @@ class PointSpace:
     """
 
     is_by_place = False
+    n_together = 1
+    """Sets that go through networks where one large set would."""
 
     def __init__(self, grid: Grid, *, is_eta_symmetric: bool) -> None:
         self.grid, self._is_eta_symmetric = grid, is_eta_symmetric
         self.numbers = EventNumbers(grid)
         self.edges = [torch.linspace(0, 1, k + 1) for k in grid.shape]
-        self.log_energies = torch.linspace(-_FARTHEST, _FARTHEST, _KNOTS)
+        self.log_energies = torch.linspace(-FARTHEST, FARTHEST, KNOTS)
         self.lowest = torch.zeros(grid.n_layers)
 
     @property
     def n_features(self) -> int:
         """Numbers of a point: layer, ring, one or two for φ, energy."""
         return 5 if self.grid.is_periodic else 4
+
+    @property
+    def ranked(self) -> tuple[int, ...]:
+        """Features that are scores of ranks: all but those of φ in a full turn, a vector."""
+        n = self.n_features
+        return (0, 1, n - 1) if self.grid.is_periodic else tuple(range(n))
 
     @property
     def is_logarithmic(self) -> bool:
@@ -100,10 +110,64 @@ class PointSpace:
             for number in np.unique(layer):
                 lowest[number] = energy[layer == number].min()
             self.lowest = torch.from_numpy(lowest.astype(np.float32))
-            self.log_energies = _quantiles(np.log(energy.astype(np.float64)), weight)
+            self.log_energies = quantiles(np.log(energy.astype(np.float64)), weight)
         self.numbers.fit(images)
 
+    def summed(self, images: Images) -> Images:
+        """What hits and energies of an event and its layers are counted in."""
+        return images
+
     # -- points ---------------------------------------------------------------------------------
+
+    def points_of(self, images: Images, seed: int) -> Points:
+        """Take the points of events; the seed is of their places within cells."""
+        return hits_of(images, seed)
+
+    def moved(self, place: Tensor, symmetry: Symmetry, rng: torch.Generator) -> Tensor:
+        """Turn and mirror a batch's places, (n, P, 3), as far as the detector is alike."""
+        ring, column = place[..., 1], place[..., 2]
+        _, n_eta, n_phi = self.grid.shape
+        flips = torch.rand(2, generator=rng) < 0.5
+        if symmetry.phi and self.grid.is_periodic:
+            step = turn_step(self.grid)
+            turn = step * int(torch.randint(n_phi // step, (1,), generator=rng))
+            column = (column + turn) % n_phi
+        if flips[0] and symmetry.phi:
+            column = n_phi - column
+        if flips[1] and symmetry.eta:
+            ring = n_eta - ring
+        return torch.stack([place[..., 0], ring, column], dim=-1)
+
+    def image(
+        self,
+        place: NDArray[np.float32],
+        energy: NDArray[np.float32],
+        wanted: tuple[Ints, Floats] | None,
+        *,
+        is_apart: bool,
+    ) -> NDArray[np.float32]:
+        """One event's points as an image, (L, n_eta, n_phi).
+
+        Parameters
+        ----------
+        place : float32 array, shape (n, 3)
+        energy : float32 array, shape (n,)
+        wanted : tuple of arrays, shape (L,) each, optional
+            Hits of layers and their energies in GeV, which the points are calibrated to.
+        is_apart : bool
+            Whether points in one cell move to free ones.
+        """
+        if wanted is not None:
+            place = place.copy()
+            order = np.argsort(place[:, 0], kind="stable")
+            place[order, 0] = np.repeat(np.arange(self.grid.n_layers), wanted[0]) + 0.5
+        if is_apart:
+            place = (apart(place, energy, self.grid) + 0.5).astype(np.float32)
+        whole = Points(place[None], energy[None], np.ones((1, len(energy)), bool), np.zeros(1))
+        image = cells_of(whole, self.grid).energy[0]
+        if wanted is not None:
+            image = scaled_to(image, wanted[1], self.lowest.numpy())
+        return np.asarray(image)
 
     def encode(self, place: Tensor, energy: Tensor, lengths: Tensor) -> Tensor:
         """Points to scores.
@@ -127,8 +191,8 @@ class PointSpace:
             found += [length * angle.cos(), length * angle.sin()]
         else:
             found.append(torch.special.ndtri(ranks[2]))
-        even = torch.linspace(-_FARTHEST, _FARTHEST, _KNOTS)
-        of_energy = _interpolated(energy.clamp_min(1e-30).log(), self.log_energies, even)
+        even = torch.linspace(-FARTHEST, FARTHEST, KNOTS)
+        of_energy = interpolated(energy.clamp_min(1e-30).log(), self.log_energies, even)
         return torch.stack([*found, of_energy], dim=-1)
 
     def decode(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -140,8 +204,8 @@ class PointSpace:
         else:
             ranks.append(torch.special.ndtr(x[..., 2].double()))
         place = [_place(rank, edges) for rank, edges in zip(ranks, self.edges, strict=True)]
-        even = torch.linspace(-_FARTHEST, _FARTHEST, _KNOTS)
-        log_energy = _interpolated(x[..., -1].clamp(-_FARTHEST, _FARTHEST), even, self.log_energies)
+        even = torch.linspace(-FARTHEST, FARTHEST, KNOTS)
+        log_energy = interpolated(x[..., -1].clamp(-FARTHEST, FARTHEST), even, self.log_energies)
         return torch.stack(place, dim=-1).float(), log_energy.exp()
 
     # -- files ----------------------------------------------------------------------------------
@@ -158,6 +222,9 @@ class PointSpace:
         for name, table in self._tables().items():
             if name != "log_energies" and found[name].shape != table.shape:
                 raise ValueError(f"{name} has the shape {tuple(found[name].shape)}")
+        self._take(found)
+
+    def _take(self, found: dict[str, Tensor]) -> None:
         self.edges = [found[f"edges.{axis}"] for axis in range(3)]
         self.log_energies, self.lowest = found["log_energies"], found["lowest"]
 
@@ -166,14 +233,14 @@ class PointSpace:
         return {**edges, "log_energies": self.log_energies, "lowest": self.lowest}
 
 
-def _quantiles(values: Floats, weight: Floats) -> Tensor:
-    """Weighted quantiles at even scores, each a little above the one before, (K,)."""
+def quantiles(values: Floats, weight: Floats, step: float = 1e-5) -> Tensor:
+    """Weighted quantiles at even scores, each by ``step`` more above the one before, (K,)."""
     order = np.argsort(values)
     rank = np.cumsum(weight[order])
     rank = (rank - 0.5 * weight[order]) / rank[-1]
-    even = torch.linspace(-_FARTHEST, _FARTHEST, _KNOTS).double()
+    even = torch.linspace(-FARTHEST, FARTHEST, KNOTS).double()
     found = np.interp(torch.special.ndtr(even).numpy(), rank, values[order])
-    return torch.from_numpy(found + 1e-5 * np.arange(_KNOTS)).float()
+    return torch.from_numpy(found + step * np.arange(KNOTS)).float()
 
 
 def _level(place: Tensor, edges: Tensor) -> Tensor:
@@ -192,9 +259,15 @@ def _place(level: Tensor, edges: Tensor) -> Tensor:
     return below + within
 
 
-def _interpolated(x: Tensor, knots: Tensor, values: Tensor) -> Tensor:
+def interpolated(x: Tensor, knots: Tensor, values: Tensor) -> Tensor:
     """Piecewise linear, constant beyond the ends."""
     above = torch.searchsorted(knots, x.contiguous()).clamp(1, len(knots) - 1)
     low, high = knots[above - 1], knots[above]
-    part = ((x - low) / (high - low)).clamp(0, 1)
+    # Knots may be the same, where few events are.
+    part = ((x - low) / (high - low).clamp_min(1e-12)).clamp(0, 1)
     return torch.lerp(values[above - 1], values[above], part)
+
+
+def turn_step(grid: Grid) -> int:
+    """Columns of the smallest turn that maps cells of the detector onto cells."""
+    return int(np.lcm.reduce(np.unique(grid.layer_widths)))

@@ -13,20 +13,21 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pileupgen.arrays import Floats, Ints
-from pileupgen.calo.geometry import Grid
+from pileupgen.calo.constituents import n_constituents
 from pileupgen.errors import ConfigError, RunError, did_you_mean
 from pileupgen.models.codec import EventNoise
 from pileupgen.samples.store import Images
 from pileupgen.samples.weights import rows_by_weight
 from pileupgen.zoo.base import FittedSystem, padded_batches
+from pileupgen.zoo.constituent_space import ConstituentSpace
 from pileupgen.zoo.contract import Energies, EventConditions, Symmetry, ZooSample
 from pileupgen.zoo.point_space import PointSpace
-from pileupgen.zoo.points import Points, apart, cells_of, hits_of
+from pileupgen.zoo.points import Points
 
 COLLISIONS = ("move", "sum")
 """What becomes of points in one cell: all but one move to free cells near by, or all are summed."""
 CORRECTION_EVENTS = 100
-"""Events by which the marginals of the output are learned."""
+"""Events by which the marginals of the output are learned; of small sets more."""
 _EVEN = torch.linspace(-3.7, 3.7, 129).double()
 _SMALLEST = 16
 _SEED = 77_005
@@ -78,16 +79,22 @@ class PointSystem(FittedSystem):
         """Numbers of an event that networks are shown."""
         return self.conditions.width + self.space.numbers.n_known
 
+    def a_step(self, n: int) -> int:
+        """Events of a training step where n large sets are: of small ones more."""
+        return n * self.space.n_together
+
     def make_space(self) -> PointSpace:
         """Make what turns points and numbers into scores and back."""
-        return PointSpace(self.grid, is_eta_symmetric=self.symmetry.eta)
+        kind = ConstituentSpace if n_constituents(self.grid) else PointSpace
+        return kind(self.grid, is_eta_symmetric=self.symmetry.eta)
 
     def fit_corrections(self, sample: ZooSample, conditions: EventConditions) -> None:
         """Learn the marginals of depth, ring and energy of its points, for training events.
 
         As of cells of images, so that points hardly trained have them, too.
         """
-        few = rows_by_weight(sample.target.weight, CORRECTION_EVENTS)
+        n = CORRECTION_EVENTS * self.space.n_together
+        few = rows_by_weight(sample.target.weight, n)
         values = conditions.values[few]
         wanted = EventConditions(values, np.arange(len(few), dtype=np.int64), conditions.names)
         self.corrections = {}
@@ -95,16 +102,11 @@ class PointSystem(FittedSystem):
             x[mask] for _, x, mask in self._drawn(wanted, *self._told(wanted, _SEED)[:2], _SEED)
         ]
         levels = torch.special.ndtr(_EVEN).numpy()
-        for feature in self._corrected_features() if found else ():
+        for feature in self.space.ranked if found else ():
             values_of = torch.cat(found)[:, feature].double().numpy()
             knots = np.quantile(values_of, levels) + 1e-9 * np.arange(len(levels))
             self.corrections[str(feature)] = torch.from_numpy(knots)
         self._is_fitted = True
-
-    def _corrected_features(self) -> tuple[int, ...]:
-        """Features but those of φ in a full turn, which are a vector."""
-        n = self.space.n_features
-        return (0, 1, n - 1) if self.grid.is_periodic else tuple(range(n))
 
     def _corrected(self, x: Tensor) -> Tensor:
         """Scores (n, P, F) by the rank among those that the corrections were learned from."""
@@ -126,8 +128,9 @@ class PointSystem(FittedSystem):
         """Batches of training events, which come with what is known of them."""
         shown = self.conditions(torch.from_numpy(images.mu)[:, None])
         numbers = self.space.numbers
-        known = torch.cat([shown, numbers.known(numbers.encode(images))], dim=1)
-        points = hits_of(images, _SEED)
+        scores = numbers.encode(self.space.summed(images))
+        known = torch.cat([shown, numbers.known(scores)], dim=1)
+        points = self.space.points_of(images, _SEED)
         return PointViews(points, self.space, self.symmetry, known, images.weight)
 
     def generate(self, conditions: EventConditions, seed: int) -> Energies:
@@ -137,11 +140,14 @@ class PointSystem(FittedSystem):
         conditions = self._learned(conditions)
         hits, known, sums = self._told(conditions, seed)
         energy = np.zeros((len(conditions), *self.grid.shape), dtype=np.float32)
+        is_calibrated = self.options.get("calibrated", True)
+        is_apart = self.options.get("collisions", COLLISIONS[0]) == "move"
         for own, x, mask in self._drawn(conditions, hits, known, seed):
             place, of_points = self.space.decode(self._corrected(x))
             for row, event in enumerate(own):
                 found = place[row][mask[row]].numpy(), of_points[row][mask[row]].numpy()
-                energy[event] = self._image(*found, hits[event], sums[event])
+                wanted = (hits[event], sums[event]) if is_calibrated else None
+                energy[event] = self.space.image(*found, wanted, is_apart=is_apart)
         return energy
 
     def _told(self, conditions: EventConditions, seed: int) -> tuple[Ints, Tensor, Floats]:
@@ -167,19 +173,6 @@ class PointSystem(FittedSystem):
                 noise = EventNoise(seed, conditions.event_id[own], 2)
                 yield own[:n], self.draw(mask, known[own], noise)[:n], mask[:n]
 
-    def _image(self, place: Any, energy: Any, hits: Ints, sums: Floats) -> Any:
-        """One event's points, (n, 3) and (n,), as an image, (L, n_eta, n_phi)."""
-        is_calibrated = self.options.get("calibrated", True)
-        if is_calibrated:
-            place = place.copy()
-            order = np.argsort(place[:, 0], kind="stable")
-            place[order, 0] = np.repeat(np.arange(self.grid.n_layers), hits) + 0.5
-        if self.options.get("collisions", COLLISIONS[0]) == "move":
-            place = (apart(place, energy, self.grid) + 0.5).astype(np.float32)
-        whole = Points(place[None], energy[None], np.ones((1, len(energy)), bool), np.zeros(1))
-        image = cells_of(whole, self.grid).energy[0]
-        return scaled_to(image, sums, self.space.lowest.numpy()) if is_calibrated else image
-
 
 class PointViews:
     """Batches of training sets, turned in φ and mirrored where the detector allows.
@@ -203,7 +196,6 @@ class PointViews:
         if bool((self._weight * self._count).sum() > 0):
             self._weight = torch.where(self._count > 0, self._weight, 0.0)
         self._space, self._symmetry = space, symmetry.of(space.grid)
-        self._step = turn_step(space.grid)
 
     def draw(
         self, n: int, rng: torch.Generator, most: int | None = None
@@ -229,33 +221,20 @@ class PointViews:
         rows = torch.multinomial(self._weight, n, replacement=True, generator=rng)
         count = self._count[rows]
         size = max(int(count.max()), 1)
-        place, energy = torch.zeros(n, size, 3), torch.zeros(n, size)
+        n_axes = self._place.shape[2]
+        place, energy = torch.zeros(n, size, n_axes), torch.zeros(n, size)
         held = min(size, self._place.shape[1])
         place[:, :held], energy[:, :held] = self._place[rows, :held], self._energy[rows, :held]
         mask = torch.arange(size) < count[:, None]
         if most is not None and size > most:
             order = torch.rand(n, size, generator=rng).masked_fill(~mask, 2.0)
             chosen = order.topk(most, dim=1, largest=False).indices
-            place = place.gather(1, chosen[..., None].expand(-1, -1, 3))
+            place = place.gather(1, chosen[..., None].expand(-1, -1, n_axes))
             energy, mask = energy.gather(1, chosen), mask.gather(1, chosen)
-        ring, column = place[..., 1], place[..., 2]
-        _, n_eta, n_phi = self._space.grid.shape
-        flips = torch.rand(2, generator=rng) < 0.5
-        if self._symmetry.phi and self._space.grid.is_periodic:
-            turn = self._step * int(torch.randint(n_phi // self._step, (1,), generator=rng))
-            column = (column + turn) % n_phi
-        if flips[0] and self._symmetry.phi:
-            column = n_phi - column
-        if flips[1] and self._symmetry.eta:
-            ring = n_eta - ring
+        place = self._space.moved(place, self._symmetry, rng)
         lengths = torch.rand(mask.shape, generator=rng)
-        x = self._space.encode(torch.stack([place[..., 0], ring, column], -1), energy, lengths)
+        x = self._space.encode(place, energy, lengths)
         return torch.where(mask[..., None], x, 0.0), mask, self._known[rows]
-
-
-def turn_step(grid: Grid) -> int:
-    """Columns of the smallest turn that maps cells of the detector onto cells."""
-    return int(np.lcm.reduce(np.unique(grid.layer_widths)))
 
 
 def padded_size(n: int) -> int:
@@ -265,30 +244,3 @@ def padded_size(n: int) -> int:
     power = 1 << (int(n) - 1).bit_length()
     sizes = (5 * power // 8, 3 * power // 4, 7 * power // 8, power)
     return next(size for size in sizes if size >= n)
-
-
-def scaled_to(image: Any, sums: Floats, lowest: Any) -> Any:
-    """Scale what cells have above their layer's smallest hit, so that layers have given sums.
-
-    Where no hit is above the smallest, all get alike. A layer whose sum is below that of as many
-    smallest hits has smallest hits.
-
-    Parameters
-    ----------
-    image : float32 array, shape (L, n_eta, n_phi)
-    sums : float64 array, shape (L,)
-        GeV.
-    lowest : float32 array, shape (L,)
-        GeV.
-    """
-    found = image.astype(np.float64)
-    for layer, total in enumerate(sums):
-        is_hit = found[layer] > 0
-        floor = float(lowest[layer])
-        above = np.where(is_hit, np.maximum(found[layer] - floor, 0.0), 0.0)
-        if not above.any():
-            above = is_hit.astype(np.float64)
-        left = total - floor * is_hit.sum()
-        scale = max(left, 0.0) / max(float(above.sum()), 1e-30)
-        found[layer] = np.where(is_hit, floor + scale * above, 0.0)
-    return found.astype(np.float32)

@@ -176,3 +176,32 @@ def apart(place: NDArray[np.float32], energy: NDArray[np.float32], grid: Grid) -
         cell[point, 1:] = np.unravel_index(int(distance.argmin()), distance.shape)
         taken[tuple(cell[point])] = True
     return cell
+
+
+def scaled_to(
+    image: NDArray[np.float32], sums: Floats, lowest: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Scale what cells have above their layer's smallest hit, so that layers have given sums.
+
+    Where no hit is above the smallest, all get alike. A layer whose sum is below that of as many
+    smallest hits has smallest hits.
+
+    Parameters
+    ----------
+    image : float32 array, shape (L, n_eta, n_phi)
+    sums : float64 array, shape (L,)
+        GeV.
+    lowest : float32 array, shape (L,)
+        GeV.
+    """
+    found = image.astype(np.float64)
+    for layer, total in enumerate(sums):
+        is_hit = found[layer] > 0
+        floor = float(lowest[layer])
+        above = np.where(is_hit, np.maximum(found[layer] - floor, 0.0), 0.0)
+        if not above.any():
+            above = is_hit.astype(np.float64)
+        left = total - floor * is_hit.sum()
+        scale = max(left, 0.0) / max(float(above.sum()), 1e-30)
+        found[layer] = np.where(is_hit, floor + scale * above, 0.0)
+    return found.astype(np.float32)

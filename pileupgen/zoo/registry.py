@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 TRAINING_FREE = ("steps", "sampler", "post", "calibrated", "collisions")
 """Options that change what is done with a network, not how it is trained."""
-YARDSTICK = "marginals"
+YARDSTICK, POINT_YARDSTICK = "marginals", "point-marginals"
+"""What others are compared with: of images, and of sets."""
 
 
 @dataclass(frozen=True)
@@ -206,6 +207,13 @@ SYSTEMS = {
             "Perfekt",
             "translator",
             "regression on pairs and an ensemble term; translates only, needs --pairs",
+        ),
+        Entry(
+            POINT_YARDSTICK,
+            "point_marginals",
+            "PointMarginals",
+            "yardstick",
+            "independent hits, as many as a layer has",
         ),
         Entry(
             "epic-gan", "epic_gan", "EpicGan", "points", "sets of hits, EPiC layers, adversarial"

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 import yaml
 
 from pileupgen.cli import preprocess as command
+from pileupgen.cli.ui import sample_table
 from pileupgen.errors import (
     CardError,
     ConfigError,
@@ -385,3 +388,21 @@ def test_profiles_of_weighted_events_are_compared_by_their_weights(
     change_card(workplace, "mc", weight="none")
     command.preprocess(config=Path("trial.yaml"))
     assert "mu_apart" in capsys.readouterr().err
+
+
+def test_a_table_of_many_features_is_shown_in_part():
+    names = [f"f{number}" for number in range(90)]
+    summary = SimpleNamespace(
+        n_events=7,
+        layers=names,
+        units=["GeV"] * 90,
+        energy=np.arange(90.0),
+        sd=np.ones(90),
+        mean_mu=math.nan,
+        skipped=(),
+        census=SimpleNamespace(is_weighted=False),
+    )
+    rows = sample_table._of_features(summary)
+    assert len(rows) == 1 + sample_table.MOST_FEATURES + 1
+    assert rows["f23 / GeV"] == "23 ± 1"
+    assert list(rows)[-1] == "and 66 more features"

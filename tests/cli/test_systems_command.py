@@ -13,15 +13,24 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-from pileupgen.compare import quality, two_sample
+from pileupgen.compare import jet_quality, quality, two_sample
+from pileupgen.compare.jet_quality import TABLE_J
 from pileupgen.compare.systems import ControlCurve, SystemTable
-from pileupgen.errors import ConfigError, MissingInputError, RunError, TrainingError
+from pileupgen.errors import (
+    ConfigError,
+    DependencyError,
+    GeometryError,
+    MissingInputError,
+    RunError,
+    TrainingError,
+)
 from pileupgen.measure.fibres import CHANNELS
 from pileupgen.report import systems
 from pileupgen.report.systems import write_systems
 from pileupgen.simulate.zdc_spec import ZdcSpec
-from pileupgen.workflow import benchmark
-from pileupgen.zoo import image_system, places, scores
+from pileupgen.workflow import benchmark, tasks
+from pileupgen.zoo import image_system, places, point_system, scores
+from tests.compare.test_jet_quality import write_jets
 from tests.compare.test_shower_quality import SPEC, write_showers
 from tests.compare.test_zdc_quality import write_light
 from tests.conftest import write_sample
@@ -266,6 +275,60 @@ def test_light_of_particles_has_the_table_of_its_papers(tmp_path, command, monke
     with (run / "systems" / "systems.csv").open(encoding="utf-8") as file:
         line = next(csv.DictReader(file))
     assert float(line["quadrant_4"]) == pytest.approx(w1[4])
+
+
+@pytest.mark.usefixtures("empty_figures")
+def test_jets_have_the_distances_of_jetnet(tmp_path, command, monkeypatch):
+    """And another yardstick: constituents, not cells, are independent."""
+    monkeypatch.setattr(jet_quality, "N_BOOTSTRAP", 10)
+    monkeypatch.setattr(point_system, "CORRECTION_EVENTS", 10)
+    monkeypatch.setattr(benchmark, "N_TOGETHER", 8)
+    run = tmp_path / "run"
+    (run / "data").mkdir(parents=True)
+    for seed, domain in enumerate(("mc", "data")):
+        write_jets(run / "data" / f"{domain}.h5", 160, seed, domain, wider=1 + 0.5 * seed)
+    said = command(*arguments(run, "point-marginals,epic-gan"), "--task", "jets", "--cells")
+    table = table_of(run)
+    assert [row.name for row in table.rows] == ["point-marginals", "epic-gan"]
+    assert table.yardstick == "point-marginals"
+    assert "W1^M" in said
+    row = table.rows[0]
+    assert set(row.quality.distances) == set(TABLE_J)
+    assert row.quality.distances["etarel"].value < 0.5 * table.source.distances["etarel"].value
+    assert table.source.mean_mass < 0.8 * table.reference.mean_mass
+    assert table.is_worse_than_yardstick(row) is False
+    # Nothing says by which simulation these jets were made.
+    assert table.simulation_ms is None
+    assert 0 < row.batch_ms < row.single_ms
+    page = (run / "systems" / "systems.html").read_text(encoding="utf-8")
+    for words in ("W1^M × 1000", "τ₃₂ × 1000", ">constituents<", "p_T of held-out jets"):
+        assert words in page
+    with (run / "systems" / "systems.csv").open(encoding="utf-8") as file:
+        line = next(csv.DictReader(file))
+    assert float(line["tau21"]) == pytest.approx(row.quality.distances["tau21"].value)
+    assert float(line["mean_mass"]) == pytest.approx(row.quality.mean_mass)
+
+
+def test_pileup_is_no_jet(judged, command):
+    said = command(*arguments(judged[0], "marginals"), "--task", "jets", error=GeometryError)
+    assert "no table of constituents" in " ".join(said.split())
+
+
+def test_a_simulation_that_is_not_installed_has_no_time(monkeypatch):
+    def missing(_: object) -> None:
+        raise DependencyError("No Pythia.", "Install it.")
+
+    task = replace(tasks.TASKS["jets"], maker=missing)
+    assert task.maker_of({"process": "top"}) is None
+    assert task.maker_of({"process": "inelastic"}) is None
+    assert tasks.TASKS["pileup"].maker_of({"process": "inelastic"}) is None
+
+
+def test_jets_of_the_simulation_are_made_as_many_as_asked_for():
+    pytest.importorskip("pythia8mc")
+    pytest.importorskip("fastjet")
+    make = tasks.TASKS["jets"].maker_of({"process": "w"})
+    assert 20 < make(60) <= 100
 
 
 def test_a_run_without_images_is_named(tmp_path, command):

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_jet_variables import make_jets
 
+from pileupgen.calo.constituents import n_constituents
 from pileupgen.errors import CardError, InputError, MissingFieldError, UnreadableInputError
 from pileupgen.jets.jetnet_file import create_jetnet_file
 from pileupgen.jets.reader import DEFAULT_VARIABLES
-from pileupgen.jets.variables import jet_variables
+from pileupgen.measure.jet_variables import jet_variables
 from pileupgen.samples.cards import load_card
+from tests.measure.test_jet_variables import make_jets
 
 CARD = """\
 name: tops
@@ -138,3 +139,32 @@ def test_a_damaged_file_is_read_or_refused_by_name(
     except InputError as error:
         said = error.message
     assert str(path) in said
+
+
+def test_constituents_are_a_table_conditioned_on_the_pt_of_the_jet(tmp_path: Path) -> None:
+    write(tmp_path / "a.hdf5", 5)
+    with h5py.File(tmp_path / "a.hdf5", "a") as file:
+        # A place whose mask is 0 is absent, whatever else is there.
+        file["particle_features"][2, 1] = [0.3, 0.2, 0.1, 0.0]
+        file["jet_features"][:, 0] = [900, 950, 1000, 1050, 1100]
+    found = load_card(card(tmp_path, "options: {constituents: 4}\nmu: pt - 100"))
+    assert found.grid is not None
+    assert n_constituents(found.grid) == 4
+    (towers,) = found.open(found.input_files()).chunks()
+    assert towers.mu.tolist() == [800, 850, 900, 950, 1000]
+    table = towers.energy.reshape(5, 4, 3)
+    expected = make_jets(5).particles[:, :4, :3]
+    expected[2, 1] = 0
+    np.testing.assert_allclose(table, expected, rtol=1e-6)
+
+
+def test_more_constituents_than_there_are_and_other_conditions_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "a.hdf5", 3)
+    found = load_card(card(tmp_path, "options: {constituents: 30}"))
+    with pytest.raises(CardError, match="the jets have 12 constituents"):
+        list(found.open(found.input_files()).chunks())
+    found = load_card(card(tmp_path, "mu: ptt"))
+    with pytest.raises(CardError, match="mu: pt"):
+        found.open(found.input_files())
+    with pytest.raises(CardError, match="either features or constituents"):
+        load_card(card(tmp_path, "options: {constituents: 3, features: [mass]}"))

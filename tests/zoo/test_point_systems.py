@@ -23,15 +23,13 @@ from pileupgen.zoo.caloclouds2 import (
 from pileupgen.zoo.contract import Budget, EventConditions, Symmetry, ZooSample
 from pileupgen.zoo.epic_fm import EpicFlow, normal_velocity
 from pileupgen.zoo.point_layers import EpicNet, PointwiseNet, mean_of_points, pooled
-from pileupgen.zoo.point_space import PointSpace
+from pileupgen.zoo.point_space import PointSpace, turn_step
 from pileupgen.zoo.point_system import (
     PointSystem,
     PointViews,
     padded_size,
-    scaled_to,
-    turn_step,
 )
-from pileupgen.zoo.points import hits_of
+from pileupgen.zoo.points import hits_of, scaled_to
 from tests.toys import Toy
 from tests.zoo.test_autoregressive import randomised
 from tests.zoo.test_systems import ALIKE, TINY_GRID

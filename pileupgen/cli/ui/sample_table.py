@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from pileupgen.cli.ui.console import console
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from pileupgen.samples.ingest import IngestSummary
 
 DOMAINS = ("mc", "data")
+MOST_FEATURES = 24
+"""Features that are shown: a table of jets' constituents has three a constituent."""
 
 
 def show_comparison(summaries: Mapping[str, IngestSummary], zero_suppression: float) -> None:
@@ -43,10 +46,11 @@ def _of_features(summary: IngestSummary) -> dict[str, str]:
     rows = {"events": f"{summary.n_events:,}", **_of_weights(summary)}
     if summary.mean_mu == summary.mean_mu:
         rows["⟨μ⟩ ± sd"] = _mu(summary)
-    for name, unit, mean, sd in zip(
-        summary.layers, summary.units, summary.energy, summary.sd, strict=True
-    ):
+    features = zip(summary.layers, summary.units, summary.energy, summary.sd, strict=True)
+    for name, unit, mean, sd in islice(features, MOST_FEATURES):
         rows[f"{name} / {unit}" if unit else name] = f"{mean:.4g} ± {sd:.4g}"
+    if (n_more := len(summary.layers) - MOST_FEATURES) > 0:
+        rows[f"and {n_more} more features"] = ""
     if summary.skipped:
         rows["files skipped"] = f"{len(summary.skipped):,}"
     return rows

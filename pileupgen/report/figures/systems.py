@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from pileupgen.compare.systems import AnyQuality, SystemTable
-from pileupgen.compare.zdc_quality import ZdcQuality
 from pileupgen.report.figures.style import COLOURS, new_figure, style
+from pileupgen.report.shown_quality import shown_of
 
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c510a")
 MARKERS = "osD^vP*X<>"
@@ -48,8 +48,7 @@ def systems_figure(table: SystemTable) -> Figure:
         if max(found) > _FEW * min(found):
             w1_axes.set_yscale("log")
             _plain_ticks(w1_axes.yaxis)
-        is_light = isinstance(table.reference, ZdcQuality)
-        w1_axes.set_ylabel("mean $W_1$ [photons]" if is_light else r"mean $W_1/\sigma$ to data")
+        w1_axes.set_ylabel(shown_of(table).w1_label)
         auc_axes.set_ylabel("AUC on observables")
         for axes in (w1_axes, auc_axes):
             axes.set_xscale("log")

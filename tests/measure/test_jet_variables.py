@@ -8,14 +8,14 @@ import pytest
 from numpy.typing import NDArray
 
 from pileupgen.errors import CardError
-from pileupgen.jets.axes import wta_kt_axes
-from pileupgen.jets.variables import (
+from pileupgen.measure.jet_variables import (
     VARIABLES,
     JetArrays,
     energy_correlations,
     jet_variables,
     subjettiness,
 )
+from pileupgen.measure.subjet_axes import wta_kt_axes
 
 Floats = NDArray[np.float64]
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from pileupgen.arrays import Floats, quotient
+from pileupgen.calo.constituents import COORDINATES
 from pileupgen.errors import CardError, did_you_mean
-from pileupgen.jets.axes import wta_kt_axes
+from pileupgen.measure.subjet_axes import wta_kt_axes
 
 R0 = 0.8
 """Radius that N-subjettiness is in units of; it drops out of ratios."""
-_CONSTITUENT = re.compile(r"(?P<what>etarel|phirel|ptrel)_(?P<place>[1-9]\d*)")
-_COLUMNS = {"etarel": 0, "phirel": 1, "ptrel": 2}
+_CONSTITUENT = re.compile(rf"(?P<what>{'|'.join(COORDINATES)})_(?P<place>[1-9]\d*)")
 
 
 @dataclass(frozen=True)
@@ -187,5 +187,6 @@ def jet_variables(jets: JetArrays, names: Sequence[str]) -> Floats:
         place, n_places = int(match["place"]), jets.particles.shape[1]
         if place > n_places:
             raise CardError(f"'{name}': the jets have {n_places} constituents.")
-        columns.append(jets.particles[:, place - 1, _COLUMNS[match["what"]]])
+        found = {"etarel": jets.eta, "phirel": jets.phi, "ptrel": jets.pt}[match["what"]]
+        columns.append(found[:, place - 1])
     return np.stack(columns, axis=1)
