@@ -45,6 +45,10 @@ def parse_spec(values: Mapping[str, Any], where: str, folder: Path | None = None
     return kind.parse(values, where, folder)
 
 
+_ENDINGS = {".root": (".root",), ".h5": (".h5", ".hdf5", ".hdf")}
+"""Endings of names of files that are written, by the one that is the default."""
+
+
 def suffix(spec: Spec) -> str:
     """Ending of the file that a sample is kept in."""
     return ".root" if isinstance(spec, SampleSpec) else ".h5"
@@ -207,14 +211,20 @@ def simulate_to(
     Raises
     ------
     ConfigError
-        If ``hepmc`` is asked of a sample without a pool of its own, or an RNTuple of jets or
-        showers.
+        If ``hepmc`` is asked of a sample without a pool of its own, an RNTuple of jets or showers,
+        or a file whose name does not end as its kind does.
     """
     is_plain = isinstance(spec, SampleSpec) and not spec.is_hard
     default = "simulated" if is_plain else spec.process
     path = output or Path(f"{name or default}{suffix(spec)}")
     for written in (path, *([] if hepmc is None else [hepmc])):
         require_no_folder(written)
+    if path.suffix not in _ENDINGS[suffix(spec)]:
+        kind = "ROOT" if suffix(spec) == ".root" else "HDF5"
+        raise ConfigError(
+            f"{path}: this sample is written as a {kind} file.",
+            f"Name it {path.with_suffix(suffix(spec))}.",
+        )
     has_one_pool = isinstance(spec, SampleSpec) and spec.separate_pools is None
     if hepmc is not None and not has_one_pool:
         raise ConfigError(

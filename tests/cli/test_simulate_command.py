@@ -58,6 +58,19 @@ def test_makes_a_file_once(folder: Path) -> None:
     assert (folder / "simulated.root").stat().st_mtime_ns > made
 
 
+@pytest.mark.parametrize(
+    ("process", "output", "better"),
+    [((), "s.h5", "s.root"), (("--process", "shower"), "s.txt", "s.h5")],
+)
+def test_a_file_is_named_as_what_it_is(
+    folder: Path, process: tuple[str, ...], output: str, better: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"{output}: this sample is written as") as refused:
+        run(*process, "-n", "3", "-o", output)
+    assert refused.value.hint == f"Name it {better}."
+    assert not (folder / output).exists()
+
+
 def test_an_ntuple_holds_the_same_events(folder: Path) -> None:
     pytest.importorskip("chromo")
     run(*SMALL)
