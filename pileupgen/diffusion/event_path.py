@@ -33,6 +33,9 @@ class EventPath:
     At the release both are the same latents. Shape (K, L, n_eta, n_phi)."""
     direction: Direction
     mode: str
+    is_scale_mapped: bool = False
+    """Whether modes that events have in common were mapped before: the first image upwards is then
+    the event after that map."""
 
 
 def follow_event(
@@ -73,6 +76,7 @@ def follow_event(
     mus = np.array([mu], dtype=np.float32)
     keys = EventKeys(np.array([event_id], dtype=np.int64), seed)
     trace = translator.trace(Events(energy[None], mus, keys), settings)
+    common = translator.common_modes(settings)
     up, down = dict(trace.up), dict(trace.down)
     stops = _stops(sorted(up.keys() & down.keys()))
 
@@ -93,6 +97,7 @@ def follow_event(
         images(down, direction.target_label),
         direction,
         settings.mode,
+        is_scale_mapped=common is not None and common.n_modes > 0,
     )
 
 

@@ -82,6 +82,17 @@ def test_where_there_is_no_way_it_is_said(pipeline, events, settings):
         follow_event(pipeline, energy, float(mu), int(event_id), 1, settings)
 
 
+def test_the_figure_says_that_a_scale_was_mapped_before(pipeline, events):
+    energy, mu, event_id = (part[0] for part in events)
+    for is_mapped in (False, True):
+        settings = Settings("partial", 300, 0.0, 4, map_scale=is_mapped)
+        path = follow_event(pipeline, energy, float(mu), int(event_id), 1, settings)
+        figure = event_path_figure(path, path.down[0], SMALL_GRID)
+        titles = [axes.get_title() for axes in figure.axes]
+        assert ("before, common scale mapped" in titles) == is_mapped
+        assert ("before" in titles) != is_mapped
+
+
 def test_the_figure_names_times_domains_and_units(pipeline, events, tmp_path):
     energy, mu, event_id = (part[0] for part in events)
     path = follow_event(pipeline, energy, float(mu), int(event_id), 1, WAYS[1])

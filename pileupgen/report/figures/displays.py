@@ -93,7 +93,8 @@ def event_path_figure(path: EventPath, translated: NDArray[np.float32], grid: Gr
             t = path.t[column]
             if column == 0:
                 axes.set_ylabel(f"read as {rows[row]}\n$\\phi$ [rad]")
-                axes.set_title(("before", "after")[row])
+                before = "before, common scale mapped" if path.is_scale_mapped else "before"
+                axes.set_title((before, "after")[row])
             elif column < n - 1:
                 axes.set_title(f"{verbs[row]} to $t$ = {t}")
             else:
