@@ -18,7 +18,7 @@ from pileupgen.report.figures import (
     write_figure,
 )
 from pileupgen.report.figures.observables import common_edges, folded_histogram
-from pileupgen.report.figures.style import Contents, ratio_half_width, style
+from pileupgen.report.figures.style import Contents, new_figure, ratio_half_width, style
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +82,16 @@ def test_the_same_figure_is_written_to_the_same_bytes(validation, tmp_path):
         paths = write_figure(draw(), tmp_path / folder, "f")
         hashes.append([hashlib.sha256(path.read_bytes()).hexdigest() for path in paths])
     assert hashes[0] == hashes[1]
+
+
+def test_what_is_written_is_laid_out(tmp_path):
+    figure = new_figure(3.0, 2.0)
+    axes = figure.add_subplot()
+    axes.set_ylabel("a label\\nof several\\nlines", fontsize=20)
+    write_figure(figure, tmp_path, "laid_out")
+    box = axes.get_tightbbox()
+    assert box.x0 >= 0
+    assert box.y0 >= 0
 
 
 def test_the_release_is_marked(curve):
@@ -159,9 +169,11 @@ def test_cells_of_either_sign_are_drawn_with_both(toy, tmp_path):
     result = validate_stores(
         target, source, translated, ComparisonSettings(n_bootstrap=10, n_seeds=0)
     )
-    figures = {name: draw() for name, draw in validation_figures(result)}
-    for name in ("event_display", "cell_spectrum", "mean_maps"):
-        write_figure(figures[name], tmp_path, name)
+    drawn = ("event_display", "cell_spectrum", "mean_maps", "observables_3")
+    figures = {name: draw() for name, draw in validation_figures(result) if name in drawn}
+    with style():
+        for name in drawn[:3]:
+            figures[name].draw_without_rendering()
     assert "$-10^2$" in texts(figures["cell_spectrum"])
     assert "E<0" in texts(figures["observables_3"])
     # Every hit of the target is in its points.

@@ -161,9 +161,9 @@ def write_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
     """
     paths = []
     with style():
-        if figure.get_layout_engine() is not None:
-            # The layout is the slow part: once is enough for both formats.
-            figure.draw_without_rendering()
+        if (engine := figure.get_layout_engine()) is not None:
+            # The layout is the slow part: once is enough for both formats, and needs no drawing.
+            engine.execute(figure)
             figure.set_layout_engine("none")
         for suffix, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None})):
             buffer = io.BytesIO()
