@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import os
 import sys
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from pileupgen.cli.main import main
 from pileupgen.compare import physics_distance, two_sample
 from pileupgen.samples.store import ImageStore, assign_splits, create_store
+from tests.few_draws import ALL_TREES, FPD_BATCHES
 from tests.fixtures import (  # noqa: F401
     card_path,
     card_values,
@@ -28,14 +30,10 @@ from tests.fixtures import (  # noqa: F401
     mc_card,
     shared_data,
 )
-from tests.tiny import command, no_training_figures, one_figure, tiny_run  # noqa: F401
+from tests.tiny import command, few_figures, tiny_run  # noqa: F401
 from tests.toys import SMALL_GRID, toy, toy_stores  # noqa: F401
 
 torch.set_num_threads(1)
-# An FPD is a mean over 20 batches a size, and gradient boosting has 80 trees: both are most of a
-# comparison of few events. Tests that ask what such a test tells take ``thorough``.
-FPD_BATCHES, physics_distance.N_BATCHES = physics_distance.N_BATCHES, 1
-ALL_TREES, two_sample.MAX_ITER = two_sample.MAX_ITER, 16
 
 # The suite tries the same examples every time; HYPOTHESIS_PROFILE=default searches at random.
 settings.register_profile("suite", derandomize=True)
@@ -50,6 +48,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes long, so that no process is left with it when the others are done."""
     order = {name: place for place, name in enumerate(_FIRST)}
     items.sort(key=lambda item: order.get(item.path.parent.name, len(order)))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Spare the garbage collector what has been imported: it lasts as long as the process."""
+    gc.collect()
+    gc.freeze()
 
 
 def make_energies(

@@ -1,13 +1,16 @@
 """A run trained for a few steps on made events, and the command line in this process.
 
-Drawing takes more time than all else of a small run: tests that are not about figures do without.
+Drawing takes more time than all else of a small run: commands draw next to nothing, unless a test
+asks for ``all_figures``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -17,6 +20,9 @@ from typer.testing import CliRunner
 
 from pileupgen.errors import PileupgenError
 from pileupgen.report import figures
+from pileupgen.report.figures.all import validation_figures
+from pileupgen.report.figures.style import new_figure
+from pileupgen.workflow import train
 from tests.toys import SMALL_GRID
 
 CONFIG = {
@@ -58,31 +64,36 @@ def command() -> Command:
     return run
 
 
-def one_figure_of_many() -> AbstractContextManager[object]:
-    """A context in which a validation draws one figure of many."""
-    every = figures.validation_figures
-    return mock.patch.object(figures, "validation_figures", lambda *given: list(every(*given))[:1])
+def _one_empty_figure(*given: Any) -> list[tuple[str, Any]]:
+    names = [name for name, _ in validation_figures(*given)]
+    return [(name, partial(new_figure, 1.0, 1.0, arranged=False)) for name in names[:1]]
 
 
-@pytest.fixture
-def one_figure() -> Iterator[None]:
-    """Let a validation draw one figure of many."""
-    with one_figure_of_many():
+@pytest.fixture(scope="session", autouse=True)
+def few_figures() -> Iterator[None]:
+    """Let a validation write one figure of many, with nothing in it, and training none."""
+    with (
+        mock.patch.object(figures, "validation_figures", _one_empty_figure),
+        mock.patch.object(train, "_write_figures"),
+    ):
+        yield
+
+
+_WRITE_TRAINING_FIGURES = train._write_figures
+
+
+@contextmanager
+def all_figures() -> Iterator[None]:
+    """A context in which commands draw what users see."""
+    with (
+        mock.patch.object(figures, "validation_figures", validation_figures),
+        mock.patch.object(train, "_write_figures", _WRITE_TRAINING_FIGURES),
+    ):
         yield
 
 
 @pytest.fixture(scope="session")
-def no_training_figures() -> AbstractContextManager[object]:
-    """A context in which training draws nothing."""
-    return mock.patch("pileupgen.workflow.train._write_figures")
-
-
-@pytest.fixture(scope="session")
-def tiny_run(
-    tmp_path_factory: pytest.TempPathFactory,
-    command: Command,
-    no_training_figures: AbstractContextManager[object],
-) -> Path:
+def tiny_run(tmp_path_factory: pytest.TempPathFactory, command: Command) -> Path:
     from tests.conftest import write_sample
 
     folder = tmp_path_factory.mktemp("tiny")
@@ -90,6 +101,5 @@ def tiny_run(
     config.write_text(yaml.safe_dump(CONFIG))
     for number, domain in enumerate(("mc", "data")):
         write_sample(run / "data" / f"{domain}.h5", 500, number)
-    with no_training_figures:
-        command("train", "--config", config, "--run", run, "--device", "cpu")
+    command("train", "--config", config, "--run", run, "--device", "cpu")
     return run

@@ -100,7 +100,6 @@ def test_translate_takes_the_student_of_its_way_unless_told_otherwise(run, told,
     assert "1 evaluation for 4" in translated("other.h5", *WAY)[0]
 
 
-@pytest.mark.usefixtures("one_figure")
 def test_the_report_says_how_far_the_student_is_from_its_teacher(run, told, command, tmp_path):
     store = tmp_path / "taught.h5"
     command("translate", "--run", run, *WAY, "-o", store)

@@ -8,8 +8,6 @@ import pytest
 
 from pileupgen.report.metrics_file import read_metrics
 
-pytestmark = pytest.mark.usefixtures("one_figure")
-
 
 def test_the_ladder_is_made_of_the_stores_own_settings(tiny_run, command, tmp_path):
     store = tmp_path / "asked.h5"

@@ -207,7 +207,7 @@ def test_an_automatic_release_may_be_an_inversion_to_the_end(monkeypatch, tmp_pa
 @pytest.mark.usefixtures("thorough")
 @pytest.mark.parametrize("leak", [0.0, 0.25])
 def test_translation_shrinks_to_calibration_where_that_leaves_nothing(
-    leak, command, tmp_path, monkeypatch, no_training_figures
+    leak, command, tmp_path, monkeypatch
 ):
     """Domains that differ cell by cell, and domains that differ in what neighbours share too."""
     monkeypatch.setattr("pileupgen.workflow.measured_release.FRACTIONS", (0.3,))
@@ -219,8 +219,7 @@ def test_translation_shrinks_to_calibration_where_that_leaves_nothing(
             columns = {"mu": mu, "event_id": np.arange(500), "weight": np.ones(500)}
             split = assign_splits(0, 500, (0.4, 0.4, 0.2), 1)
             writer.append(energy, {**columns, "split": split})
-    with no_training_figures:
-        command("train", "--config", config, "--run", run, "--device", "cpu")
+    command("train", "--config", config, "--run", run, "--device", "cpu")
     said = command(
         *("translate", "--run", run, "--device", "cpu", "--mode", "invert", "--t-release", "auto"),
         *("--steps", "2", "-o", tmp_path / "auto.h5"),

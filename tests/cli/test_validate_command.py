@@ -20,8 +20,6 @@ from pileupgen.errors import (
     UnreadableInputError,
 )
 
-pytestmark = pytest.mark.usefixtures("one_figure")
-
 app = typer.Typer()
 app.command()(validate)
 

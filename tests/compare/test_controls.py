@@ -130,7 +130,6 @@ def test_what_is_no_control_is_refused(toy, toy_stores, make):
         compared(toy_stores, make(target, lambda energy: energy[..., :10], grid=grid))
 
 
-@pytest.mark.usefixtures("one_figure")
 def test_table_numbers_and_report_show_it(toy_stores, make, tmp_path: Path):
     app = typer.Typer()
     app.command()(validate)

@@ -16,8 +16,7 @@ from pileupgen.cli.train import train
 from pileupgen.cli.translate import translate
 from pileupgen.cli.validate import validate
 from pileupgen.samples.store import ImageStore
-
-pytestmark = pytest.mark.usefixtures("thorough")
+from tests.tiny import all_figures
 
 FEATURES = {
     "pt": {"column": "jets[0]", "unit": "GeV"},
@@ -75,8 +74,9 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "table.yaml").write_text(yaml.safe_dump(CONFIG))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        for command in (preprocess, train, translate, validate):
-            command(config=Path("table.yaml"))
+        with all_figures():
+            for command in (preprocess, train, translate, validate):
+                command(config=Path("table.yaml"))
     return folder / "runs" / "table"
 
 
@@ -126,6 +126,9 @@ def test_nothing_of_a_calorimeter_is_said_of_features(chain, metrics):
     assert names == {"observables_1", "feature_correlations", "distances", "release"} | (
         names & {"reliability"}
     )
+    assert all((chain / "validation" / name).stat().st_size > 2000 for name in metrics["figures"])
+    drawn = {path.stem for path in (chain / "logs").glob("*.pdf")}
+    assert drawn == {"losses", "denoising", "reliability", "release"}
     page = (chain / "validation" / "report.html").read_text()
     for word in ("in blocks", "in cells", "E/MeV", "Pileup's own physics"):
         assert word not in page

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import h5py
@@ -75,16 +73,11 @@ def measured(name: str, energy: np.ndarray) -> Sample:
 
 
 @pytest.fixture
-def folder(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    no_training_figures: AbstractContextManager[object],
-) -> Iterator[Path]:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     for domain in (0, 1):
         write_noisy(tmp_path, domain)
-    with no_training_figures:
-        yield tmp_path
+    return tmp_path
 
 
 def write_config(folder: Path, space: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from pileupgen.models.calibration.calibration import CellCalibration
 from pileupgen.samples.store import ImageStore
 from tests.conftest import SMALL_GRID, make_energies
 from tests.sample_files import delphes_branches, write_tree
-from tests.tiny import CONFIG, Command, one_figure_of_many
+from tests.tiny import CONFIG, Command
 
 N = 900
 
@@ -61,11 +60,7 @@ def biased() -> tuple[Any, NDArray[np.float64]]:
 
 
 def test_weighted_events_end_as_unweighted_ones_of_the_same_law(
-    tmp_path: Path,
-    card_values: dict[str, Any],
-    biased: Any,
-    command: Command,
-    no_training_figures: AbstractContextManager[object],
+    tmp_path: Path, card_values: dict[str, Any], biased: Any, command: Command
 ) -> None:
     events, weight = biased
     plain, data = make_energies(N, 0, 1), make_energies(N, 1, 2)
@@ -80,11 +75,9 @@ def test_weighted_events_end_as_unweighted_ones_of_the_same_law(
     (tmp_path / "weighted.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     where = ("--config", tmp_path / "weighted.yaml", "--run", tmp_path / "run")
     command("preprocess", *where)
-    with no_training_figures:
-        command("train", *where, "--device", "cpu")
+    command("train", *where, "--device", "cpu")
     command("translate", *where, "--mode", "calibrate", "--split", "all", "--device", "cpu")
-    with one_figure_of_many():
-        command("validate", *where, "--quick", "--no-ladder")
+    command("validate", *where, "--quick", "--no-ladder")
 
     store = ImageStore(tmp_path / "run" / "data" / "mc.h5")
     usable = store.read().weight

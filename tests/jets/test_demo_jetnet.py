@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -70,12 +69,9 @@ def quick_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_one_command_makes_the_figure_once(
-    quick_config: Path, tmp_path: Path, no_training_figures: AbstractContextManager[object]
-) -> None:
+def test_one_command_makes_the_figure_once(quick_config: Path, tmp_path: Path) -> None:
     command = ["demo", "jetnet", "--input-top", "t.hdf5", "--input-w", "w.hdf5", "--n-jets", "100"]
-    with no_training_figures:
-        first = CliRunner().invoke(app, command, catch_exceptions=False)
+    first = CliRunner().invoke(app, command, catch_exceptions=False)
     assert first.exit_code == 0, first.output
     folder = tmp_path / "runs" / "jetnet_files" / "validation"
     rows = json.loads((folder / "jetnet.json").read_text())

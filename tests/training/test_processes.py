@@ -19,7 +19,7 @@ from pileupgen.run import RunDirectory
 from pileupgen.training.run_training import train_pipeline
 from tests.conftest import SMALL_GRID, write_sample
 
-N_STEPS = 20
+N_STEPS = 8
 CONFIG = {
     "name": "small",
     "preprocess": {"geometry": SMALL_GRID.to_dict()},

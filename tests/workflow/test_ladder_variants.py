@@ -19,8 +19,6 @@ from pileupgen.workflow.ladder import climb, ladder_of, n_translated, planned_va
 from tests.conftest import SMALL_GRID, make_energies
 from tests.diffusion.conftest import pipeline  # noqa: F401
 
-pytestmark = pytest.mark.usefixtures("thorough")
-
 ASKED = Settings("invert", 600, 1.0, 4)
 
 

@@ -62,7 +62,6 @@ def test_a_listener_hears_what_is_read_and_written(tiny_run, tmp_path):
     assert recorder.told[-1][0] == "next"
 
 
-@pytest.mark.usefixtures("one_figure")
 def test_a_validation_has_typed_numbers_and_figures(tiny_run, tmp_path):
     run = Run.open(tiny_run).with_changes(validate={"n_bootstrap": 10})
     translated = run.translate(**WAY, output=tmp_path / "some.h5", device="cpu").path
