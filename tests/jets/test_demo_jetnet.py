@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from pileupgen.cli.main import app
 from pileupgen.config import parse_config
 from pileupgen.errors import ConfigError, MissingInputError
+from pileupgen.jets import figure_data
 from pileupgen.jets.jetnet_file import create_jetnet_file
 from pileupgen.models.calibration.calibration import CellCalibration
 from pileupgen.resources import find_file
@@ -54,6 +55,7 @@ def shared_calibration_leaves_the_difference(run: Path) -> None:
 def quick_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The shipped config of JetNet's own files, made quick, where the demo looks for it."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(figure_data, "STRIDE", 50)
     values = yaml.safe_load(find_file("jetnet_files", "configs").read_text())
     values["preprocess"]["max_events"] = 400
     values["denoiser"] |= {"width": 16, "n_blocks": 1, "steps": 60}
