@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import io
 import os
 import sys
@@ -48,12 +47,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes long, so that no process is left with it when the others are done."""
     order = {name: place for place, name in enumerate(_FIRST)}
     items.sort(key=lambda item: order.get(item.path.parent.name, len(order)))
-
-
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Spare the garbage collector what has been imported: it lasts as long as the process."""
-    gc.collect()
-    gc.freeze()
 
 
 def make_energies(
