@@ -5,8 +5,8 @@ solver of EDM (Karras et al. 2206.00364, table 1 and algorithm 1); marginals are
 that σ_data = 1 and c_skip x is the best denoiser as long as the network gives 0. The student is
 distilled for consistency (Song et al. 2303.01469, algorithm 2): what it finds at σ_{n+1} is what it
 finds after one of the teacher's steps to σ_n, and at σ_min it is the identity (appendix C). As
-target serves the student itself without a gradient, not an average of its weights (2310.14189,
-section 3.2).
+target serves the student itself without a gradient, not an average of its weights, and noise levels
+become more in the course of the distillation (2310.14189, sections 3.2 and 3.4).
 """
 
 from __future__ import annotations
@@ -30,8 +30,10 @@ EVENTS_A_STEP, POINTS_A_STEP = 24, 160
 SIGMA_MIN, SIGMA_MAX, RHO = 0.002, 80.0, 7.0
 MEAN_LOG, SPREAD_LOG = -1.2, 1.2
 """Mean and standard deviation of ln σ in training."""
-N_SCALES = 18
-"""Noise levels between which a student is distilled."""
+N_SCALES = 3, 18
+"""Noise levels between which a student is distilled, at first and in the end."""
+GROWTH = 0.7
+"""Fraction of the distillation in which their number grows."""
 SAMPLERS = ("heun", "consistency")
 
 
@@ -51,6 +53,17 @@ def noise_levels(n: int) -> Tensor:
     """σ from ``SIGMA_MAX`` down to ``SIGMA_MIN`` (2206.00364, eq. 5), (n,)."""
     ends = torch.tensor([SIGMA_MAX, SIGMA_MIN]).double() ** (1 / RHO)
     return ((ends[0] + torch.linspace(0, 1, n).double() * (ends[1] - ends[0])) ** RHO).float()
+
+
+def n_scales(progress: float) -> int:
+    """Noise levels at a fraction of the distillation; they grow by a factor in equal times.
+
+    What is known at σ_min has to pass from level to level up to σ_max: through few large steps
+    first, which are inaccurate, through more and smaller ones then. With all of them from the start
+    a short distillation ends near the teacher's own answer at σ_max, the mean of all points.
+    """
+    first, last = N_SCALES
+    return round(first * (last / first) ** min(progress / GROWTH, 1.0))
 
 
 class CaloClouds2(PointSystem):
@@ -108,7 +121,7 @@ class CaloClouds2(PointSystem):
     def train(self, sample: ZooSample, budget: Budget, seed: int) -> FitRecord:
         """Train the denoiser, then with the rest of the budget the student."""
         views, network, share = self.views(sample.target), self.network, 1 - self._distilled
-        levels, n = noise_levels(N_SCALES), self.a_step(EVENTS_A_STEP)
+        n = self.a_step(EVENTS_A_STEP)
 
         def of_teacher(step: TrainingStep) -> Tensor:
             x, mask, known = views.draw(n, step.rng, POINTS_A_STEP)
@@ -120,13 +133,7 @@ class CaloClouds2(PointSystem):
             return mean_of_points((found - x).square() * weight[:, None, None], mask)
 
         def of_student(step: TrainingStep) -> Tensor:
-            x, mask, known = views.draw(n, step.rng, POINTS_A_STEP)
-            number = torch.randint(N_SCALES - 1, (len(x),), generator=step.rng)
-            high, low = levels[number], levels[number + 1]
-            noisy = x + high[:, None, None] * torch.randn(x.shape, generator=step.rng)
-            with torch.no_grad():
-                target = self.consistent(self._heun(noisy, high, low, known), low, known)
-            return mean_of_points((self.consistent(noisy, high, known) - target).square(), mask)
+            return self.inconsistency(*views.draw(n, step.rng, POINTS_A_STEP), step)
 
         teacher, steps = network["teacher"], budget.max_steps
         state = budget.state and budget.state.with_name(f"teacher-{budget.state.name}")
@@ -148,10 +155,20 @@ class CaloClouds2(PointSystem):
             max_steps=None if steps is None else steps - done.steps,
         )
         student = network["student"]
-        more = train(network, [student], [of_student], rest, seed + 1, rates=[1e-3])
+        more = train(network, [student], [of_student], rest, seed + 1, rates=[3e-3])
         if state is not None:
             state.unlink(missing_ok=True)
         return FitRecord(done.steps + more.steps, done.seconds + more.seconds, done.losses)
+
+    def inconsistency(self, x: Tensor, mask: Tensor, known: Tensor, step: TrainingStep) -> Tensor:
+        """How far the student's answers at neighbouring noise levels are apart, squared."""
+        levels = noise_levels(n_scales(step.progress))
+        number = torch.randint(len(levels) - 1, (len(x),), generator=step.rng)
+        high, low = levels[number], levels[number + 1]
+        noisy = x + high[:, None, None] * torch.randn(x.shape, generator=step.rng)
+        with torch.no_grad():
+            target = self.consistent(self._heun(noisy, high, low, known), low, known)
+        return mean_of_points((self.consistent(noisy, high, known) - target).square(), mask)
 
     def denoised(self, x: Tensor, sigma: Tensor, known: Tensor) -> Tensor:
         """D(x; σ) of the teacher; points (N, P, F), σ (N,) and what is known (N, k)."""

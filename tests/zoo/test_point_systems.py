@@ -17,11 +17,13 @@ from pileupgen.zoo.caloclouds2 import (
     SIGMA_MIN,
     CaloClouds2,
     boundary,
+    n_scales,
     noise_levels,
     preconditioning,
 )
 from pileupgen.zoo.contract import Budget, EventConditions, Symmetry, ZooSample
 from pileupgen.zoo.epic_fm import EpicFlow, normal_velocity
+from pileupgen.zoo.fitting import TrainingStep, train
 from pileupgen.zoo.point_layers import EpicNet, PointwiseNet, mean_of_points, pooled
 from pileupgen.zoo.point_space import PointSpace, turn_step
 from pileupgen.zoo.point_system import (
@@ -281,6 +283,24 @@ def test_a_student_is_the_identity_at_the_smallest_noise(toy: Toy):
     c_skip, c_out = boundary(torch.tensor([SIGMA_MIN, 1e5]))
     assert c_skip.tolist() == pytest.approx([1.0, 0.0], abs=1e-6)
     assert c_out.tolist() == pytest.approx([0.0, 1.0], abs=1e-4)
+
+
+def test_a_short_distillation_ends_where_the_teachers_steps_end(toy: Toy):
+    """For N(0, 1) points that is where the noise points to; the teacher's own answer is 0."""
+    system = prepared(CaloClouds2(distilled=0.5, sampler="consistency"), toy)
+    known, mask = torch.zeros(8, system.n_known), torch.ones(8, 40, dtype=torch.bool)
+
+    def loss(step: TrainingStep) -> torch.Tensor:
+        x = torch.randn(8, 40, system.space.n_features, generator=step.rng)
+        return system.inconsistency(x, mask, known, step)
+
+    student = system.network["student"]
+    train(system.network, [student], [loss], Budget(60.0, max_steps=300), 1, rates=[3e-3])
+    noise = torch.randn(8, 40, system.space.n_features, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        found = system.consistent(SIGMA_MAX * noise, torch.full((8,), SIGMA_MAX), known)
+    assert float((found - noise).square().mean()) < 0.55
+    assert [n_scales(progress) for progress in (0.0, 0.35, 0.7, 1.0)] == [3, 7, 18, 18]
 
 
 @torch.no_grad()
