@@ -54,6 +54,21 @@ def require_no_folder(path: Path) -> None:
         raise OutputError(f"{path} is a folder.", "Give the name of a file.")
 
 
+def require_writable(folder: Path) -> None:
+    """Check, before there is work to lose, that a folder takes files; it is made if it is missing.
+
+    Raises
+    ------
+    OutputError
+        If there is no space or permission, or a file has its name.
+    """
+    trial = folder / f".{secrets.token_hex(4)}.part"
+    with output_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        trial.write_bytes(b"-")
+        trial.unlink()
+
+
 def require_not_read(path: Path, inputs: Iterable[Path]) -> None:
     """Check that what is written does not take the place of what is read.
 

@@ -11,7 +11,13 @@ import pytest
 
 import pileupgen
 from pileupgen.errors import OutputError, PileupgenError, StoreError
-from pileupgen.files import HINT, folder_written_whole, write_whole, written_whole
+from pileupgen.files import (
+    HINT,
+    folder_written_whole,
+    require_writable,
+    write_whole,
+    written_whole,
+)
 
 FULL = OSError(28, "No space left on device")
 
@@ -108,3 +114,12 @@ def test_no_other_module_writes_aside_by_itself():
             continue
         code = ast.unparse(ast.parse(path.read_text()))
         assert not re.search(r"os\.(replace|rename)\(|\.rename\(", code), path
+
+
+def test_a_folder_that_takes_no_files_is_refused_before_there_is_work(tmp_path: Path) -> None:
+    require_writable(tmp_path / "new" / "folder")
+    assert not list((tmp_path / "new" / "folder").iterdir())
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"Cannot write .*file: File exists") as refused:
+        require_writable(tmp_path / "file")
+    assert refused.value.hint == HINT

@@ -22,7 +22,7 @@ from pileupgen.errors import (
     TrainingError,
     did_you_mean,
 )
-from pileupgen.files import write_whole
+from pileupgen.files import require_writable, write_whole
 from pileupgen.run import fingerprint
 from pileupgen.samples.weights import rows_by_weight
 from pileupgen.workflow.tasks import PILEUP, TASKS
@@ -106,6 +106,8 @@ def benchmark_systems(
         If events are said to be pairs and are not.
     DependencyError
         If the only system needs a package that is not installed; of several, it is left out.
+    OutputError
+        If the run's folder of systems cannot be written.
     """
     from pileupgen.report.systems import write_systems
 
@@ -157,6 +159,7 @@ class _Benchmarking:
                     f"{store.path} has {n} test events; a two-sample test needs {FEWEST_JUDGED}.",
                     "Preprocess more events.",
                 )
+        require_writable(self.folder)
         provenance = [store.provenance for store in self._stores.values()]
         self._identity: list[Any] = [_WHAT, plan.seed, provenance]
         if plan.is_paired:

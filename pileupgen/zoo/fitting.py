@@ -62,7 +62,7 @@ def train(
     """Train the parts of a network in turns; at the end it has the average of its weights.
 
     AdamW with a learning rate that rises and falls like a cosine over the budget. The weights are
-    averaged exponentially.
+    averaged exponentially. The state is kept every ``SAVE_EVERY`` seconds and at the end.
 
     Parameters
     ----------
@@ -130,11 +130,15 @@ def train(
         if budget.state is not None and used - before - saved > SAVE_EVERY:
             saved = used - before
             state.save(budget.state, FitRecord(steps, used, tuple(curve)))
+    used = before + time.process_time() - begun
+    if budget.state is not None and steps > done.steps:
+        # What comes after, as a second network or a calibration, may be interrupted, too.
+        state.save(budget.state, FitRecord(steps, used, tuple(curve)))
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             parameter.copy_(average[name])
     network.eval()
-    return FitRecord(steps, before + time.process_time() - begun, tuple(curve))
+    return FitRecord(steps, used, tuple(curve))
 
 
 def _shape(progress: float) -> float:
@@ -159,7 +163,6 @@ class _State:
         for key, (of, name) in self._moments().items():
             tensors[key] = of[name]
         head = {"steps": done.steps, "seconds": done.seconds, "losses": done.losses}
-        path.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(path) as part:
             held = {key: value.contiguous() for key, value in tensors.items()}
             save_file(held, part, {"done": json.dumps(head)})

@@ -21,6 +21,7 @@ from pileupgen.errors import (
     DependencyError,
     GeometryError,
     MissingInputError,
+    OutputError,
     RunError,
     TrainingError,
 )
@@ -211,6 +212,15 @@ def test_a_sample_too_small_is_refused_before_anything_is_trained(tmp_path, comm
     said = command(*arguments(tmp_path / "run", "marginals"), error=RunError)
     assert "5 test events" in said
     assert not (tmp_path / "run" / "systems").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_found_before_anything_is_trained(tmp_path, command):
+    for number, domain in enumerate(("mc", "data")):
+        write_sample(tmp_path / "run" / "data" / f"{domain}.h5", 60, number)
+    (tmp_path / "run" / "systems").write_text("")
+    said = command(*arguments(tmp_path / "run", "marginals"), error=OutputError)
+    assert "Cannot write" in said
+    assert "0/1" not in said
 
 
 @pytest.mark.usefixtures("empty_figures")

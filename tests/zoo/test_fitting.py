@@ -54,6 +54,14 @@ def test_an_interrupted_training_goes_on_as_if_it_had_not_been(tmp_path: Path, m
     assert torch.equal(toy.value, whole.value)
 
 
+def test_what_is_trained_is_kept_for_what_comes_after(tmp_path: Path) -> None:
+    budget = Budget(60, max_steps=STEPS, state=tmp_path / "state.safetensors")
+    first, toy = fitted(budget), Toy()
+    again = train(toy, [toy], [lambda _: pytest.fail("trained again")], budget, 4, rates=[0.1])
+    assert again.steps == STEPS
+    assert torch.equal(toy.value, first.value)
+
+
 def test_a_state_that_is_damaged_or_of_another_network_begins_anew(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(fitting, "SAVE_EVERY", -1.0)
     path = tmp_path / "state.safetensors"
