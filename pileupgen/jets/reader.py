@@ -25,6 +25,8 @@ from pileupgen.samples.readers.remote import InputFile
 DEFAULT_VARIABLES = ("mass", "pt", "tau21", "tau32", "d2", "c2", "girth", "ptd")
 P_T = "pt"
 """What may stand for μ: the jet's p_T, in GeV."""
+_LARGEST_SHARE = 10.0
+"""p_T of a constituent over that of its jet that only p_T in GeV, or in other units, has."""
 _FLOATS_PER_PARTICLE = 60
 """Room that the variables of a jet take while they are computed, per particle and particle."""
 
@@ -90,6 +92,7 @@ class JetNetReader(FileReader[H5File]):
                 f"Leave 'mu' out of the card, or give mu: {P_T}.",
             )
         super().__init__(files, options.names, mu, gev)
+        self._is_of_leading = options.constituents is not None
 
     def _open(self, path: InputFile) -> H5File:
         file = H5File(path, PARTICLES)
@@ -131,6 +134,9 @@ class JetNetReader(FileReader[H5File]):
         found = file.find(JETS)
         for begin, end in pieces:
             particles = _finite(file, file.data, begin, end)
+            _require_shares(file, particles, begin)
+            if self._is_of_leading:
+                particles = _leading_first(particles)
             jets = _finite(file, found, begin, end)[:, :4]
             jets[:, [0, 2]] *= self._gev
             values = jet_variables(JetArrays(particles, jets), self.layers)
@@ -147,6 +153,26 @@ def _finite(file: H5File, data: Any, begin: int, end: int) -> Floats:
             "Remove such jets from the file.",
         )
     return values
+
+
+def _require_shares(file: H5File, particles: Floats, begin: int) -> None:
+    """Refuse constituents whose p_T cannot be relative to that of the jet."""
+    share = np.where(particles[..., 3] > 0, particles[..., 2], 0.0)
+    is_bad = (share < 0) | (share > _LARGEST_SHARE)
+    if is_bad.any():
+        jet, place = np.unravel_index(int(np.argmax(is_bad)), is_bad.shape)
+        raise UnreadableInputError(
+            f"{file.path}, jet {begin + jet}: {PARTICLES} has p_T,rel {share[jet, place]:g}, which "
+            "is no p_T over that of the jet.",
+            "Divide p_T by the jet's, or set the mask of what is no constituent to 0.",
+        )
+
+
+def _leading_first(particles: Floats) -> Floats:
+    """Particles in order of p_T; what the mask leaves out, or has no p_T, comes last."""
+    share = np.where(particles[..., 3] > 0, particles[..., 2], 0.0)
+    order = np.argsort(-share, axis=1, kind="stable")
+    return np.take_along_axis(particles, order[..., None], axis=1)
 
 
 FORMAT = Format(JetNetOptions, "unknown", JetNetReader, sets_grid=True, unit="GeV")

@@ -186,7 +186,10 @@ def jet_variables(jets: JetArrays, names: Sequence[str]) -> Floats:
             continue
         place, n_places = int(match["place"]), jets.particles.shape[1]
         if place > n_places:
-            raise CardError(f"'{name}': the jets have {n_places} constituents.")
+            raise CardError(
+                f"'{name}': the jets have {n_places} constituents.",
+                f"Ask for {n_places} at most in the options of the card.",
+            )
         found = {"etarel": jets.eta, "phirel": jets.phi, "ptrel": jets.pt}[match["what"]]
         columns.append(found[:, place - 1])
     return np.stack(columns, axis=1)

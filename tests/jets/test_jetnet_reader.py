@@ -153,8 +153,9 @@ def test_constituents_are_a_table_conditioned_on_the_pt_of_the_jet(tmp_path: Pat
     (towers,) = found.open(found.input_files()).chunks()
     assert towers.mu.tolist() == [800, 850, 900, 950, 1000]
     table = towers.energy.reshape(5, 4, 3)
-    expected = make_jets(5).particles[:, :4, :3]
-    expected[2, 1] = 0
+    particles = make_jets(5).particles
+    expected = particles[:, :4, :3].copy()
+    expected[2] = particles[2, [0, 2, 3, 4], :3]
     np.testing.assert_allclose(table, expected, rtol=1e-6)
 
 
@@ -168,3 +169,27 @@ def test_more_constituents_than_there_are_and_other_conditions_are_refused(tmp_p
         found.open(found.input_files())
     with pytest.raises(CardError, match="either features or constituents"):
         load_card(card(tmp_path, "options: {constituents: 3, features: [mass]}"))
+
+
+def test_constituents_are_the_leading_ones_in_whatever_order(tmp_path: Path) -> None:
+    write(tmp_path / "a.hdf5", 5)
+    found = load_card(card(tmp_path, "options: {constituents: 4}\nmu: pt"))
+    (expected,) = found.open(found.input_files()).chunks()
+    with h5py.File(tmp_path / "a.hdf5", "a") as file:
+        file["particle_features"][:] = file["particle_features"][:][:, ::-1]
+    (towers,) = found.open(found.input_files()).chunks()
+    np.testing.assert_array_equal(towers.energy, expected.energy)
+
+
+@pytest.mark.parametrize("share", [-0.1, 150.0])
+def test_pt_that_is_not_relative_to_the_jet_is_refused(tmp_path: Path, share: float) -> None:
+    write(tmp_path / "a.hdf5", 5)
+    with h5py.File(tmp_path / "a.hdf5", "a") as file:
+        file["particle_features"][3, 1] = [0.3, 0.2, share, 0.0]
+    found = load_card(card(tmp_path))
+    (_,) = found.open(found.input_files()).chunks()
+    with h5py.File(tmp_path / "a.hdf5", "a") as file:
+        file["particle_features"][3, 1, 3] = 1
+    with pytest.raises(UnreadableInputError, match=f"jet 3: .* p_T,rel {share:g}") as refused:
+        list(found.open(found.input_files()).chunks())
+    assert "mask" in refused.value.hint
