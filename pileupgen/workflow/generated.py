@@ -212,7 +212,7 @@ def simulate_to(
     ------
     ConfigError
         If ``hepmc`` is asked of a sample without a pool of its own, an RNTuple of jets or showers,
-        or a file whose name does not end as its kind does.
+        or a file whose name does not end as its kind does, or ends as another kind.
     """
     is_plain = isinstance(spec, SampleSpec) and not spec.is_hard
     default = "simulated" if is_plain else spec.process
@@ -220,10 +220,15 @@ def simulate_to(
     for written in (path, *([] if hepmc is None else [hepmc])):
         require_no_folder(written)
     if path.suffix not in _ENDINGS[suffix(spec)]:
-        kind = "ROOT" if suffix(spec) == ".root" else "HDF5"
+        kind = "a ROOT" if suffix(spec) == ".root" else "an HDF5"
         raise ConfigError(
-            f"{path}: this sample is written as a {kind} file.",
+            f"{path}: this sample is written as {kind} file.",
             f"Name it {path.with_suffix(suffix(spec))}.",
+        )
+    if hepmc is not None and any(hepmc.suffix in endings for endings in _ENDINGS.values()):
+        raise ConfigError(
+            f"{hepmc}: the pool is written as HepMC 3, which is text.",
+            f"Name it {hepmc.with_suffix('.hepmc')}.",
         )
     has_one_pool = isinstance(spec, SampleSpec) and spec.separate_pools is None
     if hepmc is not None and not has_one_pool:

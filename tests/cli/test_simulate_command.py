@@ -71,6 +71,13 @@ def test_a_file_is_named_as_what_it_is(
     assert not (folder / output).exists()
 
 
+def test_a_pool_does_not_take_the_name_of_a_sample(folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"pool\.root: the pool is written as HepMC 3") as refused:
+        run(*SMALL, "--hepmc", "pool.root")
+    assert refused.value.hint == "Name it pool.hepmc."
+    assert not list(folder.iterdir())
+
+
 def test_an_ntuple_holds_the_same_events(folder: Path) -> None:
     pytest.importorskip("chromo")
     run(*SMALL)

@@ -525,3 +525,10 @@ def test_the_unit_of_the_challenge_is_not_another(
     card, grid = load_card(path), get_grid("calochallenge_2")
     found = check_sample(examine(card.open(card.input_files()), grid, 20), card, grid)
     assert "unit_of_format" in names(found, is_error=True)
+
+
+def test_a_hint_that_many_faults_share_is_given_once() -> None:
+    faults = [Finding("sentinel", f"feature {n}", "Leave it out.", is_error=True) for n in (1, 2)]
+    with pytest.raises(ImplausibleInputError, match="feature 1; sentinel: feature 2") as refused:
+        judge(faults)
+    assert refused.value.hint == "Leave it out. If it is meant so: --allow sentinel."

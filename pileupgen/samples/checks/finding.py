@@ -67,7 +67,7 @@ def judge(findings: Sequence[Finding], allow: Collection[str] = ()) -> list[Find
     errors = [found for found in findings if found.is_error and found.name not in allow]
     if errors:
         message = "; ".join(f"{found.name}: {found.message}" for found in errors)
-        hints = " ".join(found.hint for found in errors)
+        hints = " ".join(dict.fromkeys(found.hint for found in errors))
         names = " ".join(f"--allow {name}" for name in dict.fromkeys(e.name for e in errors))
         raise ImplausibleInputError(f"{message}.", f"{hints} If it is meant so: {names}.")
     return list(findings)
