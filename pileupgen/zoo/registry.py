@@ -31,6 +31,8 @@ class Entry:
     what: str
     """In a few words."""
     options: Mapping[str, Any] = field(default_factory=dict)
+    recipe: int = 0
+    """Raised when the training changes, so that what was trained otherwise is trained anew."""
 
     def make(self) -> FittedSystem:
         """The system, not fitted yet.
@@ -49,7 +51,8 @@ class Entry:
     def training(self) -> dict[str, Any]:
         """What its training depends on: entries of which this is the same share one training."""
         options = {k: v for k, v in self.options.items() if k not in TRAINING_FREE}
-        return {"kind": self.kind, "options": options}
+        recipe = {"recipe": self.recipe} if self.recipe else {}
+        return {"kind": self.kind, "options": options, **recipe}
 
 
 _DIVERSE = {"diversity": 0.1}
@@ -249,6 +252,7 @@ SYSTEMS = {
             "points",
             "the same, trained for half of the time, 25 evaluations",
             {"steps": 13, "distilled": 0.5},
+            recipe=1,
         ),
         Entry(
             "caloclouds2-cm",
@@ -257,6 +261,8 @@ SYSTEMS = {
             "points",
             "its consistency student, 1 evaluation",
             {"distilled": 0.5, "sampler": "consistency"},
+            # Through few noise levels first.
+            recipe=1,
         ),
     )
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -161,3 +162,13 @@ def test_linear_and_cosine_schedules_begin_clean_and_end_in_noise(sample, condit
         assert float(alpha[-1]) < 0.02
         assert (alpha[1:] < alpha[:-1]).all()
         assert np.allclose(alpha**2 + sigma**2, 1.0, atol=1e-6)
+
+
+def test_a_training_that_was_changed_is_another_one() -> None:
+    student, teacher = (SYSTEMS[f"caloclouds2-{name}"] for name in ("cm", "teacher"))
+    assert student.training == teacher.training
+    assert replace(student, recipe=student.recipe + 1).training != student.training
+    assert replace(student, recipe=0).training == {
+        "kind": "CaloClouds2",
+        "options": {"distilled": 0.5},
+    }
