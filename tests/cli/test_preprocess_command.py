@@ -403,6 +403,9 @@ def test_a_table_of_many_features_is_shown_in_part():
         census=SimpleNamespace(is_weighted=False),
     )
     rows = sample_table._of_features(summary)
+    known = SimpleNamespace(**vars(summary) | {"mean_mu": 1100.0, "sd_mu": 60.0})
+    # A jet's p_T, which is no number of interactions.
+    assert sample_table._of_features(known)["mean of the card's mu ± sd"] == "1100.00 ± 60.00"
     assert len(rows) == 1 + sample_table.MOST_FEATURES + 1
     assert rows["f23 / GeV"] == "23 ± 1"
     assert list(rows)[-1] == "and 66 more features"

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from pileupgen.samples.ingest import IngestSummary
 
 DOMAINS = ("mc", "data")
+CONDITION = "mean of the card's mu ± sd"
+"""What it is where events are no pileup: an incident energy, a jet's p_T."""
 MOST_FEATURES = 24
 """Features that are shown: a table of jets' constituents has three a constituent."""
 
@@ -45,7 +47,7 @@ def _numbers(summary: IngestSummary, zero_suppression: float) -> dict[str, str]:
 def _of_features(summary: IngestSummary) -> dict[str, str]:
     rows = {"events": f"{summary.n_events:,}", **_of_weights(summary)}
     if summary.mean_mu == summary.mean_mu:
-        rows["⟨μ⟩ ± sd"] = _mu(summary)
+        rows[CONDITION] = _mu(summary)
     features = zip(summary.layers, summary.units, summary.energy, summary.sd, strict=True)
     for name, unit, mean, sd in islice(features, MOST_FEATURES):
         rows[f"{name} / {unit}" if unit else name] = f"{mean:.4g} ± {sd:.4g}"
@@ -60,9 +62,9 @@ def _of_images(summary: IngestSummary, zero_suppression: float) -> dict[str, str
     total, outside = sum(summary.energy), sum(summary.energy_outside)
     rows = {"events": f"{summary.n_events:,}", **_of_weights(summary)}
     error = summary.sd_sum_et / max(summary.census.n_effective, 1) ** 0.5
-    name = "ΣE_T" if summary.is_transverse else "ΣE"
+    condition, name = ("⟨μ⟩ ± sd", "ΣE_T") if summary.is_transverse else (CONDITION, "ΣE")
     rows |= {
-        "⟨μ⟩ ± sd": "unknown" if summary.mean_mu != summary.mean_mu else _mu(summary),
+        condition: "unknown" if summary.mean_mu != summary.mean_mu else _mu(summary),
         f"⟨{name}⟩ / GeV": f"{summary.mean_sum_et:.1f} ± {error:.1f}",
     }
     if "em" in summary.layers and total > 0:
