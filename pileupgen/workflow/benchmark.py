@@ -25,7 +25,7 @@ from pileupgen.errors import (
 from pileupgen.files import require_writable, write_whole
 from pileupgen.run import fingerprint
 from pileupgen.samples.weights import rows_by_weight
-from pileupgen.workflow.tasks import PILEUP, TASKS
+from pileupgen.workflow.tasks import PILEUP, TASKS, task_of
 from pileupgen.zoo.registry import Entry
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def benchmark_systems(
     RunError
         If a sample has fewer than ``FEWEST_JUDGED`` test events.
     ConfigError
-        If events are said to be pairs and are not.
+        If events are said to be pairs and are not, or are of another task.
     DependencyError
         If the only system needs a package that is not installed; of several, it is left out.
     OutputError
@@ -152,6 +152,12 @@ class _Benchmarking:
         self._stores = {domain: run.store(domain) for domain in ("mc", "data")}
         for store in self._stores.values():
             run.listener.read(store.path, f"{len(store)} events")
+            suited = task_of(store.grid)
+            if suited not in (PILEUP, plan.task):
+                raise ConfigError(
+                    f"The events of {store.path} are of the task '{suited}', not of '{plan.task}'.",
+                    f"Give --task {suited}.",
+                )
             require_events(store, "train")
             n = len(store.indices("test"))
             if n < FEWEST_JUDGED:

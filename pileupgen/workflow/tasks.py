@@ -8,6 +8,9 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from pileupgen.calo.constituents import n_constituents
+from pileupgen.calo.geometry import Grid
+from pileupgen.calo.presets import FIBRES, PRESETS
 from pileupgen.errors import DependencyError
 from pileupgen.simulate.generators import JET_PROCESSES
 from pileupgen.simulate.shower_spec import SHOWER, ShowerSpec
@@ -86,13 +89,13 @@ def _of_jets(settings: Mapping[str, Any]) -> Maker:
     return made
 
 
-PILEUP = "pileup"
+PILEUP, SHOWERS, JETS = "pileup", "showers", "jets"
 TASKS = {
     task.name: task
     for task in (
         Task(PILEUP, "quality", "QualityJudge", "Quality"),
         Task(
-            "showers",
+            SHOWERS,
             "shower_quality",
             "ShowerJudge",
             "ShowerQuality",
@@ -108,7 +111,7 @@ TASKS = {
             maker=partial(_of_events, ZdcSpec, make_zdc_event),
         ),
         Task(
-            "jets",
+            JETS,
             "jet_quality",
             "JetJudge",
             "JetQuality",
@@ -119,3 +122,17 @@ TASKS = {
     )
 }
 """All tasks, by name."""
+
+
+def task_of(grid: Grid) -> str:
+    """Name of the task that images on a grid are for; of features that are no constituents pileup.
+
+    >>> from pileupgen.calo.presets import get_grid
+    >>> task_of(get_grid("atlas")), task_of(get_grid("calochallenge_2"))
+    ('pileup', 'showers')
+    """
+    if any(PRESETS[name] == grid for name in FIBRES):
+        return ZDC
+    if grid.is_shower:
+        return SHOWERS
+    return JETS if n_constituents(grid) else PILEUP

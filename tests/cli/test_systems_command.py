@@ -233,6 +233,8 @@ def test_showers_have_a_table_of_their_own(tmp_path, command, monkeypatch):
         values = {"n_events": 60, "seed": seed, "energy": (20.0, 40.0)}
         (run / "data").mkdir(parents=True, exist_ok=True)
         write_showers(run / "data" / f"{domain}.h5", SPEC.model_copy(update=values), domain)
+    forgotten = command(*arguments(run, "marginals"), error=ConfigError)
+    assert "of the task 'showers', not of 'pileup'. Give --task showers." in forgotten
     said = command(*arguments(run, "marginals"), "--task", "showers")
     table = table_of(run)
     row = table.rows[0]
@@ -297,6 +299,8 @@ def test_jets_have_the_distances_of_jetnet(tmp_path, command, monkeypatch):
     (run / "data").mkdir(parents=True)
     for seed, domain in enumerate(("mc", "data")):
         write_jets(run / "data" / f"{domain}.h5", 160, seed, domain, wider=1 + 0.5 * seed)
+    forgotten = command(*arguments(run, "marginals"), error=ConfigError)
+    assert "of the task 'jets', not of 'pileup'. Give --task jets." in forgotten
     said = command(*arguments(run, "point-marginals,epic-gan"), "--task", "jets", "--cells")
     table = table_of(run)
     assert [row.name for row in table.rows] == ["point-marginals", "epic-gan"]

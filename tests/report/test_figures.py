@@ -87,7 +87,7 @@ def test_the_same_figure_is_written_to_the_same_bytes(validation, tmp_path):
 def test_what_is_written_is_laid_out(tmp_path):
     figure = new_figure(3.0, 2.0)
     axes = figure.add_subplot()
-    axes.set_ylabel("a label\\nof several\\nlines", fontsize=20)
+    axes.set_ylabel("a label\nof several\nlines", fontsize=20)
     write_figure(figure, tmp_path, "laid_out")
     box = axes.get_tightbbox()
     assert box.x0 >= 0
