@@ -160,7 +160,7 @@ def _as_in_the_file(towers: Towers) -> NDArray[np.float32]:
 
 
 def _sum(numbers: NDArray[np.float32]) -> float:
-    """Sum to float32's precision: numpy adds in pairs, in a fifth of the time that doubles take."""
+    """Sum to float32's precision: numpy adds in pairs, in half of the time that doubles take."""
     return float(numbers.sum())
 
 
