@@ -71,6 +71,7 @@ def preprocess(
       pileupgen preprocess --config my.yaml --cluster slurm --workers 50 --job queue=short
     """
     from pileupgen.workflow.run import choose_run
+    from pileupgen.workflow.tasks import PILEUP, task_of
 
     changes = {"max_events": max_events, "allow": allow or None}
     opened = choose_run(config, run, seed, terminal, preprocess=changes)
@@ -84,4 +85,6 @@ def preprocess(
     # The run keeps what was changed on the command line; a config named again would undo it.
     is_changed = seed is not None or max_events is not None
     arguments = f" --run {opened.directory.path}" if is_changed else opened.arguments
-    terminal.next(f"pileupgen train{arguments}")
+    task = task_of(opened.store("data").grid)
+    command = "train" if task == PILEUP else f"benchmark --task {task}"
+    terminal.next(f"pileupgen {command}{arguments}")

@@ -15,10 +15,9 @@ from pileupgen.arrays import Floats
 from pileupgen.calo.constituents import COORDINATES, constituents_of, n_constituents
 from pileupgen.compare.distances import wasserstein, weighted_std
 from pileupgen.compare.halves import Halves
-from pileupgen.compare.quality import MethodOutput, physics_distances
+from pileupgen.compare.quality import MethodOutput, SampleQuality, physics_distances
 from pileupgen.compare.two_sample import feature_test
 from pileupgen.errors import GeometryError, StoreError
-from pileupgen.fields import PlainRecord
 from pileupgen.measure.bootstrap import Estimate, estimate, event_counts
 from pileupgen.measure.jet_variables import JetArrays, jet_variables
 from pileupgen.samples.store import Images, ImageStore
@@ -39,27 +38,19 @@ _MORE = ("ptd", "c2")
 """Variables that a classifier sees beside those of the table."""
 
 
-@dataclass(frozen=True)
-class JetQuality(PlainRecord):
-    """One row's numbers."""
+@dataclass(frozen=True, kw_only=True)
+class JetQuality(SampleQuality):
+    """One row's numbers.
 
-    w1: Estimate
-    """Mean of the distances over the target's standard deviations."""
+    The mean is of the distances over the target's standard deviations. The two-sample test is on
+    variables of jets, that of cells on the constituents, in order of p_T; physics distances are on
+    the variables of the table and the jet's p_T.
+    """
+
     distances: dict[str, Estimate]
     """W1 by the names of ``TABLE_J``: relative η and φ, p_T and mass over the jet's p_T."""
-    auc: float
-    """Two-sample test on variables of jets."""
-    auc_error: float
-    """The larger of its statistical error and its spread over seeds."""
     mean_mass: float
     """Mean mass of the jets over their p_T."""
-    n_events: int
-    cell_auc: float | None = None
-    cell_auc_error: float | None = None
-    """Two-sample test on the constituents, in order of p_T, where it was asked for."""
-    fpd: Estimate | None = None
-    kpd: Estimate | None = None
-    """Fréchet and kernel physics distance on the variables of the table and the jet's p_T."""
 
 
 @dataclass(frozen=True)
@@ -94,13 +85,15 @@ class MeasuredJets:
         return self.particles[:, COORDINATES.index(name)], self.owner
 
 
-def measure_jets(images: Images) -> MeasuredJets:
+def measure_jets(images: Images, where: str) -> MeasuredJets:
     """Measure jets.
 
     Parameters
     ----------
     images : Images
         A table of constituents; ``mu`` is the jets' p_T in GeV.
+    where : str
+        What they are, for messages: a domain and its file, or a sample that was made.
 
     Raises
     ------
@@ -117,14 +110,14 @@ def measure_jets(images: Images) -> MeasuredJets:
         )
     if not (images.mu > 0).all():
         raise StoreError(
-            "The p_T of jets are not known.",
+            f"The p_T of jets are not known: {where}.",
             "Name them in the data card: mu: pt, then preprocess again.",
         )
     found = constituents_of(images.energy).astype(np.float64)
     is_there = found[..., 2] > 0
     if not is_there.any():
         raise StoreError(
-            "No jet has constituents.",
+            f"No jet has constituents: {where}.",
             "Give files whose particle_features have p_T,rel above 0.",
         )
     n, pt = len(images), images.mu.astype(np.float64)
@@ -169,10 +162,13 @@ class JetJudge:
         Raises
         ------
         StoreError
-            If there are too few; see :class:`~pileupgen.compare.halves.Halves`.
+            If there are too few, see :class:`~pileupgen.compare.halves.Halves`; or as for
+            :func:`measure_jets`.
         """
         half = Halves.of(mc, data, n_events, seed)
-        target, reference = (measure_jets(images) for images in (half.target, half.reference))
+        of_mc, of_data = (f"{store.domain}, {store.path}" for store in (mc, data))
+        measure_jets(half.source, of_mc)
+        target, reference = (measure_jets(x, of_data) for x in (half.target, half.reference))
         judge = cls(half.source, half.target, half.wanted, target, reference, n_seeds, seed)
         for name in TABLE_J:
             x, owner = judge.target.values(name)
@@ -193,7 +189,8 @@ class JetJudge:
         images = Images(output.energy, like.grid, like.columns)
         if output.weight is not None:
             images = images.weighted(images.weight * output.weight)
-        return self._quality(measure_jets(images), on_constituents=on_cells)
+        found = measure_jets(images, "the jets that are judged")
+        return self._quality(found, on_constituents=on_cells)
 
     def _quality(self, found: MeasuredJets, *, on_constituents: bool) -> JetQuality:
         rng = np.random.default_rng([self.seed, 17])

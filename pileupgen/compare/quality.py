@@ -37,28 +37,34 @@ class MethodOutput:
     """Weights by which the events count, where a method gives them some. Shape (N,)."""
 
 
-@dataclass(frozen=True)
-class Quality(PlainRecord):
-    """One row's numbers; what a method's output does not tell is None."""
+@dataclass(frozen=True, kw_only=True)
+class SampleQuality(PlainRecord):
+    """What every judge gives of a sample; what was not asked for, or cannot be told, is None."""
 
     w1: Estimate
-    """Mean W1/σ over the observables."""
-    shift_removed: Estimate
-    """Fraction of the shift removed."""
+    """Mean of the distances W1, in the judge's units."""
     auc: float
     """Two-sample test on observables."""
     auc_error: float
     """The larger of its statistical error and its spread over seeds."""
-    block: Estimate | None
-    cell: Estimate | None
-    """Source correlation of blocks and of cells."""
     n_events: int
     cell_auc: float | None = None
     cell_auc_error: float | None = None
-    """Two-sample test on cells, where it was asked for."""
+    """Two-sample test on the sample's cells themselves."""
     fpd: Estimate | None = None
     kpd: Estimate | None = None
-    """Fréchet and kernel physics distance on observables."""
+    """Fréchet and kernel physics distance on observables; of light they are not taken."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quality(SampleQuality):
+    """One row's numbers: distances are W1/σ of observables."""
+
+    shift_removed: Estimate
+    """Fraction of the shift removed."""
+    block: Estimate | None
+    cell: Estimate | None
+    """Source correlation of blocks and of cells."""
 
 
 @dataclass(frozen=True)
@@ -120,13 +126,13 @@ class QualityJudge:
         closed = Estimate(1.0, 1.0, 1.0)
         fpd, kpd = self._physics(self.reference[0])
         return Quality(
-            table.mean("reference"),
-            closed,
-            auc,
-            error,
-            None,
-            None,
-            len(self.reference[0]),
+            w1=table.mean("reference"),
+            shift_removed=closed,
+            auc=auc,
+            auc_error=error,
+            block=None,
+            cell=None,
+            n_events=len(self.reference[0]),
             fpd=fpd,
             kpd=kpd,
         )
@@ -172,17 +178,17 @@ class QualityJudge:
             cell_auc, cell_error = self._cell_auc(images, sample.weight)
         fpd, kpd = self._physics(sample)
         return Quality(
-            table.mean("translated"),
-            table.shift_removed("translated"),
-            auc,
-            error,
-            block,
-            cell,
-            len(sample),
-            cell_auc,
-            cell_error,
-            fpd,
-            kpd,
+            w1=table.mean("translated"),
+            shift_removed=table.shift_removed("translated"),
+            auc=auc,
+            auc_error=error,
+            block=block,
+            cell=cell,
+            n_events=len(sample),
+            cell_auc=cell_auc,
+            cell_auc_error=cell_error,
+            fpd=fpd,
+            kpd=kpd,
         )
 
     def _cell_auc(self, images: Images, weight: Floats) -> tuple[float, float]:

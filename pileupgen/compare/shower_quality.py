@@ -16,10 +16,9 @@ from pileupgen.calo.geometry import Grid
 from pileupgen.calo.presets import CUBE
 from pileupgen.compare.cell_classifier import cell_test
 from pileupgen.compare.distances import weighted_std
-from pileupgen.compare.quality import MethodOutput, physics_distances
+from pileupgen.compare.quality import MethodOutput, SampleQuality, physics_distances
 from pileupgen.compare.two_sample import feature_test
 from pileupgen.errors import StoreError
-from pileupgen.fields import PlainRecord
 from pileupgen.measure.bootstrap import Estimate, estimate, event_counts
 from pileupgen.measure.observables import MEV
 from pileupgen.measure.showers import ShowerSet
@@ -41,28 +40,19 @@ _LOWEST, _HIGHEST = -3.0, 6.0
 """log10 of E/MeV of a hit: ends of its spectrum."""
 
 
-@dataclass(frozen=True)
-class ShowerQuality(PlainRecord):
-    """One row's numbers."""
+@dataclass(frozen=True, kw_only=True)
+class ShowerQuality(SampleQuality):
+    """One row's numbers.
 
-    w1: Estimate
-    """Mean of the distances."""
+    The two-sample test is on layer energies, profiles and moments; physics distances are on five
+    numbers of a shower and its incident energy.
+    """
+
     distances: dict[str, Estimate]
     """W1/σ by the names of ``TABLE_A``."""
-    auc: float
-    """Two-sample test on layer energies, profiles and moments."""
-    auc_error: float
-    """The larger of its statistical error and its spread over seeds."""
     response: float
     resolution: float
     """Mean and standard deviation of E_vis/E_inc."""
-    n_events: int
-    cell_auc: float | None = None
-    cell_auc_error: float | None = None
-    """Two-sample test on cells, where it was asked for."""
-    fpd: Estimate | None = None
-    kpd: Estimate | None = None
-    """Fréchet and kernel physics distance on five numbers of a shower and its incident energy."""
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,9 @@ from pileupgen.arrays import Floats
 from pileupgen.calo.presets import FIBRES, PRESETS
 from pileupgen.compare.cell_classifier import cell_test
 from pileupgen.compare.halves import Halves
-from pileupgen.compare.quality import MethodOutput
+from pileupgen.compare.quality import MethodOutput, SampleQuality
 from pileupgen.compare.two_sample import feature_test
 from pileupgen.errors import GeometryError
-from pileupgen.fields import PlainRecord
 from pileupgen.measure.bootstrap import Estimate, estimate, event_counts
 from pileupgen.measure.fibres import CHANNELS, channel_sums
 from pileupgen.samples.columns import PARTICLE
@@ -28,24 +27,18 @@ from pileupgen.samples.store import Images, ImageStore
 N_BOOTSTRAP = 100
 
 
-@dataclass(frozen=True)
-class ZdcQuality(PlainRecord):
-    """One row's numbers."""
+@dataclass(frozen=True, kw_only=True)
+class ZdcQuality(SampleQuality):
+    """One row's numbers.
 
-    w1: Estimate
-    """Mean of the distances, photons."""
+    Distances are in photons. The two-sample test is on channels, lit fibres, the light's place and
+    the particle; that of cells is on fibres.
+    """
+
     channels: dict[str, Estimate]
     """W1 by the names of ``CHANNELS``, photons."""
-    auc: float
-    """Two-sample test on channels, lit fibres, the light's place and the particle."""
-    auc_error: float
-    """The larger of its statistical error and its spread over seeds."""
     photons: float
     """Mean of an event."""
-    n_events: int
-    cell_auc: float | None = None
-    cell_auc_error: float | None = None
-    """Two-sample test on fibres, where it was asked for."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ SHOWER = "shower"
 """The process that asks for such a sample."""
 SHOWER_VERSION = 1
 """Counts changes of the code that change the showers of one and the same spec."""
-LOWEST_ENERGY = 0.5
+ELECTRON_ENERGIES = 0.5, 1e4
 """GeV; far below, the parametrisation's ln (E / E_c) leaves its range."""
 PION_ENERGIES = 1.0, 300.0
 """GeV; where the constants of pions are from Geant4 and from test beams."""
@@ -88,14 +88,11 @@ class ShowerSpec(StrictModel):
     @model_validator(mode="after")
     def _usable_energies(self) -> ShowerSpec:
         low, high = self.energy
-        if not LOWEST_ENERGY <= low <= high <= 1e4:
+        least, most = PION_ENERGIES if self.is_hadronic else ELECTRON_ENERGIES
+        if not least <= low <= high <= most:
             raise ValueError(
-                f"energy: {low:g} to {high:g} GeV must ascend, within {LOWEST_ENERGY:g} and 10000"
-            )
-        if self.is_hadronic and (low < PION_ENERGIES[0] or high > PION_ENERGIES[1]):
-            raise ValueError(
-                f"energy: {low:g} to {high:g} GeV; pions are parametrised from "
-                f"{PION_ENERGIES[0]:g} to {PION_ENERGIES[1]:g} GeV"
+                f"energy: {low:g} to {high:g} GeV must ascend, within {least:g} and {most:g} GeV, "
+                f"where {self.particle}s are parametrised"
             )
         if not self.is_hadronic and self.h_over_e != 1:
             raise ValueError("h_over_e is for pions: electrons have no hadronic component")

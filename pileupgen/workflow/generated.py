@@ -46,7 +46,7 @@ def parse_spec(values: Mapping[str, Any], where: str, folder: Path | None = None
 
 
 _ENDINGS = {".root": (".root",), ".h5": (".h5", ".hdf5", ".hdf")}
-"""Endings of names of files that are written, by the one that is the default."""
+"""Endings of names of files that are written, in any case, by the one that is the default."""
 
 
 def suffix(spec: Spec) -> str:
@@ -219,13 +219,13 @@ def simulate_to(
     path = output or Path(f"{name or default}{suffix(spec)}")
     for written in (path, *([] if hepmc is None else [hepmc])):
         require_no_folder(written)
-    if path.suffix not in _ENDINGS[suffix(spec)]:
+    if path.suffix.lower() not in _ENDINGS[suffix(spec)]:
         kind = "a ROOT" if suffix(spec) == ".root" else "an HDF5"
         raise ConfigError(
             f"{path}: this sample is written as {kind} file.",
             f"Name it {path.with_suffix(suffix(spec))}.",
         )
-    if hepmc is not None and any(hepmc.suffix in endings for endings in _ENDINGS.values()):
+    if hepmc is not None and any(hepmc.suffix.lower() in ends for ends in _ENDINGS.values()):
         raise ConfigError(
             f"{hepmc}: the pool is written as HepMC 3, which is text.",
             f"Name it {hepmc.with_suffix('.hepmc')}.",

@@ -23,6 +23,7 @@ from pileupgen.errors import (
     RunError,
     UnreadableInputError,
 )
+from pileupgen.jets.jetnet_file import create_jetnet_file
 from pileupgen.samples.store import ImageStore
 from tests.conftest import run_main
 from tests.sample_files import delphes_branches, random_towers, write_delphes, write_tree
@@ -84,6 +85,25 @@ def test_two_cards_become_two_stores(workplace: Path, capsys: pytest.CaptureFixt
         assert label in said.out
     assert said.out.rstrip().endswith("next   pileupgen train --config trial.yaml")
     assert said.err == ""
+
+
+def test_jets_are_not_sent_to_a_training_of_images(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Constituents of jets are what the systems of the benchmark make."""
+    rng = np.random.default_rng(1)
+    particles = rng.uniform(0.01, 0.1, (N_EVENTS, 5, 4)).astype(np.float32)
+    particles[..., 3] = 1
+    jets = np.tile(np.float32([1000, 0, 90, 5]), (N_EVENTS, 1))
+    with create_jetnet_file(workplace / "jets.h5", 5, {}) as writer:
+        writer.append(particles, jets)
+    for domain in ("mc", "data"):
+        changes = {"files": ["jets.h5"], "format": "jetnet", "mu": "pt"}
+        change_card(workplace, domain, **changes, options={"constituents": 5})
+    change_config(workplace, "preprocess", geometry="features", zero_suppression=None)
+    run()
+    said = capsys.readouterr().out
+    assert said.endswith("next   pileupgen benchmark --task jets --config trial.yaml\n")
 
 
 def test_doing_it_again_is_cheap_and_says_so(

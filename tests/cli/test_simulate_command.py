@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import h5py
 import pytest
 import typer
 import uproot
@@ -69,6 +70,14 @@ def test_a_file_is_named_as_what_it_is(
         run(*process, "-n", "3", "-o", output)
     assert refused.value.hint == f"Name it {better}."
     assert not (folder / output).exists()
+
+
+def test_an_ending_may_be_in_upper_case(folder: Path) -> None:
+    assert run("--process", "shower", "-n", "2", "-o", "s.HDF5").exit_code == 0
+    with h5py.File(folder / "s.HDF5") as file:
+        assert len(file["showers"]) == 2
+    with pytest.raises(ConfigError, match=r"pool\.ROOT: the pool is written as HepMC 3"):
+        run(*SMALL, "--hepmc", "pool.ROOT")
 
 
 def test_a_pool_does_not_take_the_name_of_a_sample(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import get_annotations
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ from pileupgen.calo.constituents import constituent_names
 from pileupgen.calo.geometry import Grid
 from pileupgen.compare import jet_quality
 from pileupgen.compare.jet_quality import TABLE_J, JetJudge, JetQuality, measure_jets
-from pileupgen.compare.quality import MethodOutput
+from pileupgen.compare.quality import MethodOutput, Quality, SampleQuality
+from pileupgen.compare.shower_quality import ShowerQuality
+from pileupgen.compare.zdc_quality import ZdcQuality
 from pileupgen.errors import GeometryError, StoreError
 from pileupgen.samples.store import Images, ImageStore, create_store
 
@@ -84,7 +87,7 @@ def test_two_massless_constituents_have_the_mass_of_the_formula():
     tables = np.concatenate([both, np.zeros((20, P - 2, 3))], axis=1).reshape(20, 3 * P, 1, 1)
     eta, phi = (place[:, 0] - place[:, 1]).T
     expected = np.sqrt(2 * pt.prod(axis=1) * (np.cosh(eta) - np.cos(phi)))
-    found = measure_jets(jets_of(tables, np.full(20, 1000.0)))
+    found = measure_jets(jets_of(tables, np.full(20, 1000.0)), "made")
     np.testing.assert_allclose(found.scalars["relative_mass"], expected, rtol=1e-5)
     assert (found.scalars["n_constituents"] == 2).all()
     assert len(found.particles) == 40
@@ -169,13 +172,36 @@ def test_what_is_no_jet_is_refused():
     tables, pt = make_tables(10, 1)
     other = Grid.of_features(["mass", *constituent_names(P)[1:]], [""] * (3 * P))
     with pytest.raises(GeometryError, match="constituents: 30"):
-        measure_jets(jets_of(tables, pt, other))
+        measure_jets(jets_of(tables, pt, other), "made")
     for unknown in (0.0, np.nan):
+        jets = jets_of(tables, np.where(np.arange(10) == 3, unknown, pt))
         with pytest.raises(StoreError, match="mu: pt"):
-            measure_jets(jets_of(tables, np.where(np.arange(10) == 3, unknown, pt)))
-    with pytest.raises(StoreError, match="No jet has constituents"):
-        measure_jets(jets_of(0 * tables, pt))
+            measure_jets(jets, "made")
+    with pytest.raises(StoreError, match="No jet has constituents: made"):
+        measure_jets(jets_of(0 * tables, pt), "made")
     one = tables.copy()
     one[1:] = 0
-    found = measure_jets(jets_of(one, pt))
+    found = measure_jets(jets_of(one, pt), "made")
     assert all(np.isfinite(values).all() for values in found.scalars.values())
+
+
+@pytest.mark.parametrize("empty", ["mc", "data"])
+def test_a_store_without_constituents_is_named(tmp_path: Path, empty: str):
+    stores = []
+    for seed, domain in ((1, "mc"), (2, "data")):
+        path = tmp_path / f"{domain}.h5"
+        tables, pt = make_tables(64, seed)
+        columns = {"mu": pt, "event_id": np.arange(64), "weight": np.ones(64)}
+        with create_store(path, GRID, domain, {}) as writer:
+            writer.append((domain != empty) * tables, {**columns, "split": np.arange(64) % 2 * 2})
+        stores.append(ImageStore(path))
+    with pytest.raises(StoreError, match=f"constituents: {empty}, .*{empty}\\.h5"):
+        JetJudge.of(*stores, None, 1, 1)
+
+
+def test_four_kinds_of_quality_share_their_common_fields():
+    """Each kind adds its own to what every judge gives, and repeats none of it."""
+    common = set(get_annotations(SampleQuality))
+    for kind in (Quality, ShowerQuality, ZdcQuality, JetQuality):
+        assert issubclass(kind, SampleQuality)
+        assert not common & set(get_annotations(kind))

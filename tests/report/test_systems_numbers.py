@@ -10,7 +10,9 @@ from pileupgen.measure.bootstrap import Estimate
 from pileupgen.report.systems import notes_of, quality_lines
 
 ONE = Estimate(0.1, 0.09, 0.11)
-QUALITY = Quality(ONE, ONE, 0.5, 0.01, None, None, 100)
+QUALITY = Quality(
+    w1=ONE, shift_removed=ONE, auc=0.5, auc_error=0.01, block=None, cell=None, n_events=100
+)
 ROW = SystemRow(
     name="flow",
     family="flow",

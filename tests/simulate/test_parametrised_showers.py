@@ -193,7 +193,9 @@ def test_a_sample_is_what_its_spec_says(tmp_path: Path):
     [
         ({"medium": "w_sj"}, "Did you mean 'w_si'"),
         ({"energy": [10, 1]}, "must ascend"),
-        ({"energy": [0.01, 1]}, "within 0.5"),
+        ({"energy": [0.01, 1]}, "within 0.5 and 10000 GeV, where electrons"),
+        ({"particle": "pion", "energy": [0.1, 1]}, "within 1 and 300 GeV, where pions"),
+        ({"particle": "pion", "energy": [9, 400]}, "within 1 and 300 GeV, where pions"),
         ({"pool_size": 5}, "pool_size"),
         ({"angle": 80}, "60"),
     ],

@@ -21,7 +21,14 @@ from pileupgen.zoo.contract import (
 from pileupgen.zoo.gan import Gan
 from pileupgen.zoo.image_system import rows_of
 from pileupgen.zoo.point_system import PointSystem
-from pileupgen.zoo.registry import SYSTEMS, YARDSTICK, chosen_systems, find_system
+from pileupgen.zoo.registry import (
+    POINT_YARDSTICK,
+    SYSTEMS,
+    YARDSTICK,
+    chosen_systems,
+    find_system,
+)
+from pileupgen.zoo.untrained import Untrained
 from tests.toys import Toy
 
 TINY_GRID = Grid((-0.8, -0.4, 0.0, 0.4, 0.8), 6, name="tiny")
@@ -172,3 +179,13 @@ def test_a_training_that_was_changed_is_another_one() -> None:
         "kind": "CaloClouds2",
         "options": {"distilled": 0.5},
     }
+
+
+def test_yardsticks_have_nothing_to_train(sample, conditions) -> None:
+    """Both are of one base: no network, no step and no time, whatever the budget."""
+    for name in (YARDSTICK, POINT_YARDSTICK):
+        found = find_system(name).make()
+        assert isinstance(found, Untrained)
+        found.fit(sample, conditions, Budget(60.0, max_steps=3), 1)
+        assert (found.n_parameters, found.n_evaluations, found.trained.steps) == (0, 0, 0)
+        assert not {"train", "make_network", "n_evaluations"} & set(vars(type(found)))
