@@ -28,6 +28,7 @@ KINDS: dict[str, dict[str, float]] = {
     "without": {},
     "diversity 0.1": {"diversity": 0.1},
     "diversity 0.5": {"diversity": 0.5},
+    "diversity 2": {"diversity": 2.0},
     "intensity 0.3": {"intensity": 0.3},
     "regressor 0.1": {"regressor": 0.1},
 }
