@@ -5,8 +5,10 @@
 A GAN with and without the term is trained for as many steps from the same seed, on the central
 rings of a run's training events, so that many trainings cost little. Of each, test events are made
 twice at their μ; how far apart both are is averaged over them, over how far real events at
-neighbouring μ are. The difference with and without is taken seed by seed; its error is that of the
-mean over seeds. The other additions can be switched on by themselves, too.
+neighbouring μ are: by ln ΣE, by cells, and by the scores of cells before these are brought to their
+marginals, which is what the term itself looks at. The difference with and without is taken seed by
+seed; its error is that of the mean over seeds. The other additions can be switched on by
+themselves, too.
 """
 
 from __future__ import annotations
@@ -21,9 +23,10 @@ import numpy as np
 from pileupgen.samples.store import Images, ImageStore
 from pileupgen.zoo.contract import Budget, EventConditions, Symmetry, ZooSample
 from pileupgen.zoo.gan import Gan
-from pileupgen.zoo.image_system import rows_of
+from pileupgen.zoo.image_system import TARGET, rows_of
 
 N_RINGS = 12
+WHAT = ("ΣE", "cells", "scores")
 KINDS: dict[str, dict[str, float]] = {
     "without": {},
     "diversity 0.1": {"diversity": 0.1},
@@ -51,7 +54,7 @@ def main() -> None:
             for seed in range(given.seeds)
         ]
         print(f"{kind}: {time.process_time() - begun:.0f} s of CPU time", flush=True)
-    for what in ("ΣE", "cells"):
+    for what in WHAT:
         values = {kind: np.array([one[what] for one in rows]) for kind, rows in found.items()}
         for kind, mine in values.items():
             less = mine - values["without"]
@@ -81,7 +84,12 @@ def apart(
     conditions = EventConditions.of_pileup(ordered)
     both = [system.generate(conditions, s) for s in (1000 + seed, 2000 + seed)]
     real = ordered.energy[0::2], ordered.energy[1::2]
-    return {name: differ(*both, name) / differ(*real, name) for name in ("ΣE", "cells")}
+    found = {name: differ(*both, name) / differ(*real, name) for name in WHAT[:2]}
+    scores = [system._drawn(conditions, s) for s in (1000 + seed, 2000 + seed)]
+    of_real = system.space.encode(ordered, ordered.mu, TARGET, seed)
+    pairs = (scores[0], scores[1]), (of_real[0::2], of_real[1::2])
+    made, its = (float((one - other).abs().mean()) for one, other in pairs)
+    return {**found, WHAT[2]: made / its}
 
 
 def differ(one: np.ndarray, other: np.ndarray, what: str) -> float:

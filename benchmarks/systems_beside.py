@@ -147,13 +147,12 @@ def steps(run: Path, mc: ImageStore, data: ImageStore, n: int, seed: int) -> Non
 
 
 def post_processor(run: Path, data: ImageStore, n: int, seed: int) -> None:
-    """W1 of the energies of cells, each layer for itself, over their σ, of BIB-AE's events."""
+    """W1 of the energies of cells, each layer for itself, of BIB-AE's events."""
     system = load(run, "bib-ae")
     images = data.read(data.indices("test", n))
     conditions = EventConditions.of_pileup(images)
     rng = np.random.default_rng(seed)
     draws = [np.arange(len(images)), *rng.integers(len(images), size=(N_SPECTRA, len(images)))]
-    real = np.log1p(images.energy)
     for is_brought in (False, True):
         found = {}
         for has_post in (False, True):
@@ -162,24 +161,27 @@ def post_processor(run: Path, data: ImageStore, n: int, seed: int) -> None:
             scores = system._drawn(conditions, seed)
             if is_brought:
                 scores = system.corrections["generate"](scores)
-            made = np.log1p(system.space.decode(scores, images.mu, TARGET))
-            found[has_post] = np.array([spectra_apart(made[d], real[d]) for d in draws])
+            made = system.space.decode(scores, images.mu, TARGET)
+            found[has_post] = np.array([spectra_apart(made[d], images.energy[d]) for d in draws])
         where = "after" if is_brought else "before"
-        for has_post, values in found.items():
-            one = estimate(values[0], values[1:])
-            name = "with" if has_post else "without"
-            print(f"{where} marginals are brought, {name}: W1/σ of cells {interval(one)}")
-        gain = found[False] - found[True]
-        print(f"{where}: without less with {interval(estimate(gain[0], gain[1:]))}")
+        for place, unit in enumerate(("σ of ln(1 + E)", "MeV of E")):
+            without, with_it = (found[has_post][:, place] for has_post in (False, True))
+            texts = [interval(estimate(x[0], x[1:])) for x in (without, with_it, without - with_it)]
+            print(
+                f"{where} marginals are brought, W1 of cells in {unit}: without {texts[0]}, with "
+                f"{texts[1]}, less {texts[2]}"
+            )
 
 
-def spectra_apart(one: np.ndarray, other: np.ndarray) -> float:
-    """Mean over layers of W1 of ln(1 + E) of all cells, over the other's standard deviation."""
-    found = []
+def spectra_apart(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
+    """Means over layers of W1 of all cells: of ln(1 + E) over the other's σ, of E in MeV."""
+    logs, energies = [], []
     for layer in range(one.shape[1]):
         a, b = (np.sort(x[:, layer], axis=None) for x in (one, other))
-        found.append(np.abs(a - b).mean() / b.std())
-    return float(np.mean(found))
+        energies.append(1000 * np.abs(a - b).mean())
+        a, b = np.log1p(a), np.log1p(b)
+        logs.append(np.abs(a - b).mean() / b.std())
+    return float(np.mean(logs)), float(np.mean(energies))
 
 
 def conditions_of(data: ImageStore) -> EventConditions:

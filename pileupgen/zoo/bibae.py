@@ -4,12 +4,11 @@ An encoder and a decoder that also has noise. Latents are held near N(0, 1) by t
 each event, the maximum mean discrepancy of a batch and a critic; two more critics judge decoded
 images, one of images alone, one of what differs from the event that was encoded. The post-processor
 then corrects decoded cells one by one: 1 × 1 convolutions that are told ring, layer and conditions,
-trained on the spectrum of cells and on changing little.
+trained last, with the autoencoder fixed, on the spectrum of cells and on changing little.
 
 What differs from the paper: critics are logistic with spectral norms, not Wasserstein ones with a
-gradient penalty; the spectrum's term is the distance of sorted cells of a ring, where the paper has
-a kernel of sorted ones; and all is trained together, where the paper trains the post-processor
-last. It learns from detached images, so that the others are the same with and without it.
+gradient penalty; and the spectrum's term is the distance of sorted cells of a ring, where the paper
+has a kernel of sorted ones. The post-processor learns from events of normal latents, as it is used.
 """
 
 from __future__ import annotations
@@ -27,6 +26,7 @@ from pileupgen.zoo.fitting import FitRecord, TrainingStep, train
 from pileupgen.zoo.gan import Critic
 from pileupgen.zoo.image_system import TARGET, ImageSystem
 from pileupgen.zoo.layers import CellTrunk
+from pileupgen.zoo.scores import Views
 from pileupgen.zoo.vae import N_EVENT, N_LOCAL, ImageVae
 
 EVENTS_A_STEP = 16
@@ -34,6 +34,8 @@ KL, MMD, KEPT = 0.02, 5.0, 0.1
 """Weights of the divergence of an event's latents, a latent number; of their discrepancy in a
 batch; and of what the post-processor changes."""
 N_HIDDEN = 12
+SHARE = 0.75
+"""Part of the budget that trains autoencoder and critics; the rest is the post-processor's."""
 
 
 class BibVae(ImageVae):
@@ -117,36 +119,41 @@ class BibAe(ImageSystem):
     @property
     def n_parameters(self) -> int:
         """Trained numbers of what makes events: the decoder and the post-processor."""
-        used: list[nn.Module] = [self.network.vae.decoder]
-        used += [self.network.post] if self._has_post else []
+        used = [self.network.vae.decoder, *([self.network.post] if self._has_post else [])]
         return sum(value.numel() for part in used for value in part.parameters())
 
     def make_network(self) -> BibNetworks:
         """All networks; the post-processor is trained whether it is used or not."""
-        n = self.conditions.width
-        return BibNetworks(self.grid.shape, n, is_ring=self.grid.is_periodic)
+        return BibNetworks(self.grid.shape, self.conditions.width, is_ring=self.grid.is_periodic)
 
     def train(self, sample: ZooSample, budget: Budget, seed: int) -> FitRecord:
-        """Train autoencoder, critics and post-processor in turns."""
-        images, network = sample.target, self.network
+        """Train autoencoder and critics in turns, then the post-processor on what they make."""
+        images = sample.target
         scores = self.space.encode(images, images.mu, TARGET, seed)
-        views, seen = self.views(images), dict[str, Tensor]()
-        vae, post = network.vae, network.post
+        views = self.views(images)
+        first, last = budget.shared(SHARE, "autoencoder")
+        begun = self._train_vae(views, scores, first, seed)
+        done = self._train_post(views, scores, last, seed + 1)
+        if first.state is not None:
+            first.state.unlink(missing_ok=True)
+        return FitRecord(begun.steps + done.steps, begun.seconds + done.seconds, begun.losses)
+
+    def _train_vae(self, views: Views, scores: Tensor, budget: Budget, seed: int) -> FitRecord:
+        network, vae, seen = self.network, self.network.vae, dict[str, Tensor]()
 
         def of_vae(step: TrainingStep) -> Tensor:
             x, conditions = views.draw((scores,), EVENTS_A_STEP, step.rng)
             mean, log_variance = vae.encode(x, conditions)
-            normal = torch.randn(mean.shape, generator=step.rng)
+            normal, prior = torch.randn((2, *mean.shape), generator=step.rng)
             latents = mean + torch.exp(0.5 * log_variance) * normal
             made = vae.decoded(latents, torch.randn(x.shape, generator=step.rng), conditions)
-            prior = torch.randn(mean.shape, generator=step.rng)
             differs = torch.cat([made, made - x], dim=1)
             loss = F.softplus(-network.critic(made, conditions)).mean()
             loss = loss + F.softplus(-network.difference(differs, conditions)).mean()
             loss = loss + F.softplus(-network.latent(latents)).mean()
             loss = loss + KL * gaussian_kl(mean, log_variance).mean() / mean.shape[1]
-            seen.update(x=x, known=conditions, made=made.detach(), latents=latents.detach())
-            seen.update(prior=prior)
+            seen.update(x=x, known=conditions, made=made.detach(), prior=prior)
+            seen.update(latents=latents.detach())
             return loss + MMD * mmd(latents, prior)
 
         def of_critic(step: TrainingStep) -> Tensor:  # noqa: ARG001 - it sees the decoder's events
@@ -161,16 +168,23 @@ class BibAe(ImageSystem):
         def of_latent(step: TrainingStep) -> Tensor:  # noqa: ARG001
             return _told_apart(network.latent(torch.cat([seen["prior"], seen["latents"]])))
 
-        def of_post(step: TrainingStep) -> Tensor:  # noqa: ARG001
-            x, made = seen["x"], seen["made"]
-            after = post(made, seen["known"])
+        parts = [vae, network.critic, network.difference, network.latent]
+        losses, rates = [of_vae, of_critic, of_difference, of_latent], [1e-3, *[2e-3] * 3]
+        return train(network, parts, losses, budget, seed, rates=rates, momentum=0.5)
+
+    def _train_post(self, views: Views, scores: Tensor, budget: Budget, seed: int) -> FitRecord:
+        vae, post = self.network.vae, self.network.post
+
+        def of_post(step: TrainingStep) -> Tensor:
+            x, conditions = views.draw((scores,), EVENTS_A_STEP, step.rng)
+            latents = torch.randn((len(x), vae.n_latents), generator=step.rng)
+            with torch.no_grad():
+                made = vae.decoded(latents, torch.randn(x.shape, generator=step.rng), conditions)
+            after = post(made, conditions)
             rings = [y.permute(1, 2, 0, 3).flatten(2) for y in (after, x)]
             return sorted_distance(rings[0], rings[1]) + KEPT * (after - made).square().mean()
 
-        parts = [vae, network.critic, network.difference, network.latent, post]
-        losses = [of_vae, of_critic, of_difference, of_latent, of_post]
-        rates = [1e-3, 2e-3, 2e-3, 2e-3, 2e-3]
-        return train(network, parts, losses, budget, seed, rates=rates, momentum=0.5)
+        return train(post, [post], [of_post], budget, seed, rates=[5e-3])
 
     def draw(self, conditions: Tensor, mu: Tensor, noise: EventNoise) -> Tensor:  # noqa: ARG002
         """Decode normal latents, and correct the cells if that is on."""

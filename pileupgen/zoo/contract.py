@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -155,6 +156,22 @@ class Budget:
     """Steps, at most."""
     state: Path | None = None
     """File in which an interrupted training is kept and from which it goes on."""
+
+    def shared(self, share: float, name: str) -> tuple[Budget, Budget]:
+        """Divide seconds and steps between two networks that are trained one after the other.
+
+        Parameters
+        ----------
+        share : float
+            Part of the first.
+        name : str
+            Of the first: its state has a file of its own, beside that of the second.
+        """
+        state = self.state and self.state.with_suffix(f".{name}{self.state.suffix}")
+        steps = None if self.max_steps is None else math.ceil(share * self.max_steps)
+        first = Budget(share * self.seconds, steps, state)
+        rest = None if self.max_steps is None or steps is None else self.max_steps - steps
+        return first, Budget((1 - share) * self.seconds, rest, self.state)
 
 
 @runtime_checkable

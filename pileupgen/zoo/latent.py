@@ -7,9 +7,6 @@ latents, decoded, with its cells drawn.
 
 from __future__ import annotations
 
-import math
-from dataclasses import replace
-
 import torch
 from torch import Tensor, nn
 
@@ -84,7 +81,7 @@ class LatentDiffusion(Ddpm):
         mu = torch.from_numpy(images.mu)
         standardise_conditions(network, mu)
         views = Views(self.grid, self.symmetry, mu[:, None], images.weight)
-        first, second = _shared(budget)
+        first, second = budget.shared(SHARE, "autoencoder")
 
         def of_autoencoder(step: TrainingStep) -> Tensor:
             x, of_events = self._drawn_views(views, scores, step)
@@ -158,15 +155,3 @@ class LatentDiffusion(Ddpm):
         mean, log_variance = self.network.autoencoder.decode(latents, label, mu)
         cells = mean + torch.exp(0.5 * log_variance) * noise.normal(tuple(mean.shape[1:]))
         return cells[..., : self.grid.n_phi]
-
-
-def _shared(budget: Budget) -> tuple[Budget, Budget]:
-    """Budgets of the autoencoder and of the denoiser, seconds and steps alike."""
-    state = budget.state and budget.state.with_suffix(f".autoencoder{budget.state.suffix}")
-    steps = budget.max_steps
-    first = replace(budget, seconds=SHARE * budget.seconds, state=state)
-    second = replace(budget, seconds=(1 - SHARE) * budget.seconds)
-    if steps is not None:
-        first = replace(first, max_steps=math.ceil(SHARE * steps))
-        second = replace(second, max_steps=steps - math.ceil(SHARE * steps))
-    return first, second

@@ -117,6 +117,8 @@ SYSTEMS = {
             "variational",
             "autoencoder with critics and a post-processor of cells",
             {"post": True},
+            recipe=1,
+            # The post-processor last.
         ),
         Entry(
             "bib-ae-plain",
@@ -125,6 +127,7 @@ SYSTEMS = {
             "variational",
             "the same networks without the post-processor",
             {"post": False},
+            recipe=1,
         ),
         Entry(
             "ddpm",

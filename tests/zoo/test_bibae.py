@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from pileupgen.zoo import bibae
 from pileupgen.zoo.bibae import BibAe, PostProcessor
 from pileupgen.zoo.contract import Budget, EventConditions, ZooSample
+from pileupgen.zoo.image_system import TARGET
 from tests.toys import Toy
 from tests.zoo.test_autoregressive import randomised
 from tests.zoo.test_systems import ALIKE, TINY_GRID
@@ -74,3 +76,35 @@ def test_it_mends_the_spectrum_of_cells():
         optimiser.step()
         found.append(float(loss.detach()))
     assert np.mean(found[-20:]) < 0.4 * found[0]
+
+
+def test_the_post_processor_is_trained_last_and_the_autoencoder_is_left_alone(toy, monkeypatch):
+    """It has the budget's last quarter, and the decoder is the same with no step of it."""
+    images = toy.images(toy.energies(100, 1, grid=TINY_GRID, leak=0.3), TINY_GRID)
+    sample, conditions = ZooSample(images, symmetry=ALIKE), EventConditions.of_pileup(images)
+    found = BibAe()
+    found.fit(sample, conditions, Budget(60.0, max_steps=8), 1)
+    assert found.trained.steps == 8
+    assert float(found.network.post.last.weight.detach().abs().max()) > 0
+    monkeypatch.setattr(bibae, "SHARE", 1.0)
+    alone = BibAe()
+    alone.fit(sample, conditions, Budget(60.0, max_steps=6), 1)
+    assert float(alone.network.post.last.weight.detach().abs().max()) == 0
+    for name, value in alone.network.vae.state_dict().items():
+        torch.testing.assert_close(found.network.vae.state_dict()[name], value)
+
+
+def test_a_short_training_of_it_mends_what_the_decoder_makes(toy):
+    """Scores of one mean and width for all cells, by a decoder that is not trained at all."""
+    images = toy.images(toy.energies(200, 1, grid=TINY_GRID, leak=0.3), TINY_GRID)
+    found = BibAe()
+    conditions = EventConditions.of_pileup(images)
+    found.fit(ZooSample(images, symmetry=ALIKE), conditions, Budget(60.0, max_steps=1), 1)
+    with torch.no_grad():
+        found.network.vae.decoder.last.bias.fill_(0.5)
+    scores = found.space.encode(images, images.mu, TARGET, 1)
+    before = abs(float(raw(found, True).mean() - scores.mean()))
+    found._train_post(found.views(images), scores, Budget(60.0, max_steps=60), 1)
+    after = abs(float(raw(found, True).mean() - scores.mean()))
+    assert before > 0.3
+    assert after < 0.25 * before

@@ -11,7 +11,7 @@ import torch
 
 from pileupgen.zoo.contract import Budget, EventConditions, ZooSample
 from pileupgen.zoo.diffusion import Ddpm
-from pileupgen.zoo.latent import SHARE, LatentDiffusion, _shared
+from pileupgen.zoo.latent import SHARE, LatentDiffusion
 from tests.toys import Toy
 from tests.zoo.test_autoregressive import randomised
 from tests.zoo.test_systems import ALIKE, TINY_GRID
@@ -73,12 +73,12 @@ def test_latents_are_scaled_and_both_networks_have_their_share(sample):
     assert float(latents.std()) == pytest.approx(1.0, abs=0.1)
     assert system.trained.steps == 5
     budget = Budget(100.0, max_steps=10, state=Path("training.safetensors"))
-    first, second = _shared(budget)
+    first, second = budget.shared(SHARE, "autoencoder")
     assert first.seconds == pytest.approx(100 * SHARE)
     assert first.seconds + second.seconds == pytest.approx(100.0)
     assert (first.max_steps, second.max_steps) == (4, 6)
     assert first.state != second.state == budget.state
-    assert _shared(replace(budget, state=None))[0].state is None
+    assert replace(budget, state=None).shared(SHARE, "autoencoder")[0].state is None
 
 
 def test_evaluations_of_latents_are_the_denoisers_and_one_decoding(sample):
