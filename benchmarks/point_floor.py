@@ -2,6 +2,7 @@
 
     python -m benchmarks.point_floor --run runs/showers
     python -m benchmarks.point_floor --run runs/showers --systems marginals,epic-fm --seconds 120
+    python -m benchmarks.point_floor --run runs/jets --systems marginals,point-marginals
 
 Three samples that nobody trained stand beside systems of the collection: true showers taken to
 points and back; and hits of training showers of the nearest incident energies, pooled and drawn
@@ -9,7 +10,8 @@ independently, as many and of as much energy in a layer as systems of points dra
 moved to free cells and once with points of a cell summed. The latter are what a system of
 independent points comes to when it has learned all that there is. Of each sample: mean W1/σ, W1/σ
 of the radius, the two-sample test of `pileupgen benchmark --task showers`, and the same on groups
-of its features, each with the incident energy.
+of its features, each with the incident energy. Of jets it is the systems alone, and the test on
+constituents with their p_T alone and with their places alone.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from pileupgen.calo.constituents import n_constituents
+from pileupgen.compare.jet_quality import JetJudge, measure_jets
 from pileupgen.compare.shower_quality import SCALARS, ShowerJudge, measure_showers
 from pileupgen.compare.two_sample import feature_test
 from pileupgen.samples.store import Images, ImageStore
@@ -42,8 +46,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     mc, data = (ImageStore(given.run / "data" / f"{domain}.h5") for domain in ("mc", "data"))
-    judge = ShowerJudge.of(mc, data, given.events, 3, given.seed)
     sample = ZooSample.of_stores(data, mc)
+    if n_constituents(data.grid):
+        of_jets(given, JetJudge.of(mc, data, given.events, 3, given.seed), sample)
+        return
+    judge = ShowerJudge.of(mc, data, given.events, 3, given.seed)
     fitted = trained(POINT_YARDSTICK, sample, 1.0, given.seed)
     assert isinstance(fitted, PointSystem)
     others = np.random.default_rng([given.seed, 5]).permutation(
@@ -66,6 +73,31 @@ def main() -> None:
             judge,
             alike(judge, energy),
         )
+
+
+def of_jets(given: argparse.Namespace, judge: JetJudge, sample: ZooSample) -> None:
+    """Tests on constituents by groups, how often they come in order, and the scatter of sums."""
+    wanted = EventConditions.of_images(judge.wanted)
+    tables = {"reference": judge.reference.constituents}
+    ordered = {}
+    for entry in chosen_systems(given.systems):
+        system = trained(entry.name, sample, given.seconds, given.seed)
+        energy = system.generate(wanted, given.seed)
+        made = measure_jets(Images(energy, sample.grid, judge.wanted.columns), entry.name)
+        tables[entry.name] = made.constituents
+        pt = energy.reshape(len(energy), -1, 3)[..., 2]
+        ordered[entry.name] = f", {(np.diff(pt, axis=1) <= 0).mean():.2f} in order as made"
+    last = judge.target.constituents.shape[1] - 1
+    every = np.arange(last)
+    groups = {"all": every, "p_T": every[2::3], "places": every[every % 3 < 2]}
+    for name, table in tables.items():
+        texts = []
+        for label, columns in groups.items():
+            pair = (x[:, [*columns, last]] for x in (judge.target.constituents, table))
+            test = feature_test(*pair, n_seeds=judge.n_seeds, seed=judge.seed)
+            texts.append(f"{label} {test.auc:.3f} ± {max(test.error, test.spread):.3f}")
+        scatter = table[:, 2:last:3].sum(axis=1).std()
+        print(f"{name}: {', '.join(texts)}; Σ p_T ± {scatter:.3f}{ordered.get(name, '')}")
 
 
 def trained(
