@@ -85,6 +85,54 @@ class Imager:
         outside: Floats,
     ) -> None:
         place = self._places(towers)
+        self.n_towers += towers.n_towers
+        if not self._assign(towers, place, columns, images, outside):
+            self._add_up(towers, place, columns, images, outside)
+
+    def _assign(
+        self,
+        towers: Towers,
+        place: NDArray[np.int64],
+        columns: list[int],
+        images: NDArray[np.float32],
+        outside: Floats,
+    ) -> bool:
+        """Draw towers that fill different cells in the cells' order, and say whether they do.
+
+        Detectors mostly write them so; it takes half of the time of sums.
+        """
+        n_cells = self._n_cells
+        # The first event mostly tells that they do not.
+        first_event = place[: towers.offsets[1]]
+        if np.any(first_event[1:] <= first_event[:-1]):
+            return False
+        if len(place) and (place.min() < 0 or place.max() >= n_cells):
+            return False
+        start = np.arange(towers.n_events, dtype=np.int64) * (len(columns) * n_cells)
+        bins = np.repeat(start, np.diff(towers.offsets))
+        bins += place
+        if not np.all(bins[1:] > bins[:-1]):
+            return False
+        images.fill(0.0)
+        flat = images.reshape(-1)
+        cells = images.reshape(towers.n_events, len(columns), n_cells)
+        for layer, column in enumerate(columns):
+            # −0.0 becomes 0, as in a sum.
+            flat[layer * n_cells :][bins] = towers.energy[:, column] + np.float32(0.0)
+            dead = self._dead[layer]
+            outside[:, layer] = cells[:, layer, dead].sum(axis=1, dtype=np.float64)
+            cells[:, layer, dead] = 0.0
+        return True
+
+    def _add_up(
+        self,
+        towers: Towers,
+        place: NDArray[np.int64],
+        columns: list[int],
+        images: NDArray[np.float32],
+        outside: Floats,
+    ) -> None:
+        """Draw towers of any kind, and count those that are shared."""
         # One bin more than cells: what lies outside.
         n_bins = self._n_cells + 1
         flat = images.reshape(towers.n_events, len(columns), self._n_cells)
@@ -92,7 +140,6 @@ class Imager:
             np.arange(towers.n_events, dtype=np.int64) * n_bins, np.diff(towers.offsets)
         )
         shared = np.flatnonzero(place == _SHARED)
-        self.n_towers += towers.n_towers
         self.n_shared += len(shared)
         owner = bins[:0]
         if len(shared):

@@ -32,7 +32,7 @@ class RowTable:
     def __init__(self, max_rows: int = 1 << 18) -> None:
         self.max_rows = max_rows
         self._n = 0
-        # Words of row n at n + 1, and at 0 those of some row, with which free places are compared.
+        # Words of row n at n + 1, and at 0 those of row 0, with which free places are compared.
         self._known: list[NDArray[np.uint64]] = []
         # Row number + 1; 0 is free.
         self._tables = [np.zeros(1 << _TABLE_BITS, dtype=np.int32) for _ in _MULTIPLIERS]
@@ -57,19 +57,33 @@ class RowTable:
         -------
         int64 array, shape (n,)
         """
-        return self.places(rows) - 1
+        return self.places(rows)[0] - 1
 
-    def places(self, rows: NDArray[np.floating[Any]]) -> Ints:
-        """Numbers of rows plus one, 0 for those not kept, as :meth:`find` has them."""
+    def places(self, rows: NDArray[np.floating[Any]]) -> tuple[Ints, Ints]:
+        """Numbers of rows plus one, and the positions of rows that are not kept, which have 0.
+
+        Parameters
+        ----------
+        rows : float32 or float64 array, shape (n, 4) or (n, 2)
+            As for :meth:`find`.
+
+        Returns
+        -------
+        places : int64 array, shape (n,)
+        left : int64 array, shape (m,)
+            Ascending.
+        """
         words = _words(rows)
-        found = self._find_in(0, words)
-        if not len(found) or found.min() > 0:
-            return found
-        left = np.flatnonzero(found == 0)
+        if not self._n:
+            return np.zeros(len(words), dtype=np.int64), np.arange(len(words))
+        found, left = self._find_in(0, words)
         for level in range(1, len(self._tables)):
-            found[left] = self._find_in(level, words[left])
-            left = left[found[left] == 0]
-        return found
+            if not len(left):
+                break
+            found[left], still = self._find_in(level, words[left])
+            left = left[still]
+        found[left] = 0
+        return found, left
 
     def add(self, rows: NDArray[np.floating[Any]]) -> Ints:
         """Keep rows, none of which is kept yet.
@@ -104,14 +118,14 @@ class RowTable:
             self._known = [np.concatenate(pair) for pair in zip(known, new, strict=True)]
         return positions
 
-    def _find_in(self, level: int, words: NDArray[np.uint64]) -> NDArray[np.int64]:
+    def _find_in(self, level: int, words: NDArray[np.uint64]) -> tuple[Ints, Ints]:
+        """What a table has at the rows' addresses, and the positions where that is another row."""
         found = self._tables[level].take(_address(words, level)).astype(np.int64)
-        if not self._n:
-            return found
-        # Where a place is free it stays 0, whichever row it is compared with.
+        # A free place is compared with row 0. That is in the first table, at its own address, so
+        # that a row equal to it meets no free place.
         parts = [known.take(found) == words[:, i] for i, known in enumerate(self._known)]
         same = parts[0] if len(parts) == 1 else np.logical_and.reduce(parts)
-        return found if same.all() else found * same
+        return found, np.flatnonzero(~same)
 
 
 class RowMemo:
@@ -144,8 +158,7 @@ class RowMemo:
         """
         if not self._is_useful or not len(rows):
             return compute(slice(None))
-        place = self.table.places(rows)
-        unknown = np.flatnonzero(place == 0) if place.min() == 0 else place[:0]
+        place, unknown = self.table.places(rows)
         while len(unknown) and not self.table.is_full:
             head = unknown[:_LEARN_AT_ONCE]
             values = compute(head)
@@ -154,8 +167,8 @@ class RowMemo:
                 break
             known = values[:1] if self._values is None else self._values
             self._values = np.concatenate([known, values[kept]])
-            place[unknown] = self.table.places(rows[unknown])
-            unknown = unknown[place[unknown] == 0]
+            place[unknown], left = self.table.places(rows[unknown])
+            unknown = unknown[left]
         if self._values is None:
             return compute(slice(None))
         found = self._values.take(place, axis=0)
@@ -172,6 +185,8 @@ def _words(rows: NDArray[np.floating[Any]]) -> NDArray[np.uint64]:
 
 def _hash(words: NDArray[np.uint64], level: int) -> NDArray[np.uint64]:
     n_words = words.shape[1]
+    if n_words == 1:
+        return words[:, 0] * _MULTIPLIERS[level, 0]
     mixed = np.zeros(0, dtype=np.uint64)
     for column in range(n_words):
         word = words[:, column]

@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from pileupgen.calo import imaging, rowtable
-from pileupgen.calo.geometry import Grid
+from pileupgen.calo.geometry import DeadRegion, Grid
 from pileupgen.calo.imaging import Imager, images_to_towers, towers_to_images
 from pileupgen.calo.presets import get_grid
 from pileupgen.calo.towers import Towers
@@ -173,6 +173,38 @@ def test_an_imager_remembers_without_changing_anything(monkeypatch: pytest.Monke
         assert np.array_equal(imager.draw(towers)[0], images)
     assert imager.n_towers == 6 * 105
     assert 0 < imager.n_shared < imager.n_towers
+
+
+@pytest.mark.parametrize("more", ["nothing", "outside", "shared", "again"])
+def test_the_order_of_the_towers_does_not_show(monkeypatch: pytest.MonkeyPatch, more: str) -> None:
+    monkeypatch.setattr(imaging, "_TOWERS_AT_ONCE", 4000)
+    rng = np.random.default_rng(11)
+    region = DeadRegion(eta=(0.0, 0.5), phi=(0.0, 1.0), layer="had")
+    grid = dataclasses.replace(ATLAS, dead_regions=(region,))
+    images = rng.exponential(2.0, (5, *grid.shape)).astype(np.float32)
+    images *= rng.random(images.shape) < 0.4
+    images[:, 0, 4], images[:, 1, 4] = -0.0, 1.0
+    images[3] = 0.0
+    towers = images_to_towers(images, ATLAS)
+    last = {"outside": [3.0, 3.1, 0.0, 0.1], "shared": [2.31, 2.49, 3.0, 3.1]}
+    edges, energy = towers.edges.copy(), towers.energy
+    # Not of the first event, whose order is looked at before the others'.
+    row = int(towers.offsets[2]) - 1
+    if more == "again":
+        edges[row] = edges[row - 1]
+    elif more != "nothing":
+        edges[row] = last[more]
+    towers = dataclasses.replace(towers, edges=edges)
+    drawn, outside = towers_to_images(towers, grid)
+    event = towers.event_index()
+    order = np.lexsort([rng.random(len(event)), event])
+    mixed = dataclasses.replace(towers, edges=edges[order], energy=energy[order])
+    other, other_outside = towers_to_images(mixed, grid)
+    assert np.array_equal(drawn.view(np.uint32), other.view(np.uint32))
+    np.testing.assert_allclose(outside, other_outside, rtol=1e-12)
+    assert outside[:, 1].sum() > 0
+    if more == "nothing":
+        assert np.array_equal(drawn, np.where(grid.is_dead, 0, images))
 
 
 def test_towers_that_never_come_again_are_drawn_all_the_same() -> None:

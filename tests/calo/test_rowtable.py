@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from pileupgen.calo import rowtable
 from pileupgen.calo.rowtable import RowMemo, RowTable
 
 
@@ -50,6 +51,24 @@ def test_no_more_than_max_rows_are_kept() -> None:
     assert table.is_full
     assert np.count_nonzero(table.find(rows) >= 0) == 100
     assert len(table.add(rows[400:])) == 0
+
+
+@pytest.mark.parametrize("n_columns", [2, 4])
+def test_rows_that_meet_in_small_tables_are_not_taken_for_each_other(
+    monkeypatch: pytest.MonkeyPatch, n_columns: int
+) -> None:
+    monkeypatch.setattr(rowtable, "_TABLE_BITS", 4)
+    rng = np.random.default_rng(5)
+    rows = rng.random((200, n_columns)).astype(np.float32)
+    table = RowTable()
+    assert np.array_equal(table.places(rows)[1], np.arange(200))
+    kept = table.add(rows[:40])
+    assert 16 < len(kept) <= 40
+    places, left = table.places(rows)
+    expected = np.zeros(200, dtype=np.int64)
+    expected[kept] = 1 + np.arange(len(kept))
+    assert np.array_equal(places, expected)
+    assert np.array_equal(left, np.flatnonzero(expected == 0))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -61,6 +61,17 @@ def test_numbers_are_those_of_a_loop_over_towers(
             assert ends == pytest.approx((middle.min(), middle.max()))
 
 
+@pytest.mark.parametrize("n", [1, 1023, 1024, 3000])
+@pytest.mark.parametrize("where", [0, -1])
+def test_ends_are_found_among_any_number_of_places(n: int, where: int) -> None:
+    rng = np.random.default_rng(n)
+    edges = rng.uniform(-1, 1, (n, 2)).astype(np.float32)
+    edges[where] = (2.5, -3.0)
+    found = TowerCensus.of(towers_of(np.ones((n, 2), dtype=np.float32), edges, [n]))
+    assert found.eta == (edges[:, 0].min(), 2.5)
+    assert found.phi == (-3.0, edges[:, 1].max())
+
+
 def test_towers_that_come_twice_in_an_event_are_counted() -> None:
     rng = np.random.default_rng(2)
     edges, energy = rng.random((60, 2)), rng.random((60, 2)).astype(np.float32)
