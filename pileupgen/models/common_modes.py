@@ -79,6 +79,5 @@ class CommonModes:
         modes = self._field.modes
         mean = modes.constant(self._field.mean[self._source].to(x_t).double())
         centred = modes.coordinates(x_t.double()) - self._alpha * mean
-        forms = self._forms.to(centred)[modes.frequency]
-        distance = (torch.bmm(centred, forms) * centred).sum(dim=(0, 2))
+        distance = (modes.times(centred, self._forms.to(centred)) * centred).sum(dim=(0, 2))
         return -0.5 * (distance + self._log_determinants)

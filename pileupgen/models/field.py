@@ -69,6 +69,23 @@ class RingModes:
         flat = self.basis.to(fine).T @ fine.reshape(-1, self.width).T
         return flat.view(self.width, fine.shape[0], -1)
 
+    def times(self, coordinates: Tensor, matrices: Tensor) -> Tensor:
+        """Coordinates (W, N, C·H), those of each frequency times its matrix.
+
+        Cosines and sines of a frequency lie together, so that no matrix is copied for either.
+
+        Parameters
+        ----------
+        matrices : Tensor, shape (W//2 + 1, C·H, C·H)
+        """
+        n, n_pairs = coordinates.shape[1], (self.width - 1) // 2
+        pairs = coordinates[1 : 1 + 2 * n_pairs].reshape(n_pairs, 2 * n, self.n_rows)
+        both = torch.bmm(pairs, matrices[1 : 1 + n_pairs]).view(2 * n_pairs, n, self.n_rows)
+        parts = [torch.bmm(coordinates[:1], matrices[:1]), both]
+        if self.width % 2 == 0:
+            parts.append(torch.bmm(coordinates[-1:], matrices[-1:]))
+        return torch.cat(parts)
+
     def latents(self, coordinates: Tensor) -> Tensor:
         """Inverse of :meth:`coordinates`."""
         flat = coordinates.reshape(self.width, -1).T @ self.basis.to(coordinates).T
@@ -217,7 +234,7 @@ class StationaryField(ModelMixin):
         x_t : Tensor, shape (N, C, H, W)
         alpha, sigma : Tensor, shape (N,)
             √ᾱ_t and √(1 − ᾱ_t).
-        label : int, or int64 Tensor of shape ()
+        label : int, or int64 Tensor of shape () or (N,)
             0 mc, 1 data, 2 both together.
 
         Returns
@@ -225,7 +242,13 @@ class StationaryField(ModelMixin):
         Tensor, shape (N, C, H, W)
         """
         coordinates = self.modes.coordinates(x_t)
-        found = self._velocity(coordinates, alpha, sigma, label)
+        if isinstance(label, int) or label.dim() == 0:
+            return self.modes.latents(self._velocity(coordinates, alpha, sigma, label))
+        found = torch.empty_like(coordinates)
+        for value in torch.unique(label).tolist():
+            rows = torch.nonzero(label == value).squeeze(1)
+            own = coordinates[:, rows], alpha[rows], sigma[rows]
+            found[:, rows] = self._velocity(*own, int(value))
         return self.modes.latents(found)
 
     def velocity_contrast(
@@ -242,12 +265,12 @@ class StationaryField(ModelMixin):
         self, coordinates: Tensor, alpha: Tensor, sigma: Tensor, label: int | Tensor
     ) -> Tensor:
         a, s = alpha[None, :, None].to(coordinates), sigma[None, :, None].to(coordinates)
-        vectors = self.eigenvectors[label].to(coordinates)[self.modes.frequency]
+        vectors = self.eigenvectors[label].to(coordinates)
         mean = self.modes.constant(self.mean[label].to(coordinates))
         values = self.eigenvalues[label].to(coordinates)[:, None]
-        centred = torch.bmm(coordinates - a * mean, vectors)
+        centred = self.modes.times(coordinates - a * mean, vectors)
         centred = centred * (a * s * (1 - values) / (a**2 * values + s**2))
-        return torch.bmm(centred, vectors.transpose(1, 2)) - s * mean
+        return self.modes.times(centred, vectors.transpose(1, 2)) - s * mean
 
     def covariance(self, label: int) -> Tensor:
         """Covariance of each φ frequency, float64, (W//2 + 1, C·H, C·H)."""
@@ -283,8 +306,8 @@ class StationaryField(ModelMixin):
         before, after = (
             self.modes.constant(self.mean[label].to(coordinates)) for label in (source, target)
         )
-        chosen = maps.to(coordinates)[self.modes.frequency]
-        moved = torch.bmm(coordinates - before, chosen.transpose(1, 2)) + after
+        matrices = maps.to(coordinates).transpose(1, 2)
+        moved = self.modes.times(coordinates - before, matrices) + after
         return self.modes.latents(moved)
 
     def log_ratio(self, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
@@ -310,8 +333,8 @@ class StationaryField(ModelMixin):
         log_p = []
         for label in (0, 1):
             mean = self.modes.constant(self.mean[label].double())
-            vectors = self.eigenvectors[label].double()[self.modes.frequency]
-            centred = torch.bmm(coordinates - a * mean, vectors)
+            vectors = self.eigenvectors[label].double()
+            centred = self.modes.times(coordinates - a * mean, vectors)
             variance = a**2 * self.eigenvalues[label].double()[:, None] + s**2
             log_p.append(-0.5 * (variance.log() + centred**2 / variance).sum(dim=(0, 2)))
         return (log_p[1] - log_p[0]).to(x_t.dtype)

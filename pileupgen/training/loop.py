@@ -108,8 +108,12 @@ class TrainingLoop:
     ) -> None:
         require_divisible(config.batch_size, accelerator)
         self.stage, self.config, self.seed, self.accelerator = stage, config, seed, accelerator
+        # Fused: one call for all of a small network's many parameters.
         optimizer = torch.optim.AdamW(
-            stage.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+            stage.network.parameters(),
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            fused=True,
         )
         self.network, self.optimizer = prepared(stage.network, optimizer, accelerator)
         # Decay at step s: min(ema_decay, 1 - (1 + s)^(-3/4)), so that the first steps are forgotten

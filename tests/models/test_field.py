@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pileupgen.models.field import StationaryField
+from pileupgen.models.field import RingModes, StationaryField
 from pileupgen.models.networks.layers import patchify, unpatchify
 
 
@@ -94,3 +94,21 @@ def test_patches_change_the_shape_and_nothing_else():
     fine = plain.velocity(x_t, *levels, label=1)
     coarse = patched.velocity(patchify(x_t, (2, 2)), *levels, label=1)
     torch.testing.assert_close(unpatchify(coarse, (2, 2)), fine)
+
+
+def test_events_of_several_domains_have_the_velocity_of_their_own(field):
+    x_t, _, (alpha, sigma) = noised(correlated(6, 0.4, 13), 0.7)
+    label = torch.tensor([0, 2, 1, 1, 0, 2])
+    together = field.velocity(x_t, alpha, sigma, label)
+    for value in (0, 1, 2):
+        own = label == value
+        alone = field.velocity(x_t[own], alpha[own], sigma[own], value)
+        torch.testing.assert_close(together[own], alone)
+
+
+@pytest.mark.parametrize("width", [1, 2, 5, 8])
+def test_both_columns_of_a_frequency_are_multiplied_by_its_matrix(width):
+    modes = RingModes(2, 3, width, (1, 1))
+    coordinates, matrices = torch.randn(width, 4, 6), torch.randn(modes.n_frequencies, 6, 6)
+    expected = torch.bmm(coordinates, matrices[modes.frequency])
+    torch.testing.assert_close(modes.times(coordinates, matrices), expected)

@@ -19,12 +19,8 @@ from pileupgen.models.networks.layers import (
     unpatchify,
     wrapped,
 )
-from pileupgen.models.networks.local import (
-    STRIP_RINGS,
-    LocalDenoiser,
-    _LocalBlock,
-    _mean_of_near_rings,
-)
+from pileupgen.models.networks.local import LocalDenoiser
+from pileupgen.models.networks.local_pass import STRIP_RINGS, _band
 from pileupgen.models.networks.ratio import RatioClassifier
 from pileupgen.models.networks.transformer import TransformerDenoiser
 
@@ -304,39 +300,64 @@ def test_means_of_near_rings_leave_out_what_is_beyond_the_edges(height):
     expected = torch.nn.functional.avg_pool2d(
         x, (rings, 1), stride=1, padding=(rings // 2, 0), count_include_pad=False
     )
-    found = _mean_of_near_rings(x.permute(0, 2, 3, 1))
-    torch.testing.assert_close(found.permute(0, 3, 1, 2), expected)
+    found = torch.einsum("hk,nckw->nchw", _band(x.transpose(1, 2)), x)
+    torch.testing.assert_close(found, expected)
 
 
-def test_a_blocks_written_out_gradient_is_that_of_its_formula():
-    block = _LocalBlock(4, 6, is_symmetric=True).double()
-    rng = torch.Generator().manual_seed(2)
-    for parameter in block.parameters():
-        parameter.data = torch.randn(parameter.shape, generator=rng, dtype=torch.float64)
-    x, condition = (
-        torch.randn(shape, generator=rng, dtype=torch.float64, requires_grad=True)
-        for shape in ((2, 5, 7, 4), (2, 6))
-    )
-    wanted = torch.randn(2, 5, 7, 4, generator=rng, dtype=torch.float64)
+def layers_formula(network, seen, condition):
+    """The local layers as they would be written down, with the gradients that autograd finds."""
 
-    def formula(x, condition):
-        weight = block.convolution.weight
-        weight = (weight + weight.flip(2) + weight.flip(3) + weight.flip(2, 3)) / 4
-        around = F.pad(x.permute(0, 3, 1, 2), (1, 1, 0, 0), mode="circular")
-        convolved = F.conv2d(around, weight, block.convolution.bias, padding=(1, 0))
+    def convolved(layer, x):
+        weight = layer.weight
+        if network.mirror:
+            weight = (weight + weight.flip(2) + weight.flip(3) + weight.flip(2, 3)) / 4
+        around = F.pad(x, (1, 1, 0, 0), mode="circular")
+        return F.conv2d(around, weight, layer.bias, padding=(1, 0))
+
+    ring = network.ring
+    if network.mirror:
+        ring = torch.cat([ring.flip(1)[:, : network.n_rings // 2], ring], dim=1)
+    mean = seen.mean(dim=(2, 3)) * network.mean_scale
+    hidden = convolved(network.first, seen) + ring + network.event(mean)[:, :, None, None]
+    for index, block in enumerate(network.blocks):
+        if index == len(network.blocks) // 2:
+            squeezed = F.silu(network.squeeze(hidden))
+            rings = min(STRIP_RINGS, network.n_rings // 2 * 2 + 1)
+            near = F.avg_pool2d(
+                squeezed, (rings, 1), stride=1, padding=(rings // 2, 0), count_include_pad=False
+            )
+            whole = squeezed.mean(dim=2, keepdim=True).expand_as(near)
+            hidden = hidden + convolved(network.strip, torch.cat([near, whole], dim=1))
         scale, shift = block.modulation(condition)[:, :, None, None].chunk(2, dim=1)
-        active = F.silu(convolved * (1 + scale) + shift)
-        return x + F.conv2d(active, block.mix.weight, block.mix.bias).permute(0, 2, 3, 1)
+        hidden = hidden + block.mix(
+            F.silu(convolved(block.convolution, hidden) * (1 + scale) + shift)
+        )
+    gate = 1 + network.gate(condition)
+    return network.last(F.silu(hidden) * gate[:, :, None, None])
 
+
+@pytest.mark.parametrize(
+    ("shape", "mirror"), [((2, 5, 7), True), ((1, 4, 1), True), ((1, 3, 4), False)]
+)
+def test_the_local_layers_written_out_gradient_is_that_of_their_formula(shape, mirror):
+    network = LocalDenoiser(*shape, width=4, n_blocks=3, mirror=mirror).double()
+    scramble(network, std=0.5)
+    network.requires_grad_(True)
+    n_layers, height, width = shape
+    seen = torch.randn(2, 2 * n_layers, height, width, dtype=torch.float64, requires_grad=True)
+    condition = torch.randn(2, 12, dtype=torch.float64, requires_grad=True)
+    wanted = torch.randn(2, *shape, dtype=torch.float64)
+    layers = (network.first, network.event, network.blocks, network.squeeze, network.strip)
+    of = [seen, condition, network.ring, *network.gate.parameters(), *network.last.parameters()]
+    of += [parameter for layer in layers for parameter in layer.parameters()]
     results = []
-    for function in (block, formula):
-        answer = function(x, condition)
-        of = [x, condition, *block.parameters()]
+    for function in (network.found_in, lambda *given: layers_formula(network, *given)):
+        answer = function(seen, condition)
         results.append([answer, *torch.autograd.grad((answer * wanted).sum(), of)])
-    with torch.no_grad():
-        torch.testing.assert_close(block(x, condition), results[0][0])
     for own, expected in zip(*results, strict=True):
         torch.testing.assert_close(own, expected)
+    with torch.no_grad():
+        torch.testing.assert_close(network.found_in(seen, condition), results[1][0])
 
 
 def test_a_local_denoiser_is_shown_the_closed_forms_estimate_until_its_own_is_fed_back():

@@ -96,16 +96,9 @@ class FieldDenoiser(ModelMixin):
         """E[v | x_t] if the latents were a stationary Gaussian field."""
         with torch.autocast(x_t.device.type, enabled=False):
             x_t = x_t.float()
-            present = torch.unique(label).tolist()
-            if len(present) == 1:
-                return self.field.velocity(x_t, alpha, sigma, int(present[0]))
-            velocity = torch.empty_like(x_t)
-            for value in present:
-                rows = label == value
-                velocity[rows] = self.field.velocity(
-                    x_t[rows], alpha[rows], sigma[rows], int(value)
-                )
-        return velocity
+            present = torch.unique(label)
+            which = int(present) if len(present) == 1 else label
+            return self.field.velocity(x_t, alpha, sigma, which)
 
     def closed_form_contrast(
         self, x_t: Tensor, label: int, other: int, alpha: Tensor, sigma: Tensor

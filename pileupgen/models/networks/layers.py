@@ -39,29 +39,17 @@ class PeriodicConv2d(nn.Module):
         return self.conv(x)
 
 
-def wrapped(x: Tensor, pad: int, dim: int = 3) -> Tensor:
-    """(N, C, H, W) to (N, C, H, W + 2 pad), continued around in φ, which may be another axis.
+def wrapped(x: Tensor, pad: int) -> Tensor:
+    """(N, C, H, W) to (N, C, H, W + 2 pad), continued around in φ.
 
     Equal to ``F.pad`` in its circular mode, whose gradient takes much longer. Under autocast in the
     precision that a convolution is about to ask for.
     """
     dtype = precision_of(x)
     if torch.is_grad_enabled() and x.requires_grad:
-        padded: Tensor = _Wrapped.apply(x, pad, dim, dtype)  # type: ignore[no-untyped-call]
+        padded: Tensor = _Wrapped.apply(x, pad, dtype)  # type: ignore[no-untyped-call]
         return padded
-    return _continued(x.to(dtype), pad, dim)
-
-
-def unwrapped(gradient: Tensor, pad: int, dim: int, dtype: torch.dtype) -> Tensor:
-    """The gradient before :func:`wrapped` from that after it.
-
-    In one copy, where that of slices fills an array for each of them.
-    """
-    n = gradient.shape[dim] - 2 * pad
-    inner = gradient.narrow(dim, pad, n).to(dtype, copy=True)
-    inner.narrow(dim, n - pad, pad).add_(gradient.narrow(dim, 0, pad))
-    inner.narrow(dim, 0, pad).add_(gradient.narrow(dim, n + pad, pad))
-    return inner
+    return _continued(x.to(dtype), pad)
 
 
 def precision_of(x: Tensor) -> torch.dtype:
@@ -72,20 +60,24 @@ def precision_of(x: Tensor) -> torch.dtype:
     return x.dtype
 
 
-def _continued(x: Tensor, pad: int, dim: int) -> Tensor:
-    n = x.shape[dim]
-    return torch.cat([x.narrow(dim, n - pad, pad), x, x.narrow(dim, 0, pad)], dim=dim)
+def _continued(x: Tensor, pad: int) -> Tensor:
+    return torch.cat([x[..., -pad:], x, x[..., :pad]], dim=3)
 
 
 class _Wrapped(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, pad: int, dim: int, dtype: torch.dtype) -> Tensor:
-        ctx.pad, ctx.dim, ctx.dtype = pad, dim, x.dtype
-        return _continued(x.to(dtype), pad, dim)
+    def forward(ctx: Any, x: Tensor, pad: int, dtype: torch.dtype) -> Tensor:
+        ctx.pad, ctx.dtype = pad, x.dtype
+        return _continued(x.to(dtype), pad)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
-        return unwrapped(gradients[0], ctx.pad, ctx.dim, ctx.dtype), None, None, None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        # In one copy, where the gradient of slices fills an array for each of them.
+        pad, gradient = ctx.pad, gradients[0]
+        inner = gradient[..., pad:-pad].to(ctx.dtype, copy=True)
+        inner[..., -pad:].add_(gradient[..., :pad])
+        inner[..., :pad].add_(gradient[..., -pad:])
+        return inner, None, None
 
 
 _DECADE = 10.0

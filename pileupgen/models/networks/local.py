@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from pileupgen.models.field import StationaryField
@@ -17,18 +15,15 @@ from pileupgen.models.networks.layers import (
     patchify,
     precision_of,
     unpatchify,
-    unwrapped,
-    wrapped,
     zero_,
 )
+from pileupgen.models.networks.local_pass import Pass, Weights, run
 from pileupgen.models.saved import (
     ModelMixin,  # noqa: F401 - diffusers looks for it here
     register_to_config,
 )
 
 N_STRIP_CHANNELS = 8
-STRIP_RINGS = 17
-"""Rings of a strip's mean: what noise common to a φ sector has in common."""
 
 
 class LocalLayers:
@@ -75,35 +70,45 @@ class LocalLayers:
 
     def found_in(self, cells: Tensor, condition: Tensor) -> Tensor:
         """Cells (N, n_seen, n_rings, n_columns), condition (N, 3·width) to (N, n_found, …)."""
+        weights = self._weights(cells, condition)
+        dtype = precision_of(cells)
+        if torch.is_grad_enabled():
+            found: Tensor = Pass.apply(cells, dtype, *weights)  # type: ignore[no-untyped-call]
+        else:
+            found = run(cells, dtype, weights)
+        return found + self.last.get_parameter("bias")[:, None, None]
+
+    def _weights(self, cells: Tensor, condition: Tensor) -> Weights:
         mean = cells.mean(dim=(2, 3)) * self.mean_scale
-        # Channels last, as fast convolutions on CPUs have them: nothing is copied between layers.
-        hidden = self.first(cells.permute(0, 2, 3, 1)) + self._rings()
-        hidden = hidden.float() + self.event(mean).float()[:, None, None]
-        for index, block in enumerate(self.blocks):
-            if index == len(self.blocks) // 2:
-                hidden = hidden + self._strips(hidden)
-            hidden = block(hidden, condition)
+        blocks = [block for block in self.blocks if isinstance(block, _LocalBlock)]
+        modulation = torch.stack([block.modulation(condition) for block in blocks]).to(mean)
+        scale, shift = modulation.chunk(2, dim=2)
+        biases = torch.stack([block.convolution.bias for block in blocks])
         # The gate is a factor of the last weights, event by event, not of every cell's channels.
-        weight = self.last.weight[:, :, 0, 0] * (1 + self.gate(condition)[:, None])
-        active = F.silu(hidden.to(precision_of(hidden))).flatten(1, 2)
-        found = torch.bmm(active, weight.to(active).transpose(1, 2)).float()
-        found = found + self.last.get_parameter("bias")
-        shaped = found.view(-1, *hidden.shape[1:3], found.shape[2]).permute(0, 3, 1, 2)
-        return shaped.contiguous()
+        gate = 1 + self.gate(condition).to(mean)
+        return Weights(
+            event=self.first.bias + self._rings() + self.event(mean).to(mean)[:, None],
+            first=self.first.kernel(),
+            factor=1 + scale,
+            offset=(1 + scale) * biases[:, None] + shift,
+            kernels=_kernel(
+                torch.stack([block.convolution.weight for block in blocks]), self.mirror
+            ),
+            mixes=torch.stack([block.mix.weight[:, :, 0, 0] for block in blocks]),
+            mix_biases=torch.stack([block.mix.get_parameter("bias") for block in blocks]),
+            squeeze=self.squeeze.weight[:, :, 0, 0],
+            squeeze_bias=self.squeeze.get_parameter("bias"),
+            strip=self.strip.kernel(),
+            strip_bias=self.strip.bias,
+            last=self.last.weight[:, :, 0, 0] * gate[:, None],
+        )
 
     def _rings(self) -> Tensor:
-        """The rings' embedding, (H, 1, width), the same at η and −η where they are alike."""
-        ring: Tensor = self.ring.permute(1, 2, 0)
+        """The rings' embedding, (H, width), the same at η and −η where they are alike."""
+        ring: Tensor = self.ring[:, :, 0].T
         if not self.mirror:
             return ring
         return torch.cat([ring.flip(0)[: self.n_rings // 2], ring])
-
-    def _strips(self, hidden: Tensor) -> Tensor:
-        squeezed = F.silu(pointwise(self.squeeze, hidden))
-        near = _mean_of_near_rings(squeezed)
-        whole = squeezed.mean(dim=1, keepdim=True).expand_as(near)
-        update: Tensor = self.strip(torch.cat([near, whole], dim=3))
-        return update
 
 
 class LocalDenoiser(FieldDenoiser, LocalLayers):
@@ -180,25 +185,8 @@ class LocalDenoiser(FieldDenoiser, LocalLayers):
         return patchify(self.found_in(cells, F.silu(condition)), self.field.patch)
 
 
-def pointwise(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    """Apply a 1 × 1 convolution to (N, H, W, C)."""
-    return F.linear(x, layer.weight[:, :, 0, 0], layer.bias)
-
-
-def _mean_of_near_rings(x: Tensor) -> Tensor:
-    """Means over up to ``STRIP_RINGS`` rings around each, (N, H, W, C).
-
-    A product with a band of ones; pooling takes twenty times as long on a CPU.
-    """
-    ring = torch.arange(x.shape[1], device=x.device)
-    reach = min(STRIP_RINGS // 2, x.shape[1] // 2)
-    band = (ring[:, None] - ring[None]).abs() <= reach
-    mean = band.to(x) @ x.flatten(2) / band.sum(dim=1)[:, None].to(x)
-    return mean.view_as(x)
-
-
 class _Convolution(nn.Module):
-    """A 3 × 3 convolution, periodic in φ, its kernel symmetric if wanted."""
+    """Weights of a 3 × 3 convolution, periodic in φ, its kernel symmetric if wanted."""
 
     def __init__(self, n_in: int, n_out: int, is_symmetric: bool) -> None:
         super().__init__()
@@ -208,38 +196,19 @@ class _Convolution(nn.Module):
 
     def kernel(self) -> Tensor:
         """(n_out, n_in, 3, 3)."""
-        weight: Tensor = self.weight
-        if not self.is_symmetric:
-            return weight
-        found: Tensor = _Symmetric.apply(weight)  # type: ignore[no-untyped-call]
-        return found
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, H, W, n_in) to (N, H, W, n_out)."""
-        padded = wrapped(x, 1, dim=2)
-        return _convolved(padded, self.kernel(), self.bias)
+        return _kernel(self.weight, self.is_symmetric)
 
 
-class _Symmetric(torch.autograd.Function):
-    """The mean of kernels (n_out, n_in, 3, 3) and their mirror images, a self-adjoint map."""
-
-    @staticmethod
-    def forward(ctx: Any, weight: Tensor) -> Tensor:
-        return _symmetric(weight)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return _symmetric(gradient)
-
-
-def _symmetric(weight: Tensor) -> Tensor:
-    both = weight + weight.flip(2)
-    return (both + both.flip(3)) / 4
+def _kernel(weight: Tensor, is_symmetric: bool) -> Tensor:
+    """Kernels (…, 3, 3) of weights: their means with their mirror images, or themselves."""
+    if not is_symmetric:
+        return weight
+    both = weight + weight.flip(-2)
+    return (both + both.flip(-1)) / 4
 
 
 class _LocalBlock(nn.Module):
-    """One convolution, scaled and shifted by the condition, and a mixing of channels."""
+    """Weights of one convolution, scaled and shifted by the condition, and a mixing of channels."""
 
     def __init__(self, width: int, condition: int, is_symmetric: bool) -> None:
         super().__init__()
@@ -247,92 +216,3 @@ class _LocalBlock(nn.Module):
         self.mix = nn.Conv2d(width, width, 1)
         self.modulation = nn.Linear(condition, 2 * width)
         zero_(self.modulation)
-
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """(N, H, W, width) and (N, condition) to (N, H, W, width)."""
-        scale, shift = self.modulation(condition).chunk(2, dim=1)
-        weights = self.convolution.kernel(), self.convolution.bias, 1 + scale, shift
-        mix = self.mix.weight[:, :, 0, 0], self.mix.get_parameter("bias")
-        if torch.is_grad_enabled():
-            found: Tensor = _Residual.apply(x, *weights, *mix)  # type: ignore[no-untyped-call]
-            return found
-        return _residual(x, *weights, *mix)[0]
-
-
-def _residual(
-    x: Tensor,
-    kernel: Tensor,
-    bias: Tensor,
-    scale: Tensor,
-    shift: Tensor,
-    mix: Tensor,
-    mix_bias: Tensor,
-) -> tuple[Tensor, ...]:
-    """A block's answer, and what its gradient needs: padded, convolved, modulated and active."""
-    dtype = precision_of(x)
-    padded = wrapped(x, 1, dim=2)
-    convolved = _convolved(padded, kernel.to(dtype), bias.to(dtype))
-    # Whole rows at once: with 16 numbers to a broadcast row this would take ten times as long.
-    n_columns = x.shape[2]
-    factor, offset = (_rows(values.to(dtype), n_columns) for values in (scale, shift))
-    modulated = torch.addcmul(offset, convolved.flatten(2), factor).view_as(convolved)
-    active = F.silu(modulated)
-    answer = x + F.linear(active, mix.to(dtype), mix_bias.to(dtype))
-    return answer, padded, convolved, modulated, active
-
-
-class _Residual(torch.autograd.Function):
-    """A block with a gradient written out, in the precision of its convolution throughout.
-
-    The graph that autograd would keep casts and copies between all of its operations: twice the
-    time of this one.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, *weights: Tensor) -> Tensor:
-        answer, *kept = _residual(x, *weights)
-        ctx.save_for_backward(*kept, *weights)
-        return answer
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
-        padded, convolved, modulated, active, *weights = ctx.saved_tensors
-        kernel, bias, scale, _, mix, _ = weights
-        dtype, n_columns = padded.dtype, gradient.shape[2]
-        of_answer = gradient.to(dtype)
-        of_mix = of_answer.flatten(0, 2).T @ active.flatten(0, 2)
-        of_active = F.linear(of_answer, mix.to(dtype).T)
-        of_modulated = torch.ops.aten.silu_backward(of_active, modulated)
-        of_shift = of_modulated.sum(dim=(1, 2))
-        of_scale = (of_modulated * convolved).sum(dim=(1, 2))
-        of_modulated.flatten(2).mul_(_rows(scale.to(dtype), n_columns))
-        of_padded, of_kernel, of_bias = torch.ops.aten.convolution_backward(
-            of_modulated.permute(0, 3, 1, 2),
-            padded.permute(0, 3, 1, 2),
-            kernel.to(dtype, memory_format=torch.channels_last),
-            [len(bias)],
-            [1, 1],
-            [1, 0],
-            [1, 1],
-            False,
-            [0, 0],
-            1,
-            [True, True, True],
-        )
-        of_x = unwrapped(of_padded.permute(0, 2, 3, 1), 1, 2, gradient.dtype).add_(gradient)
-        found = of_kernel, of_bias, of_scale, of_shift, of_mix, gradient.sum(dim=(0, 1, 2))
-        cast = (value.to(own.dtype) for value, own in zip(found, weights, strict=True))
-        return of_x, *cast
-
-
-def _convolved(padded: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
-    """(N, H, W + 2, n_in) and (n_out, n_in, 3, 3) to (N, H, W, n_out)."""
-    kernel = kernel.contiguous(memory_format=torch.channels_last)
-    found = F.conv2d(padded.permute(0, 3, 1, 2), kernel, bias, padding=(1, 0))
-    return found.permute(0, 2, 3, 1)
-
-
-def _rows(values: Tensor, n_columns: int) -> Tensor:
-    """(N, C) to (N, 1, W·C), for rows of columns whose channels lie together."""
-    return values.repeat(1, n_columns)[:, None]

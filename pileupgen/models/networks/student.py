@@ -87,8 +87,8 @@ class Student(ModelMixin, LocalLayers):
         with torch.autocast(latents.device.type, enabled=False):
             found = self.modes.constant(self.offsets[which])
             for matrices, x in zip(self.maps[which], inputs, strict=True):
-                moved = matrices[self.modes.frequency].transpose(1, 2)
-                found = found + torch.bmm(self.modes.coordinates(x.float()), moved)
+                coordinates = self.modes.coordinates(x.float())
+                found = found + self.modes.times(coordinates, matrices.transpose(1, 2))
             return self.modes.latents(found)
 
     def forward(
