@@ -257,9 +257,10 @@ class CellCalibration(CellSpace):
         null, None for the first of the chain.
         """
         ring = self.ring.to(mu.device)[None, :, None].expand(shape)
+        parts = self._condition_corners(condition, ring)
         corners: list[tuple[Tensor, Tensor]] = []
         for mu_bin, mu_share in self._mu_corners(mu):
-            for part, part_share in self._condition_corners(condition, ring):
+            for part, part_share in parts:
                 index = (ring * self.n_mu_bins + mu_bin) * self.n_layer_bins + part
                 corners.append((index, mu_share * part_share))
         negatives = None
@@ -268,7 +269,7 @@ class CellCalibration(CellSpace):
             negatives = Negatives(tables, tables.null_mass)
         tables = self._tables("log_energy", "null_mass", domain, layer, corners)
         below = 0.0 if negatives is None else negatives.mass
-        tables = self._continued_in_mu(tables, domain, layer, mu, condition, ring, below)
+        tables = self._continued_in_mu(tables, domain, layer, mu, parts, ring, below)
         return CellRanks(
             tables,
             self.is_alive[domain, layer],
@@ -313,28 +314,28 @@ class CellCalibration(CellSpace):
         domain: int,
         layer: int,
         mu: Tensor,
-        condition: Tensor | None,
+        parts: list[tuple[Tensor, Tensor]],
         ring: Tensor,
         below: Tensor | float,
     ) -> QuantileTables:
         """Tables with the null mass at the events' own μ, beyond the outermost centres.
 
-        Negative hits keep the probability ``below``; positive ones have what is left.
+        Negative hits keep the probability ``below``; positive ones have what is left. ``parts``
+        are the corners of the condition.
         """
         law, centres = self.null_rate[domain, layer].double().flatten(), self.mu_centres.double()
-        own = mu.double()[:, None, None]
-        beyond = (own < centres[0]) | (own > centres[-1])
-        if not bool(beyond.any()) or not bool(law.any()):
+        own = mu.double()
+        beyond = ((own < centres[0]) | (own > centres[-1])).nonzero()[:, 0]
+        if not len(beyond) or not bool(law.any()):
             return tables
-        parts = (
-            share * law[ring * self.n_layer_bins + part]
-            for part, share in self._condition_corners(condition, ring)
-        )
-        rate = sum(parts, torch.tensor(0.0))
-        known = torch.where(beyond, own, centres[0])
-        null_mass = continued(tables.null_mass, known, centres, rate)
-        null_mass = null_mass.clamp(max=1 - MIN_MASS - below)
-        return tables.with_null_mass(torch.where(beyond, null_mass, tables.null_mass))
+        begins = ring[beyond] * self.n_layer_bins
+        rates = (share[beyond] * law[begins + part[beyond]] for part, share in parts)
+        rate = sum(rates, torch.tensor(0.0))
+        null_mass = tables.null_mass.clone()
+        known = continued(null_mass[beyond], own[beyond][:, None, None], centres, rate)
+        other = below[beyond] if isinstance(below, Tensor) else below
+        null_mass[beyond] = known.clamp(max=1 - MIN_MASS - other)
+        return tables.with_null_mass(null_mass)
 
     def _mu_corners(self, mu: Tensor) -> list[tuple[Tensor, Tensor]]:
         centres = self.mu_centres.double()
