@@ -9,6 +9,7 @@ import numpy as np
 from pileupgen.arrays import Flags, Floats, Ints, quotient
 from pileupgen.compare.records import TwoSampleTest
 from pileupgen.measure.bootstrap import effective_size
+from pileupgen.parallel.threads import one_openmp_thread
 from pileupgen.progress import Advance, silent
 
 Predict = Callable[[Ints, Ints, int], Floats]
@@ -133,8 +134,9 @@ def boosted_log_odds(
         early_stopping=False,
         random_state=seed,
     )
-    classifier.fit(features, is_second, sample_weight=weight)
-    return np.asarray(classifier.decision_function(judged), dtype=np.float64)
+    with one_openmp_thread():
+        classifier.fit(features, is_second, sample_weight=weight)
+        return np.asarray(classifier.decision_function(judged), dtype=np.float64)
 
 
 def quantile_codes(features: Floats, n_bins: int) -> Floats:

@@ -5,8 +5,10 @@ import pytest
 from scipy.special import log_expit
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from pileupgen.compare.two_sample import (
+    boosted_log_odds,
     feature_test,
     hanley_mcneil,
     labels_and_weights,
@@ -111,3 +113,25 @@ def test_both_samples_count_alike_whatever_their_weights_add_up_to():
     assert is_second.tolist() == [False] * 3 + [True] * 5
     assert weight[:3] == pytest.approx([7 / 3, 1 / 3, 4 / 3])
     assert weight[3:] == pytest.approx([0.8] * 5)
+
+
+def test_trees_are_grown_by_one_thread_however_many_openmp_has(monkeypatch):
+    """Many short loops: threads that are woken up for each of them take many times as long."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    seen = []
+    fit = HistGradientBoostingClassifier.fit
+
+    def watched(self, *args, **kwargs):
+        seen.extend(
+            pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "openmp"
+        )
+        return fit(self, *args, **kwargs)
+
+    monkeypatch.setattr(HistGradientBoostingClassifier, "fit", watched)
+    rng = np.random.default_rng(0)
+    with threadpool_limits(2, user_api="openmp"):
+        boosted_log_odds(rng.normal(size=(60, 2)), rng.random(60) < 0.5, np.zeros((1, 2)), 0)
+        after = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "openmp"]
+    assert set(seen) == {1}
+    assert set(after) == {2}

@@ -191,7 +191,7 @@ def test_a_cube_is_read_and_measured(tmp_path: Path):
     ("values", "words"),
     [
         ({"particle": "proton"}, "electron.*pion"),
-        ({"particle": "pion", "energy": [1, 2000]}, "1 to 300 GeV"),
+        ({"particle": "pion", "energy": [1, 2000]}, "within 1 and 300 GeV"),
         ({"h_over_e": 0.5}, "for pions"),
         ({"geometry": "cube_3"}, "cube_30"),
     ],
