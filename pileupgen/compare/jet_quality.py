@@ -167,6 +167,7 @@ class JetJudge:
         """
         half = Halves.of(mc, data, n_events, seed)
         of_mc, of_data = (f"{store.domain}, {store.path}" for store in (mc, data))
+        # mc is not judged itself: it is looked at here so that no system is trained in vain.
         measure_jets(half.source, of_mc)
         target, reference = (measure_jets(x, of_data) for x in (half.target, half.reference))
         judge = cls(half.source, half.target, half.wanted, target, reference, n_seeds, seed)

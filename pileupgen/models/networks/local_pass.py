@@ -179,7 +179,7 @@ def _gradient(
 def _gradient_of_block(
     of_hidden: Tensor, dtype: torch.dtype, weights: Weights, index: int, kept: list[Tensor]
 ) -> tuple[Tensor, ...]:
-    """Gradients of a block's own weights; that of the hidden cells is changed to the one before."""
+    """Gradients of a block's own weights; that of the hidden cells is taken through the block."""
     seen, convolved, modulated, active = kept
     _fold(of_hidden)
     of_answer = of_hidden.to(dtype)
@@ -242,7 +242,7 @@ def _convolved(seen: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tens
 
 
 def _added(hidden: Tensor, update: Tensor, keep: bool) -> Tensor:
-    """The sum, its outer columns set; of a kept array the update is written over."""
+    """The sum with its outer columns set, in the place of the update where ``hidden`` is kept."""
     if not keep:
         total = hidden.add_(update)
     elif update.dtype == hidden.dtype:
